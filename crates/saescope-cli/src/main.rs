@@ -1,0 +1,2 @@
+//! The `saescope` command.
+fn main() {}

@@ -1,0 +1,186 @@
+//! `Matrix`: row-major f32, contiguous, 64-byte aligned.
+
+use std::fmt;
+
+/// One cache line; what a buffer is made of, so that every matrix starts on one.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+const LINE: usize = 16;
+
+/// A buffer of f32 that starts on a cache line.
+#[derive(Clone, Default)]
+pub(crate) struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    pub(crate) fn zeros(len: usize) -> Buffer {
+        // A zeroed allocation of whole pages costs nothing until it is touched.
+        Buffer {
+            lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)],
+            len,
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        // SAFETY: `Line` is 16 f32 without padding, and `len` never exceeds what the lines hold.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+
+    fn resize(&mut self, len: usize) {
+        self.lines.resize(len.div_ceil(LINE), Line([0.0; LINE]));
+        self.len = len;
+    }
+}
+
+/// A matrix of f32, row-major, contiguous, 64-byte aligned.
+#[derive(Clone, Default)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    data: Buffer,
+}
+
+impl Matrix {
+    /// `[rows, cols]` of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Matrix {
+        Matrix {
+            rows,
+            cols,
+            data: Buffer::zeros(rows * cols),
+        }
+    }
+
+    /// `[rows, cols]` from values in row order.
+    ///
+    /// # Panics
+    /// When there are not `rows * cols` values.
+    pub fn from_vec(rows: usize, cols: usize, values: Vec<f32>) -> Matrix {
+        assert_eq!(
+            values.len(),
+            rows * cols,
+            "values of a {rows} x {cols} matrix"
+        );
+        let mut matrix = Matrix::zeros(rows, cols);
+        matrix.data_mut().copy_from_slice(&values);
+        matrix
+    }
+
+    /// `[rows, cols]` from a function of row and column.
+    pub fn from_fn(rows: usize, cols: usize, f: impl Fn(usize, usize) -> f32) -> Matrix {
+        let mut matrix = Matrix::zeros(rows, cols);
+        for row in 0..rows {
+            for (col, value) in matrix.row_mut(row).iter_mut().enumerate() {
+                *value = f(row, col);
+            }
+        }
+        matrix
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All values in row order.
+    pub fn data(&self) -> &[f32] {
+        self.data.as_slice()
+    }
+
+    /// All values in row order.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        self.data.as_mut_slice()
+    }
+
+    /// One row.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.data()[row * self.cols..][..self.cols]
+    }
+
+    /// One row.
+    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        let cols = self.cols;
+        &mut self.data_mut()[row * cols..][..cols]
+    }
+
+    /// Adds the rows of `other` below.
+    ///
+    /// # Panics
+    /// When the columns differ.
+    pub fn append_rows(&mut self, other: &Matrix) {
+        assert_eq!(self.cols, other.cols, "columns of appended rows");
+        let end = self.data().len();
+        self.data.resize(end + other.data().len());
+        self.data_mut()[end..].copy_from_slice(other.data());
+        self.rows += other.rows;
+    }
+
+    /// The named rows, in the order named.
+    pub fn select_rows(&self, rows: &[usize]) -> Matrix {
+        let mut selected = Matrix::zeros(rows.len(), self.cols);
+        for (to, &from) in rows.iter().enumerate() {
+            selected.row_mut(to).copy_from_slice(self.row(from));
+        }
+        selected
+    }
+
+    /// Takes the shape `[rows, cols]`, keeping the allocation where it is large enough.
+    /// The values are unspecified afterwards.
+    pub fn reshape(&mut self, rows: usize, cols: usize) {
+        self.data.resize(rows * cols);
+        self.rows = rows;
+        self.cols = cols;
+    }
+}
+
+impl PartialEq for Matrix {
+    fn eq(&self, other: &Matrix) -> bool {
+        self.rows == other.rows && self.cols == other.cols && self.data() == other.data()
+    }
+}
+
+impl fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        write!(
+            f,
+            "Matrix[{} x {}] {:?}",
+            self.rows,
+            self.cols,
+            &self.data()[..self.data().len().min(SHOWN)]
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_starts_on_a_cache_line() {
+        for rows in [1, 7, 17] {
+            assert_eq!(Matrix::zeros(rows, 3).data().as_ptr() as usize % 64, 0);
+        }
+    }
+
+    #[test]
+    fn appended_rows_follow() {
+        let mut a = Matrix::from_fn(3, 7, |r, c| (r * 7 + c) as f32);
+        a.append_rows(&Matrix::from_fn(2, 7, |r, c| (21 + r * 7 + c) as f32));
+        assert_eq!(a, Matrix::from_fn(5, 7, |r, c| (r * 7 + c) as f32));
+        assert_eq!(a.select_rows(&[4, 0]).row(0), a.row(4));
+    }
+}

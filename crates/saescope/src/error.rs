@@ -1,0 +1,146 @@
+//! What can go wrong, said so that a person knows the thing, the place and the next step.
+//!
+//! Every variant that concerns a file names it, and the tensor where there is one. Messages are
+//! built here once; tests match on the variant, never on the text.
+
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this library that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure of the library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be opened, read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// A file is not what its format requires.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+
+    /// A tensor that the format or the model requires is not in the checkpoint.
+    #[error("{}: there is no tensor `{tensor}`", path.display())]
+    MissingTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor's name as the checkpoint would spell it.
+        tensor: String,
+    },
+
+    /// A tensor is there but unusable.
+    #[error("{}: tensor `{tensor}`: {reason}", path.display())]
+    Tensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A model that saescope does not know how to run as its makers meant it.
+    #[error("{}: {reason}", path.display())]
+    Unsupported {
+        /// The configuration that asks for it.
+        path: PathBuf,
+        /// What is not supported, by name, and what is.
+        reason: String,
+    },
+
+    /// A tokenizer could not be read or a text not be encoded.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+
+    /// A chat template is missing or does not render.
+    #[error("chat template: {0}")]
+    ChatTemplate(String),
+
+    /// A reference such as `org/name@revision` cannot be resolved.
+    #[error("{reference}: {reason}")]
+    Hub {
+        /// What the user typed.
+        reference: String,
+        /// Why it cannot be had, and the next step.
+        reason: String,
+    },
+
+    /// A site name that no model has.
+    #[error(
+        "there is no site `{0}`; sites are written like `resid_post.8`, `mlp_out.5`, `embed` or `final_norm`"
+    )]
+    UnknownSite(String),
+
+    /// A site that this model does not have.
+    #[error("site `{site}`: {reason}")]
+    Site {
+        /// The site as printed.
+        site: String,
+        /// Why this model lacks it.
+        reason: String,
+    },
+
+    /// Two things that must agree in shape do not.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// Which thing.
+        what: String,
+        /// The shape or size it must have.
+        expected: String,
+        /// The shape or size it has.
+        found: String,
+    },
+
+    /// More tokens than the model can look back on.
+    #[error(
+        "{needed} tokens do not fit the context of {limit}; shorten the prompt or generate fewer tokens"
+    )]
+    ContextOverflow {
+        /// Tokens that would have to be held.
+        needed: usize,
+        /// The model's limit.
+        limit: usize,
+    },
+
+    /// An argument is outside what makes sense.
+    #[error("{0}")]
+    Argument(String),
+}
+
+impl Error {
+    /// Attaches the path to what the system said.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Error {
+        Error::Io {
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// A file that breaks its format.
+    pub fn format(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
+        Error::Format {
+            path: path.as_ref().to_path_buf(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A tensor that cannot be used.
+    pub fn tensor(path: impl AsRef<Path>, tensor: &str, reason: impl Into<String>) -> Error {
+        Error::Tensor {
+            path: path.as_ref().to_path_buf(),
+            tensor: tensor.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Open a language model up: see its activations, change them, and watch the output change.
+//!
+//! Modules stand in the order in which data flows; each imports only what stands before it.
+
+pub mod error;
+
+pub mod checkpoint;
+pub mod tokenizer;
+
+pub mod site;
+
+pub mod hook;
+
+pub mod edit;
+
+pub mod model;
+
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! The forward pass.
+pub mod block;
+pub mod config;

@@ -1,0 +1,53 @@
+//! TransformerLens' names for sites, for reading other people's configurations.
+//!
+//! saescope itself never writes these names.
+
+use super::Site;
+use crate::error::{Error, Result};
+
+/// The site that TransformerLens calls `name`, such as `blocks.8.hook_resid_post`.
+///
+/// In RMS-norm models TransformerLens takes `hook_normalized` before the norm's gain, our
+/// `attn_norm` and `mlp_norm` are what the next product reads, gain included.
+pub fn parse(name: &str) -> Result<Site> {
+    let unknown = || Error::UnknownSite(name.to_owned());
+    match name {
+        "hook_embed" => return Ok(Site::Embed),
+        "ln_final.hook_normalized" => return Ok(Site::FinalNorm),
+        _ => {}
+    }
+    let (layer, hook) = name
+        .strip_prefix("blocks.")
+        .and_then(|rest| rest.split_once('.'))
+        .ok_or_else(unknown)?;
+    let layer = layer.parse().map_err(|_| unknown())?;
+    Ok(match hook {
+        "hook_resid_pre" => Site::ResidPre(layer),
+        "ln1.hook_normalized" => Site::AttnNorm(layer),
+        "attn.hook_pattern" => Site::AttnPattern(layer),
+        "attn.hook_z" => Site::AttnZ(layer),
+        "hook_attn_out" => Site::AttnOut(layer),
+        "hook_resid_mid" => Site::ResidMid(layer),
+        "ln2.hook_normalized" | "mlp.hook_in" => Site::MlpNorm(layer),
+        "mlp.hook_post" => Site::MlpAct(layer),
+        "hook_mlp_out" => Site::MlpOut(layer),
+        "hook_resid_post" => Site::ResidPost(layer),
+        _ => return Err(unknown()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transformer_lens_names_are_understood() {
+        assert_eq!(
+            parse("blocks.8.hook_resid_post").unwrap(),
+            Site::ResidPost(8)
+        );
+        assert_eq!(parse("blocks.0.attn.hook_z").unwrap(), Site::AttnZ(0));
+        assert!(parse("blocks.8.hook_resid").is_err());
+        assert!(parse("resid_post.8").is_err());
+    }
+}

@@ -1,0 +1,2 @@
+//! saescope chores.
+fn main() {}

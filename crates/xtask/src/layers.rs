@@ -2,6 +2,8 @@
 //!
 //! Modules of a library stand in `lib.rs` in the order in which data flows. One that imports from
 //! a module standing after it breaks the order; so does a `model` that knows what an SAE is.
+//! Modules without a blank line between them stand side by side: rustfmt sorts such a group by name,
+//! so an order within it could not mean anything.
 
 use std::path::Path;
 
@@ -55,7 +57,8 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
 
 /// The modules of a library in their order, and what its root re-exports from them.
 struct Order {
-    modules: Vec<String>,
+    /// Name, number of its group.
+    modules: Vec<(String, usize)>,
     /// Name at the root, module it comes from.
     exports: Vec<(String, String)>,
 }
@@ -66,10 +69,12 @@ impl Order {
             modules: Vec::new(),
             exports: Vec::new(),
         };
-        for statement in lib.code.split([';', '{', '}']) {
-            let names: Vec<&str> = words(statement).map(|w| &statement[w]).collect();
-            if let [.., "mod", name] = names.as_slice() {
-                order.modules.push((*name).to_owned());
+        for (group, lines) in lib.code.split("\n\n").enumerate() {
+            for statement in lines.split(';') {
+                let names: Vec<&str> = words(statement).map(|w| &statement[w]).collect();
+                if let [.., "mod", name] = names.as_slice() {
+                    order.modules.push(((*name).to_owned(), group));
+                }
             }
         }
         for statement in lib.code.split(';') {
@@ -85,7 +90,8 @@ impl Order {
     }
 
     fn position(&self, module: &str) -> Option<usize> {
-        self.modules.iter().position(|m| m == module)
+        let found = self.modules.iter().find(|(name, _)| name == module)?;
+        Some(found.1)
     }
 
     /// The module that `crate::name` is, or comes from.
@@ -245,6 +251,18 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn modules_of_one_group_may_know_each_other() {
+        let order = Order::of(&Source::new("lib.rs", "mod a;\nmod b;\n\nmod c;\n"));
+        let mut faults = Vec::new();
+        let source = Source::new("a.rs", "use crate::b;\nuse crate::c;\n");
+        imports(&source, &["a"], &order, &mut faults);
+        assert_eq!(
+            faults,
+            ["a.rs:2: `a` imports `c`, which stands after it in lib.rs"]
+        );
     }
 
     #[test]

@@ -116,6 +116,11 @@ fn module_path(file: &str) -> Vec<&str> {
 fn imports(source: &Source, module: &[&str], order: &Order, faults: &mut Vec<String>) {
     // The root names every module; that is its purpose.
     let [home, ..] = module else { return };
+    if order.position(home).is_none() {
+        let place = format!("{}:1", source.path);
+        faults.push(format!("{place}: `{home}` is no module of lib.rs"));
+        return;
+    }
     for (offset, name) in root_names(&source.code, module.len()) {
         let Some(target) = order.module_of(name) else {
             continue;

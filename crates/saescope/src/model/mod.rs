@@ -1,3 +1,4 @@
 //! The forward pass.
 pub mod block;
 pub mod config;
+pub mod load;

@@ -229,8 +229,8 @@ const PIECE: usize = 512;
 fn index_of(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (i, &d) in index.iter_mut().zip(shape).rev() {
-        *i = at % d;
-        at /= d;
+        *i = at % d.max(1);
+        at /= d.max(1);
     }
     index
 }

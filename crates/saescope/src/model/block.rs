@@ -88,10 +88,9 @@ impl Weights {
         matrices.sum::<usize>() + self.vectors()
     }
 
-    fn linears(&self) -> impl Iterator<Item = &Linear> {
-        let of_block = |block| {
-            let Block { qkv, attn_out, mlp_in, mlp_out, .. } = block;
-            [qkv, attn_out, mlp_in, mlp_out]
+    fn linears<'a>(&'a self) -> impl Iterator<Item = &'a Linear> {
+        let of_block = |block: &'a Block| {
+            [&block.qkv, &block.attn_out, &block.mlp_in, &block.mlp_out]
         };
         self.blocks.iter().flat_map(of_block).chain(&self.unembed)
     }

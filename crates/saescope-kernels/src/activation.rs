@@ -31,7 +31,16 @@ pub(crate) fn gated_on(isa: Isa, activation: Activation, x: &Matrix, out: &mut M
     by_rows(x.rows(), x.cols() * 8, |row| {
         let gate = x.row(row).as_ptr();
         // SAFETY: a row of `x` holds `2 d` values, one of `out` `d`, and each is written once.
-        unsafe { gated_row(isa, activation, gate, gate.add(d), shared.get().add(row * d), d) }
+        unsafe {
+            gated_row(
+                isa,
+                activation,
+                gate,
+                gate.add(d),
+                shared.get().add(row * d),
+                d,
+            )
+        }
     });
 }
 
@@ -134,7 +143,13 @@ pub(crate) unsafe fn apply_row<S: Simd>(
 #[inline(always)]
 pub(crate) unsafe fn load<S: Simd>(p: *const f32, lanes: usize) -> S::V {
     // SAFETY: as the caller promises.
-    unsafe { if lanes == S::LANES { S::load(p) } else { S::load_first(p, lanes) } }
+    unsafe {
+        if lanes == S::LANES {
+            S::load(p)
+        } else {
+            S::load_first(p, lanes)
+        }
+    }
 }
 
 /// Replaces `n` values by `f(index, value, lanes)`, a vector at a time.
@@ -205,14 +220,23 @@ unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
     unsafe {
         let zero = S::splat(0.0);
         let negative = S::sub(zero, x);
-        let z = S::mul(S::max(x, negative), S::splat(std::f32::consts::FRAC_1_SQRT_2));
-        let t = S::div(S::splat(1.0), S::fma(z, S::splat(0.327_591_1), S::splat(1.0)));
+        let z = S::mul(
+            S::max(x, negative),
+            S::splat(std::f32::consts::FRAC_1_SQRT_2),
+        );
+        let t = S::div(
+            S::splat(1.0),
+            S::fma(z, S::splat(0.327_591_1), S::splat(1.0)),
+        );
         let mut p = S::splat(1.061_405_4);
         for c in [-1.453_152, 1.421_413_8, -0.284_496_74, 0.254_829_6] {
             p = S::fma(p, t, S::splat(c));
         }
         // tail = erfc(z) / 2; gelu(x) = max(x, 0) - |x| tail.
-        let tail = S::mul(S::mul(p, t), S::mul(S::splat(0.5), exp::<S>(S::sub(zero, S::mul(z, z)))));
+        let tail = S::mul(
+            S::mul(p, t),
+            S::mul(S::splat(0.5), exp::<S>(S::sub(zero, S::mul(z, z)))),
+        );
         S::sub(S::max(x, zero), S::mul(S::max(x, negative), tail))
     }
 }

@@ -50,12 +50,25 @@ impl KeysValues {
         KeysValues::new_on(Isa::current(), n_kv_heads, d_head, capacity)
     }
 
-    pub(crate) fn new_on(isa: Isa, n_kv_heads: usize, d_head: usize, capacity: usize) -> KeysValues {
+    pub(crate) fn new_on(
+        isa: Isa,
+        n_kv_heads: usize,
+        d_head: usize,
+        capacity: usize,
+    ) -> KeysValues {
         let width = panel_width(isa);
         let capacity = capacity.next_multiple_of(width);
         let keys = Buffer::zeros(n_kv_heads * capacity * d_head);
         let values = Buffer::zeros(n_kv_heads * d_head.next_multiple_of(width) * capacity);
-        KeysValues { isa, n_kv_heads, d_head, capacity, len: 0, keys, values }
+        KeysValues {
+            isa,
+            n_kv_heads,
+            d_head,
+            capacity,
+            len: 0,
+            keys,
+            values,
+        }
     }
 
     /// Positions held.
@@ -79,7 +92,11 @@ impl KeysValues {
     /// # Panics
     /// When there is no room.
     pub fn append(&mut self, qkv: &Matrix, first: usize, n: usize, keys_at: usize) {
-        assert!(self.len + n <= self.capacity, "room in a cache of {}", self.capacity);
+        assert!(
+            self.len + n <= self.capacity,
+            "room in a cache of {}",
+            self.capacity
+        );
         let (width, d, capacity) = (panel_width(self.isa), self.d_head, self.capacity);
         let values_at = keys_at + self.n_kv_heads * d;
         let values_per_head = d.next_multiple_of(width) * capacity;
@@ -122,7 +139,9 @@ pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Ma
     each_block(form, sequences, |block| {
         // SAFETY: blocks are disjoint and lie within `qkv` and `z`.
         unsafe {
-            let z = shared.get().add(block.row * z_cols + block.head * form.d_head);
+            let z = shared
+                .get()
+                .add(block.row * z_cols + block.head * form.d_head);
             attend_block(block.cache.isa, form, qkv, block, z, z_cols);
         }
     });
@@ -131,7 +150,11 @@ pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Ma
 /// The probabilities with which tokens attend: `[rows, n_heads * n_keys]`, head-major within a
 /// row, `n_keys` those of the longest sequence.
 pub fn pattern(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix {
-    let n_keys = sequences.iter().map(|sequence| sequence.cache.len).max().unwrap_or(0);
+    let n_keys = sequences
+        .iter()
+        .map(|sequence| sequence.cache.len)
+        .max()
+        .unwrap_or(0);
     let mut pattern = Matrix::zeros(qkv.rows(), form.n_heads * n_keys);
     let cols = pattern.cols();
     let shared = Shared::new(pattern.data_mut());
@@ -150,8 +173,16 @@ pub fn pattern(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix
 /// # Panics
 /// When the pattern has another shape than [`pattern`] gives it.
 pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
-    let n_keys = sequences.iter().map(|sequence| sequence.cache.len).max().unwrap_or(0);
-    assert_eq!(pattern.cols(), form.n_heads * n_keys, "columns of an attention pattern");
+    let n_keys = sequences
+        .iter()
+        .map(|sequence| sequence.cache.len)
+        .max()
+        .unwrap_or(0);
+    assert_eq!(
+        pattern.cols(),
+        form.n_heads * n_keys,
+        "columns of an attention pattern"
+    );
     z.reshape(pattern.rows(), form.n_heads * form.d_head);
     let z_cols = z.cols();
     let shared = Shared::new(z.data_mut());
@@ -164,7 +195,9 @@ pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: 
                 stride: pattern.cols(),
                 keys: 0..block.cache.len,
             };
-            let z = shared.get().add(block.row * z_cols + block.head * form.d_head);
+            let z = shared
+                .get()
+                .add(block.row * z_cols + block.head * form.d_head);
             weigh_block(block.cache.isa, form, block, &weights, z, z_cols);
         }
     });
@@ -263,7 +296,11 @@ unsafe fn attend_block_with<S: Tiles>(
     unsafe {
         let (scores, stride) = probabilities::<S>(form, qkv, block);
         let keys = block.keys(form.window);
-        let weights = Weights { first: scores.as_slice().as_ptr(), stride, keys };
+        let weights = Weights {
+            first: scores.as_slice().as_ptr(),
+            stride,
+            keys,
+        };
         weigh_block_with::<S>(form, block, &weights, z, z_stride);
     }
 }
@@ -308,7 +345,10 @@ unsafe fn probabilities<S: Tiles>(
     let head_keys = kv_head * cache.capacity * form.d_head;
     // SAFETY: panels up to `keys.end` are within the cache, tiles within the scores.
     unsafe {
-        let queries = qkv.data().as_ptr().add(block.row * qkv.cols() + block.head * form.d_head);
+        let queries = qkv
+            .data()
+            .as_ptr()
+            .add(block.row * qkv.cols() + block.head * form.d_head);
         let out = scores.as_mut_slice().as_mut_ptr();
         for at in (0..width).step_by(S::NR) {
             let panel = head_keys + (keys.start + at) * form.d_head;
@@ -331,7 +371,9 @@ unsafe fn probabilities<S: Tiles>(
         }
         for row in 0..block.rows {
             let position = block.position + row;
-            let first = form.window.map_or(0, |window| (position + 1).saturating_sub(window));
+            let first = form
+                .window
+                .map_or(0, |window| (position + 1).saturating_sub(window));
             let seen = first.max(keys.start) - keys.start..position + 1 - keys.start;
             let scores = std::slice::from_raw_parts_mut(out.add(row * width), width);
             softmax::<S>(form, scores, seen);

@@ -19,8 +19,13 @@ pub enum Isa {
     Avx512Bf16,
 }
 
-const ALL: [Isa; 5] =
-    [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+const ALL: [Isa; 5] = [
+    Isa::Portable,
+    Isa::Neon,
+    Isa::Avx2,
+    Isa::Avx512,
+    Isa::Avx512Bf16,
+];
 
 /// The `Isa` in use as a number; 0 until it has been found out.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
@@ -67,9 +72,7 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 => {
-                Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16")
-            }
+            Isa::Avx512Bf16 => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => false,
         }
@@ -92,10 +95,15 @@ impl std::str::FromStr for Isa {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Isa, String> {
-        ALL.into_iter().find(|isa| isa.to_string() == name).ok_or_else(|| {
-            let names: Vec<String> = ALL.iter().map(Isa::to_string).collect();
-            format!("there is no instruction set `{name}`; there are {}", names.join(", "))
-        })
+        ALL.into_iter()
+            .find(|isa| isa.to_string() == name)
+            .ok_or_else(|| {
+                let names: Vec<String> = ALL.iter().map(Isa::to_string).collect();
+                format!(
+                    "there is no instruction set `{name}`; there are {}",
+                    names.join(", ")
+                )
+            })
     }
 }
 

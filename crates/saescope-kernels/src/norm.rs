@@ -22,7 +22,12 @@ pub fn rms_norm(x: &Matrix, weight: &[f32], eps: f32, out: &mut Matrix) {
 pub fn rms_norm_heads(x: &mut Matrix, start: usize, n_heads: usize, weight: &[f32], eps: f32) {
     let (rows, cols, d) = (x.rows(), x.cols(), weight.len());
     assert!(start + n_heads * d <= cols, "heads of a row");
-    let params = Params { weight, bias: None, eps, centred: false };
+    let params = Params {
+        weight,
+        bias: None,
+        eps,
+        centred: false,
+    };
     let shared = Shared::new(x.data_mut());
     by_rows(rows, 2 * n_heads * d, |row| {
         for head in 0..n_heads {
@@ -49,15 +54,30 @@ pub(crate) fn norm_on(
     (weight, bias, eps, centred): (&[f32], Option<&[f32]>, f32, bool),
     out: &mut Matrix,
 ) {
-    let params = Params { weight, bias, eps, centred };
+    let params = Params {
+        weight,
+        bias,
+        eps,
+        centred,
+    };
     let cols = x.cols();
     out.reshape(x.rows(), cols);
     assert_eq!(params.weight.len(), cols, "length of a norm's weight");
-    assert!(params.bias.is_none_or(|bias| bias.len() == cols), "length of a norm's bias");
+    assert!(
+        params.bias.is_none_or(|bias| bias.len() == cols),
+        "length of a norm's bias"
+    );
     let shared = Shared::new(out.data_mut());
     by_rows(x.rows(), 4 * cols, |row| {
         // SAFETY: rows of both hold as many values as the weight, and each is written once.
-        unsafe { norm_row(isa, &params, x.row(row).as_ptr(), shared.get().add(row * cols)) }
+        unsafe {
+            norm_row(
+                isa,
+                &params,
+                x.row(row).as_ptr(),
+                shared.get().add(row * cols),
+            )
+        }
     });
 }
 
@@ -74,7 +94,11 @@ unsafe fn norm_row_with<S: Simd>(params: &Params, x: *const f32, out: *mut f32) 
     let n = params.weight.len();
     // SAFETY: `x`, `out`, weight and bias all hold `n` values.
     unsafe {
-        let mean = if params.centred { total::<S>(x, n, |x| x) / n as f32 } else { 0.0 };
+        let mean = if params.centred {
+            total::<S>(x, n, |x| x) / n as f32
+        } else {
+            0.0
+        };
         let mean = S::splat(mean);
         // Lanes past the end are zeros, of which the mean must not be taken away: the remainder
         // is summed apart.

@@ -47,7 +47,10 @@ unsafe fn spin_with<S: Simd>(steps: usize, flops: &mut f64) {
     // SAFETY: as the caller promises.
     unsafe {
         let mut sums = [S::splat(1.0); CHAINS];
-        let (a, b) = (S::splat(std::hint::black_box(0.999)), S::splat(std::hint::black_box(1e-3)));
+        let (a, b) = (
+            S::splat(std::hint::black_box(0.999)),
+            S::splat(std::hint::black_box(1e-3)),
+        );
         for _ in 0..steps {
             for sum in &mut sums {
                 *sum = S::fma(*sum, a, b);

@@ -27,7 +27,10 @@ fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     let scale = expected.iter().map(|x| x.abs()).fold(1e-6, f64::max);
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
         let off = (f64::from(found) - expected).abs() / scale;
-        assert!(off <= tolerance, "{what}, entry {i}: {found} instead of {expected}");
+        assert!(
+            off <= tolerance,
+            "{what}, entry {i}: {found} instead of {expected}"
+        );
     }
 }
 
@@ -41,12 +44,17 @@ fn pack(isa: Isa, weight: &Matrix, storage: Storage) -> Weight {
 }
 
 fn rounded(x: &Matrix) -> Matrix {
-    Matrix::from_fn(x.rows(), x.cols(), |r, c| bf16::from_f32(x.row(r)[c]).to_f32())
+    Matrix::from_fn(x.rows(), x.cols(), |r, c| {
+        bf16::from_f32(x.row(r)[c]).to_f32()
+    })
 }
 
 fn product_f64(x: &Matrix, weight: &Matrix, bias: &[f32]) -> Vec<f64> {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        a.iter()
+            .zip(b)
+            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+            .sum()
     };
     let row = |r: usize| (0..weight.rows()).map(move |c| (r, c));
     (0..x.rows())
@@ -76,8 +84,12 @@ fn act_f64(activation: Activation, x: f64) -> f64 {
     }
 }
 
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Relu];
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Relu,
+];
 
 #[test]
 fn products_equal_a_plain_loop() {
@@ -94,7 +106,12 @@ fn products_equal_a_plain_loop() {
                 pack(isa, &w, Storage::Bf16).product(&x, Some(&bias), Then::Keep, &mut out);
                 let dots = isa == Isa::Avx512Bf16;
                 let x = if dots { rounded(&x) } else { x };
-                assert_close(out.data(), &product_f64(&x, &rounded(&w), &bias), 1e-5, &what);
+                assert_close(
+                    out.data(),
+                    &product_f64(&x, &rounded(&w), &bias),
+                    1e-5,
+                    &what,
+                );
             }
         }
     }
@@ -129,9 +146,17 @@ fn fused_epilogues_equal_the_steps_taken_apart() {
         assert_eq!(fused, apart, "{isa}");
         for activation in ACTIVATIONS {
             weight.product(&x, Some(&bias), Then::Activate(activation), &mut fused);
-            let expected: Vec<f64> =
-                plain.data().iter().map(|&x| act_f64(activation, f64::from(x))).collect();
-            assert_close(fused.data(), &expected, 1e-6, &format!("{isa} {activation:?}"));
+            let expected: Vec<f64> = plain
+                .data()
+                .iter()
+                .map(|&x| act_f64(activation, f64::from(x)))
+                .collect();
+            assert_close(
+                fused.data(),
+                &expected,
+                1e-6,
+                &format!("{isa} {activation:?}"),
+            );
         }
     }
 }
@@ -163,7 +188,10 @@ fn activations_equal_their_formulas_far_out_too() {
             for (&x, &found) in x.iter().zip(out.data()) {
                 let expected = act_f64(activation, f64::from(x));
                 let off = (f64::from(found) - expected).abs();
-                assert!(off < 2e-6 * (1.0 + expected.abs()), "{isa} {activation:?}({x}) = {found}");
+                assert!(
+                    off < 2e-6 * (1.0 + expected.abs()),
+                    "{isa} {activation:?}({x}) = {found}"
+                );
             }
         }
     }
@@ -179,8 +207,12 @@ fn gating_multiplies_by_the_second_half() {
             let expected: Vec<f64> = (0..3)
                 .flat_map(|r| {
                     let (gate, up) = x.row(r).split_at(d);
-                    let gate = gate.iter().map(|&g| act_f64(Activation::Silu, f64::from(g)));
-                    gate.zip(up).map(|(g, &u)| g * f64::from(u)).collect::<Vec<_>>()
+                    let gate = gate
+                        .iter()
+                        .map(|&g| act_f64(Activation::Silu, f64::from(g)));
+                    gate.zip(up)
+                        .map(|(g, &u)| g * f64::from(u))
+                        .collect::<Vec<_>>()
                 })
                 .collect();
             assert_close(out.data(), &expected, 1e-6, &format!("{isa} {d}"));
@@ -202,7 +234,11 @@ fn norms_equal_their_formulas() {
                     .flat_map(|r| {
                         let row: Vec<f64> = x.row(r).iter().map(|&x| f64::from(x)).collect();
                         let n = d as f64;
-                        let mean = if centred { row.iter().sum::<f64>() / n } else { 0.0 };
+                        let mean = if centred {
+                            row.iter().sum::<f64>() / n
+                        } else {
+                            0.0
+                        };
                         let square = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
                         let inverse = 1.0 / (square + 1e-5).sqrt();
                         let shift = |c: usize| bias.map_or(0.0, |b| f64::from(b[c]));
@@ -241,7 +277,11 @@ fn rotation_turns_pairs_by_position_times_frequency() {
     Rotation::new(&frequencies, [0, 7].into_iter()).apply(&mut x, 2, 5);
     assert_eq!(x.row(0), before.row(0), "position 0 does not turn");
     let (old, new) = (before.row(1), x.row(1));
-    assert_eq!((new[4], new[9]), (old[4], old[9]), "entries past the rotated ones stay");
+    assert_eq!(
+        (new[4], new[9]),
+        (old[4], old[9]),
+        "entries past the rotated ones stay"
+    );
     for head in [0, 5] {
         for (pair, frequency) in frequencies.iter().enumerate() {
             let (sin, cos) = (7.0 * f64::from(*frequency)).sin_cos();
@@ -262,14 +302,17 @@ fn attend_f64(form: &Attention, qkv: &Matrix) -> (Vec<f64>, Vec<f64>) {
             let at = |row: usize, head: usize, i: usize| f64::from(qkv.row(row)[head * d + i]);
             let first = form.window.map_or(0, |w| (row + 1).saturating_sub(w));
             let score = |key: usize| {
-                let dot: f64 =
-                    (0..d).map(|i| at(row, head, i) * at(key, form.n_heads + kv, i)).sum();
+                let dot: f64 = (0..d)
+                    .map(|i| at(row, head, i) * at(key, form.n_heads + kv, i))
+                    .sum();
                 let score = dot * f64::from(form.scale);
-                form.softcap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
+                form.softcap
+                    .map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
             };
             let seen = |key: usize| key >= first && key <= row;
-            let weights: Vec<f64> =
-                (0..n).map(|key| if seen(key) { score(key).exp() } else { 0.0 }).collect();
+            let weights: Vec<f64> = (0..n)
+                .map(|key| if seen(key) { score(key).exp() } else { 0.0 })
+                .collect();
             let total: f64 = weights.iter().sum();
             pattern.extend(weights.iter().map(|w| w / total));
             for i in 0..d {
@@ -292,7 +335,14 @@ fn forms() -> impl Iterator<Item = Attention> {
     sizes.into_iter().flat_map(|(n_heads, n_kv_heads, d_head)| {
         [(None, None), (Some(5), None), (Some(20), Some(2.0))].map(|(window, softcap)| {
             let scale = 1.3;
-            Attention { n_heads, n_kv_heads, d_head, scale, softcap, window }
+            Attention {
+                n_heads,
+                n_kv_heads,
+                d_head,
+                scale,
+                softcap,
+                window,
+            }
         })
     })
 }
@@ -305,7 +355,10 @@ fn attention_equals_its_formula() {
                 let cols = (form.n_heads + 2 * form.n_kv_heads) * form.d_head;
                 let qkv = matrix(rows, cols, 5);
                 let cache = cache_of(isa, &form, &qkv, rows + 3);
-                let sequences = [Sequence { cache: &cache, rows }];
+                let sequences = [Sequence {
+                    cache: &cache,
+                    rows,
+                }];
                 let (expected_pattern, expected) = attend_f64(&form, &qkv);
                 let what = format!("{isa} {form:?} {rows}");
                 let mut z = Matrix::default();
@@ -329,13 +382,29 @@ fn a_token_attends_to_the_same_bits_from_a_cache() {
             let qkv = matrix(61, (form.n_heads + 2 * form.n_kv_heads) * form.d_head, 5);
             let whole_cache = cache_of(isa, &form, &qkv, 61);
             let mut whole = Matrix::default();
-            attend(&form, &qkv, &[Sequence { cache: &whole_cache, rows: 61 }], &mut whole);
+            attend(
+                &form,
+                &qkv,
+                &[Sequence {
+                    cache: &whole_cache,
+                    rows: 61,
+                }],
+                &mut whole,
+            );
             let mut cache = KeysValues::new_on(isa, form.n_kv_heads, form.d_head, 61);
             for row in 0..61 {
                 let one = qkv.select_rows(&[row]);
                 cache.append(&one, 0, 1, keys_at);
                 let mut z = Matrix::default();
-                attend(&form, &one, &[Sequence { cache: &cache, rows: 1 }], &mut z);
+                attend(
+                    &form,
+                    &one,
+                    &[Sequence {
+                        cache: &cache,
+                        rows: 1,
+                    }],
+                    &mut z,
+                );
                 assert_eq!(z.row(0), whole.row(row), "{isa} {form:?} {row}");
             }
         }
@@ -354,7 +423,10 @@ fn softcap_bounds_values() {
 fn one_thread_and_two_give_the_same_bits() {
     let (x, w) = (matrix(130, 768, 1), matrix(770, 768, 2));
     let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let mut out = Matrix::default();
             pack(Isa::current(), &w, Storage::F32).product(&x, None, Then::Keep, &mut out);

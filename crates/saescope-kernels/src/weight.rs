@@ -111,37 +111,46 @@ impl Weight {
             Storage::F32 => {
                 let mut packed = Buffer::zeros(n_panels * d_in * width);
                 let panels = packed.as_mut_slice().par_chunks_mut((d_in * width).max(1));
-                panels.enumerate().try_for_each_init(rows, |rows, (panel, out)| {
-                    let rows = &mut rows[..range(panel).len() * d_in];
-                    fill(range(panel), rows)?;
-                    for (column, row) in rows.chunks_exact(d_in.max(1)).enumerate() {
-                        for (out, &value) in out.chunks_exact_mut(width).zip(row) {
-                            out[column] = value;
+                panels
+                    .enumerate()
+                    .try_for_each_init(rows, |rows, (panel, out)| {
+                        let rows = &mut rows[..range(panel).len() * d_in];
+                        fill(range(panel), rows)?;
+                        for (column, row) in rows.chunks_exact(d_in.max(1)).enumerate() {
+                            for (out, &value) in out.chunks_exact_mut(width).zip(row) {
+                                out[column] = value;
+                            }
                         }
-                    }
-                    Ok(())
-                })?;
+                        Ok(())
+                    })?;
                 Panels::F32(packed)
             }
             Storage::Bf16 => {
                 let length = d_in.div_ceil(2) * 2 * width;
                 let mut packed = vec![0; n_panels * length];
                 let panels = packed.par_chunks_mut(length.max(1));
-                panels.enumerate().try_for_each_init(rows, |rows, (panel, out)| {
-                    let rows = &mut rows[..range(panel).len() * d_in];
-                    fill(range(panel), rows)?;
-                    for (column, row) in rows.chunks_exact(d_in.max(1)).enumerate() {
-                        for (k, &value) in row.iter().enumerate() {
-                            out[(k / 2 * width + column) * 2 + k % 2] =
-                                bf16::from_f32(value).to_bits();
+                panels
+                    .enumerate()
+                    .try_for_each_init(rows, |rows, (panel, out)| {
+                        let rows = &mut rows[..range(panel).len() * d_in];
+                        fill(range(panel), rows)?;
+                        for (column, row) in rows.chunks_exact(d_in.max(1)).enumerate() {
+                            for (k, &value) in row.iter().enumerate() {
+                                out[(k / 2 * width + column) * 2 + k % 2] =
+                                    bf16::from_f32(value).to_bits();
+                            }
                         }
-                    }
-                    Ok(())
-                })?;
+                        Ok(())
+                    })?;
                 Panels::Bf16(packed)
             }
         };
-        Ok(Weight { d_out, d_in, isa, panels })
+        Ok(Weight {
+            d_out,
+            d_in,
+            isa,
+            panels,
+        })
     }
 
     /// Number of outputs.
@@ -199,8 +208,15 @@ impl Weight {
     /// # Panics
     /// When a shape does not fit.
     pub fn product(&self, x: &Matrix, bias: Option<&[f32]>, then: Then, out: &mut Matrix) {
-        assert_eq!(x.cols(), self.d_in, "columns of the left-hand side of a product");
-        assert!(bias.is_none_or(|bias| bias.len() == self.d_out), "length of a bias");
+        assert_eq!(
+            x.cols(),
+            self.d_in,
+            "columns of the left-hand side of a product"
+        );
+        assert!(
+            bias.is_none_or(|bias| bias.len() == self.d_out),
+            "length of a bias"
+        );
         if let Then::Add(added) = then {
             let shapes = ((added.rows(), added.cols()), (x.rows(), self.d_out));
             assert_eq!(shapes.0, shapes.1, "shape of what is added to a product");
@@ -211,7 +227,14 @@ impl Weight {
             _ => None,
         };
         let shared = Shared::new(out.data_mut());
-        let job = Job { weight: self, x, rounded: rounded.as_deref(), bias, then, out: shared };
+        let job = Job {
+            weight: self,
+            x,
+            rounded: rounded.as_deref(),
+            bias,
+            then,
+            out: shared,
+        };
         let blocks = Blocks::new(x.rows(), self);
         let work = x.rows() * self.d_in * self.d_out;
         parallel::for_each(blocks.len(), work, |index| {
@@ -234,11 +257,12 @@ fn round_rows(x: &Matrix) -> Vec<u16> {
     let stride = x.cols().div_ceil(2) * 2;
     let mut rounded = vec![0; x.rows() * stride];
     let rows = rounded.par_chunks_exact_mut(stride.max(1)).with_min_len(16);
-    rows.zip(x.data().par_chunks_exact(x.cols().max(1))).for_each(|(to, from)| {
-        for (to, &from) in to.iter_mut().zip(from) {
-            *to = bf16::from_f32(from).to_bits();
-        }
-    });
+    rows.zip(x.data().par_chunks_exact(x.cols().max(1)))
+        .for_each(|(to, from)| {
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = bf16::from_f32(from).to_bits();
+            }
+        });
     rounded
 }
 
@@ -256,13 +280,25 @@ impl Blocks {
         let panels = weight.d_out.div_ceil(panel_width(weight.isa));
         // A few rows leave nothing to keep in cache: shares of equal size, a few per thread.
         let few = rows <= 16;
-        let panels_per_block =
-            if few { panels.div_ceil(threads * 4).max(1) } else { PANELS_PER_TASK };
+        let panels_per_block = if few {
+            panels.div_ceil(threads * 4).max(1)
+        } else {
+            PANELS_PER_TASK
+        };
         let groups = panels.div_ceil(panels_per_block);
         // Narrow outputs have too few groups to share: then the rows are split as well.
-        let splits = if few { 1 } else { (threads * 4).div_ceil(groups.max(1)) };
+        let splits = if few {
+            1
+        } else {
+            (threads * 4).div_ceil(groups.max(1))
+        };
         let rows_per_block = rows.div_ceil(splits).next_multiple_of(24);
-        Blocks { rows, rows_per_block, panels, panels_per_block }
+        Blocks {
+            rows,
+            rows_per_block,
+            panels,
+            panels_per_block,
+        }
     }
 
     fn len(&self) -> usize {
@@ -306,14 +342,19 @@ impl Job<'_> {
                 None => (self.x.data().as_ptr().add(row * d_in + depth.start), d_in),
                 Some(rounded) => {
                     let stride = d_in.next_multiple_of(2);
-                    (rounded.as_ptr().add(row * stride + depth.start).cast(), stride)
+                    (
+                        rounded.as_ptr().add(row * stride + depth.start).cast(),
+                        stride,
+                    )
                 }
             };
             let padded = d_in.next_multiple_of(2);
             let panel = match (&self.weight.panels, self.rounded) {
-                (Panels::F32(b), _) => {
-                    Panel::F32(b.as_slice().as_ptr().add((panel * d_in + depth.start) * width))
-                }
+                (Panels::F32(b), _) => Panel::F32(
+                    b.as_slice()
+                        .as_ptr()
+                        .add((panel * d_in + depth.start) * width),
+                ),
                 (Panels::Bf16(b), None) => {
                     Panel::Bf16(b.as_ptr().add((panel * padded + depth.start) * width))
                 }

@@ -98,14 +98,14 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_bf16_pairs(p: *const u16) -> (__m256, __m256) {
+    unsafe fn load_bf16_first(p: *const u16) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_loadu_si256(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_second(p: *const u16) -> __m256 {
         unsafe {
-            let pairs = _mm256_loadu_si256(p.cast());
             let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-            (
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)),
-                _mm256_castsi256_ps(_mm256_and_si256(pairs, high)),
-            )
+            _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(p.cast()), high))
         }
     }
 }

@@ -83,14 +83,14 @@ impl Simd for Avx512 {
         unsafe { _mm512_reduce_max_ps(v) }
     }
     #[inline(always)]
-    unsafe fn load_bf16_pairs(p: *const u16) -> (__m512, __m512) {
+    unsafe fn load_bf16_first(p: *const u16) -> __m512 {
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_loadu_si512(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_second(p: *const u16) -> __m512 {
         unsafe {
-            let pairs = _mm512_loadu_si512(p.cast());
             let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            (
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)),
-                _mm512_castsi512_ps(_mm512_and_si512(pairs, high)),
-            )
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p.cast()), high))
         }
     }
 }

@@ -54,8 +54,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum(v: Self::V) -> f32;
     /// The largest lane.
     unsafe fn largest(v: Self::V) -> f32;
-    /// `LANES` pairs of bf16: the first of each pair, and the second, as f32.
-    unsafe fn load_bf16_pairs(p: *const u16) -> (Self::V, Self::V);
+    /// Of `LANES` pairs of bf16 the first of each, as f32.
+    unsafe fn load_bf16_first(p: *const u16) -> Self::V;
+    /// Of `LANES` pairs of bf16 the second of each, as f32.
+    unsafe fn load_bf16_second(p: *const u16) -> Self::V;
 }
 
 /// `exp(x)` with a relative error under 2e-7, for x clamped to what f32 can hold.
@@ -71,7 +73,13 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         let r = S::fma(n, S::splat(-355.0 / 512.0), x);
         let r = S::fma(n, S::splat(2.121_944_4e-4), r);
         let mut p = S::splat(1.987_569_2e-4);
-        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
+        for c in [
+            1.398_199_9e-3,
+            8.333_452e-3,
+            4.166_579_6e-2,
+            0.166_666_65,
+            0.5,
+        ] {
             p = S::fma(p, r, S::splat(c));
         }
         let p = S::add(S::fma(p, S::mul(r, r), r), S::splat(1.0));

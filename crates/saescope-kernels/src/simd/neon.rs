@@ -89,14 +89,17 @@ impl Simd for Neon {
         unsafe { vmaxvq_f32(v) }
     }
     #[inline(always)]
-    unsafe fn load_bf16_pairs(p: *const u16) -> (float32x4_t, float32x4_t) {
+    unsafe fn load_bf16_first(p: *const u16) -> float32x4_t {
         unsafe {
             let pairs = vreinterpretq_u32_u16(vld1q_u16(p));
-            let high = vdupq_n_u32(0xffff_0000);
-            (
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs)),
-                vreinterpretq_f32_u32(vandq_u32(pairs, high)),
-            )
+            vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_second(p: *const u16) -> float32x4_t {
+        unsafe {
+            let pairs = vreinterpretq_u32_u16(vld1q_u16(p));
+            vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff_0000)))
         }
     }
 }

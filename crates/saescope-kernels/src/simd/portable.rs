@@ -88,9 +88,13 @@ impl Simd for Portable {
         v.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
     #[inline(always)]
-    unsafe fn load_bf16_pairs(p: *const u16) -> (V, V) {
-        let pairs = unsafe { p.cast::<[[u16; 2]; 8]>().read_unaligned() };
-        let widen = |x: u16| f32::from_bits(u32::from(x) << 16);
-        (pairs.map(|pair| widen(pair[0])), pairs.map(|pair| widen(pair[1])))
+    unsafe fn load_bf16_first(p: *const u16) -> V {
+        let pairs = unsafe { p.cast::<[u32; 8]>().read_unaligned() };
+        pairs.map(|pair| f32::from_bits(u32::from_le(pair) << 16))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_second(p: *const u16) -> V {
+        let pairs = unsafe { p.cast::<[u32; 8]>().read_unaligned() };
+        pairs.map(|pair| f32::from_bits(u32::from_le(pair) & 0xffff_0000))
     }
 }

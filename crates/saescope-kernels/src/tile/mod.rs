@@ -6,6 +6,11 @@
 //! the number of rows, so a row's result does not depend on the rows computed beside it.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod dot;
+
+#[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
 
@@ -55,7 +60,10 @@ pub(crate) trait Tiles: Simd {
 }
 
 macro_rules! tiles {
-    ($isa:ty, rows $($mr:literal)+, vectors $nv:literal, at most $most:literal) => {
+    (
+        $isa:ty, rows $($mr:literal)+, vectors $nv:literal, at most $most:literal
+        $(, else $whole:path)?
+    ) => {
         impl Tiles for $isa {
             const MR: usize = $most;
             const NR: usize = $nv * <$isa as Simd>::LANES;
@@ -65,6 +73,7 @@ macro_rules! tiles {
                 unsafe {
                     match rows {
                         $($mr => run::<$isa, $mr, $nv>(tile),)+
+                        $($most => $whole(tile),)?
                         _ => unreachable!("tiles have 1 to {} rows", $most),
                     }
                 }
@@ -74,7 +83,7 @@ macro_rules! tiles {
 }
 tiles!(Portable, rows 1 2 3 4, vectors 1, at most 4);
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx2, rows 1 2 3 4 5 6, vectors 2, at most 6);
+tiles!(Avx2, rows 1 2 3 4 5, vectors 2, at most 6, else avx2::six_rows);
 #[cfg(target_arch = "x86_64")]
 tiles!(Avx512, rows 1 2 3 4 5 6 7 8, vectors 3, at most 8);
 #[cfg(target_arch = "aarch64")]
@@ -128,24 +137,31 @@ unsafe fn sum_bf16<S: Simd, const MR: usize, const NV: usize>(
     tile: &Tile,
     b: *const u16,
 ) -> [[S::V; NV]; MR] {
-    // SAFETY: the panel holds `depth / 2`, rounded up, times `2 NV` vectors of bf16, the second of
-    // the last pair zero when the depth is odd.
+    // SAFETY: the panel holds `depth / 2`, rounded up, times `2 NV` vectors of bf16.
     unsafe {
         let mut sums = [[S::splat(0.0); NV]; MR];
         let mut b = b;
-        for k in (0..tile.depth).step_by(2) {
-            let odd = usize::from(k + 1 < tile.depth);
-            let column: [(S::V, S::V); NV] =
-                std::array::from_fn(|v| S::load_bf16_pairs(b.add(2 * v * S::LANES)));
+        // The two halves of a pair one after the other: together with their sums, both at once
+        // would not fit the registers.
+        for k in 0..tile.depth {
+            let second = k % 2 == 1;
+            let column: [S::V; NV] = std::array::from_fn(|v| {
+                let pairs = b.add(2 * v * S::LANES);
+                if second {
+                    S::load_bf16_second(pairs)
+                } else {
+                    S::load_bf16_first(pairs)
+                }
+            });
             for (r, sums) in sums.iter_mut().enumerate() {
-                let a = tile.a.add(r * tile.a_stride + k);
-                let (x, y) = (S::splat(*a), S::splat(*a.add(odd)));
+                let x = S::splat(*tile.a.add(r * tile.a_stride + k));
                 for v in 0..NV {
-                    sums[v] = S::fma(x, column[v].0, sums[v]);
-                    sums[v] = S::fma(y, column[v].1, sums[v]);
+                    sums[v] = S::fma(x, column[v], sums[v]);
                 }
             }
-            b = b.add(2 * NV * S::LANES);
+            if second {
+                b = b.add(2 * NV * S::LANES);
+            }
         }
         sums
     }
@@ -156,10 +172,7 @@ unsafe fn sum_bf16<S: Simd, const MR: usize, const NV: usize>(
 /// # Safety
 /// As for [`Tiles::run`].
 #[inline(always)]
-unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
-    tile: &Tile,
-    sums: &[[S::V; NV]; MR],
-) {
+unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(tile: &Tile, sums: &[[S::V; NV]; MR]) {
     for v in 0..NV {
         let at = v * S::LANES;
         if at >= tile.width {
@@ -169,7 +182,11 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
         // SAFETY: only the `lanes` that exist are read and written.
         unsafe {
             let load = |p: *const f32| {
-                if lanes == S::LANES { S::load(p) } else { S::load_first(p, lanes) }
+                if lanes == S::LANES {
+                    S::load(p)
+                } else {
+                    S::load_first(p, lanes)
+                }
             };
             for (r, sums) in sums.iter().enumerate() {
                 let out = tile.out.add(r * tile.out_stride + at);
@@ -190,65 +207,5 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
                 }
             }
         }
-    }
-}
-
-/// Tiles of bf16 pairs where the processor multiplies them.
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod dot {
-    use std::arch::x86_64::*;
-
-    use super::{Avx512, Panel, Tile, Tiles, finish};
-    use crate::simd::dot_pairs;
-
-    const NV: usize = Avx512::NR / 16;
-
-    /// Computes a tile of `rows` rows whose left-hand side is bf16.
-    ///
-    /// # Safety
-    /// As for [`Tiles::run`]; the processor has AVX512_BF16, and rows of `a` are padded to an even
-    /// depth.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-    pub(crate) unsafe fn run(rows: usize, tile: &Tile) {
-        macro_rules! by_rows {
-            ($($mr:literal)+) => {
-                match rows {
-                    // SAFETY: as the caller promises.
-                    $($mr => unsafe { finish::<Avx512, $mr, NV>(tile, &sum::<$mr>(tile)) },)+
-                    _ => unreachable!("tiles have 1 to {} rows", Avx512::MR),
-                }
-            };
-        }
-        by_rows!(1 2 3 4 5 6 7 8);
-    }
-
-    /// # Safety
-    /// As for [`run`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn sum<const MR: usize>(tile: &Tile) -> [[__m512; NV]; MR] {
-        let Panel::Bf16Dot(mut b) = tile.panel else {
-            unreachable!("this loop is for bf16 rows");
-        };
-        let mut sums = [[_mm512_setzero_ps(); NV]; MR];
-        let a: *const u16 = tile.a.cast();
-        for k in (0..tile.depth).step_by(2) {
-            // SAFETY: `depth / 2`, rounded up, pairs lie in every row and column.
-            unsafe {
-                let mut column = [_mm512_setzero_si512(); NV];
-                for (v, column) in column.iter_mut().enumerate() {
-                    *column = _mm512_loadu_si512(b.add(32 * v).cast());
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let pair = a.add(r * tile.a_stride + k).cast::<i32>().read_unaligned();
-                    let pair = _mm512_set1_epi32(pair);
-                    for v in 0..NV {
-                        sums[v] = dot_pairs(sums[v], pair, column[v]);
-                    }
-                }
-                b = b.add(32 * NV);
-            }
-        }
-        sums
     }
 }

@@ -50,6 +50,31 @@ pub enum Error {
         reason: String,
     },
 
+    /// A tensor holds a value that no weight can have.
+    #[error("{}: tensor `{tensor}`: element {index} is {value}, not a finite number", path.display())]
+    NotFinite {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Where in the tensor, in row-major order.
+        index: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+
+    /// A pickle asks for something other than tensors and plain containers. None of it was run.
+    #[error(
+        "{}: the pickle asks for `{global}`; only tensors and plain containers are read, and nothing was run",
+        path.display()
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// The class or function it names.
+        global: String,
+    },
+
     /// A model that saescope does not know how to run as its makers meant it.
     #[error("{}: {reason}", path.display())]
     Unsupported {

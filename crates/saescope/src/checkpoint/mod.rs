@@ -1,21 +1,61 @@
 //! Checkpoint files of every format as named tensors; knows no model.
+//!
+//! Files are memory-mapped and read by code that cannot run what they say: every length is checked
+//! against the file before anything is allocated, and every refusal names the file and the tensor.
+//! Which names and shapes a model needs is [`model`](crate::model)'s to know.
 
-use std::ops::Range;
+mod cursor;
+mod dtype;
+mod file;
+pub mod gguf;
+pub mod llama2c;
+mod mmap;
+mod open;
+mod quant;
+mod safetensors;
+mod tensor;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+pub use dtype::Dtype;
+pub use tensor::Tensor;
+
+use crate::error::{Error, Result};
+use file::File;
+use tensor::Entry;
 
 /// An opened checkpoint: one file, or the shards of one.
 pub struct Checkpoint {
     path: PathBuf,
+    files: Vec<File>,
+    /// By name: the index of the file, and where in it.
+    tensors: BTreeMap<String, (usize, Entry)>,
+    metadata: Metadata,
+}
+
+/// What a file says besides its tensors.
+enum Metadata {
+    Safetensors(BTreeMap<String, String>),
+    Gguf(gguf::Metadata),
+    Llama2c(llama2c::Header),
+}
+
+/// What a reader finds in one file.
+struct Parsed {
+    tensors: Vec<(String, Entry)>,
+    metadata: Metadata,
 }
 
 impl Checkpoint {
     /// Opens a checkpoint: a file of any format, or a folder that holds one.
     pub fn open(path: &Path) -> Result<Checkpoint> {
-        Ok(Checkpoint {
-            path: path.to_path_buf(),
-        })
+        open::open(path)
+    }
+
+    /// Reads a checkpoint of one file that is in memory already; errors call it `path`.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint> {
+        open::single(path, File::held(path, bytes))
     }
 
     /// The file or folder that was opened.
@@ -23,47 +63,72 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The names of its tensors.
+    /// The files that hold the tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// The names of its tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::empty()
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Its tensors, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
+        self.tensors
+            .iter()
+            .map(|(name, found)| self.view(name, found))
     }
 
     /// The tensor called `name`.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`](crate::Error::MissingTensor) when there is none.
+    /// [`Error::MissingTensor`] when there is none.
     pub fn tensor(&self, name: &str) -> Result<Tensor<'_>> {
-        Err(crate::Error::MissingTensor {
-            path: self.path.clone(),
-            tensor: name.to_owned(),
-        })
-    }
-}
-
-/// A tensor as its file stores it, row-major.
-pub struct Tensor<'a> {
-    shape: &'a [usize],
-}
-
-impl Tensor<'_> {
-    /// Its dimensions, outermost first (GGUF's order is reversed when read).
-    pub fn shape(&self) -> &[usize] {
-        self.shape
+        match self.tensors.get_key_value(name) {
+            Some((name, found)) => Ok(self.view(name, found)),
+            None => Err(Error::MissingTensor {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+            }),
+        }
     }
 
-    /// Converts a range of its elements, in row-major order, to f32.
-    /// For quantised types the range starts and ends on block boundaries.
-    pub fn read(&self, range: Range<usize>, out: &mut [f32]) -> Result<()> {
-        let _ = (range, out);
-        Ok(())
+    /// Bytes that the tensors take as stored.
+    pub fn stored_bytes(&self) -> u64 {
+        let spans = self.tensors.values().map(|(_, entry)| entry.span as u64);
+        spans.sum()
     }
 
-    /// All elements as f32, for small tensors.
-    pub fn to_vec(&self) -> Result<Vec<f32>> {
-        Ok(Vec::new())
+    /// What a safetensors file says in its `__metadata__`.
+    pub fn metadata(&self) -> Option<&BTreeMap<String, String>> {
+        match &self.metadata {
+            Metadata::Safetensors(metadata) => Some(metadata),
+            _ => None,
+        }
     }
 
-    /// Tells the system that the tensor's pages are no longer needed in memory; reading it again
-    /// brings them back.
-    pub fn evict(&self) {}
+    /// The key-value pairs of a GGUF file.
+    pub fn gguf(&self) -> Option<&gguf::Metadata> {
+        match &self.metadata {
+            Metadata::Gguf(metadata) => Some(metadata),
+            _ => None,
+        }
+    }
+
+    /// The sizes in a llama2.c file.
+    pub fn llama2c(&self) -> Option<&llama2c::Header> {
+        match &self.metadata {
+            Metadata::Llama2c(header) => Some(header),
+            _ => None,
+        }
+    }
+
+    fn view<'a>(&'a self, name: &'a str, (file, entry): &'a (usize, Entry)) -> Tensor<'a> {
+        Tensor {
+            name,
+            file: &self.files[*file],
+            entry,
+        }
+    }
 }

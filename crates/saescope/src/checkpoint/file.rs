@@ -1,0 +1,47 @@
+//! A file of a checkpoint: its path and its bytes.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::mmap::Map;
+use crate::error::Result;
+
+/// A file that was opened, or bytes that stand for one.
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    content: Content,
+}
+
+enum Content {
+    Mapped(Map),
+    Held(Vec<u8>),
+}
+
+impl File {
+    pub(super) fn open(path: &Path) -> Result<File> {
+        Ok(File {
+            path: path.to_path_buf(),
+            content: Content::Mapped(Map::open(path)?),
+        })
+    }
+
+    pub(super) fn held(path: &Path, bytes: Vec<u8>) -> File {
+        File {
+            path: path.to_path_buf(),
+            content: Content::Held(bytes),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.content {
+            Content::Mapped(map) => map,
+            Content::Held(bytes) => bytes,
+        }
+    }
+
+    pub(super) fn evict(&self, range: Range<usize>) {
+        if let Content::Mapped(map) = &self.content {
+            map.evict(range);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Which files make a checkpoint, and which reader is theirs.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::file::File;
+use super::tensor::Entry;
+use super::{Checkpoint, Metadata, Parsed, gguf, llama2c, safetensors};
+use crate::error::{Error, Result};
+
+/// What a folder is searched for, first match first.
+const NAMES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+/// An index is a list of names; the largest models' are under 1 MB.
+const MAX_INDEX: u64 = 64 << 20;
+
+pub(super) fn open(path: &Path) -> Result<Checkpoint> {
+    let kind = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    let file = if kind.is_dir() {
+        find(path)?
+    } else {
+        path.to_path_buf()
+    };
+    let opened = if file.to_string_lossy().ends_with(".index.json") {
+        sharded(&file)?
+    } else {
+        single(&file, File::open(&file)?)?
+    };
+    Ok(Checkpoint {
+        path: path.to_path_buf(),
+        ..opened
+    })
+}
+
+/// A checkpoint of one file.
+pub(super) fn single(path: &Path, file: File) -> Result<Checkpoint> {
+    let parsed = parse(path, file.bytes())?;
+    let mut tensors = BTreeMap::new();
+    for (name, entry) in parsed.tensors {
+        insert(path, &mut tensors, name, (0, entry))?;
+    }
+    Ok(Checkpoint {
+        path: path.to_path_buf(),
+        files: vec![file],
+        tensors,
+        metadata: parsed.metadata,
+    })
+}
+
+/// The file in `folder` that is, or lists, a checkpoint.
+fn find(folder: &Path) -> Result<PathBuf> {
+    for name in NAMES {
+        let path = folder.join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+    }
+    let listing = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let mut ggufs = Vec::new();
+    for entry in listing {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if path.extension().is_some_and(|e| e == "gguf") && path.is_file() {
+            ggufs.push(path);
+        }
+    }
+    ggufs.sort();
+    match ggufs.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Error::format(
+            folder,
+            format!(
+                "the folder holds no checkpoint: none of {}, *.gguf",
+                NAMES.join(", ")
+            ),
+        )),
+        several => {
+            let names: Vec<_> = several
+                .iter()
+                .filter_map(|path| path.file_name())
+                .map(|name| name.to_string_lossy())
+                .collect();
+            Err(Error::format(
+                folder,
+                format!(
+                    "the folder holds several checkpoints; name one of {}",
+                    names.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
+/// Reads one file by what it begins with, or else by what its name ends with.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    if bytes.starts_with(gguf::MAGIC) {
+        gguf::parse(path, bytes)
+    } else if extension == "safetensors" || safetensors::begins(bytes) {
+        safetensors::parse(path, bytes)
+    } else if extension == "gguf" {
+        Err(Error::format(path, "not a GGUF file, by its first bytes"))
+    } else {
+        llama2c::parse(path, bytes)
+    }
+}
+
+/// The part of an index file that says where tensors are.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// A checkpoint in several files of one folder, listed by `index`.
+fn sharded(index: &Path) -> Result<Checkpoint> {
+    let size = std::fs::metadata(index)
+        .map_err(|e| Error::io(index, e))?
+        .len();
+    if size > MAX_INDEX {
+        return Err(Error::format(index, format!("an index of {size} bytes")));
+    }
+    let text = std::fs::read(index).map_err(|e| Error::io(index, e))?;
+    let listed: Index = serde_json::from_slice(&text)
+        .map_err(|e| Error::format(index, format!("not an index of shards: {e}")))?;
+    let folder = index.parent().unwrap_or(Path::new(""));
+
+    let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (tensor, file) in &listed.weight_map {
+        by_file.entry(file).or_default().push(tensor);
+    }
+    let mut files = Vec::with_capacity(by_file.len());
+    let mut tensors = BTreeMap::new();
+    let mut metadata = None;
+    for (name, wanted) in by_file {
+        if !stays_inside(name) {
+            return Err(Error::format(
+                index,
+                format!("shard `{name}` leads outside the folder"),
+            ));
+        }
+        let path = folder.join(name);
+        let file = File::open(&path)?;
+        let parsed = parse(&path, file.bytes())?;
+        let mut found: BTreeMap<String, Entry> = BTreeMap::new();
+        for (name, entry) in parsed.tensors {
+            insert(&path, &mut found, name, entry)?;
+        }
+        for tensor in wanted {
+            let Some(entry) = found.remove(tensor) else {
+                return Err(Error::MissingTensor {
+                    path,
+                    tensor: tensor.to_owned(),
+                });
+            };
+            tensors.insert(tensor.to_owned(), (files.len(), entry));
+        }
+        metadata.get_or_insert(parsed.metadata);
+        files.push(file);
+    }
+    Ok(Checkpoint {
+        path: index.to_path_buf(),
+        files,
+        tensors,
+        metadata: metadata.unwrap_or(Metadata::Safetensors(BTreeMap::new())),
+    })
+}
+
+/// Whether a name from an index stays in the index's folder. Links may lead out: the Hub's cache
+/// is made of them, and they are the user's own.
+fn stays_inside(name: &str) -> bool {
+    let mut parts = Path::new(name).components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn insert<T>(path: &Path, into: &mut BTreeMap<String, T>, name: String, found: T) -> Result<()> {
+    if into.contains_key(&name) {
+        return Err(Error::tensor(path, &name, "the file has two of this name"));
+    }
+    into.insert(name, found);
+    Ok(())
+}

@@ -44,8 +44,9 @@ impl Beside {
         .find_map(|(file, key)| file.get(key))
         .map(|value| tokens(value).into_iter().next());
         // All of them end a text: instruct models list the end of a turn in generation_config.json
-        // and the end of a document in tokenizer_config.json, or the other way round.
-        let mut eos: Vec<Token> = [(&generation, "eos_token_id"), (&tokenizer, "eos_token")]
+        // and the end of a document in tokenizer_config.json, or the other way round. The
+        // tokenizer's own stands first, since it is the one that chat templates mean.
+        let mut eos: Vec<Token> = [(&tokenizer, "eos_token"), (&generation, "eos_token_id")]
             .into_iter()
             .filter_map(|(file, key)| file.get(key))
             .flat_map(tokens)

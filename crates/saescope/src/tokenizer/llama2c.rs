@@ -84,6 +84,7 @@ fn tokenizer(tokens: &[(f32, &[u8])]) -> Result<Tokenizer, String> {
             bytes,
             unknown: Some(0),
             dummy_space: true,
+            metaspace: false,
         }))),
         pieces: Pieces::new(entries, true)?,
         special: Special {

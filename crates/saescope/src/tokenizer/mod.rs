@@ -7,6 +7,9 @@
 mod bytes;
 mod config;
 mod display;
+mod gguf;
+#[cfg(test)]
+mod golden;
 mod library;
 mod llama2c;
 mod pieces;
@@ -20,6 +23,7 @@ pub use display::{Piece, StreamDecoder};
 
 use self::pieces::Pieces;
 use self::spm::Spm;
+use crate::checkpoint::gguf::Metadata;
 use crate::error::{Error, Result};
 
 /// Whether a text is to begin with the beginning-of-sequence token.
@@ -84,6 +88,11 @@ impl Tokenizer {
     /// Reads one `tokenizer.json`, under whatever name, with the configuration beside it.
     pub fn from_file(path: &Path) -> Result<Tokenizer> {
         library::from_tokenizer_json(path)
+    }
+
+    /// Reads the tokenizer inside a GGUF.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Tokenizer> {
+        gguf::read(metadata)
     }
 
     /// Reads llama2.c's `tokenizer.bin`, which leaves the number of its tokens to the model.

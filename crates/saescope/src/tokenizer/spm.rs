@@ -1,6 +1,6 @@
 //! SentencePiece's BPE: of all neighbours that join to a token, those with the best score join first.
 //!
-//! Pieces and text are bytes with plain spaces here; `▁` is a matter of the files.
+//! Pieces are bytes with plain spaces here; that files write them with `▁` is told in [`Parts`].
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -17,6 +17,8 @@ pub(super) struct Spm {
     unknown: Option<u32>,
     /// Whether a space is put before each stretch of text.
     dummy_space: bool,
+    /// Whether `▁` in a text is a space too, as it is for tokenizers that write one for the other.
+    metaspace: bool,
 }
 
 /// What [`Spm`] is made of.
@@ -26,6 +28,7 @@ pub(super) struct Parts {
     pub(super) bytes: Box<[Option<u32>; 256]>,
     pub(super) unknown: Option<u32>,
     pub(super) dummy_space: bool,
+    pub(super) metaspace: bool,
 }
 
 impl Spm {
@@ -36,12 +39,18 @@ impl Spm {
             bytes: parts.bytes,
             unknown: parts.unknown,
             dummy_space: parts.dummy_space,
+            metaspace: parts.metaspace,
         }
     }
 
     /// Appends the ids of `text`.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
+        let plain;
         let mut rest = text;
+        if self.metaspace && text.contains('▁') {
+            plain = text.replace('▁', " ");
+            rest = &plain;
+        }
         while !rest.is_empty() {
             let (start, found) = self.whole.find(rest);
             if start > 0 {
@@ -273,6 +282,7 @@ mod tests {
             bytes,
             unknown: None,
             dummy_space,
+            metaspace: false,
         })
     }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use saescope::model::Model;
-use saescope::model::config::{Config, Positions};
+use saescope::model::{Config, Model, Positions};
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -33,7 +32,7 @@ struct Record<'a> {
     format: &'a str,
     files: Vec<String>,
     licence: Option<&'a str>,
-    parameters: u64,
+    parameters: usize,
     shapes: Shapes,
     positions: &'static str,
     windows: BTreeMap<usize, usize>,
@@ -90,7 +89,7 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
             .map(|file| file.display().to_string())
             .collect(),
         licence: source.licence.as_deref(),
-        parameters: source.parameters,
+        parameters: model.n_params(),
         shapes: shapes(config),
         positions: match config.positions {
             Positions::Learned => "learned",
@@ -166,30 +165,63 @@ fn print(record: &Record) -> anyhow::Result<()> {
 }
 
 fn file_lines(record: &Record) -> Vec<(&'static str, String)> {
-    let template = if record.tokenizer.chat_template { "yes" } else { "no" };
+    let template = if record.tokenizer.chat_template {
+        "yes"
+    } else {
+        "no"
+    };
     vec![
         ("model", record.model.to_owned()),
         ("family", record.family.clone()),
         ("licence", record.licence.unwrap_or("not named").to_owned()),
         ("parameters", count(record.parameters)),
-        ("stored as", format!("{}, {}", record.format, bytes(record.stored_bytes))),
-        ("loaded as", format!("{}, {}", record.dtype, bytes(record.loaded_bytes))),
+        (
+            "stored as",
+            format!("{}, {}", record.format, bytes(record.stored_bytes)),
+        ),
+        (
+            "loaded as",
+            format!("{}, {}", record.dtype, bytes(record.loaded_bytes)),
+        ),
         ("tokenizer", tokenizer(&record.tokenizer)),
         ("chat template", template.to_owned()),
     ]
 }
 
 fn shape_lines(record: &Record) -> Vec<(&'static str, String)> {
-    let Shapes { n_layers, n_ctx, d_vocab, d_model, n_heads, n_kv_heads, d_head, d_mlp, gated_mlp } =
-        record.shapes;
+    let Shapes {
+        n_layers,
+        n_ctx,
+        d_vocab,
+        d_model,
+        n_heads,
+        n_kv_heads,
+        d_head,
+        d_mlp,
+        gated_mlp,
+    } = record.shapes;
     let gated = if gated_mlp { ", gated" } else { "" };
-    let parallel = if record.parallel_residual { ", attention and MLP side by side" } else { "" };
-    let tied = if record.tied_unembedding { ", unembedding tied to embedding" } else { "" };
+    let parallel = if record.parallel_residual {
+        ", attention and MLP side by side"
+    } else {
+        ""
+    };
+    let tied = if record.tied_unembedding {
+        ", unembedding tied to embedding"
+    } else {
+        ""
+    };
     let mut lines = vec![
         ("layers", format!("{n_layers}{parallel}")),
         ("width", format!("d_model {d_model}, d_mlp {d_mlp}{gated}")),
-        ("heads", format!("{n_heads} of width {d_head}, {n_kv_heads} for keys and values")),
-        ("context", format!("{n_ctx} tokens, {} positions", record.positions)),
+        (
+            "heads",
+            format!("{n_heads} of width {d_head}, {n_kv_heads} for keys and values"),
+        ),
+        (
+            "context",
+            format!("{n_ctx} tokens, {} positions", record.positions),
+        ),
         ("vocabulary", format!("{d_vocab}{tied}")),
     ];
     for (window, layers) in &record.windows {
@@ -208,7 +240,7 @@ fn tokenizer(record: &TokenizerRecord) -> String {
     format!("{}, {} tokens, {bos}", record.kind, record.d_vocab)
 }
 
-fn count(parameters: u64) -> String {
+fn count(parameters: usize) -> String {
     match parameters as f64 / 1e6 {
         m if m >= 1000.0 => format!("{:.2} billion", m / 1e3),
         m if m >= 1.0 => format!("{m:.0} million"),

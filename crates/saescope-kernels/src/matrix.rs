@@ -19,7 +19,10 @@ pub(crate) struct Buffer {
 
 impl Clone for Buffer {
     fn clone(&self) -> Buffer {
-        Buffer { lines: self.lines[..self.len.div_ceil(LINE)].to_vec(), len: self.len }
+        Buffer {
+            lines: self.lines[..self.len.div_ceil(LINE)].to_vec(),
+            len: self.len,
+        }
     }
 }
 

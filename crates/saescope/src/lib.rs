@@ -17,6 +17,6 @@ pub mod model;
 
 pub mod generate;
 
-pub use saescope_kernels::{Isa, Matrix, Storage, peak_gflops};
+pub use saescope_kernels::{Activation, Isa, Matrix, Storage, peak_gflops};
 
 pub use error::{Error, Result};

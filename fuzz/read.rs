@@ -18,7 +18,9 @@ pub fn read_all(name: &str, bytes: Vec<u8>) {
     for tensor in checkpoint.tensors() {
         assert!(tensor.bytes().is_none_or(|bytes| bytes.len() as u64 <= len));
         if tensor.len() <= 1 << 16 {
-            let values = tensor.to_vec().expect("a tensor that was opened can be read");
+            let values = tensor
+                .to_vec()
+                .expect("a tensor that was opened can be read");
             let _ = tensor.check_finite(&values, 0);
             let _ = tensor.to_i64();
         }

@@ -11,6 +11,7 @@ mod peak;
 mod simd;
 
 mod activation;
+mod elementwise;
 mod norm;
 mod rotary;
 

@@ -15,4 +15,8 @@ pub mod edit;
 
 pub mod model;
 
+pub mod generate;
+
+pub use saescope_kernels::{Isa, Matrix, Storage, peak_gflops};
+
 pub use error::{Error, Result};

@@ -7,6 +7,10 @@ pub mod error;
 pub mod checkpoint;
 pub mod tokenizer;
 
+pub mod chat;
+
+pub mod hub;
+
 pub mod site;
 
 pub mod hook;

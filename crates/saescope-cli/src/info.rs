@@ -166,30 +166,63 @@ fn print(record: &Record) -> anyhow::Result<()> {
 }
 
 fn file_lines(record: &Record) -> Vec<(&'static str, String)> {
-    let template = if record.tokenizer.chat_template { "yes" } else { "no" };
+    let template = if record.tokenizer.chat_template {
+        "yes"
+    } else {
+        "no"
+    };
     vec![
         ("model", record.model.to_owned()),
         ("family", record.family.clone()),
         ("licence", record.licence.unwrap_or("not named").to_owned()),
         ("parameters", count(record.parameters)),
-        ("stored as", format!("{}, {}", record.format, bytes(record.stored_bytes))),
-        ("loaded as", format!("{}, {}", record.dtype, bytes(record.loaded_bytes))),
+        (
+            "stored as",
+            format!("{}, {}", record.format, bytes(record.stored_bytes)),
+        ),
+        (
+            "loaded as",
+            format!("{}, {}", record.dtype, bytes(record.loaded_bytes)),
+        ),
         ("tokenizer", tokenizer(&record.tokenizer)),
         ("chat template", template.to_owned()),
     ]
 }
 
 fn shape_lines(record: &Record) -> Vec<(&'static str, String)> {
-    let Shapes { n_layers, n_ctx, d_vocab, d_model, n_heads, n_kv_heads, d_head, d_mlp, gated_mlp } =
-        record.shapes;
+    let Shapes {
+        n_layers,
+        n_ctx,
+        d_vocab,
+        d_model,
+        n_heads,
+        n_kv_heads,
+        d_head,
+        d_mlp,
+        gated_mlp,
+    } = record.shapes;
     let gated = if gated_mlp { ", gated" } else { "" };
-    let parallel = if record.parallel_residual { ", attention and MLP side by side" } else { "" };
-    let tied = if record.tied_unembedding { ", unembedding tied to embedding" } else { "" };
+    let parallel = if record.parallel_residual {
+        ", attention and MLP side by side"
+    } else {
+        ""
+    };
+    let tied = if record.tied_unembedding {
+        ", unembedding tied to embedding"
+    } else {
+        ""
+    };
     let mut lines = vec![
         ("layers", format!("{n_layers}{parallel}")),
         ("width", format!("d_model {d_model}, d_mlp {d_mlp}{gated}")),
-        ("heads", format!("{n_heads} of width {d_head}, {n_kv_heads} for keys and values")),
-        ("context", format!("{n_ctx} tokens, {} positions", record.positions)),
+        (
+            "heads",
+            format!("{n_heads} of width {d_head}, {n_kv_heads} for keys and values"),
+        ),
+        (
+            "context",
+            format!("{n_ctx} tokens, {} positions", record.positions),
+        ),
         ("vocabulary", format!("{d_vocab}{tied}")),
     ];
     for (window, layers) in &record.windows {

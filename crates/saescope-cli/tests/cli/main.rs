@@ -3,7 +3,10 @@
 //! Every case runs the binary from the root of the repository and compares what comes out with a
 //! file under `snapshots/`; `SNAPSHOTS=overwrite` writes those anew.
 
-#![allow(clippy::unwrap_used, reason = "clippy takes only `#[test]` functions for tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy takes only `#[test]` functions for tests"
+)]
 
 mod contract;
 mod errors;

@@ -7,6 +7,10 @@ pub mod error;
 pub mod checkpoint;
 pub mod tokenizer;
 
+pub mod chat;
+
+pub mod hub;
+
 pub mod site;
 
 pub mod hook;
@@ -17,6 +21,6 @@ pub mod model;
 
 pub mod generate;
 
-pub use saescope_kernels::{Isa, Matrix, Storage, peak_gflops};
+pub use saescope_kernels::{Activation, Isa, Matrix, Storage, peak_gflops};
 
 pub use error::{Error, Result};

@@ -1,1 +1,193 @@
 //! From text to token ids and back.
+//!
+//! One [`Tokenizer`] for every kind of file: `tokenizer.json`, GPT-2's `vocab.json` and
+//! `merges.txt`, the vocabulary inside a GGUF, and llama2.c's `tokenizer.bin`. It knows the special
+//! tokens and the chat template that its files carry; it does not know the model.
+
+mod bytes;
+mod config;
+mod display;
+mod gguf;
+#[cfg(test)]
+mod golden;
+mod library;
+mod llama2c;
+mod pieces;
+mod spm;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use display::{Piece, StreamDecoder};
+
+use self::pieces::Pieces;
+use self::spm::Spm;
+use crate::checkpoint::gguf::Metadata;
+use crate::error::{Error, Result};
+
+/// Whether a text is to begin with the beginning-of-sequence token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bos {
+    /// As the tokenizer's makers have it.
+    #[default]
+    Auto,
+    /// Always, even where the tokenizer does not by itself.
+    Always,
+    /// Never, even where the tokenizer does by itself.
+    Never,
+}
+
+/// Turns text into ids and ids into text.
+pub struct Tokenizer {
+    engine: Engine,
+    pieces: Pieces,
+    special: Special,
+    chat_template: Option<String>,
+    kind: String,
+}
+
+enum Engine {
+    Library(Box<tokenizers::Tokenizer>),
+    Spm(Box<Spm>),
+}
+
+/// The special tokens of a tokenizer, and what it adds to a text by itself.
+#[derive(Default)]
+struct Special {
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a model's folder: `tokenizer.json`, or GPT-2's `vocab.json` and
+    /// `merges.txt` (also as `encoder.json` and `vocab.bpe`), with the configuration beside it.
+    pub fn from_folder(folder: &Path) -> Result<Tokenizer> {
+        let json = folder.join("tokenizer.json");
+        if json.is_file() {
+            return Tokenizer::from_file(&json);
+        }
+        for (vocab, merges) in [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")] {
+            let (vocab, merges) = (folder.join(vocab), folder.join(merges));
+            if vocab.is_file() && merges.is_file() {
+                return library::from_vocab_and_merges(&vocab, &merges);
+            }
+        }
+        let reason = if folder.join("tokenizer.model").is_file() {
+            "tokenizer.model (SentencePiece's own file) is not read; save the tokenizer as \
+             tokenizer.json, or use the model as GGUF"
+        } else {
+            "there is no tokenizer here: neither tokenizer.json nor vocab.json with merges.txt"
+        };
+        Err(Error::format(folder, reason))
+    }
+
+    /// Reads one `tokenizer.json`, under whatever name, with the configuration beside it.
+    pub fn from_file(path: &Path) -> Result<Tokenizer> {
+        library::from_tokenizer_json(path)
+    }
+
+    /// Reads the tokenizer inside a GGUF.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Tokenizer> {
+        gguf::read(metadata)
+    }
+
+    /// Reads llama2.c's `tokenizer.bin`, which leaves the number of its tokens to the model.
+    pub fn from_llama2c(path: &Path, d_vocab: usize) -> Result<Tokenizer> {
+        llama2c::read(path, d_vocab)
+    }
+
+    /// The ids of `text`. Special tokens written out in it become their ids, as in Hugging Face's
+    /// tokenizers.
+    ///
+    /// # Errors
+    /// When a beginning-of-sequence token is wanted and the tokenizer has none.
+    pub fn encode(&self, text: &str, bos: Bos) -> Result<Vec<u32>> {
+        let special = &self.special;
+        let (before, after): (&[u32], &[u32]) = match bos {
+            Bos::Auto => (&special.before, &special.after),
+            Bos::Always if special.before.is_empty() => {
+                let bos = special.bos.as_ref().ok_or_else(|| {
+                    Error::Tokenizer(
+                        "it has no beginning-of-sequence token to put first".to_owned(),
+                    )
+                })?;
+                (std::slice::from_ref(bos), &[])
+            }
+            Bos::Always => (&special.before, &[]),
+            Bos::Never => (&[], &[]),
+        };
+        let mut ids = before.to_vec();
+        match &self.engine {
+            Engine::Library(library) => {
+                let encoding = library
+                    .encode_fast(text, false)
+                    .map_err(|error| Error::Tokenizer(error.to_string()))?;
+                ids.extend_from_slice(encoding.get_ids());
+            }
+            Engine::Spm(spm) => spm.encode(text, &mut ids),
+        }
+        ids.extend_from_slice(after);
+        Ok(ids)
+    }
+
+    /// The ids of a text that already carries its special tokens, such as a rendered chat: nothing
+    /// is added.
+    pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode(text, Bos::Never)
+    }
+
+    /// The text that `ids` stand for, from its beginning, control tokens left out. Bytes that are
+    /// no UTF-8 become U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
+    }
+
+    /// The bytes of the text that `ids` stand for, from its beginning, control tokens left out.
+    pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
+        self.pieces.join(ids, false)
+    }
+
+    /// The bytes of one token, a control token written out; none for an id outside the vocabulary.
+    pub fn piece(&self, id: u32) -> &[u8] {
+        self.pieces.get(id)
+    }
+
+    /// Whether `id` controls the model instead of standing for text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.pieces.is_special(id)
+    }
+
+    /// The beginning-of-sequence token; an id of 0 is an id like any other.
+    pub fn bos(&self) -> Option<u32> {
+        self.special.bos
+    }
+
+    /// The tokens after which a model has said all.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.special.eos
+    }
+
+    /// Whether the tokenizer begins a text with the beginning-of-sequence token by itself.
+    pub fn adds_bos(&self) -> bool {
+        !self.special.before.is_empty()
+    }
+
+    /// One more than the largest id; a model's embedding may have more rows.
+    pub fn d_vocab(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The template that turns a conversation into the text the model was trained on.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// What sort of tokenizer it is and which file it came from, for people.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+}

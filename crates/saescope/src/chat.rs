@@ -1,0 +1,216 @@
+//! Conversations as the text that an instruct model was trained on.
+//!
+//! Templates are Jinja programs that come with a model, so they are not trusted: they see the
+//! messages and nothing else, and run out of fuel rather than run on.
+
+mod json;
+mod strftime;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::{Environment, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// What `role` says.
+    pub fn new(role: &str, content: &str) -> Message {
+        Message {
+            role: role.to_owned(),
+            content: content.to_owned(),
+        }
+    }
+}
+
+/// Steps that a template may take; the longest real ones take some hundred for each message.
+const FUEL: u64 = 10_000_000;
+
+/// A chat template, ready to render.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: Option<String>,
+    eos: Option<String>,
+}
+
+impl ChatTemplate {
+    /// Reads a template; `bos` and `eos` are the special tokens it may write.
+    pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<ChatTemplate> {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        // As in transformers, whose Jinja environment templates are written for.
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", json::to_json);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment
+            .add_template_owned(NAME, source.to_owned())
+            .map_err(failed)?;
+        Ok(ChatTemplate {
+            environment,
+            bos: bos.map(str::to_owned),
+            eos: eos.map(str::to_owned),
+        })
+    }
+
+    /// The template that comes with a tokenizer.
+    ///
+    /// # Errors
+    /// When there is none: the model was not trained to chat.
+    pub fn of(tokenizer: &Tokenizer) -> Result<ChatTemplate> {
+        let source = tokenizer.chat_template().ok_or_else(|| {
+            Error::ChatTemplate(
+                "the model has none, so it was not trained to chat; give it a plain prompt"
+                    .to_owned(),
+            )
+        })?;
+        let text = |id: u32| String::from_utf8_lossy(tokenizer.piece(id)).into_owned();
+        let bos = tokenizer.bos().map(text);
+        let eos = tokenizer.eos_ids().first().copied().map(text);
+        ChatTemplate::new(source, bos.as_deref(), eos.as_deref())
+    }
+
+    /// The conversation up to where the model is to speak.
+    pub fn render_prompt(&self, messages: &[Message]) -> Result<String> {
+        self.render_with(messages, true)
+    }
+
+    /// The conversation as it is, such as one whose last turn is the model's.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.render_with(messages, false)
+    }
+
+    fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let template = self.environment.get_template(NAME).map_err(failed)?;
+        // A token that a tokenizer lacks is undefined there, not empty; templates ask which it is.
+        let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
+        let context = context! {
+            messages => messages,
+            add_generation_prompt => add_generation_prompt,
+            bos_token => token(&self.bos),
+            eos_token => token(&self.eos),
+            tools => Value::from(()),
+            documents => Value::from(()),
+        };
+        template.render(context).map_err(failed)
+    }
+}
+
+const NAME: &str = "chat_template";
+
+fn failed(error: minijinja::Error) -> Error {
+    let reason = match (error.kind(), error.detail(), error.line()) {
+        (ErrorKind::OutOfFuel, _, _) => "it does not come to an end".to_owned(),
+        (ErrorKind::InvalidOperation, Some(raised), _) if raised.starts_with(RAISED) => {
+            raised[RAISED.len()..].to_owned()
+        }
+        (_, _, Some(line)) => format!("line {line}: {error}"),
+        (_, _, None) => error.to_string(),
+    };
+    Error::ChatTemplate(reason)
+}
+
+/// Tells what a template says on purpose from what it does wrong.
+const RAISED: &str = "raised: ";
+
+fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(
+        ErrorKind::InvalidOperation,
+        format!("{RAISED}{message}"),
+    ))
+}
+
+/// The date in the form that a template asks for, in UTC.
+fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = since.map_or(0, |since| since.as_secs());
+    strftime::format(format, seconds)
+        .map_err(|reason| minijinja::Error::new(ErrorKind::InvalidOperation, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str) -> Result<String> {
+        let template = ChatTemplate::new(source, Some("<s>"), None)?;
+        template.render_prompt(&[Message::new("user", " hi ")])
+    }
+
+    #[test]
+    fn every_golden_conversation_renders_as_transformers_does() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests");
+        let expected = std::fs::read(format!("{root}/golden/chat/expected.json")).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&expected).unwrap();
+        assert!(rows.len() >= 40);
+        for row in rows {
+            let name = row["template"].as_str().unwrap();
+            let path = match name {
+                "smollm2" => format!("{root}/data/tokenizers/smollm2/chat_template.jinja"),
+                _ => format!("{root}/golden/chat/{name}.jinja"),
+            };
+            let source = std::fs::read_to_string(path).unwrap();
+            let template = ChatTemplate::new(&source, Some("<bos>"), Some("<eos>")).unwrap();
+            let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
+            let found = template.render_with(&messages, row["prompt"].as_bool().unwrap());
+            match (found, row["text"].as_str(), row["error"].as_str()) {
+                (Ok(found), Some(text), _) => assert_eq!(found, text, "{name} {}", row["chat"]),
+                (Err(Error::ChatTemplate(found)), _, Some(error)) => assert_eq!(found, error),
+                (found, ..) => panic!("{name} {}: {found:?}", row["chat"]),
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_without_an_end_runs_out_of_fuel() {
+        let nested = "{% for a in range(9999) %}".repeat(4) + &"{% endfor %}".repeat(4);
+        let error = render(&nested).unwrap_err();
+        assert!(matches!(error, Error::ChatTemplate(reason) if reason.contains("end")));
+    }
+
+    #[test]
+    fn a_broken_template_names_its_line() {
+        for source in [
+            "\n{% for %}",
+            "\n{{ nothing.of.this }}",
+            "\n{{ messages | no_filter }}",
+        ] {
+            let error = render(source).unwrap_err();
+            assert!(
+                matches!(&error, Error::ChatTemplate(reason) if reason.contains("line 2")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_missing_is_undefined() {
+        assert_eq!(
+            render("{{ bos_token }}{{ eos_token is defined }}").unwrap(),
+            "<s>False"
+        );
+    }
+
+    #[test]
+    fn the_date_is_there() {
+        assert!(
+            render("{{ strftime_now('%Y') }}")
+                .unwrap()
+                .starts_with("20")
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! Tokens as readable text: characters are never cut, wherever token borders lie.
+
+use std::ops::Range;
+
+use super::Tokenizer;
+use super::pieces::strip_space;
+
+/// A stretch of text and the tokens that make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The text. Bytes that are no UTF-8 even together show as U+FFFD.
+    pub text: String,
+    /// Which of the tokens, by position; more than one where a character spans several.
+    pub tokens: Range<usize>,
+}
+
+/// How much of `bytes` can be shown: the part up to a character that may still be completed.
+fn complete(bytes: &[u8]) -> usize {
+    let mut start = 0;
+    loop {
+        match std::str::from_utf8(&bytes[start..]) {
+            Ok(_) => return bytes.len(),
+            Err(error) => match error.error_len() {
+                None => return start + error.valid_up_to(),
+                Some(invalid) => start += error.valid_up_to() + invalid,
+            },
+        }
+    }
+}
+
+impl Tokenizer {
+    /// The tokens as readable text, in order and without gaps; tokens that only together make a
+    /// character are shown joined.
+    pub fn readable_pieces(&self, ids: &[u32]) -> Vec<Piece> {
+        let mut pieces = Vec::with_capacity(ids.len());
+        let mut pending: Vec<u8> = Vec::new();
+        let mut first = 0;
+        for (position, &id) in ids.iter().enumerate() {
+            // A control token completes nothing: what is pending stays as broken as it is.
+            if self.is_special(id) && !pending.is_empty() {
+                pieces.push(piece(&pending, first..position));
+                pending.clear();
+                first = position;
+            }
+            pending.extend_from_slice(self.piece(id));
+            if complete(&pending) == pending.len() {
+                pieces.push(piece(&pending, first..position + 1));
+                pending.clear();
+                first = position + 1;
+            }
+        }
+        if first < ids.len() {
+            pieces.push(piece(&pending, first..ids.len()));
+        }
+        pieces
+    }
+}
+
+fn piece(bytes: &[u8], tokens: Range<usize>) -> Piece {
+    Piece {
+        text: String::from_utf8_lossy(bytes).into_owned(),
+        tokens,
+    }
+}
+
+/// Turns tokens into text as they come, holding back the bytes of a character until all are there.
+pub struct StreamDecoder<'a> {
+    tokenizer: &'a Tokenizer,
+    pending: Vec<u8>,
+    text_before: bool,
+}
+
+impl<'a> StreamDecoder<'a> {
+    /// Decodes a text from its beginning.
+    pub fn new(tokenizer: &'a Tokenizer) -> StreamDecoder<'a> {
+        StreamDecoder {
+            tokenizer,
+            pending: Vec::new(),
+            text_before: false,
+        }
+    }
+
+    /// Decodes what follows `prompt`: a first space belongs to the text if there is text before.
+    pub fn after(tokenizer: &'a Tokenizer, prompt: &[u32]) -> StreamDecoder<'a> {
+        StreamDecoder {
+            text_before: prompt.iter().any(|&id| !tokenizer.is_special(id)),
+            ..StreamDecoder::new(tokenizer)
+        }
+    }
+
+    /// Takes the next token and returns the text that is complete now; control tokens add none.
+    pub fn push(&mut self, id: u32) -> String {
+        if self.tokenizer.is_special(id) {
+            return String::new();
+        }
+        let strip = self.tokenizer.pieces.dummy_space && !self.text_before;
+        self.text_before = true;
+        self.pending
+            .extend_from_slice(strip_space(self.tokenizer.piece(id), strip));
+        let rest = self.pending.split_off(complete(&self.pending));
+        let shown = std::mem::replace(&mut self.pending, rest);
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
+    /// What was held back and will not be completed, as U+FFFD.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_unfinished_character_is_held_back() {
+        let korean = "안".as_bytes();
+        assert_eq!(complete(b"abc"), 3);
+        assert_eq!(complete(&[b"a", &korean[..2]].concat()), 1);
+        assert_eq!(complete(&[b"\xff", korean].concat()), 4);
+        assert_eq!(complete(&[b"\xff", &korean[..1]].concat()), 1);
+        assert_eq!(complete(&[&korean[..2], b"a"].concat()), 3);
+    }
+}

@@ -1,0 +1,240 @@
+//! Tokenizers that the crate `tokenizers` runs: `tokenizer.json`, and GPT-2's vocabulary and merges.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer as Library};
+
+use super::bytes::{byte_fallback, bytes_of};
+use super::config::{Beside, Token};
+use super::pieces::{Entry, Pieces};
+use super::{Engine, Special, Tokenizer};
+use crate::error::{Error, Result};
+
+/// What GPT-2 and GPT-NeoX begin and end every document with.
+const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// How the tokens of a vocabulary are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// Bytes in GPT-2's alphabet.
+    ByteLevel,
+    /// Text with `▁` for a space, and `<0x0A>` for a byte; `dummy_space` when a text's first token
+    /// has a space before it that is not in the text.
+    Metaspace { dummy_space: bool },
+}
+
+pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let broken = |reason: String| Error::format(path, reason);
+    let json: Value =
+        serde_json::from_slice(&bytes).map_err(|error| broken(format!("not JSON: {error}")))?;
+    let spelling = spelling(&json).map_err(broken)?;
+    let mut library = Library::from_bytes(&bytes).map_err(|error| broken(error.to_string()))?;
+    // Some files carry what their makers trained with; a prompt is never cut or padded silently.
+    library
+        .with_truncation(None)
+        .map_err(|error| broken(error.to_string()))?;
+    library.with_padding(None);
+    let model = json["model"]["type"].as_str().unwrap_or("BPE");
+    let name = match spelling {
+        Spelling::ByteLevel => format!("byte-level {model}"),
+        Spelling::Metaspace { .. } => format!("SentencePiece-like {model}"),
+    };
+    finish(
+        library,
+        spelling,
+        path,
+        &format!("{name} from tokenizer.json"),
+    )
+}
+
+pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Tokenizer> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| Error::io(path, error));
+    let tokens: HashMap<String, u32> = serde_json::from_slice(&read(vocab)?)
+        .map_err(|error| Error::format(vocab, format!("no map from tokens to ids: {error}")))?;
+    let text =
+        String::from_utf8(read(merges)?).map_err(|_| Error::format(merges, "not UTF-8 text"))?;
+    let pairs = text
+        .lines()
+        .filter(|line| !line.starts_with("#version") && !line.is_empty())
+        .map(|line| merge(line).ok_or_else(|| Error::format(merges, format!("no merge: `{line}`"))))
+        .collect::<Result<Vec<_>>>()?;
+
+    let folder = vocab.parent().unwrap_or(Path::new("."));
+    let beside = Beside::read(folder)?;
+    // These two files do not say how text is cut into words. GPT-2's way is right for GPT-2 only.
+    if let Some(class) = beside.class.as_deref()
+        && !class.starts_with("GPT2Tokenizer")
+    {
+        return Err(Error::Unsupported {
+            path: folder.join("tokenizer_config.json"),
+            reason: format!(
+                "a `{class}` cannot be read from vocab.json and merges.txt, only GPT2Tokenizer \
+                 can; save the tokenizer as tokenizer.json"
+            ),
+        });
+    }
+    let ends = tokens.contains_key(END_OF_TEXT);
+    let broken = |error: tokenizers::Error| Error::format(merges, error.to_string());
+    let mut library = byte_level_bpe(tokens, pairs, false).map_err(broken)?;
+    library.with_pre_tokenizer(Some(ByteLevel::new(beside.add_prefix_space, true, true)));
+    if ends {
+        library.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
+    }
+    let kind = "byte-level BPE from vocab.json and merges.txt";
+    finish(library, Spelling::ByteLevel, vocab, kind)
+}
+
+/// The two sides of a line of merges.
+pub(super) fn merge(line: &str) -> Option<(String, String)> {
+    let (left, right) = line.split_once(' ')?;
+    if left.is_empty() || right.is_empty() || right.contains(' ') {
+        return None;
+    }
+    Some((left.to_owned(), right.to_owned()))
+}
+
+/// A BPE over bytes that still lacks the rule by which text is cut into words.
+pub(super) fn byte_level_bpe(
+    tokens: HashMap<String, u32>,
+    merges: Vec<(String, String)>,
+    ignore_merges: bool,
+) -> Result<Library, tokenizers::Error> {
+    let bpe = BPE::builder()
+        .vocab_and_merges(tokens.into_iter().collect::<Vocab>(), merges)
+        .ignore_merges(ignore_merges)
+        .build()?;
+    let mut library = Library::new(bpe);
+    library.with_decoder(Some(ByteLevel::default()));
+    Ok(library)
+}
+
+type Vocab = tokenizers::models::bpe::Vocab;
+
+/// The vocabulary of a library tokenizer as bytes.
+pub(super) fn pieces(library: &Library, spelling: Spelling) -> Result<Pieces, String> {
+    let added = library.get_added_tokens_decoder();
+    let entries = library.get_vocab(true).into_iter().map(|(token, id)| {
+        let added = added.get(&id);
+        let special = added.is_some_and(|token| token.special);
+        let bytes = match spelling {
+            _ if special => token.into_bytes(),
+            Spelling::ByteLevel if added.is_some() => token.into_bytes(),
+            Spelling::ByteLevel => bytes_of(&token),
+            Spelling::Metaspace { .. } => match byte_fallback(&token) {
+                Some(byte) => vec![byte],
+                None => token.replace('▁', " ").into_bytes(),
+            },
+        };
+        Entry { id, bytes, special }
+    });
+    let dummy_space = spelling == Spelling::Metaspace { dummy_space: true };
+    Pieces::new(entries.collect(), dummy_space)
+}
+
+/// Reads from the decoder how tokens are written, and refuses what it would decode wrongly.
+fn spelling(json: &Value) -> Result<Spelling, String> {
+    let decoder = &json["decoder"];
+    let kind = |value: &Value| value["type"].as_str().unwrap_or("none").to_owned();
+    let steps: Vec<&Value> = match kind(decoder).as_str() {
+        "Sequence" => decoder["decoders"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .collect(),
+        _ => vec![decoder],
+    };
+    let mut found = None;
+    let mut dummy_space = false;
+    for step in steps {
+        match kind(step).as_str() {
+            "ByteLevel" => found = Some(Spelling::ByteLevel),
+            "Metaspace" => {
+                found = Some(Spelling::Metaspace { dummy_space });
+                // `add_prefix_space` is how it was said before `prepend_scheme` existed.
+                let never = step["prepend_scheme"].as_str() == Some("never");
+                dummy_space |= !never && step["add_prefix_space"].as_bool() != Some(false);
+            }
+            "Replace" if step["pattern"]["String"] == "▁" && step["content"] == " " => {
+                found = Some(Spelling::Metaspace { dummy_space });
+            }
+            "Strip" if step["content"] == " " && step["stop"] == 0 => {
+                dummy_space |= step["start"] != 0;
+            }
+            "ByteFallback" | "Fuse" => {}
+            other => {
+                return Err(format!(
+                    "the decoder `{other}` is not supported; byte-level and SentencePiece-like \
+                     tokenizers are"
+                ));
+            }
+        }
+    }
+    match found {
+        Some(Spelling::Metaspace { .. }) => Ok(Spelling::Metaspace { dummy_space }),
+        Some(Spelling::ByteLevel) => Ok(Spelling::ByteLevel),
+        None => Err("it has no decoder, so its tokens cannot be turned into text".to_owned()),
+    }
+}
+
+fn finish(library: Library, spelling: Spelling, path: &Path, kind: &str) -> Result<Tokenizer> {
+    let beside = Beside::read(path.parent().unwrap_or(Path::new(".")))?;
+    let special = special(&library, &beside).map_err(|error| Error::format(path, error))?;
+    let pieces = pieces(&library, spelling).map_err(|error| Error::format(path, error))?;
+    Ok(Tokenizer {
+        engine: Engine::Library(Box::new(library)),
+        pieces,
+        special,
+        chat_template: beside.chat_template,
+        kind: kind.to_owned(),
+    })
+}
+
+fn special(library: &Library, beside: &Beside) -> Result<Special, String> {
+    let id = |token: &Token| match token {
+        Token::Id(id) => Some(*id),
+        Token::Text(text) => library.token_to_id(text),
+    };
+    let end_of_text = library.token_to_id(END_OF_TEXT);
+    let bos = match &beside.bos {
+        Some(named) => named.as_ref().and_then(id),
+        None => end_of_text,
+    };
+    let mut eos: Vec<u32> = Vec::new();
+    for end in beside.eos.iter().filter_map(id) {
+        if !eos.contains(&end) {
+            eos.push(end);
+        }
+    }
+    if beside.eos.is_empty() {
+        eos.extend(end_of_text);
+    }
+
+    // What the post-processor puts around a text is seen by letting it work on one.
+    let encode = |special| {
+        let encoding = library.encode_fast("a", special);
+        encoding.map(|encoding| encoding.get_ids().to_vec())
+    };
+    let plain = encode(false).map_err(|error| error.to_string())?;
+    let whole = encode(true).map_err(|error| error.to_string())?;
+    let extra = whole.len().saturating_sub(plain.len());
+    let at = (0..=extra)
+        .find(|&at| !plain.is_empty() && whole[at..].starts_with(&plain))
+        .unwrap_or(0);
+    let mut before = whole[..at].to_vec();
+    let mut after = whole.get(at + plain.len()..).unwrap_or(&[]).to_vec();
+    if extra == 0 {
+        before.extend(bos.filter(|_| beside.add_bos == Some(true)));
+        after.extend(eos.first().filter(|_| beside.add_eos == Some(true)));
+    }
+    Ok(Special {
+        bos: bos.or(before.first().copied()),
+        eos,
+        before,
+        after,
+    })
+}

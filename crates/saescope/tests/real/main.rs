@@ -1,0 +1,45 @@
+//! Checks against real models, which are too large for the repository.
+//!
+//! `scripts/fetch-models` fetches them; a model that is not there is a failure. `cargo test` leaves
+//! this target out: `cargo test -p saescope --test real` runs it.
+
+mod tokenizers;
+
+use std::path::PathBuf;
+
+/// A file of the folder of test models.
+fn model(file: &str) -> PathBuf {
+    let folder = std::env::var_os("SAESCOPE_TEST_MODELS").map_or_else(
+        || {
+            let home = std::env::var_os("HOME").expect("HOME is set");
+            PathBuf::from(home).join(".cache/saescope/test-models")
+        },
+        PathBuf::from,
+    );
+    let path = folder.join(file);
+    assert!(
+        path.is_file(),
+        "{} is not there: run scripts/fetch-models",
+        path.display()
+    );
+    path
+}
+
+/// A file of the repository's `tests` folder.
+fn repository(path: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests")
+        .join(path);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A file of the folder `shared`, which stands beside the checkout or where `SAESCOPE_SHARED` says.
+fn shared(path: &str) -> Vec<u8> {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let folder = std::env::var_os("SAESCOPE_SHARED").map_or_else(beside, PathBuf::from);
+    let path = folder.join(path);
+    std::fs::read(&path).unwrap_or_else(|error| {
+        let path = path.display();
+        panic!("{path}: {error}; set SAESCOPE_SHARED to the folder that holds the shared data")
+    })
+}

@@ -15,7 +15,10 @@ impl Matrix {
     pub fn add(&mut self, other: &Matrix) {
         let shapes = ((self.rows(), self.cols()), (other.rows(), other.cols()));
         assert_eq!(shapes.0, shapes.1, "shapes of a sum");
-        let chunks = self.data_mut().par_chunks_mut(CHUNK).zip(other.data().par_chunks(CHUNK));
+        let chunks = self
+            .data_mut()
+            .par_chunks_mut(CHUNK)
+            .zip(other.data().par_chunks(CHUNK));
         chunks.for_each(|(to, from)| {
             for (to, from) in to.iter_mut().zip(from) {
                 *to += from;

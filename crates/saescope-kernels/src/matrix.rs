@@ -2,50 +2,50 @@
 
 use std::fmt;
 
-/// One cache line; what a buffer is made of, so that every matrix starts on one.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
+/// f32 in a cache line.
 const LINE: usize = 16;
 
 /// A buffer of f32 that starts on a cache line. It never gives memory back before it is dropped,
 /// so that one that is used over and over settles at its largest size.
 #[derive(Default)]
 pub(crate) struct Buffer {
-    lines: Vec<Line>,
+    /// Longer than what it holds by what it takes to start on a cache line.
+    values: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
 impl Clone for Buffer {
     fn clone(&self) -> Buffer {
-        Buffer { lines: self.lines[..self.len.div_ceil(LINE)].to_vec(), len: self.len }
+        let mut copy = Buffer::zeros(self.len);
+        copy.as_mut_slice().copy_from_slice(self.as_slice());
+        copy
     }
 }
 
 impl Buffer {
     pub(crate) fn zeros(len: usize) -> Buffer {
-        // A zeroed allocation of whole pages costs nothing until it is touched.
-        Buffer {
-            lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)],
-            len,
-        }
+        // Zeroed f32, unlike zeroed structs, come from the allocator as they are: whole pages cost
+        // nothing until they are touched, and then the thread that touches them pays.
+        let values = vec![0.0; len + LINE];
+        let start = values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Buffer { values, start, len }
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {
-        // SAFETY: `Line` is 16 f32 without padding, and `len` never exceeds what the lines hold.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.values[self.start..][..self.len]
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        // SAFETY: as above, and the borrow is unique.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.values[self.start..][..self.len]
     }
 
     fn resize(&mut self, len: usize) {
-        let lines = len.div_ceil(LINE);
-        if lines > self.lines.len() {
-            self.lines.resize(lines, Line([0.0; LINE]));
+        if self.start + len > self.values.len() {
+            // Twice the size, so that rows appended one by one are not copied every time.
+            let mut larger = Buffer::zeros(len.max(2 * self.len));
+            larger.as_mut_slice()[..self.len].copy_from_slice(self.as_slice());
+            *self = larger;
         }
         self.len = len;
     }

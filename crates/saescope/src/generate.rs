@@ -89,21 +89,32 @@ pub fn generate(
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Generated>> {
     sampling.check()?;
-    let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max().unwrap_or(0);
+    let longest = prompts
+        .iter()
+        .map(|prompt| prompt.tokens.len())
+        .max()
+        .unwrap_or(0);
     // The last token is chosen but never read.
     let capacity = longest + sampling.max_tokens.saturating_sub(1);
     let mut cache = Cache::new(model.config(), prompts.len(), capacity)?;
     let mut runs: Vec<Run> = prompts.iter().map(Run::new).collect();
-    let mut active: Vec<usize> =
-        if sampling.max_tokens == 0 { Vec::new() } else { (0..runs.len()).collect() };
+    let mut active: Vec<usize> = if sampling.max_tokens == 0 {
+        Vec::new()
+    } else {
+        (0..runs.len()).collect()
+    };
     while !active.is_empty() {
-        let batch: Vec<(usize, &[u32])> =
-            active.iter().map(|&i| (i, &runs[i].tokens[cache.len(i)..])).collect();
+        let batch: Vec<(usize, &[u32])> = active
+            .iter()
+            .map(|&i| (i, &runs[i].tokens[cache.len(i)..]))
+            .collect();
         let mut logits = model.extend(&mut cache, &batch, hook)?; // [active, d_vocab]
         let mut row = 0;
         let mut failed = None;
         active.retain(|&i| {
-            let going = runs[i].step(logits.row_mut(row), sampling, &mut |token| on_token(i, token));
+            let going = runs[i].step(logits.row_mut(row), sampling, &mut |token| {
+                on_token(i, token)
+            });
             row += 1;
             going.unwrap_or_else(|error| {
                 failed = Some(error);
@@ -123,7 +134,10 @@ impl Sampling {
         let wrong = if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             format!("temperature {} is not a number from 0 up", self.temperature)
         } else if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
-            format!("repetition penalty {} is not above 0", self.repetition_penalty)
+            format!(
+                "repetition penalty {} is not above 0",
+                self.repetition_penalty
+            )
         } else if self.top_k == Some(0) {
             "top-k 0 leaves no token to choose".to_owned()
         } else if !fraction(self.top_p) || !fraction(self.min_p) {
@@ -137,7 +151,8 @@ impl Sampling {
     /// Chooses a token by its logits, which are overwritten.
     fn choose(&self, logits: &mut [f32], seen: &[u32], rng: &mut ChaCha8Rng) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
-            let message = format!("the logit of token {token} is not a number; was an edit too large?");
+            let message =
+                format!("the logit of token {token} is not a number; was an edit too large?");
             return Err(Error::Argument(message));
         }
         self.penalise(logits, seen);
@@ -178,7 +193,8 @@ impl Sampling {
     /// The tokens that may be chosen with their weights, most likely first.
     fn filter(&self, logits: &[f32]) -> Vec<(u32, f64)> {
         let largest = f64::from(logits[most_likely(logits) as usize]);
-        let weight = |logit: f32| ((f64::from(logit) - largest) / f64::from(self.temperature)).exp();
+        let weight =
+            |logit: f32| ((f64::from(logit) - largest) / f64::from(self.temperature)).exp();
         let weights = logits.iter().map(|&logit| weight(logit));
         let mut choices: Vec<(u32, f64)> = (0..).zip(weights).collect();
         let by_weight = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
@@ -258,6 +274,9 @@ impl Run {
 
     fn finish(self) -> Generated {
         let tokens = self.tokens[self.prompt_len..].to_vec();
-        Generated { tokens, stopped_by: self.stopped_by }
+        Generated {
+            tokens,
+            stopped_by: self.stopped_by,
+        }
     }
 }

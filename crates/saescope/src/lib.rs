@@ -24,6 +24,6 @@ pub mod generate;
 pub mod complete;
 pub mod lens;
 
-pub use saescope_kernels::{Isa, Matrix, Storage, peak_gflops};
+pub use saescope_kernels::{Activation, Isa, Matrix, Storage, peak_gflops};
 
 pub use error::{Error, Result};

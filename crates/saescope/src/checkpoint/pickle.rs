@@ -172,7 +172,7 @@ impl Machine<'_> {
             b'}' => Node::Dict(Vec::new()),
             b't' => Node::Tuple(self.pop_mark(cursor)?),
             b'l' => Node::List(self.pop_mark(cursor)?),
-            b'd' => Node::Dict(pairs(self.pop_mark(cursor)?, cursor)?),
+            b'd' => Node::Dict(pairs(&self.pop_mark(cursor)?, cursor)?),
             _ => {
                 let len = usize::from(opcode - 0x84);
                 let mut items = Vec::with_capacity(len);
@@ -200,7 +200,7 @@ impl Machine<'_> {
         let top = self.top(cursor)?;
         match (&mut self.nodes[top as usize], opcode) {
             (Node::List(list), b'a' | b'e') => list.extend(items),
-            (Node::Dict(dict), b's' | b'u') => dict.extend(pairs(items, cursor)?),
+            (Node::Dict(dict), b's' | b'u') => dict.extend(pairs(&items, cursor)?),
             _ => return Err(cursor.error("items are added to what is no list or dict")),
         }
         Ok(())
@@ -333,7 +333,7 @@ impl Machine<'_> {
     }
 }
 
-fn pairs(items: Vec<Id>, cursor: &Cursor) -> Result<Vec<(Id, Id)>> {
+fn pairs(items: &[Id], cursor: &Cursor) -> Result<Vec<(Id, Id)>> {
     match items.as_chunks() {
         (pairs, []) => Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect()),
         _ => Err(cursor.error("a dict with a key and no value")),

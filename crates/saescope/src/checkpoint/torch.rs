@@ -99,7 +99,7 @@ pub(super) fn parse_zip(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     };
     let find = |name: &str| archive.find(bytes, &format!("{root}{name}"));
     if let Ok(order) = find("byteorder")
-        && bytes[order.clone()] != *b"little"
+        && bytes[order] != *b"little"
     {
         return Err(Error::format(path, "written on a big-endian machine"));
     }

@@ -34,12 +34,23 @@ pub(crate) fn forward(
     }
     pass.give(qkv);
     let z = pass.at(Site::AttnZ(layer), z)?; // [rows, n_heads d_head]
-    pass.write(Site::AttnOut(layer), (&block.attn_out, block.attn_post_norm.as_ref()), z, x)
+    pass.write(
+        Site::AttnOut(layer),
+        (&block.attn_out, block.attn_post_norm.as_ref()),
+        z,
+        x,
+    )
 }
 
 /// Norms the query and key heads where the family does, and turns them to their positions.
 fn turn(block: &Block, layer: usize, pass: &Pass, qkv: &mut Matrix) {
-    let Config { n_heads, n_kv_heads, d_head, norm, .. } = *pass.config;
+    let Config {
+        n_heads,
+        n_kv_heads,
+        d_head,
+        norm,
+        ..
+    } = *pass.config;
     let (NormKind::Layer { eps } | NormKind::Rms { eps }) = norm;
     if let Some(norm) = &block.q_norm {
         rms_norm_heads(qkv, 0, n_heads, &norm.weight, eps);
@@ -69,7 +80,12 @@ fn remember(layer: usize, pass: &mut Pass, qkv: &Matrix) {
 fn sequences<'a>(layer: usize, pass: &'a Pass) -> Vec<Sequence<'a>> {
     let caches = pass.cache.layer(layer);
     let spans = pass.rows().spans().iter().zip(pass.slots);
-    spans.map(|(span, &slot)| Sequence { cache: &caches[slot], rows: span.len }).collect()
+    spans
+        .map(|(span, &slot)| Sequence {
+            cache: &caches[slot],
+            rows: span.len,
+        })
+        .collect()
 }
 
 fn form(config: &Config, layer: usize) -> Attention {

@@ -55,12 +55,7 @@ pub(crate) struct Weights {
 
 impl Block {
     /// The residual stream behind the block.
-    pub(crate) fn forward(
-        &self,
-        layer: usize,
-        pass: &mut Pass,
-        x: Matrix,
-    ) -> Result<Matrix, Halt> {
+    pub(crate) fn forward(&self, layer: usize, pass: &mut Pass, x: Matrix) -> Result<Matrix, Halt> {
         let x = pass.at(Site::ResidPre(layer), x)?; // [rows, d_model]
         let x = if pass.config.parallel_residual {
             let input = x.clone();
@@ -89,9 +84,8 @@ impl Weights {
     }
 
     fn linears<'a>(&'a self) -> impl Iterator<Item = &'a Linear> {
-        let of_block = |block: &'a Block| {
-            [&block.qkv, &block.attn_out, &block.mlp_in, &block.mlp_out]
-        };
+        let of_block =
+            |block: &'a Block| [&block.qkv, &block.attn_out, &block.mlp_in, &block.mlp_out];
         self.blocks.iter().flat_map(of_block).chain(&self.unembed)
     }
 
@@ -101,15 +95,26 @@ impl Weights {
 
     /// Values of biases, norms and learned positions.
     fn vectors(&self) -> usize {
-        let biases = self.linears().filter_map(|linear| linear.bias.as_ref()).map(Vec::len);
+        let biases = self
+            .linears()
+            .filter_map(|linear| linear.bias.as_ref())
+            .map(Vec::len);
         let norms = self.blocks.iter().flat_map(|block| {
             let always = [&block.attn_norm, &block.mlp_norm];
-            let sometimes = [&block.q_norm, &block.k_norm, &block.attn_post_norm, &block.mlp_post_norm];
+            let sometimes = [
+                &block.q_norm,
+                &block.k_norm,
+                &block.attn_post_norm,
+                &block.mlp_post_norm,
+            ];
             always.into_iter().chain(sometimes.into_iter().flatten())
         });
         let norms = norms.chain(std::iter::once(&self.final_norm));
         let norms = norms.map(|norm| norm.weight.len() + norm.bias.as_ref().map_or(0, Vec::len));
-        let positions = self.positions.as_ref().map_or(0, |positions| positions.data().len());
+        let positions = self
+            .positions
+            .as_ref()
+            .map_or(0, |positions| positions.data().len());
         biases.sum::<usize>() + norms.sum::<usize>() + positions
     }
 }

@@ -23,7 +23,9 @@ impl Cache {
         Cache::check(config, capacity)?;
         let (n_kv_heads, d_head) = (config.n_kv_heads, config.d_head);
         let of_layer = |_| {
-            (0..sequences).map(|_| KeysValues::new(n_kv_heads, d_head, capacity)).collect()
+            (0..sequences)
+                .map(|_| KeysValues::new(n_kv_heads, d_head, capacity))
+                .collect()
         };
         Ok(Cache {
             layers: (0..config.n_layers()).map(of_layer).collect(),
@@ -38,13 +40,24 @@ impl Cache {
         let capacity = lens.iter().copied().max().unwrap_or(0);
         Cache::check(config, capacity)?;
         let (n_kv_heads, d_head) = (config.n_kv_heads, config.d_head);
-        let layer = lens.iter().map(|&len| KeysValues::new(n_kv_heads, d_head, len)).collect();
-        Ok(Cache { layers: vec![layer], lens: vec![0; lens.len()], capacity, transient: true })
+        let layer = lens
+            .iter()
+            .map(|&len| KeysValues::new(n_kv_heads, d_head, len))
+            .collect();
+        Ok(Cache {
+            layers: vec![layer],
+            lens: vec![0; lens.len()],
+            capacity,
+            transient: true,
+        })
     }
 
     fn check(config: &Config, capacity: usize) -> Result<()> {
         if capacity > config.n_ctx {
-            return Err(Error::ContextOverflow { needed: capacity, limit: config.n_ctx });
+            return Err(Error::ContextOverflow {
+                needed: capacity,
+                limit: config.n_ctx,
+            });
         }
         Ok(())
     }
@@ -79,7 +92,9 @@ impl Cache {
     /// The same, to add the tokens of a pass to.
     pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut [KeysValues] {
         if self.transient {
-            self.layers[0].iter_mut().for_each(|sequence| sequence.truncate(0));
+            self.layers[0]
+                .iter_mut()
+                .for_each(|sequence| sequence.truncate(0));
         }
         &mut self.layers[if self.transient { 0 } else { layer }]
     }

@@ -28,5 +28,10 @@ pub(crate) fn forward(
     };
     pass.give(normed);
     let act = pass.at(Site::MlpAct(layer), act)?; // [rows, d_mlp]
-    pass.write(Site::MlpOut(layer), (&block.mlp_out, block.mlp_post_norm.as_ref()), act, x)
+    pass.write(
+        Site::MlpOut(layer),
+        (&block.mlp_out, block.mlp_post_norm.as_ref()),
+        act,
+        x,
+    )
 }

@@ -51,7 +51,11 @@ impl Model {
     /// When the family or a configuration key is not supported, or a file is broken.
     pub fn open(path: &Path, storage: Storage) -> Result<Model> {
         let (config, weights, source) = load::load(path, storage)?;
-        Ok(Model { config, weights, source })
+        Ok(Model {
+            config,
+            weights,
+            source,
+        })
     }
 
     /// Its configuration.
@@ -96,7 +100,10 @@ impl Model {
             }
             _ => return Ok(()),
         };
-        Err(Error::Site { site: site.to_string(), reason })
+        Err(Error::Site {
+            site: site.to_string(),
+            reason,
+        })
     }
 
     /// Runs `prompts`, each from its first token on, as far as the last site that `hook` wants.
@@ -142,16 +149,16 @@ impl Model {
     /// nostalgebraist 2020).
     pub fn unembed(&self, resid: &Matrix) -> Matrix {
         let mut normed = Matrix::default();
-        apply_norm(self.config.norm, &self.weights.final_norm, resid, &mut normed);
+        apply_norm(
+            self.config.norm,
+            &self.weights.final_norm,
+            resid,
+            &mut normed,
+        );
         self.project(&normed)
     }
 
-    fn pass_once(
-        &self,
-        prompts: &[&[u32]],
-        hook: &mut dyn Hook,
-        logits: Logits,
-    ) -> Result<Matrix> {
+    fn pass_once(&self, prompts: &[&[u32]], hook: &mut dyn Hook, logits: Logits) -> Result<Matrix> {
         let lens: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
         let mut cache = Cache::of_one_pass(&self.config, &lens)?;
         let batch: Vec<(usize, &[u32])> = prompts.iter().copied().enumerate().collect();
@@ -203,7 +210,11 @@ impl Model {
             _ => None,
         };
         let slots: Vec<usize> = batch.iter().map(|&(slot, _)| slot).collect();
-        let tokens: Vec<u32> = batch.iter().flat_map(|(_, tokens)| *tokens).copied().collect();
+        let tokens: Vec<u32> = batch
+            .iter()
+            .flat_map(|(_, tokens)| *tokens)
+            .copied()
+            .collect();
         let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last);
         let mut x = self.embed(&tokens, &mut pass)?; // [rows, d_model]
         for (layer, block) in self.weights.blocks.iter().enumerate() {
@@ -227,18 +238,27 @@ impl Model {
             if tokens.is_empty() {
                 return Err(Error::Argument("a prompt has no tokens".to_owned()));
             }
-            if let Some(token) = tokens.iter().find(|&&token| token as usize >= self.config.d_vocab)
+            if let Some(token) = tokens
+                .iter()
+                .find(|&&token| token as usize >= self.config.d_vocab)
             {
                 let last = self.config.d_vocab - 1;
-                let message = format!("token {token} is unknown to the model, which has 0 to {last}");
+                let message =
+                    format!("token {token} is unknown to the model, which has 0 to {last}");
                 return Err(Error::Argument(message));
             }
             let start = cache.len(slot);
             if start + tokens.len() > cache.capacity() {
                 let needed = start + tokens.len();
-                return Err(Error::ContextOverflow { needed, limit: cache.capacity() });
+                return Err(Error::ContextOverflow {
+                    needed,
+                    limit: cache.capacity(),
+                });
             }
-            spans.push(RowSpan { start, len: tokens.len() });
+            spans.push(RowSpan {
+                start,
+                len: tokens.len(),
+            });
         }
         Ok(Rows::new(spans))
     }

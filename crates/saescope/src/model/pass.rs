@@ -59,11 +59,23 @@ impl<'a> Pass<'a> {
             }))
         };
         let layers = config.layers.iter();
-        let rotation_of = layers.map(|layer| index_of(&layer.rope_frequencies)).collect();
+        let rotation_of = layers
+            .map(|layer| index_of(&layer.rope_frequencies))
+            .collect();
         let turn = |frequencies: &&[f32]| Rotation::new(frequencies, rows.positions());
         let rotations = distinct.iter().map(turn).collect();
         let spare = Vec::new();
-        Pass { config, cache, slots, rows, hook, last, rotation_of, rotations, spare }
+        Pass {
+            config,
+            cache,
+            slots,
+            rows,
+            hook,
+            last,
+            rotation_of,
+            rotations,
+            spare,
+        }
     }
 
     /// Shows an activation to the hook, if it wants it, and ends the pass behind the last site.
@@ -82,7 +94,11 @@ impl<'a> Pass<'a> {
         } else {
             x
         };
-        if self.last == Some(site) { Err(Halt::Done) } else { Ok(x) }
+        if self.last == Some(site) {
+            Err(Halt::Done)
+        } else {
+            Ok(x)
+        }
     }
 
     /// Whether the hook is to see `site`.
@@ -117,7 +133,9 @@ impl<'a> Pass<'a> {
 
     pub(crate) fn linear(&mut self, linear: &Linear, x: &Matrix, then: Then) -> Matrix {
         let mut out = self.take();
-        linear.weight.product(x, linear.bias.as_deref(), then, &mut out);
+        linear
+            .weight
+            .product(x, linear.bias.as_deref(), then, &mut out);
         out
     }
 

@@ -4,15 +4,18 @@ use std::convert::Infallible;
 
 use saescope_kernels::{Activation, Matrix, Storage, Weight};
 
+use super::Model;
 use super::block::{Block, Linear, Norm, Weights};
 use super::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
 use super::load::Source;
-use super::Model;
 
 impl Config {
     /// The shapes of GPT-2 small (124 million parameters).
     pub fn gpt2_small() -> Config {
-        let layer = LayerConfig { window: None, rope_frequencies: Vec::new() };
+        let layer = LayerConfig {
+            window: None,
+            rope_frequencies: Vec::new(),
+        };
         Config {
             family: Family::Gpt2,
             n_ctx: 1024,
@@ -24,7 +27,10 @@ impl Config {
             d_mlp: 3072,
             norm: NormKind::Layer { eps: 1e-5 },
             positions: Positions::Learned,
-            mlp: MlpKind { activation: Activation::GeluTanh, gated: false },
+            mlp: MlpKind {
+                activation: Activation::GeluTanh,
+                gated: false,
+            },
             parallel_residual: false,
             attn_scale: 0.125,
             attn_softcap: None,
@@ -48,7 +54,11 @@ impl Model {
             bytes: weights.bytes() as u64,
             licence: None,
         };
-        Model { config, weights, source }
+        Model {
+            config,
+            weights,
+            source,
+        }
     }
 }
 
@@ -69,11 +79,24 @@ impl Random {
         });
         let blocks = (0..config.n_layers()).map(|_| self.block(config)).collect();
         let final_norm = norm(config, config.d_model);
-        Weights { embed, positions, blocks, final_norm, unembed: None }
+        Weights {
+            embed,
+            positions,
+            blocks,
+            final_norm,
+            unembed: None,
+        }
     }
 
     fn block(&mut self, config: &Config) -> Block {
-        let Config { n_heads, n_kv_heads, d_head, d_model, d_mlp, .. } = *config;
+        let Config {
+            n_heads,
+            n_kv_heads,
+            d_head,
+            d_model,
+            d_mlp,
+            ..
+        } = *config;
         let d_up = if config.mlp.gated { 2 * d_mlp } else { d_mlp };
         Block {
             attn_norm: norm(config, d_model),
@@ -90,7 +113,10 @@ impl Random {
     }
 
     fn linear(&mut self, d_out: usize, d_in: usize) -> Linear {
-        Linear { weight: self.weight(d_out, d_in), bias: Some(vec![0.0; d_out]) }
+        Linear {
+            weight: self.weight(d_out, d_in),
+            bias: Some(vec![0.0; d_out]),
+        }
     }
 
     fn weight(&mut self, d_out: usize, d_in: usize) -> Weight {
@@ -110,7 +136,10 @@ impl Random {
 
 fn norm(config: &Config, d: usize) -> Norm {
     let bias = matches!(config.norm, NormKind::Layer { .. }).then(|| vec![0.0; d]);
-    Norm { weight: vec![1.0; d], bias }
+    Norm {
+        weight: vec![1.0; d],
+        bias,
+    }
 }
 
 /// Fills `out` with the values number `first` and on of the sequence that belongs to `seed`; a
@@ -123,7 +152,9 @@ fn fill(seed: u64, first: usize, out: &mut [f32]) {
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         bits ^= bits >> 31;
         // Four uniform numbers of 16 bits: their sum has standard deviation sqrt(4 / 12).
-        let sum: f32 = (0..4).map(|i| (bits >> (16 * i) & 0xffff) as f32 / 65536.0 - 0.5).sum();
+        let sum: f32 = (0..4)
+            .map(|i| (bits >> (16 * i) & 0xffff) as f32 / 65536.0 - 0.5)
+            .sum();
         *value = sum * 0.02 * 3.0_f32.sqrt();
     }
 }

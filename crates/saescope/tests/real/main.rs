@@ -3,6 +3,7 @@
 //! `scripts/fetch-models` fetches them; a model that is not there is a failure. `cargo test` leaves
 //! this target out: `cargo test -p saescope --test real` runs it.
 
+mod models;
 mod tokenizers;
 
 use std::path::PathBuf;

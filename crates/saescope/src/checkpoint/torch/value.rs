@@ -178,6 +178,10 @@ impl<'a> Tree<'a> {
     }
 
     fn error(&self, name: &str, reason: &str) -> Error {
-        Error::tensor(self.path, name, reason)
+        if name.is_empty() {
+            Error::format(self.path, reason)
+        } else {
+            Error::tensor(self.path, name, reason)
+        }
     }
 }

@@ -79,10 +79,7 @@ pub(crate) fn from_gguf(path: &Path, metadata: &Metadata, tensors: FromTensors) 
     // The embedding's rows say it, in files without this key too.
     keys.ignore(&["vocab_size", "tensor_data_layout"]);
     keys.finish()?;
-    let d_rot = match positions {
-        Positions::Rotary { d_rot } => d_rot,
-        Positions::Learned => 0,
-    };
+    let d_rot = positions.d_rot();
     let config = config.with_layers(path, shape.n_layers, |layer| LayerConfig {
         window: windows.at(layer),
         rope_frequencies: match windows.slides(layer) {

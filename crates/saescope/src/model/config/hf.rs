@@ -16,7 +16,12 @@ use crate::error::{Error, Result};
 /// Reads a `config.json`.
 pub(crate) fn from_hf(path: &Path) -> Result<Parsed> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-    let map: Map<String, Value> = serde_json::from_slice(&bytes)
+    parse(path, &bytes)
+}
+
+/// Reads the bytes of a `config.json`; errors call it `path`.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+    let map: Map<String, Value> = serde_json::from_slice(bytes)
         .map_err(|error| Error::format(path, format!("not a JSON object: {error}")))?;
     let mut keys = Keys::new(path, "", map);
     let model_type: String = keys.required("model_type")?;

@@ -31,6 +31,7 @@ const HARMLESS: &[&str] = &[
     "finetuning_task",
     "gradient_checkpointing",
     "id2label",
+    "is_decoder",
     "initializer_factor",
     "initializer_range",
     // SmolLM2's training framework.

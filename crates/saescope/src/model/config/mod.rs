@@ -9,6 +9,8 @@ mod known;
 mod llama2c;
 mod llama_like;
 mod rope;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::fmt;
@@ -135,6 +137,16 @@ pub enum Positions {
     },
 }
 
+impl Positions {
+    /// How many entries of every head rotate.
+    pub fn d_rot(self) -> usize {
+        match self {
+            Positions::Learned => 0,
+            Positions::Rotary { d_rot } => d_rot,
+        }
+    }
+}
+
 /// The form of a model's MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MlpKind {
@@ -155,10 +167,6 @@ pub struct LayerConfig {
     pub rope_frequencies: Vec<f32>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
 fn activation_name<S: Serializer>(activation: &Activation, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(match activation {
         Activation::Gelu => "gelu",

@@ -2,6 +2,8 @@
 
 mod names;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::collections::BTreeSet;

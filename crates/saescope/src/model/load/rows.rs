@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
 use saescope_kernels::{Storage, Weight};
 
 use crate::checkpoint::Tensor;
@@ -50,7 +51,18 @@ impl Order {
 }
 
 /// Packs a weight `[d_out, d_in]` whose rows are those of `parts`, one part after another.
-pub(super) fn pack(parts: &[Rows], d_in: usize, storage: Storage) -> Result<Weight> {
+/// `scratch` is room that one weight after another may use.
+pub(super) fn pack(
+    parts: &[Rows],
+    d_in: usize,
+    storage: Storage,
+    scratch: &mut Vec<f32>,
+) -> Result<Weight> {
+    if let [part] = parts
+        && part.order == Order::Transposed
+    {
+        return part.pack_transposed(d_in, storage, scratch);
+    }
     let d_out = parts.iter().map(|part| part.n_rows).sum();
     let weight = Weight::pack(d_out, d_in, storage, |range, out| {
         let mut first = 0;
@@ -107,6 +119,29 @@ impl Rows<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Turns the whole weight round before it is packed. Packing asks for a few rows at a time, and
+    /// gathering as few columns, far apart in memory, takes twice as long.
+    fn pack_transposed(
+        &self,
+        d_in: usize,
+        storage: Storage,
+        scratch: &mut Vec<f32>,
+    ) -> Result<Weight> {
+        const ROWS: usize = 256;
+        let len = self.n_rows * d_in;
+        scratch.resize(scratch.len().max(len), 0.0);
+        let pieces = scratch[..len].par_chunks_mut(ROWS * d_in);
+        pieces.enumerate().try_for_each(|(i, out)| {
+            let first = i * ROWS;
+            self.read_transposed(first..first + out.len() / d_in, d_in, out)
+        })?;
+        self.tensor.evict();
+        Weight::pack(self.n_rows, d_in, storage, |range, out| {
+            out.copy_from_slice(&scratch[range.start * d_in..range.end * d_in]);
+            Ok(())
+        })
     }
 
     /// Gathers columns: a run of each of a few stored rows at a time, written out as short runs.

@@ -21,6 +21,7 @@ pub(super) struct Reader<'a> {
     root: &'a str,
     storage: Storage,
     used: RefCell<BTreeSet<&'a str>>,
+    scratch: RefCell<Vec<f32>>,
 }
 
 /// Where a linear map's output rows lie.
@@ -53,6 +54,7 @@ impl<'a> Reader<'a> {
             root,
             storage,
             used: RefCell::default(),
+            scratch: RefCell::default(),
         })
     }
 
@@ -175,9 +177,13 @@ impl<'a> Reader<'a> {
             });
         }
         Ok(Linear {
-            weight: rows::pack(&weights, d_in, self.storage)?,
+            weight: self.pack(&weights, d_in)?,
             bias: self.bias(parts, bias)?,
         })
+    }
+
+    fn pack(&self, rows: &[Rows], d_in: usize) -> Result<Weight> {
+        rows::pack(rows, d_in, self.storage, &mut self.scratch.borrow_mut())
     }
 
     fn bias(&self, parts: &[Part], presence: Presence) -> Result<Option<Vec<f32>>> {
@@ -248,7 +254,7 @@ impl<'a> Reader<'a> {
             n_rows: d_vocab,
             order: Order::AsIs,
         };
-        Ok((tensor, rows::pack(&[rows], d_model, self.storage)?))
+        Ok((tensor, self.pack(&[rows], d_model)?))
     }
 
     fn unembed(&self, embed: Tensor) -> Result<Option<Linear>> {

@@ -1,9 +1,34 @@
 //! The CPU kernels of saescope: everything that is unsafe or SIMD, and nothing that knows a model.
+//!
+//! The instruction set is chosen when the program runs ([`Isa`]), so that one binary serves any
+//! x86-64 and aarch64. Results do not depend on the number of threads, nor on which rows are
+//! computed together.
+
+mod isa;
+mod matrix;
+mod parallel;
+mod peak;
+mod simd;
 
 mod activation;
-mod matrix;
+mod elementwise;
+mod norm;
+mod rotary;
+
+mod tile;
+
 mod weight;
 
-pub use activation::Activation;
+mod attention;
+
+#[cfg(test)]
+mod tests;
+
+pub use activation::{Activation, gated, softcap};
+pub use attention::{Attention, KeysValues, Sequence, attend, attend_by, pattern};
+pub use isa::Isa;
 pub use matrix::Matrix;
-pub use weight::{Storage, Weight};
+pub use norm::{layer_norm, rms_norm, rms_norm_heads};
+pub use peak::peak_gflops;
+pub use rotary::Rotation;
+pub use weight::{Storage, Then, Weight};

@@ -9,11 +9,21 @@ struct Line([f32; LINE]);
 
 const LINE: usize = 16;
 
-/// A buffer of f32 that starts on a cache line.
-#[derive(Clone, Default)]
+/// A buffer of f32 that starts on a cache line. It never gives memory back before it is dropped,
+/// so that one that is used over and over settles at its largest size.
+#[derive(Default)]
 pub(crate) struct Buffer {
     lines: Vec<Line>,
     len: usize,
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        Buffer {
+            lines: self.lines[..self.len.div_ceil(LINE)].to_vec(),
+            len: self.len,
+        }
+    }
 }
 
 impl Buffer {
@@ -36,7 +46,10 @@ impl Buffer {
     }
 
     fn resize(&mut self, len: usize) {
-        self.lines.resize(len.div_ceil(LINE), Line([0.0; LINE]));
+        let lines = len.div_ceil(LINE);
+        if lines > self.lines.len() {
+            self.lines.resize(lines, Line([0.0; LINE]));
+        }
         self.len = len;
     }
 }

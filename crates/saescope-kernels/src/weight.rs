@@ -1,21 +1,85 @@
-//! A weight matrix, packed once at load for the products it takes part in.
+//! A weight matrix, packed once when loaded, and its product with activations.
+//!
+//! Packing lays the outputs out in panels (see `tile`), so that products stream through memory
+//! whether they have a thousand rows or one. The packed form is the only copy: rows are gathered
+//! from it where an embedding is looked up.
 
 use std::ops::Range;
 
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::activation::{self, Activation};
+use crate::isa::Isa;
+use crate::matrix::{Buffer, Matrix};
+use crate::parallel::{self, Shared};
+use crate::simd::kernel;
+use crate::tile::{Panel, Tile, Tiles};
+
 /// How a weight is kept; products accumulate in f32 whatever it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
     /// 4 bytes a value.
+    #[default]
     F32,
-    /// 2 bytes a value, rounded to nearest even when packed.
+    /// 2 bytes a value, rounded to nearest even when packed. Where the processor multiplies bf16,
+    /// activations are rounded as they enter a product; elsewhere they stay f32.
     Bf16,
+}
+
+impl Storage {
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Storage::F32 => 4,
+            Storage::Bf16 => 2,
+        }
+    }
 }
 
 /// A weight `[d_out, d_in]`, of which `x W^T` is taken.
 pub struct Weight {
     d_out: usize,
     d_in: usize,
-    rows: Vec<f32>,
+    isa: Isa,
+    panels: Panels,
+}
+
+enum Panels {
+    F32(Buffer),
+    Bf16(Vec<u16>),
+}
+
+/// What follows a product and its bias while the values are still near.
+#[derive(Clone, Copy, Default)]
+pub enum Then<'a> {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// A non-linearity.
+    Activate(Activation),
+    /// Adding `[rows, d_out]`.
+    Add(&'a Matrix),
+}
+
+/// Depth of one pass over a panel: rows of activations of that length stay in the first cache.
+/// The same on every processor, since it decides in which order products are summed.
+const DEPTH: usize = 768;
+
+/// Panels that a task keeps in the second cache while all rows pass by.
+const PANELS_PER_TASK: usize = 4;
+
+/// Columns of a panel on `isa`.
+pub(crate) fn panel_width(isa: Isa) -> usize {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => crate::simd::Avx2::NR,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx512Bf16 => crate::simd::Avx512::NR,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => crate::simd::Neon::NR,
+        _ => crate::simd::Portable::NR,
+    }
 }
 
 impl Weight {
@@ -23,17 +87,70 @@ impl Weight {
     /// another, `[range, d_in]`; it is called from several threads, once per range.
     ///
     /// # Errors
-    /// The first error of `fill`.
+    /// An error of `fill`.
     pub fn pack<E: Send>(
         d_out: usize,
         d_in: usize,
         storage: Storage,
         fill: impl Fn(Range<usize>, &mut [f32]) -> Result<(), E> + Sync,
     ) -> Result<Weight, E> {
-        let _ = storage;
-        let mut rows = vec![0.0; d_out * d_in];
-        fill(0..d_out, &mut rows)?;
-        Ok(Weight { d_out, d_in, rows })
+        Weight::pack_for(Isa::current(), (d_out, d_in), storage, fill)
+    }
+
+    pub(crate) fn pack_for<E: Send>(
+        isa: Isa,
+        (d_out, d_in): (usize, usize),
+        storage: Storage,
+        fill: impl Fn(Range<usize>, &mut [f32]) -> Result<(), E> + Sync,
+    ) -> Result<Weight, E> {
+        let width = panel_width(isa);
+        let n_panels = d_out.div_ceil(width);
+        let range = |panel: usize| panel * width..((panel + 1) * width).min(d_out);
+        let rows = || vec![0.0; width * d_in];
+        let panels = match storage {
+            Storage::F32 => {
+                let mut packed = Buffer::zeros(n_panels * d_in * width);
+                let panels = packed.as_mut_slice().par_chunks_mut((d_in * width).max(1));
+                panels
+                    .enumerate()
+                    .try_for_each_init(rows, |rows, (panel, out)| {
+                        let rows = &mut rows[..range(panel).len() * d_in];
+                        fill(range(panel), rows)?;
+                        for (column, row) in rows.chunks_exact(d_in.max(1)).enumerate() {
+                            for (out, &value) in out.chunks_exact_mut(width).zip(row) {
+                                out[column] = value;
+                            }
+                        }
+                        Ok(())
+                    })?;
+                Panels::F32(packed)
+            }
+            Storage::Bf16 => {
+                let length = d_in.div_ceil(2) * 2 * width;
+                let mut packed = vec![0; n_panels * length];
+                let panels = packed.par_chunks_mut(length.max(1));
+                panels
+                    .enumerate()
+                    .try_for_each_init(rows, |rows, (panel, out)| {
+                        let rows = &mut rows[..range(panel).len() * d_in];
+                        fill(range(panel), rows)?;
+                        for (column, row) in rows.chunks_exact(d_in.max(1)).enumerate() {
+                            for (k, &value) in row.iter().enumerate() {
+                                out[(k / 2 * width + column) * 2 + k % 2] =
+                                    bf16::from_f32(value).to_bits();
+                            }
+                        }
+                        Ok(())
+                    })?;
+                Panels::Bf16(packed)
+            }
+        };
+        Ok(Weight {
+            d_out,
+            d_in,
+            isa,
+            panels,
+        })
     }
 
     /// Number of outputs.
@@ -46,13 +163,303 @@ impl Weight {
         self.d_in
     }
 
-    /// Copies row `output` to `row`, `[d_in]`.
-    pub fn row(&self, output: usize, row: &mut [f32]) {
-        row.copy_from_slice(&self.rows[output * self.d_in..][..self.d_in]);
+    /// How the values are kept.
+    pub fn storage(&self) -> Storage {
+        match self.panels {
+            Panels::F32(_) => Storage::F32,
+            Panels::Bf16(_) => Storage::Bf16,
+        }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.rows.len() * 4
+        match &self.panels {
+            Panels::F32(values) => values.as_slice().len() * 4,
+            Panels::Bf16(values) => values.len() * 2,
+        }
+    }
+
+    /// Copies row `output` to `row`, `[d_in]`.
+    pub fn copy_row(&self, output: usize, row: &mut [f32]) {
+        assert_eq!(row.len(), self.d_in, "length of a copied row");
+        let width = panel_width(self.isa);
+        let (panel, column) = (output / width, output % width);
+        match &self.panels {
+            Panels::F32(values) => {
+                let panel = &values.as_slice()[panel * self.d_in * width..][..self.d_in * width];
+                for (k, value) in row.iter_mut().enumerate() {
+                    *value = panel[k * width + column];
+                }
+            }
+            Panels::Bf16(values) => {
+                let length = self.d_in.div_ceil(2) * 2 * width;
+                let panel = &values[panel * length..][..length];
+                for (k, value) in row.iter_mut().enumerate() {
+                    let bits = panel[(k / 2 * width + column) * 2 + k % 2];
+                    *value = bf16::from_bits(bits).to_f32();
+                }
+            }
+        }
+    }
+
+    /// `out = then(x W^T + bias)`, with `x` `[rows, d_in]`, `bias` `[d_out]` and `out` reshaped to
+    /// `[rows, d_out]`.
+    ///
+    /// # Panics
+    /// When a shape does not fit.
+    pub fn product(&self, x: &Matrix, bias: Option<&[f32]>, then: Then, out: &mut Matrix) {
+        assert_eq!(
+            x.cols(),
+            self.d_in,
+            "columns of the left-hand side of a product"
+        );
+        assert!(
+            bias.is_none_or(|bias| bias.len() == self.d_out),
+            "length of a bias"
+        );
+        if let Then::Add(added) = then {
+            let shapes = ((added.rows(), added.cols()), (x.rows(), self.d_out));
+            assert_eq!(shapes.0, shapes.1, "shape of what is added to a product");
+        }
+        out.reshape(x.rows(), self.d_out);
+        let rounded = match (&self.panels, self.isa) {
+            (Panels::Bf16(_), Isa::Avx512Bf16) => Some(round_rows(x)),
+            _ => None,
+        };
+        let shared = Shared::new(out.data_mut());
+        let job = Job {
+            weight: self,
+            x,
+            rounded: rounded.as_deref(),
+            bias,
+            then,
+            out: shared,
+        };
+        let blocks = Blocks::new(x.rows(), self);
+        let work = x.rows() * self.d_in * self.d_out;
+        parallel::for_each(blocks.len(), work, |index| {
+            let (rows, panels) = blocks.get(index);
+            // SAFETY: the shapes were checked, the weight's ISA is available, and every block
+            // writes its own rows and columns of `out`.
+            unsafe {
+                match job.rounded {
+                    #[cfg(target_arch = "x86_64")]
+                    Some(_) => dot_block(&job, rows, panels),
+                    _ => block(self.isa, &job, rows, panels),
+                }
+            }
+        });
+    }
+}
+
+/// The rows of `x` as bf16, each padded to an even length.
+fn round_rows(x: &Matrix) -> Vec<u16> {
+    let stride = x.cols().div_ceil(2) * 2;
+    let mut rounded = vec![0; x.rows() * stride];
+    let rows = rounded.par_chunks_exact_mut(stride.max(1)).with_min_len(16);
+    rows.zip(x.data().par_chunks_exact(x.cols().max(1)))
+        .for_each(|(to, from)| {
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = bf16::from_f32(from).to_bits();
+            }
+        });
+    rounded
+}
+
+/// How the rows and panels of a product are shared out.
+struct Blocks {
+    rows: usize,
+    rows_per_block: usize,
+    panels: usize,
+    panels_per_block: usize,
+}
+
+impl Blocks {
+    fn new(rows: usize, weight: &Weight) -> Blocks {
+        let threads = rayon::current_num_threads();
+        let panels = weight.d_out.div_ceil(panel_width(weight.isa));
+        // A few rows leave nothing to keep in cache: shares of equal size, a few per thread.
+        let few = rows <= 16;
+        let panels_per_block = if few {
+            panels.div_ceil(threads * 4).max(1)
+        } else {
+            PANELS_PER_TASK
+        };
+        let groups = panels.div_ceil(panels_per_block);
+        // Narrow outputs have too few groups to share: then the rows are split as well.
+        let splits = if few {
+            1
+        } else {
+            (threads * 4).div_ceil(groups.max(1))
+        };
+        let rows_per_block = rows.div_ceil(splits).next_multiple_of(24);
+        Blocks {
+            rows,
+            rows_per_block,
+            panels,
+            panels_per_block,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.rows.div_ceil(self.rows_per_block) * self.panels.div_ceil(self.panels_per_block)
+    }
+
+    fn get(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        let groups = self.panels.div_ceil(self.panels_per_block);
+        let (row, panel) = (index / groups * self.rows_per_block, index % groups);
+        let panel = panel * self.panels_per_block;
+        (
+            row..(row + self.rows_per_block).min(self.rows),
+            panel..(panel + self.panels_per_block).min(self.panels),
+        )
+    }
+}
+
+/// A product under way.
+struct Job<'a> {
+    weight: &'a Weight,
+    x: &'a Matrix,
+    rounded: Option<&'a [u16]>,
+    bias: Option<&'a [f32]>,
+    then: Then<'a>,
+    out: Shared<f32>,
+}
+
+impl Job<'_> {
+    /// The tile at a row, panel and depth, for panels of `width` columns.
+    ///
+    /// # Safety
+    /// They lie within the product.
+    #[inline(always)]
+    unsafe fn tile(&self, row: usize, panel: usize, depth: Range<usize>, width: usize) -> Tile {
+        let (d_in, d_out) = (self.weight.d_in, self.weight.d_out);
+        let column = panel * width;
+        let last = depth.end == d_in;
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (a, a_stride) = match self.rounded {
+                None => (self.x.data().as_ptr().add(row * d_in + depth.start), d_in),
+                Some(rounded) => {
+                    let stride = d_in.next_multiple_of(2);
+                    (
+                        rounded.as_ptr().add(row * stride + depth.start).cast(),
+                        stride,
+                    )
+                }
+            };
+            let padded = d_in.next_multiple_of(2);
+            let panel = match (&self.weight.panels, self.rounded) {
+                (Panels::F32(b), _) => Panel::F32(
+                    b.as_slice()
+                        .as_ptr()
+                        .add((panel * d_in + depth.start) * width),
+                ),
+                (Panels::Bf16(b), None) => {
+                    Panel::Bf16(b.as_ptr().add((panel * padded + depth.start) * width))
+                }
+                (Panels::Bf16(b), Some(_)) => {
+                    Panel::Bf16Dot(b.as_ptr().add((panel * padded + depth.start) * width))
+                }
+            };
+            let null = std::ptr::null();
+            let bias = self.bias.filter(|_| last);
+            let added = match self.then {
+                Then::Add(added) if last => added.data().as_ptr().add(row * d_out + column),
+                _ => null,
+            };
+            Tile {
+                a,
+                a_stride,
+                panel,
+                depth: depth.len(),
+                out: self.out.get().add(row * d_out + column),
+                out_stride: d_out,
+                width: width.min(d_out - column),
+                accumulate: depth.start > 0,
+                bias: bias.map_or(null, |bias| bias.as_ptr().add(column)),
+                residual: added,
+            }
+        }
+    }
+}
+
+/// The loop over a block, for whichever tile: depth outermost, so that rows stay in the first
+/// cache and panels in the second; panels innermost.
+macro_rules! block_loop {
+    ($job:ident, $rows:ident, $panels:ident, $mr:expr, $width:expr, $run:expr, $activate:expr) => {
+        let d_in = $job.weight.d_in;
+        let mut start = 0;
+        while start < d_in {
+            let depth = start..(start + DEPTH).min(d_in);
+            let mut row = $rows.start;
+            while row < $rows.end {
+                let height = ($rows.end - row).min($mr);
+                for panel in $panels.clone() {
+                    let tile = $job.tile(row, panel, depth.clone(), $width);
+                    $run(height, &tile);
+                    if let (Then::Activate(activation), true) = ($job.then, depth.end == d_in) {
+                        $activate(activation, height, &tile);
+                    }
+                }
+                row += height;
+            }
+            start += DEPTH;
+        }
+    };
+}
+
+kernel! {
+    /// Computes a block of rows and panels.
+    ///
+    /// # Safety
+    /// They lie within the job, whose weight was packed for `isa`.
+    fn block(job: &Job, rows: Range<usize>, panels: Range<usize>) = block_with
+}
+
+/// # Safety
+/// As for [`block`].
+#[inline(always)]
+unsafe fn block_with<S: Tiles>(job: &Job, rows: Range<usize>, panels: Range<usize>) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        block_loop!(job, rows, panels, S::MR, S::NR, S::run, activate::<S>);
+    }
+}
+
+/// The same with bf16 rows.
+///
+/// # Safety
+/// As for [`block`], and the processor has AVX512_BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+unsafe fn dot_block(job: &Job, rows: Range<usize>, panels: Range<usize>) {
+    use crate::simd::Avx512;
+    // SAFETY: as the caller promises.
+    unsafe {
+        block_loop!(
+            job,
+            rows,
+            panels,
+            Avx512::MR,
+            Avx512::NR,
+            crate::tile::dot::run,
+            activate::<Avx512>
+        );
+    }
+}
+
+/// Applies the activation to a finished tile while it is in the first cache.
+///
+/// # Safety
+/// The tile was computed.
+#[inline(always)]
+unsafe fn activate<S: Tiles>(activation: Activation, height: usize, tile: &Tile) {
+    for row in 0..height {
+        // SAFETY: the tile has `height` rows of `width` values.
+        unsafe {
+            let out = tile.out.add(row * tile.out_stride);
+            activation::apply_row::<S>(activation, out, out, tile.width);
+        }
     }
 }

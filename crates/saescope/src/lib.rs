@@ -19,4 +19,8 @@ pub mod edit;
 
 pub mod model;
 
+pub mod generate;
+
+pub use saescope_kernels::{Activation, Isa, Matrix, Storage, peak_gflops};
+
 pub use error::{Error, Result};

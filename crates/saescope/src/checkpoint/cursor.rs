@@ -42,6 +42,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A cursor over the next `n` bytes, which are passed over here.
+    pub(super) fn sub(&mut self, n: u64) -> Result<Cursor<'a>> {
+        let bytes = self.take(n)?;
+        Ok(Cursor::new(self.path, bytes))
+    }
+
     /// The bytes up to the next line end, which is passed over.
     pub(super) fn line(&mut self) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];

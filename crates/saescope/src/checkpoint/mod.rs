@@ -11,15 +11,20 @@ pub mod gguf;
 pub mod llama2c;
 mod mmap;
 mod open;
+mod pickle;
 mod quant;
 mod safetensors;
 mod tensor;
+pub mod torch;
+mod write;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use dtype::Dtype;
 pub use tensor::Tensor;
+pub use write::{Elements, NewTensor, save_safetensors};
 
 use crate::error::{Error, Result};
 use file::File;
@@ -39,6 +44,7 @@ enum Metadata {
     Safetensors(BTreeMap<String, String>),
     Gguf(gguf::Metadata),
     Llama2c(llama2c::Header),
+    Torch(torch::Value),
 }
 
 /// What a reader finds in one file.
@@ -124,6 +130,14 @@ impl Checkpoint {
         }
     }
 
+    /// What a file of `torch.save` holds, tensors by name.
+    pub fn torch(&self) -> Option<&torch::Value> {
+        match &self.metadata {
+            Metadata::Torch(value) => Some(value),
+            _ => None,
+        }
+    }
+
     fn view<'a>(&'a self, name: &'a str, (file, entry): &'a (usize, Entry)) -> Tensor<'a> {
         Tensor {
             name,
@@ -132,3 +146,6 @@ impl Checkpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

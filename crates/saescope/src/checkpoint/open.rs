@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::file::File;
 use super::tensor::Entry;
-use super::{Checkpoint, Metadata, Parsed, gguf, llama2c, safetensors};
+use super::{Checkpoint, Metadata, Parsed, gguf, llama2c, safetensors, torch, zip};
 use crate::error::{Error, Result};
 
 /// What a folder is searched for, first match first.
@@ -100,12 +100,24 @@ fn find(folder: &Path) -> Result<PathBuf> {
 /// Reads one file by what it begins with, or else by what its name ends with.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    // A pickle begins with 0x80 and its protocol, or in the oldest protocols with anything. The size
+    // 640 of a llama2.c file begins alike, but then a zero follows, which is no opcode.
+    let pickle = matches!(extension, "pt" | "pth" | "pkl")
+        || name.starts_with("pytorch_model")
+        || matches!(bytes, [0x80, 2..=5, 1..=255, ..]);
     if bytes.starts_with(gguf::MAGIC) {
         gguf::parse(path, bytes)
+    } else if bytes.starts_with(zip::MAGIC) {
+        torch::parse_zip(path, bytes)
+    } else if torch::begins_old(bytes) {
+        torch::parse_old(path, bytes)
     } else if extension == "safetensors" || safetensors::begins(bytes) {
         safetensors::parse(path, bytes)
     } else if extension == "gguf" {
         Err(Error::format(path, "not a GGUF file, by its first bytes"))
+    } else if pickle {
+        Err(torch::refuse(path, bytes))
     } else {
         llama2c::parse(path, bytes)
     }

@@ -213,11 +213,21 @@ impl<'a> Tensor<'a> {
     fn gather(&self, strides: &[usize], first: usize, out: &mut [u8]) {
         let size = self.entry.dtype.block_bytes();
         let span = self.span();
-        let mut index = index_of(first, &self.entry.shape);
+        let shape = &self.entry.shape;
+        let mut index = index_of(first, shape);
+        let mut at: usize = index.iter().zip(strides).map(|(i, s)| i * s).sum();
         for out in out.chunks_exact_mut(size) {
-            let at: usize = index.iter().zip(strides).map(|(i, s)| i * s).sum();
             out.copy_from_slice(&span[at * size..][..size]);
-            advance(&mut index, &self.entry.shape);
+            // The next index in row-major order, and where it lies.
+            for ((i, &d), &stride) in index.iter_mut().zip(shape).zip(strides).rev() {
+                *i += 1;
+                at += stride;
+                if *i < d {
+                    break;
+                }
+                *i = 0;
+                at -= stride * d;
+            }
         }
     }
 }
@@ -229,19 +239,8 @@ const PIECE: usize = 512;
 fn index_of(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (i, &d) in index.iter_mut().zip(shape).rev() {
-        *i = at % d;
-        at /= d;
+        *i = at % d.max(1);
+        at /= d.max(1);
     }
     index
-}
-
-/// Steps to the next index in row-major order.
-fn advance(index: &mut [usize], shape: &[usize]) {
-    for (i, &d) in index.iter_mut().zip(shape).rev() {
-        *i += 1;
-        if *i < d {
-            return;
-        }
-        *i = 0;
-    }
 }

@@ -1,6 +1,10 @@
-//! The weights of a model, in one shape for every family.
+//! A transformer block: its weights, in one shape for every family, and its order of steps.
 
 use saescope_kernels::{Matrix, Weight};
+
+use super::pass::{Halt, Pass};
+use super::{attention, mlp};
+use crate::site::Site;
 
 /// `x W^T + b`.
 pub(crate) struct Linear {
@@ -47,4 +51,70 @@ pub(crate) struct Weights {
     pub(crate) final_norm: Norm,
     /// `None` when the unembedding is the embedding.
     pub(crate) unembed: Option<Linear>,
+}
+
+impl Block {
+    /// The residual stream behind the block.
+    pub(crate) fn forward(&self, layer: usize, pass: &mut Pass, x: Matrix) -> Result<Matrix, Halt> {
+        let x = pass.at(Site::ResidPre(layer), x)?; // [rows, d_model]
+        let x = if pass.config.parallel_residual {
+            let input = x.clone();
+            let x = attention::forward(self, layer, pass, x)?;
+            mlp::forward(self, layer, pass, Some(&input), x)?
+        } else {
+            let x = attention::forward(self, layer, pass, x)?;
+            let x = pass.at(Site::ResidMid(layer), x)?;
+            mlp::forward(self, layer, pass, None, x)?
+        };
+        pass.at(Site::ResidPost(layer), x)
+    }
+}
+
+impl Weights {
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        let matrices = self.matrices().map(Weight::bytes).sum::<usize>();
+        matrices + 4 * self.vectors()
+    }
+
+    /// Number of parameters.
+    pub(crate) fn n_params(&self) -> usize {
+        let matrices = self.matrices().map(|weight| weight.d_out() * weight.d_in());
+        matrices.sum::<usize>() + self.vectors()
+    }
+
+    fn linears<'a>(&'a self) -> impl Iterator<Item = &'a Linear> {
+        let of_block =
+            |block: &'a Block| [&block.qkv, &block.attn_out, &block.mlp_in, &block.mlp_out];
+        self.blocks.iter().flat_map(of_block).chain(&self.unembed)
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        std::iter::once(&self.embed).chain(self.linears().map(|linear| &linear.weight))
+    }
+
+    /// Values of biases, norms and learned positions.
+    fn vectors(&self) -> usize {
+        let biases = self
+            .linears()
+            .filter_map(|linear| linear.bias.as_ref())
+            .map(Vec::len);
+        let norms = self.blocks.iter().flat_map(|block| {
+            let always = [&block.attn_norm, &block.mlp_norm];
+            let sometimes = [
+                &block.q_norm,
+                &block.k_norm,
+                &block.attn_post_norm,
+                &block.mlp_post_norm,
+            ];
+            always.into_iter().chain(sometimes.into_iter().flatten())
+        });
+        let norms = norms.chain(std::iter::once(&self.final_norm));
+        let norms = norms.map(|norm| norm.weight.len() + norm.bias.as_ref().map_or(0, Vec::len));
+        let positions = self
+            .positions
+            .as_ref()
+            .map_or(0, |positions| positions.data().len());
+        biases.sum::<usize>() + norms.sum::<usize>() + positions
+    }
 }

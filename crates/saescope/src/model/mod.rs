@@ -1,3 +1,306 @@
-//! The forward pass.
-pub mod block;
-pub mod config;
+//! A language model and its forward pass.
+//!
+//! One forward for every family: what differs is data in [`Config`]. Activations are those of the
+//! raw checkpoint, nothing folded or centred. Nothing mutates a model; looking and changing are
+//! [`Hook`]s, arguments of the call. The model knows no autoencoder.
+
+mod attention;
+mod block;
+mod cache;
+mod config;
+mod load;
+mod mlp;
+mod pass;
+mod random;
+
+use std::path::Path;
+
+use saescope_kernels::{Matrix, Storage, softcap};
+
+use self::block::Weights;
+pub use self::cache::Cache;
+pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
+pub use self::load::Source;
+use self::pass::{Halt, Pass, apply_norm};
+use crate::error::{Error, Result};
+use crate::hook::{Hook, RowSpan, Rows};
+use crate::site::Site;
+
+/// A language model.
+pub struct Model {
+    config: Config,
+    weights: Weights,
+    source: Source,
+}
+
+/// Which logits a pass returns.
+#[derive(Clone, Copy, PartialEq)]
+enum Logits {
+    /// None: the pass ends behind the last site wanted.
+    None,
+    /// Those behind the last token of each sequence.
+    Last,
+    /// Those behind every token.
+    All,
+}
+
+impl Model {
+    /// Opens the model that a file or folder holds, its weights kept as `storage`.
+    ///
+    /// # Errors
+    /// When the family or a configuration key is not supported, or a file is broken.
+    pub fn open(path: &Path, storage: Storage) -> Result<Model> {
+        let (config, weights, source) = load::load(path, storage)?;
+        Ok(Model {
+            config,
+            weights,
+            source,
+        })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Bytes that its weights take in memory.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Number of parameters.
+    pub fn n_params(&self) -> usize {
+        self.weights.n_params()
+    }
+
+    /// The sites that this model has, in the order of the forward pass.
+    pub fn sites(&self) -> impl DoubleEndedIterator<Item = Site> {
+        let parallel = self.config.parallel_residual;
+        Site::all(self.config.n_layers())
+            .filter(move |site| !(parallel && matches!(site, Site::ResidMid(_))))
+    }
+
+    /// Whether this model has `site`.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check_site(&self, site: Site) -> Result<()> {
+        let reason = match site.layer() {
+            Some(layer) if layer >= self.config.n_layers() => {
+                format!("the model has layers 0 to {}", self.config.n_layers() - 1)
+            }
+            _ if self.config.parallel_residual && matches!(site, Site::ResidMid(_)) => {
+                let family = self.config.family;
+                format!("in {family}, attention and MLP read the same residual: none lies between")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Site {
+            site: site.to_string(),
+            reason,
+        })
+    }
+
+    /// Runs `prompts`, each from its first token on, as far as the last site that `hook` wants.
+    ///
+    /// # Errors
+    /// When a prompt is empty or too long, a token unknown, or the hook fails.
+    pub fn run(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<()> {
+        self.pass_once(prompts, hook, Logits::None).map(drop)
+    }
+
+    /// The logits behind every token of `prompts`: `[all tokens, d_vocab]`.
+    ///
+    /// # Errors
+    /// As for [`Model::run`].
+    pub fn logits(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
+        self.pass_once(prompts, hook, Logits::All)
+    }
+
+    /// The logits behind the last token of each prompt: `[prompts, d_vocab]`.
+    ///
+    /// # Errors
+    /// As for [`Model::run`].
+    pub fn last_logits(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
+        self.pass_once(prompts, hook, Logits::Last)
+    }
+
+    /// Appends tokens to sequences of `cache`, each given by its number there, and returns the
+    /// logits behind the last token of each: `[batch, d_vocab]`.
+    ///
+    /// # Errors
+    /// As for [`Model::run`]; the cache is then as it was before.
+    pub fn extend(
+        &self,
+        cache: &mut Cache,
+        batch: &[(usize, &[u32])],
+        hook: &mut dyn Hook,
+    ) -> Result<Matrix> {
+        self.pass(cache, batch, hook, Logits::Last)
+    }
+
+    /// Logits read from the residual stream as if no further block followed: final norm and
+    /// unembedding of `resid`, `[rows, d_model]` to `[rows, d_vocab]` (the logit lens,
+    /// nostalgebraist 2020).
+    pub fn unembed(&self, resid: &Matrix) -> Matrix {
+        let mut normed = Matrix::default();
+        apply_norm(
+            self.config.norm,
+            &self.weights.final_norm,
+            resid,
+            &mut normed,
+        );
+        self.project(&normed)
+    }
+
+    fn pass_once(&self, prompts: &[&[u32]], hook: &mut dyn Hook, logits: Logits) -> Result<Matrix> {
+        let lens: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
+        let mut cache = Cache::of_one_pass(&self.config, &lens)?;
+        let batch: Vec<(usize, &[u32])> = prompts.iter().copied().enumerate().collect();
+        self.pass(&mut cache, &batch, hook, logits)
+    }
+
+    fn pass(
+        &self,
+        cache: &mut Cache,
+        batch: &[(usize, &[u32])],
+        hook: &mut dyn Hook,
+        logits: Logits,
+    ) -> Result<Matrix> {
+        let before: Vec<usize> = batch.iter().map(|&(slot, _)| cache.len(slot)).collect();
+        // Inside the thread pool, where sharing a product out does not mean waking the pool first.
+        let result = rayon::scope(|_| self.pass_in_pool(cache, batch, hook, logits));
+        match result {
+            Ok(logits) => {
+                for &(slot, tokens) in batch {
+                    cache.extend(slot, tokens.len());
+                }
+                Ok(logits)
+            }
+            Err(halt) => {
+                for (&(slot, _), len) in batch.iter().zip(before) {
+                    cache.truncate(slot, len);
+                }
+                match halt {
+                    Halt::Done => Ok(Matrix::default()),
+                    Halt::Failed(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    fn pass_in_pool(
+        &self,
+        cache: &mut Cache,
+        batch: &[(usize, &[u32])],
+        hook: &mut dyn Hook,
+        logits: Logits,
+    ) -> Result<Matrix, Halt> {
+        let rows = self.check_batch(cache, batch)?;
+        let last = match logits {
+            Logits::None => {
+                let last = self.sites().rev().find(|&site| hook.wants(site));
+                Some(last.ok_or(Halt::Done)?)
+            }
+            _ => None,
+        };
+        let slots: Vec<usize> = batch.iter().map(|&(slot, _)| slot).collect();
+        let tokens: Vec<u32> = batch
+            .iter()
+            .flat_map(|(_, tokens)| *tokens)
+            .copied()
+            .collect();
+        let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last);
+        let mut x = self.embed(&tokens, &mut pass)?; // [rows, d_model]
+        for (layer, block) in self.weights.blocks.iter().enumerate() {
+            x = block.forward(layer, &mut pass, x)?;
+        }
+        if logits == Logits::Last && !pass.wants(Site::FinalNorm) {
+            x = x.select_rows(&last_rows(pass.rows()));
+        }
+        let normed = pass.norm(&self.weights.final_norm, &x);
+        let mut normed = pass.at(Site::FinalNorm, normed)?;
+        if logits == Logits::Last && normed.rows() != batch.len() {
+            normed = normed.select_rows(&last_rows(pass.rows()));
+        }
+        Ok(self.project(&normed))
+    }
+
+    /// Where the rows of a batch stand.
+    fn check_batch(&self, cache: &Cache, batch: &[(usize, &[u32])]) -> Result<Rows> {
+        let mut spans = Vec::with_capacity(batch.len());
+        for &(slot, tokens) in batch {
+            if tokens.is_empty() {
+                return Err(Error::Argument("a prompt has no tokens".to_owned()));
+            }
+            if let Some(token) = tokens
+                .iter()
+                .find(|&&token| token as usize >= self.config.d_vocab)
+            {
+                let last = self.config.d_vocab - 1;
+                let message =
+                    format!("token {token} is unknown to the model, which has 0 to {last}");
+                return Err(Error::Argument(message));
+            }
+            let start = cache.len(slot);
+            if start + tokens.len() > cache.capacity() {
+                let needed = start + tokens.len();
+                return Err(Error::ContextOverflow {
+                    needed,
+                    limit: cache.capacity(),
+                });
+            }
+            spans.push(RowSpan {
+                start,
+                len: tokens.len(),
+            });
+        }
+        Ok(Rows::new(spans))
+    }
+
+    /// Token embeddings and learned positions, `[rows, d_model]`.
+    fn embed(&self, tokens: &[u32], pass: &mut Pass) -> Result<Matrix, Halt> {
+        let mut x = pass.take();
+        x.reshape(tokens.len(), self.config.d_model);
+        for (row, &token) in tokens.iter().enumerate() {
+            self.weights.embed.copy_row(token as usize, x.row_mut(row));
+        }
+        if let Some(scale) = self.config.embed_scale {
+            x.scale(scale);
+        }
+        let mut x = pass.at(Site::Embed, x)?;
+        if let Some(learned) = &self.weights.positions {
+            let positions: Vec<usize> = pass.rows().positions().collect();
+            x.add(&learned.select_rows(&positions));
+        }
+        Ok(x)
+    }
+
+    /// The unembedding, and the cap that Gemma-2 puts on logits.
+    fn project(&self, normed: &Matrix) -> Matrix {
+        let mut logits = Matrix::default();
+        let (weight, bias) = match &self.weights.unembed {
+            Some(linear) => (&linear.weight, linear.bias.as_deref()),
+            None => (&self.weights.embed, None),
+        };
+        weight.product(normed, bias, saescope_kernels::Then::Keep, &mut logits);
+        if let Some(cap) = self.config.logit_softcap {
+            softcap(cap, &mut logits);
+        }
+        logits
+    }
+}
+
+/// The last row of every sequence.
+fn last_rows(rows: &Rows) -> Vec<usize> {
+    let ends = rows.spans().iter().scan(0, |end, span| {
+        *end += span.len;
+        Some(*end - 1)
+    });
+    ends.collect()
+}

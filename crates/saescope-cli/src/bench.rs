@@ -1,0 +1,283 @@
+//! `saescope bench`
+
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use saescope::generate::{Sampling, generate};
+use saescope::hook::Capture;
+use saescope::model::Model;
+use saescope::model::config::Config;
+use saescope::site::Site;
+use serde::Serialize;
+
+use crate::open::{Dtype, threads};
+use crate::output::{self, Align, Cell, Table};
+use crate::rss;
+
+/// Measure this machine
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Lm(LmArgs),
+}
+
+/// Time forward passes and generation with the shapes of GPT-2 small
+///
+/// Weights are random, so nothing is downloaded. Each row is the median of several runs after one
+/// that is not counted; the peak is measured with multiply-adds that stay in registers.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  saescope bench lm --quick
+")]
+struct LmArgs {
+    /// Measure only weights stored like this
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
+    /// Fewer runs: rougher numbers in less time
+    #[arg(long)]
+    quick: bool,
+    /// Threads to use [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Record {
+    threads: usize,
+    instruction_set: String,
+    peak_gflops: f64,
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    dtype: &'static str,
+    tokens_per_s: f64,
+    gflops: f64,
+    /// Of the peak of f32 multiply-adds, whatever the row's dtype.
+    peak_share: f64,
+    peak_rss_mb: Option<f64>,
+}
+
+/// What a row times: its work, and how much of it there is.
+struct Work {
+    name: &'static str,
+    tokens: usize,
+    flops: f64,
+    /// Does the work once and says how many seconds it took.
+    run: fn(&Model) -> saescope::Result<f64>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let What::Lm(args) = &args.what;
+    threads(args.threads)?;
+    let peak_gflops = saescope::peak_gflops();
+    let config = Config::gpt2_small();
+    let work = work(&config);
+    let runs = if args.quick { 3 } else { 7 };
+    let mut rows = Vec::new();
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        if args.dtype.is_some_and(|only| only != dtype) {
+            continue;
+        }
+        let model = Model::random(config.clone(), dtype.storage(), 0);
+        for work in &work {
+            rows.push(measure(&model, dtype, work, runs, peak_gflops)?);
+        }
+    }
+    let record = Record {
+        threads: rayon::current_num_threads(),
+        instruction_set: saescope::instruction_set(),
+        peak_gflops,
+        rows,
+    };
+    if args.json {
+        output::json(&record)
+    } else {
+        print(&record)
+    }
+}
+
+fn measure(
+    model: &Model,
+    dtype: Dtype,
+    work: &Work,
+    runs: usize,
+    peak_gflops: f64,
+) -> anyhow::Result<Row> {
+    rss::reset_peak();
+    (work.run)(model)?;
+    let mut seconds = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        seconds.push((work.run)(model)?);
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[runs / 2];
+    let gflops = work.flops / median / 1e9;
+    Ok(Row {
+        name: work.name,
+        dtype: dtype.name(),
+        tokens_per_s: work.tokens as f64 / median,
+        gflops,
+        peak_share: gflops / peak_gflops,
+        peak_rss_mb: rss::peak_mb(),
+    })
+}
+
+fn work(config: &Config) -> [Work; 5] {
+    let layers = config.n_layers();
+    let eight = (0..8).flat_map(|_| 0..128);
+    [
+        Work {
+            name: "forward_8x128",
+            tokens: 8 * 128,
+            flops: flops(config, layers, eight.clone(), 8 * 128),
+            run: |model| forward(model, 8, 128),
+        },
+        Work {
+            name: "forward_1x512",
+            tokens: 512,
+            flops: flops(config, layers, 0..512, 512),
+            run: |model| forward(model, 1, 512),
+        },
+        Work {
+            name: "stop6_8x128",
+            tokens: 8 * 128,
+            flops: flops(config, 6, eight, 0),
+            run: |model| {
+                let prompts = prompts(8, 128);
+                let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+                let mut capture = Capture::new([Site::ResidPost(5)]);
+                seconds(|| model.run(&prompts, &mut capture))
+            },
+        },
+        Work {
+            name: "prompt_512_last",
+            tokens: 512,
+            flops: flops(config, layers, 0..512, 1),
+            run: |model| seconds(|| write(model, 512, 1, &mut || {})),
+        },
+        Work {
+            name: "generate_64",
+            tokens: 64,
+            flops: flops(config, layers, 16..80, 64),
+            run: generate_64,
+        },
+    ]
+}
+
+fn forward(model: &Model, n_prompts: usize, len: usize) -> saescope::Result<f64> {
+    let prompts = prompts(n_prompts, len);
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    seconds(|| model.logits(&prompts, &mut ()))
+}
+
+/// 64 steps of one token each behind a prompt of 16, whose own pass is not counted.
+fn generate_64(model: &Model) -> saescope::Result<f64> {
+    let mut first = None;
+    write(model, 16, 65, &mut || {
+        first.get_or_insert_with(Instant::now);
+    })?;
+    Ok(first.map_or(f64::NAN, |first| first.elapsed().as_secs_f64()))
+}
+
+/// Generates `n` tokens behind a prompt of `len`, calling `on_token` for each.
+fn write(model: &Model, len: usize, n: usize, on_token: &mut dyn FnMut()) -> saescope::Result<()> {
+    let sampling = Sampling {
+        temperature: 0.0,
+        max_tokens: n,
+        ..Sampling::default()
+    };
+    generate(model, &prompts(1, len), &sampling, &mut (), &mut |_, _| {
+        on_token();
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}
+
+/// Ids spread over the vocabulary of GPT-2.
+fn prompts(n: usize, len: usize) -> Vec<Vec<u32>> {
+    let id = |i: usize| (i * 7919 % 50257) as u32;
+    (0..n)
+        .map(|prompt| (0..len).map(|at| id(prompt * len + at)).collect())
+        .collect()
+}
+
+fn seconds<T>(work: impl FnOnce() -> saescope::Result<T>) -> saescope::Result<f64> {
+    let start = Instant::now();
+    std::hint::black_box(work()?);
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Floating-point operations, two to a multiply-add, of `layers` blocks over tokens at these
+/// positions, and of the unembedding of `logits` of them. Norms and the like are not counted.
+fn flops(
+    config: &Config,
+    layers: usize,
+    positions: impl Iterator<Item = usize>,
+    logits: usize,
+) -> f64 {
+    let heads = config.n_heads * config.d_head;
+    let key_heads = config.n_kv_heads * config.d_head;
+    let projections = config.d_model * (2 * heads + 2 * key_heads);
+    let mlp = config.d_model * config.d_mlp * if config.mlp.gated { 3 } else { 2 };
+    let block = |position| projections + mlp + 2 * heads * (position + 1);
+    let blocks: usize = positions.map(block).sum();
+    2.0 * (layers * blocks + logits * config.d_model * config.d_vocab) as f64
+}
+
+fn print(record: &Record) -> anyhow::Result<()> {
+    let mut table = Table::new(vec![
+        Align::Left,
+        Align::Left,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+    ]);
+    table.header([
+        "work",
+        "dtype",
+        "tokens/s",
+        "GFLOP/s",
+        "of peak",
+        "peak memory",
+    ]);
+    for row in &record.rows {
+        let memory = row
+            .peak_rss_mb
+            .map_or("unknown".to_owned(), |mb| format!("{mb:.0} MB"));
+        let cells = [
+            row.name.to_owned(),
+            row.dtype.to_owned(),
+            format!(
+                "{:.*}",
+                usize::from(row.tokens_per_s < 100.0),
+                row.tokens_per_s
+            ),
+            format!("{:.0}", row.gflops),
+            format!("{:.0}%", row.peak_share * 100.0),
+            memory,
+        ];
+        table.row(cells.into_iter().map(Cell::from).collect());
+    }
+    let mut out = output::styled_stdout();
+    table.write(&mut out, None)?;
+    writeln!(
+        out,
+        "peak {:.0} GFLOP/s (f32 multiply-adds), {} threads, {}",
+        record.peak_gflops, record.threads, record.instruction_set
+    )?;
+    Ok(())
+}

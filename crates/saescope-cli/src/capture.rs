@@ -1,0 +1,185 @@
+//! `saescope capture`
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::bail;
+use saescope::Matrix;
+use saescope::checkpoint::{Elements, NewTensor, save_safetensors};
+use saescope::hook::Capture;
+use saescope::model::Model;
+use saescope::site::Site;
+
+use crate::open::{ModelArgs, Opened};
+use crate::output::{self, Align, Table};
+
+/// Write the activations at some sites to a safetensors file
+///
+/// The file holds one f32 tensor per site, named as the site is printed and of shape [tokens, width],
+/// and the ids of the text as `tokens`. docs/sites.md lists every site.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope capture tests/data/stories260K -p \"Once upon a time\" --site resid_post.2 -o activations.safetensors
+  saescope capture tests/data/stories260K -p \"Once upon a time\" --site embed --site 'mlp_out.*' --logits -o activations.safetensors
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The text; `-` reads it from standard input
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: String,
+    /// A site such as `resid_post.8`, one in every layer as `resid_post.*`, or `all`. May be given
+    /// several times
+    #[arg(long, required = true, value_name = "SITE")]
+    site: Vec<Sites>,
+    /// Write the logits too, as `logits`
+    #[arg(long)]
+    logits: bool,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// What `--site` accepts.
+#[derive(Clone)]
+enum Sites {
+    All,
+    /// One in every layer, by its name without the layer.
+    InEveryLayer(String),
+    One(Site),
+}
+
+impl FromStr for Sites {
+    type Err = saescope::Error;
+
+    fn from_str(text: &str) -> saescope::Result<Sites> {
+        match text.strip_suffix(".*") {
+            None if text == "all" => Ok(Sites::All),
+            None => Ok(Sites::One(text.parse()?)),
+            Some(kind) => {
+                let known = format!("{kind}.0").parse::<Site>();
+                known.map_err(|_| saescope::Error::UnknownSite(text.to_owned()))?;
+                Ok(Sites::InEveryLayer(kind.to_owned()))
+            }
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let Opened { model, tokenizer } = args.model.open()?;
+    let sites = chosen(&model, &args.site)?;
+    let text = crate::open::prompt(&args.prompt)?;
+    let tokens = tokenizer.encode(&text, args.model.bos())?;
+    let mut capture = Capture::new(sites.iter().copied());
+    let logits = if args.logits {
+        Some(model.logits(&[&tokens], &mut capture)?)
+    } else {
+        model.run(&[&tokens], &mut capture)?;
+        None
+    };
+
+    let mut matrices: Vec<(String, Matrix)> = Vec::with_capacity(sites.len() + 1);
+    for site in sites {
+        matrices.push((site.to_string(), capture.take(site)?));
+    }
+    matrices.extend(logits.map(|logits| ("logits".to_owned(), logits)));
+    save(args, &text, &tokens, &matrices)?;
+    report(args, tokens.len(), &matrices)
+}
+
+fn save(
+    args: &Args,
+    text: &str,
+    tokens: &[u32],
+    matrices: &[(String, Matrix)],
+) -> anyhow::Result<()> {
+    // Renaming a finished file over a device or a pipe would put the file in its place.
+    if std::fs::metadata(&args.output).is_ok_and(|found| !found.is_file()) {
+        bail!("{}: it is there and not a file", args.output.display());
+    }
+    let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
+    let ids_shape = [ids.len()];
+    let shapes: Vec<[usize; 2]> = matrices.iter().map(|(_, m)| [m.rows(), m.cols()]).collect();
+    let mut tensors = vec![NewTensor {
+        name: "tokens",
+        shape: &ids_shape,
+        elements: Elements::I64(&ids),
+    }];
+    tensors.extend(
+        matrices
+            .iter()
+            .zip(&shapes)
+            .map(|((name, matrix), shape)| NewTensor {
+                name,
+                shape,
+                elements: Elements::F32(matrix.data()),
+            }),
+    );
+    Ok(save_safetensors(
+        &args.output,
+        &tensors,
+        &record(args, text),
+    )?)
+}
+
+/// What the file says of how it was made.
+fn record(args: &Args, text: &str) -> BTreeMap<String, String> {
+    let pairs = [
+        ("model", args.model.reference().to_owned()),
+        ("dtype", args.model.dtype().to_owned()),
+        ("bos", args.model.bos_name().to_owned()),
+        ("prompt", text.to_owned()),
+        ("saescope", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// The sites asked for, in the order of the forward pass, each once.
+fn chosen(model: &Model, patterns: &[Sites]) -> anyhow::Result<Vec<Site>> {
+    let mut sites = Vec::new();
+    for pattern in patterns {
+        let before = sites.len();
+        match pattern {
+            Sites::All => sites.extend(model.sites()),
+            Sites::InEveryLayer(kind) => sites.extend(model.sites().filter(|site| {
+                site.to_string()
+                    .rsplit_once('.')
+                    .is_some_and(|(of, _)| of == kind.as_str())
+            })),
+            Sites::One(site) => {
+                model.check_site(*site)?;
+                sites.push(*site);
+            }
+        }
+        if let (Sites::InEveryLayer(kind), true) = (pattern, sites.len() == before) {
+            bail!("this model has no site `{kind}`; `saescope info` lists those it has");
+        }
+    }
+    let wanted = sites;
+    Ok(model.sites().filter(|site| wanted.contains(site)).collect())
+}
+
+fn report(args: &Args, tokens: usize, matrices: &[(String, Matrix)]) -> anyhow::Result<()> {
+    let mut table = Table::new(vec![Align::Left, Align::Right]);
+    table.header(["tensor", "shape"]);
+    table.row(vec!["tokens".into(), format!("[{tokens}]").into()]);
+    for (name, matrix) in matrices {
+        let shape = format!("[{}, {}]", matrix.rows(), matrix.cols());
+        table.row(vec![name.as_str().into(), shape.into()]);
+    }
+    let mut out = output::styled_stdout();
+    table.write(&mut out, None)?;
+    writeln!(out, "written to {}", args.output.display())?;
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Talking to a model, line by line.
+
+use std::io::{self, BufRead as _, Write as _};
+
+use saescope::chat::{Message, render};
+use saescope::tokenizer::Tokenizer;
+
+use crate::output;
+use crate::run::Writer;
+
+/// What has been said so far.
+pub(crate) struct Conversation {
+    messages: Vec<Message>,
+}
+
+impl Conversation {
+    pub(crate) fn new(system: Option<String>) -> Conversation {
+        let messages = system.map(|text| message("system", text));
+        Conversation {
+            messages: messages.into_iter().collect(),
+        }
+    }
+
+    pub(crate) fn ask(&mut self, question: &str) {
+        self.messages.push(message("user", question.to_owned()));
+    }
+
+    fn answered(&mut self, answer: String) {
+        self.messages.push(message("assistant", answer));
+    }
+
+    /// The tokens that lead to the next answer.
+    pub(crate) fn encode(&self, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
+        let text = render(tokenizer, &self.messages)?;
+        Ok(tokenizer.encode_raw(&text)?)
+    }
+}
+
+fn message(role: &str, content: String) -> Message {
+    Message {
+        role: role.to_owned(),
+        content,
+    }
+}
+
+/// Answers line after line until the input ends: questions of a conversation or, without one, texts
+/// to continue.
+pub(crate) fn converse(
+    writer: &mut Writer,
+    mut conversation: Option<Conversation>,
+) -> anyhow::Result<()> {
+    eprintln!("(end with an empty line or Ctrl-D)");
+    loop {
+        write!(output::stdout(), "> ")?;
+        output::stdout().flush()?;
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line)?;
+        let line = line.trim_end_matches(['\n', '\r']);
+        if line.is_empty() {
+            writeln!(output::stdout())?;
+            return Ok(());
+        }
+        match &mut conversation {
+            Some(conversation) => {
+                conversation.ask(line);
+                let tokens = writer.encode_conversation(conversation)?;
+                conversation.answered(writer.stream("", &tokens)?);
+            }
+            None => {
+                let tokens = writer.encode(line)?;
+                writer.stream(line, &tokens)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The arguments that every command with a model shares, and the only reader of the environment.
+
+use std::io::Read as _;
+use std::num::NonZeroUsize;
+
+use anyhow::Context as _;
+use saescope::Storage;
+use saescope::model::Model;
+use saescope::tokenizer::{Bos, Tokenizer};
+
+/// A model that only has to be found, for its tokenizer.
+#[derive(clap::Args)]
+pub(crate) struct TokenizerArgs {
+    /// A folder or file, or `org/name[@revision]` on the Hugging Face Hub
+    #[arg(value_name = "MODEL")]
+    reference: String,
+    /// Whether a text begins with the beginning-of-sequence token; `auto` is the tokenizer's habit
+    #[arg(long, value_enum, default_value_t = BosArg::Auto)]
+    bos: BosArg,
+}
+
+/// A model that has to be loaded.
+#[derive(clap::Args)]
+pub(crate) struct ModelArgs {
+    #[command(flatten)]
+    tokenizer: TokenizerArgs,
+    /// How weights are kept in memory; bf16 takes half of it and is faster
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// Threads to use [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Dtype {
+    F32,
+    Bf16,
+}
+
+impl Dtype {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+        }
+    }
+
+    pub(crate) fn storage(self) -> Storage {
+        match self {
+            Dtype::F32 => Storage::F32,
+            Dtype::Bf16 => Storage::Bf16,
+        }
+    }
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum BosArg {
+    Auto,
+    Always,
+    Never,
+}
+
+/// A model and the tokenizer that goes with it.
+pub(crate) struct Opened {
+    pub(crate) model: Model,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl TokenizerArgs {
+    pub(crate) fn open(&self) -> anyhow::Result<Tokenizer> {
+        let path = locate(&self.reference)?;
+        Ok(Tokenizer::open(&path)?)
+    }
+
+    pub(crate) fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    pub(crate) fn bos(&self) -> Bos {
+        match self.bos {
+            BosArg::Auto => Bos::Auto,
+            BosArg::Always => Bos::Always,
+            BosArg::Never => Bos::Never,
+        }
+    }
+}
+
+impl ModelArgs {
+    pub(crate) fn open(&self) -> anyhow::Result<Opened> {
+        threads(self.threads)?;
+        let path = locate(self.reference())?;
+        let tokenizer = Tokenizer::open(&path)?;
+        let model = Model::open(&path, self.dtype.storage())?;
+        Ok(Opened { model, tokenizer })
+    }
+
+    pub(crate) fn reference(&self) -> &str {
+        self.tokenizer.reference()
+    }
+
+    pub(crate) fn bos(&self) -> Bos {
+        self.tokenizer.bos()
+    }
+
+    pub(crate) fn bos_name(&self) -> &'static str {
+        match self.tokenizer.bos {
+            BosArg::Auto => "auto",
+            BosArg::Always => "always",
+            BosArg::Never => "never",
+        }
+    }
+
+    pub(crate) fn dtype(&self) -> &'static str {
+        self.dtype.name()
+    }
+}
+
+/// Uses this many threads, all when it is not said, and the instruction set that `SAESCOPE_ISA` names.
+pub(crate) fn threads(n: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    if let Some(n) = n {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n.get());
+        pool.build_global().context("--threads")?;
+    }
+    Ok(())
+}
+
+/// A prompt as given, or standard input for `-`, less the line break at its end.
+pub(crate) fn prompt(given: &str) -> anyhow::Result<String> {
+    if given != "-" {
+        return Ok(given.to_owned());
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .context("standard input")?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}

@@ -1,0 +1,322 @@
+//! What the commands write: text, JSON, tables, and errors.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Standard output for text and JSON, which are written as they are.
+pub(crate) fn stdout() -> impl Write {
+    Out(io::stdout().lock())
+}
+
+/// Standard output for tables: colours are left out where nobody would see them, or `NO_COLOR` is set.
+pub(crate) fn styled_stdout() -> impl Write {
+    Out(anstream::stdout().lock())
+}
+
+/// One line of JSON.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string(value)?;
+    writeln!(stdout(), "{text}")?;
+    Ok(())
+}
+
+/// Standard output that tells its reader's leaving from any other broken pipe.
+struct Out<W>(W);
+
+impl<W: Write> Write for Out<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(|error| mark(&error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(|error| mark(&error))
+    }
+}
+
+fn mark(error: &io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, ReaderLeft),
+        _ => io::Error::new(error.kind(), format!("standard output: {error}")),
+    }
+}
+
+#[derive(Debug)]
+struct ReaderLeft;
+
+impl fmt::Display for ReaderLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads standard output any more")
+    }
+}
+
+impl std::error::Error for ReaderLeft {}
+
+/// Whether the command failed only because nobody reads its output any more.
+pub(crate) fn reader_left(error: &anyhow::Error) -> bool {
+    let marked = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<io::Error>();
+        io.and_then(io::Error::get_ref)
+            .is_some_and(|inner| inner.is::<ReaderLeft>())
+    };
+    error.chain().any(marked)
+}
+
+/// An error with its causes in one line; a cause that its effect already quotes is not said twice.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Columns that a table may take; `None` when nobody watches.
+pub(crate) fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let (width, _) = terminal_size::terminal_size()?;
+    Some(usize::from(width.0))
+}
+
+/// Text of a token for a table: one line, spaces visible at its ends.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            // Escape sequences in a text must not reach the terminal.
+            c if c.is_control() => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    let spaces_before = shown.len() - shown.trim_start_matches(' ').len();
+    let text_end = shown.trim_end_matches(' ').len();
+    let inner = if text_end == 0 {
+        ""
+    } else {
+        &shown[spaces_before..text_end]
+    };
+    let after = shown.len() - text_end.max(spaces_before);
+    format!("{}{inner}{}", "·".repeat(spaces_before), "·".repeat(after))
+}
+
+/// A cell of a table.
+#[derive(Clone, Default)]
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) style: Style,
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Cell {
+        Cell {
+            text: text.into(),
+            style: Style::new(),
+        }
+    }
+}
+
+/// The side to which the cells of a column keep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// A table of cells in columns, two spaces apart.
+pub(crate) struct Table {
+    columns: Vec<Align>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table whose columns keep to the sides given.
+    pub(crate) fn new(columns: Vec<Align>) -> Table {
+        Table {
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row in bold, for the names of the columns.
+    pub(crate) fn header<T: Into<String>>(&mut self, names: impl IntoIterator<Item = T>) {
+        let style = Style::new().bold();
+        self.rows.push(
+            names
+                .into_iter()
+                .map(|name| Cell {
+                    text: name.into(),
+                    style,
+                })
+                .collect(),
+        );
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    /// Writes the table, in several parts one under another when it is wider than `width`; the first
+    /// column is repeated in each.
+    pub(crate) fn write(&self, out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
+        let width_of = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.text.width()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width_of).collect();
+        let mut start = 1.min(widths.len());
+        loop {
+            let mut end = start;
+            let mut used = widths.first().copied().unwrap_or(0);
+            while end < widths.len()
+                && (end == start || width.is_none_or(|width| used + 2 + widths[end] <= width))
+            {
+                used += 2 + widths[end];
+                end += 1;
+            }
+            for row in &self.rows {
+                self.write_row(out, row, &widths, start..end)?;
+            }
+            if end >= widths.len() {
+                return Ok(());
+            }
+            writeln!(out)?;
+            start = end;
+        }
+    }
+
+    fn write_row(
+        &self,
+        out: &mut impl Write,
+        row: &[Cell],
+        widths: &[usize],
+        part: std::ops::Range<usize>,
+    ) -> io::Result<()> {
+        let shown: Vec<usize> = std::iter::once(0)
+            .chain(part)
+            .filter(|&c| c < row.len())
+            .collect();
+        for (place, &column) in shown.iter().enumerate() {
+            let Cell { text, style } = &row[column];
+            let gap = if place == 0 { "" } else { "  " };
+            let pad = " ".repeat(widths[column] - text.width());
+            let (before, after) = match self.columns[column] {
+                Align::Left if place + 1 == shown.len() => ("", ""),
+                Align::Left => ("", pad.as_str()),
+                Align::Right => (pad.as_str(), ""),
+            };
+            write!(out, "{gap}{before}{style}{text}{style:#}{after}")?;
+        }
+        writeln!(out)
+    }
+}
+
+/// How a probability is coloured: the surer, the louder.
+pub(crate) fn probability_style(probability: f32) -> Style {
+    let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+    match probability {
+        p if p >= 0.8 => colour(AnsiColor::Green).bold(),
+        p if p >= 0.5 => colour(AnsiColor::Green),
+        p if p >= 0.2 => colour(AnsiColor::Yellow),
+        _ => Style::new().dimmed(),
+    }
+}
+
+/// Cuts a text to `width` columns, the last of them an ellipsis where something is cut off.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= width
+    };
+    let kept: String = text.chars().take_while(fits).collect();
+    kept + "…"
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let mb = bytes as f64 / 1e6;
+    match mb {
+        mb if mb >= 1e4 => format!("{:.1} GB", mb / 1e3),
+        mb if mb >= 100.0 => format!("{mb:.0} MB"),
+        mb => format!("{mb:.1} MB"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    fn printed(table: &Table, width: Option<usize>) -> String {
+        let mut bytes = Vec::new();
+        table.write(&mut bytes, width).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn columns_line_up_by_width_not_by_bytes() {
+        let mut table = Table::new(vec![Align::Left, Align::Right]);
+        table.row(vec!["안녕".into(), "1".into()]);
+        table.row(vec!["a".into(), "23".into()]);
+        assert_eq!(printed(&table, None), "안녕   1\na     23\n");
+    }
+
+    #[test]
+    fn a_wide_table_is_folded_and_keeps_its_first_column() {
+        let mut table = Table::new(vec![Align::Left; 4]);
+        table.row(vec!["r".into(), "aaa".into(), "bbb".into(), "ccc".into()]);
+        assert_eq!(printed(&table, Some(12)), "r  aaa  bbb\n\nr  ccc\n");
+        assert_eq!(printed(&table, Some(1)), "r  aaa\n\nr  bbb\n\nr  ccc\n");
+        assert_eq!(printed(&table, None), "r  aaa  bbb  ccc\n");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = io::Error::other("no such file");
+        let error = Err::<(), _>(cause)
+            .context("a.json: no such file")
+            .context("edits");
+        assert_eq!(chain(&error.unwrap_err()), "edits: a.json: no such file");
+    }
+
+    #[test]
+    fn only_the_reader_of_the_output_may_leave() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(reader_left(
+            &anyhow::Error::from(mark(&pipe())).context("tokens")
+        ));
+        assert!(!reader_left(&anyhow::Error::from(pipe())));
+    }
+
+    #[test]
+    fn spaces_and_control_characters_are_seen() {
+        assert_eq!(visible(" a b\n"), "·a b\\n");
+        assert_eq!(visible("  "), "··");
+        assert_eq!(visible("\u{1b}[1m"), "\\u{1b}[1m");
+        assert_eq!(visible(""), "");
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("안녕하세요", 6), "안녕…");
+        assert_eq!(cut("abc", 3), "abc");
+    }
+}

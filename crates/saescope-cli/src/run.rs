@@ -1,0 +1,308 @@
+//! `saescope run`
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use saescope::complete::{Completion, EndedBy, complete};
+use saescope::edit::{Edit, Steer};
+use saescope::generate::StoppedBy;
+use saescope::model::Model;
+use serde::Serialize;
+
+use crate::chat::{self, Conversation};
+use crate::open::{ModelArgs, Opened};
+use crate::output;
+use crate::sampling::SamplingArgs;
+
+/// Generate text
+///
+/// With one prompt, the prompt and its continuation appear as they are written. Without a prompt the
+/// command reads one from standard input, or line after line when that is a terminal: a conversation
+/// when the model has a chat template.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope run tests/data/stories260K -p \"Once upon a time\" -n 40 --temperature 0
+  saescope run tests/data/stories260K -p \"Lily had a\" -p \"Tim had a\" -n 20 --seed 7 --top-p 0.9
+  saescope run tests/data/stories260K -p \"One day\" -n 100 --stop . --json
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A text to continue; `-` reads it from standard input. May be given several times
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: Vec<String>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// End the text before this string. May be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+    /// Continuations of each prompt, with the seeds N, N+1, …
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// Put each prompt as a question, in the model's chat template
+    #[arg(long)]
+    chat: bool,
+    /// What the conversation is to be like; implies --chat
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// A JSON list of edits to apply while the model reads and writes
+    #[arg(long, value_name = "FILE")]
+    edits: Option<PathBuf>,
+    /// Print JSON: an object, or a list of them when there are several prompts or samples
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints of each continuation.
+#[derive(Serialize)]
+struct Record<'a> {
+    model: &'a str,
+    dtype: &'a str,
+    prompt: &'a str,
+    text: String,
+    tokens: Vec<u32>,
+    prompt_tokens: &'a [u32],
+    seed: u64,
+    temperature: f32,
+    stopped_by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_string: Option<String>,
+    tokens_per_s: f64,
+}
+
+/// A model ready to write, and how it is to.
+pub(crate) struct Writer<'a> {
+    args: &'a Args,
+    opened: Opened,
+    steer: Steer,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let opened = args.model.open()?;
+    let steer = Steer::new(edits(args, &opened.model)?);
+    let mut writer = Writer {
+        args,
+        opened,
+        steer,
+    };
+    let prompts = prompts(args)?;
+    if prompts.is_empty() {
+        let chats = args.chat || args.system.is_some() || writer.has_template();
+        let conversation = chats.then(|| Conversation::new(args.system.clone()));
+        return chat::converse(&mut writer, conversation);
+    }
+    let mut encoded = Vec::with_capacity(prompts.len());
+    for prompt in &prompts {
+        encoded.push(writer.encode(prompt)?);
+    }
+    if args.json {
+        print_json(&mut writer, &prompts, &encoded)
+    } else if let ([prompt], [tokens], 1) = (&prompts[..], &encoded[..], args.samples) {
+        let echo = if writer.chats() { "" } else { prompt };
+        writer.stream(echo, tokens)?;
+        Ok(())
+    } else {
+        print_labelled(&mut writer, &prompts, &encoded)
+    }
+}
+
+impl Writer<'_> {
+    fn chats(&self) -> bool {
+        self.args.chat || self.args.system.is_some()
+    }
+
+    fn has_template(&self) -> bool {
+        self.opened.tokenizer.chat_template().is_some()
+    }
+
+    /// The tokens of a prompt, or of the conversation that it opens.
+    pub(crate) fn encode(&self, prompt: &str) -> anyhow::Result<Vec<u32>> {
+        if self.chats() {
+            let mut conversation = Conversation::new(self.args.system.clone());
+            conversation.ask(prompt);
+            conversation.encode(&self.opened.tokenizer)
+        } else {
+            Ok(self
+                .opened
+                .tokenizer
+                .encode(prompt, self.args.model.bos())?)
+        }
+    }
+
+    /// The tokens of a conversation.
+    pub(crate) fn encode_conversation(&self, all: &Conversation) -> anyhow::Result<Vec<u32>> {
+        all.encode(&self.opened.tokenizer)
+    }
+
+    /// Shows `echo` and then the continuation of `tokens` as it is written.
+    pub(crate) fn stream(&mut self, echo: &str, tokens: &[u32]) -> anyhow::Result<String> {
+        let mut out = output::stdout();
+        write!(out, "{echo}")?;
+        out.flush()?;
+        let mut failed = None;
+        let started = Instant::now();
+        let seed = self.args.sampling.seed;
+        let completions = self.complete(&[tokens.to_vec()], seed, &mut |_, text| match out
+            .write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+        {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        writeln!(out)?;
+        let completion = completions
+            .into_iter()
+            .next()
+            .context("the model wrote nothing")?;
+        if io::stderr().is_terminal() {
+            let rate = completion.tokens.len() as f64 / started.elapsed().as_secs_f64();
+            eprintln!("({} tokens, {rate:.1} per second)", completion.tokens.len());
+        }
+        Ok(completion.text)
+    }
+
+    fn complete(
+        &mut self,
+        prompts: &[Vec<u32>],
+        seed: u64,
+        on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> anyhow::Result<Vec<Completion>> {
+        let Opened { model, tokenizer } = &self.opened;
+        let sampling = self.args.sampling.sampling(seed, tokenizer.eos_ids());
+        let stops = &self.args.stop;
+        let both = (model, tokenizer);
+        Ok(complete(
+            both,
+            prompts,
+            &sampling,
+            stops,
+            &mut self.steer,
+            on_text,
+        )?)
+    }
+
+    /// All samples of all prompts, sample after sample, with their seeds and the tokens per second.
+    fn samples(
+        &mut self,
+        prompts: &[Vec<u32>],
+    ) -> anyhow::Result<Vec<(u64, f64, Vec<Completion>)>> {
+        let mut samples = Vec::new();
+        for sample in 0..u64::from(self.args.samples) {
+            let seed = self.args.sampling.seed.wrapping_add(sample);
+            let started = Instant::now();
+            let completions =
+                self.complete(prompts, seed, &mut |_, _| ControlFlow::Continue(()))?;
+            let tokens: usize = completions.iter().map(|c| c.tokens.len()).sum();
+            let rate = tokens as f64 / started.elapsed().as_secs_f64();
+            samples.push((seed, rate, completions));
+        }
+        Ok(samples)
+    }
+}
+
+fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> anyhow::Result<()> {
+    let args = writer.args;
+    let mut records = Vec::new();
+    for (seed, tokens_per_s, completions) in writer.samples(encoded)? {
+        for ((prompt, prompt_tokens), completion) in prompts.iter().zip(encoded).zip(completions) {
+            let (stopped_by, stop_string) = ended_by(completion.ended_by);
+            records.push(Record {
+                model: args.model.reference(),
+                dtype: args.model.dtype(),
+                prompt,
+                text: completion.text,
+                tokens: completion.tokens,
+                prompt_tokens,
+                seed,
+                temperature: args.sampling.temperature,
+                stopped_by,
+                stop_string,
+                tokens_per_s,
+            });
+        }
+    }
+    match records.as_slice() {
+        [one] => output::json(one),
+        several => output::json(&several),
+    }
+}
+
+fn print_labelled(
+    writer: &mut Writer,
+    prompts: &[String],
+    encoded: &[Vec<u32>],
+) -> anyhow::Result<()> {
+    let mut out = output::stdout();
+    let chats = writer.chats();
+    for (seed, _, completions) in writer.samples(encoded)? {
+        for (number, (prompt, completion)) in prompts.iter().zip(completions).enumerate() {
+            let echo = if chats { "" } else { prompt };
+            writeln!(
+                out,
+                "[prompt {}, seed {seed}]\n{echo}{}\n",
+                number + 1,
+                completion.text
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn ended_by(ended_by: EndedBy) -> (&'static str, Option<String>) {
+    match ended_by {
+        EndedBy::StopString(stop) => ("stop_string", Some(stop)),
+        EndedBy::Model(StoppedBy::Eos) => ("eos", None),
+        EndedBy::Model(StoppedBy::MaxTokens) => ("max_tokens", None),
+        EndedBy::Model(StoppedBy::Caller) => ("caller", None),
+    }
+}
+
+/// The prompts given, or the one piped in; none when a person is to type them.
+fn prompts(args: &Args) -> anyhow::Result<Vec<String>> {
+    if args.prompt.is_empty() && io::stdin().is_terminal() {
+        if args.json {
+            bail!("--json needs a prompt: give one with -p, or pipe it in");
+        }
+        return Ok(Vec::new());
+    }
+    if args.prompt.iter().filter(|prompt| *prompt == "-").count() > 1 {
+        bail!("standard input can be only one of the prompts");
+    }
+    let given = args.prompt.iter().map(String::as_str);
+    let given: Vec<&str> = if args.prompt.is_empty() {
+        vec!["-"]
+    } else {
+        given.collect()
+    };
+    given.into_iter().map(crate::open::prompt).collect()
+}
+
+fn edits(args: &Args, model: &Model) -> anyhow::Result<Vec<Edit>> {
+    let Some(path) = &args.edits else {
+        return Ok(Vec::new());
+    };
+    let name = || path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(name)?;
+    let edits: Vec<Edit> = serde_json::from_str(&text)
+        .context("expected a list of edits such as {\"site\": \"resid_post.2\", \"op\": {\"ablate\": {\"direction\": [0.1, …]}}}")
+        .with_context(name)?;
+    for edit in &edits {
+        model.check_site(edit.site).with_context(name)?;
+    }
+    Ok(edits)
+}

@@ -1,0 +1,75 @@
+//! `saescope tokens`
+
+use serde::Serialize;
+
+use crate::open::TokenizerArgs;
+use crate::output::{self, Align, Table, visible};
+
+/// Show the tokens of a text
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope tokens tests/data/stories260K -p \"Once upon a time\"
+  saescope tokens tests/data/stories260K -p \"Once upon a time\" --json
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: TokenizerArgs,
+    /// The text; `-` reads it from standard input
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    model: &'a str,
+    text: &'a str,
+    tokens: &'a [u32],
+    /// Each token by itself; bytes that are no character alone show as U+FFFD.
+    pieces: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let tokenizer = args.model.open()?;
+    let text = crate::open::prompt(&args.prompt)?;
+    let tokens = tokenizer.encode(&text, args.model.bos())?;
+    if args.json {
+        let piece = |&id: &u32| String::from_utf8_lossy(tokenizer.piece(id)).into_owned();
+        let pieces = tokens.iter().map(piece).collect();
+        let model = args.model.reference();
+        return output::json(&Record {
+            model,
+            text: &text,
+            tokens: &tokens,
+            pieces,
+        });
+    }
+    let mut table = Table::new(vec![Align::Right, Align::Right, Align::Left]);
+    table.header(["position", "id", "piece"]);
+    for piece in tokenizer.readable_pieces(&tokens) {
+        for position in piece.tokens.clone() {
+            // Tokens that make a character together are shown with it once.
+            let first = position == piece.tokens.start;
+            let text = if first {
+                visible(&piece.text)
+            } else {
+                "…".to_owned()
+            };
+            table.row(vec![
+                position.to_string().into(),
+                tokens[position].to_string().into(),
+                text.into(),
+            ]);
+        }
+    }
+    table.write(&mut output::styled_stdout(), None)?;
+    Ok(())
+}

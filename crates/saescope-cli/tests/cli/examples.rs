@@ -1,0 +1,101 @@
+//! Every example runs as it is typed.
+
+use std::process::{Command, Output};
+
+use crate::{isolate, root, stdout};
+
+pub(crate) const COMMANDS: [&str; 7] = [
+    "run",
+    "tokens",
+    "capture",
+    "lens",
+    "info",
+    "bench lm",
+    "completions",
+];
+
+/// Lines of a text that call the command, without the prompt before them.
+fn calls(text: &str) -> Vec<String> {
+    let lines = text
+        .lines()
+        .map(|line| line.trim().trim_start_matches("$ "));
+    lines
+        .filter(|line| line.starts_with("saescope "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Runs a line in a shell, in a folder that has the repository's `tests` and takes the output.
+fn run_line(line: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("tests"), folder.path().join("tests")).unwrap();
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_saescope"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(folder.path());
+    command.env(
+        "PATH",
+        format!("{}:{path}", binary.parent().unwrap().display()),
+    );
+    isolate(&mut command);
+    command.output().unwrap()
+}
+
+fn succeeds(line: &str) {
+    let output = run_line(line);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}\n{stderr}");
+    assert!(!output.stdout.is_empty(), "{line}: prints nothing");
+}
+
+#[test]
+fn every_help_has_an_example_that_runs() {
+    for command in COMMANDS {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.push("--help");
+        let examples = calls(&stdout(&args));
+        assert!(!examples.is_empty(), "{command} has no example");
+        for example in examples {
+            assert!(
+                example.starts_with(&format!("saescope {command}")),
+                "{example}"
+            );
+            succeeds(&example);
+        }
+    }
+}
+
+/// A block of the README or the docs that shows a call and what it prints.
+#[test]
+fn the_documentation_shows_what_is_printed() {
+    let mut files = vec![root().join("README.md")];
+    let docs = std::fs::read_dir(root().join("docs")).unwrap();
+    files.extend(docs.map(|entry| entry.unwrap().path()));
+    let mut shown = 0;
+    for file in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "md"))
+    {
+        let text = std::fs::read_to_string(file).unwrap();
+        for block in text.split("```").skip(1).step_by(2) {
+            let Some((call, expected)) = block.split_once("$ saescope ") else {
+                continue;
+            };
+            assert_eq!(
+                call,
+                "console\n",
+                "{}: one call opens a block",
+                file.display()
+            );
+            let (call, expected) = expected.split_once('\n').unwrap_or((expected, ""));
+            let output = run_line(&format!("saescope {call}"));
+            assert!(output.status.success(), "{}: {call}", file.display());
+            let printed = String::from_utf8(output.stdout).unwrap();
+            if !expected.trim().is_empty() {
+                snapbox::assert_data_eq!(printed, snapbox::Data::text(expected.to_owned()));
+                shown += 1;
+            }
+        }
+    }
+    assert!(shown > 0, "no output is shown anywhere");
+}

@@ -1,0 +1,459 @@
+//! Causal attention over cached keys and values.
+//!
+//! The cache keeps keys and values as panels (see `tile`): keys as columns, so that scores are a
+//! product, and values depth-major, so that their weighted sum is one too. Both are computed by
+//! the same tiles as every other product, row by row in the same order whatever stands beside a
+//! row: a token attends to the same bits whether its sequence is run whole or one token at a time.
+
+use crate::activation::{each, softcap_row_with};
+use crate::isa::Isa;
+use crate::matrix::{Buffer, Matrix};
+use crate::parallel::{self, Shared};
+use crate::simd::{Simd, exp, kernel};
+use crate::tile::{Panel, Tile, Tiles};
+use crate::weight::panel_width;
+
+/// The form of a layer's attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads; query head `h` reads number `h / (n_heads / n_kv_heads)`.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// What scores are multiplied by; positive.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// How many tokens a token sees, itself included.
+    pub window: Option<usize>,
+}
+
+/// The keys and values of one sequence in one layer.
+pub struct KeysValues {
+    isa: Isa,
+    n_kv_heads: usize,
+    d_head: usize,
+    /// Positions there is room for, whole panels.
+    capacity: usize,
+    len: usize,
+    /// `[n_kv_heads][capacity / NR][d_head][NR]`
+    keys: Buffer,
+    /// `[n_kv_heads][ceil(d_head / NR)][capacity][NR]`
+    values: Buffer,
+}
+
+impl KeysValues {
+    /// Room for `capacity` positions.
+    pub fn new(n_kv_heads: usize, d_head: usize, capacity: usize) -> KeysValues {
+        KeysValues::new_on(Isa::current(), n_kv_heads, d_head, capacity)
+    }
+
+    pub(crate) fn new_on(
+        isa: Isa,
+        n_kv_heads: usize,
+        d_head: usize,
+        capacity: usize,
+    ) -> KeysValues {
+        let width = panel_width(isa);
+        let capacity = capacity.next_multiple_of(width);
+        let keys = Buffer::zeros(n_kv_heads * capacity * d_head);
+        let values = Buffer::zeros(n_kv_heads * d_head.next_multiple_of(width) * capacity);
+        KeysValues {
+            isa,
+            n_kv_heads,
+            d_head,
+            capacity,
+            len: 0,
+            keys,
+            values,
+        }
+    }
+
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no position is held.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets every position from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Adds `n` positions from rows `first..first + n` of `qkv`, whose key heads start at column
+    /// `keys_at` and whose value heads follow them.
+    ///
+    /// # Panics
+    /// When there is no room.
+    pub fn append(&mut self, qkv: &Matrix, first: usize, n: usize, keys_at: usize) {
+        assert!(
+            self.len + n <= self.capacity,
+            "room in a cache of {}",
+            self.capacity
+        );
+        let (width, d, capacity) = (panel_width(self.isa), self.d_head, self.capacity);
+        let values_at = keys_at + self.n_kv_heads * d;
+        let values_per_head = d.next_multiple_of(width) * capacity;
+        for (row, position) in (first..first + n).zip(self.len..) {
+            let row = qkv.row(row);
+            for head in 0..self.n_kv_heads {
+                let key = &row[keys_at + head * d..][..d];
+                let panel = (head * capacity + position / width * width) * d + position % width;
+                let keys = &mut self.keys.as_mut_slice()[panel..];
+                for (k, value) in key.iter().enumerate() {
+                    keys[k * width] = *value;
+                }
+                let value = &row[values_at + head * d..][..d];
+                let values = &mut self.values.as_mut_slice()[head * values_per_head..];
+                for (panel, value) in value.chunks(width).enumerate() {
+                    let at = (panel * capacity + position) * width;
+                    values[at..at + value.len()].copy_from_slice(value);
+                }
+            }
+        }
+        self.len += n;
+    }
+}
+
+/// The rows that a sequence has in a batch; its cache ends with them.
+#[derive(Clone, Copy)]
+pub struct Sequence<'a> {
+    /// Keys and values up to and including those rows.
+    pub cache: &'a KeysValues,
+    /// Number of rows.
+    pub rows: usize,
+}
+
+/// Attention of every sequence to itself. `qkv` holds the query heads in its first columns,
+/// rotated; `z` becomes `[rows, n_heads * d_head]`.
+pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
+    z.reshape(qkv.rows(), form.n_heads * form.d_head);
+    let z_cols = z.cols();
+    let shared = Shared::new(z.data_mut());
+    each_block(form, sequences, |block| {
+        // SAFETY: blocks are disjoint and lie within `qkv` and `z`.
+        unsafe {
+            let z = shared
+                .get()
+                .add(block.row * z_cols + block.head * form.d_head);
+            attend_block(block.cache.isa, form, qkv, block, z, z_cols);
+        }
+    });
+}
+
+/// The probabilities with which tokens attend: `[rows, n_heads * n_keys]`, head-major within a
+/// row, `n_keys` those of the longest sequence.
+pub fn pattern(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix {
+    let n_keys = sequences
+        .iter()
+        .map(|sequence| sequence.cache.len)
+        .max()
+        .unwrap_or(0);
+    let mut pattern = Matrix::zeros(qkv.rows(), form.n_heads * n_keys);
+    let cols = pattern.cols();
+    let shared = Shared::new(pattern.data_mut());
+    each_block(form, sequences, |block| {
+        // SAFETY: blocks are disjoint and lie within `qkv` and the pattern.
+        unsafe {
+            let out = shared.get().add(block.row * cols + block.head * n_keys);
+            pattern_block(block.cache.isa, form, qkv, block, out, cols);
+        }
+    });
+    pattern
+}
+
+/// The weighted values of a given pattern, as [`attend`] forms them from its own.
+///
+/// # Panics
+/// When the pattern has another shape than [`pattern`] gives it.
+pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
+    let n_keys = sequences
+        .iter()
+        .map(|sequence| sequence.cache.len)
+        .max()
+        .unwrap_or(0);
+    assert_eq!(
+        pattern.cols(),
+        form.n_heads * n_keys,
+        "columns of an attention pattern"
+    );
+    z.reshape(pattern.rows(), form.n_heads * form.d_head);
+    let z_cols = z.cols();
+    let shared = Shared::new(z.data_mut());
+    each_block(form, sequences, |block| {
+        // SAFETY: blocks are disjoint and lie within the pattern and `z`.
+        unsafe {
+            let weights = &pattern.row(block.row)[block.head * n_keys..];
+            let weights = Weights {
+                first: weights.as_ptr(),
+                stride: pattern.cols(),
+                keys: 0..block.cache.len,
+            };
+            let z = shared
+                .get()
+                .add(block.row * z_cols + block.head * form.d_head);
+            weigh_block(block.cache.isa, form, block, &weights, z, z_cols);
+        }
+    });
+}
+
+/// Some consecutive queries of one head of one sequence.
+struct Block<'a> {
+    cache: &'a KeysValues,
+    head: usize,
+    /// First row in the batch.
+    row: usize,
+    rows: usize,
+    /// Absolute position of the first row.
+    position: usize,
+}
+
+impl Block<'_> {
+    /// The keys that some query of the block sees, from the start of a panel on.
+    fn keys(&self, window: Option<usize>) -> std::ops::Range<usize> {
+        let first = window.map_or(0, |window| (self.position + 1).saturating_sub(window));
+        let width = panel_width(self.cache.isa);
+        first / width * width..self.position + self.rows
+    }
+}
+
+/// Queries of a block: enough to use each panel several times, few enough that their scores stay
+/// in the second cache.
+const QUERIES: usize = 24;
+
+fn each_block(form: &Attention, sequences: &[Sequence], task: impl Fn(&Block) + Sync) {
+    let mut blocks = Vec::new();
+    let mut row = 0;
+    for sequence in sequences {
+        let start = sequence.cache.len - sequence.rows;
+        for head in 0..form.n_heads {
+            for first in (0..sequence.rows).step_by(QUERIES) {
+                blocks.push(Block {
+                    cache: sequence.cache,
+                    head,
+                    row: row + first,
+                    rows: (sequence.rows - first).min(QUERIES),
+                    position: start + first,
+                });
+            }
+        }
+        row += sequence.rows;
+    }
+    let work = |block: &Block| 2 * block.rows * (block.position + block.rows) * form.d_head;
+    let work = blocks.iter().map(work).sum();
+    parallel::for_each(blocks.len(), work, |index| task(&blocks[index]));
+}
+
+/// Rows of attention probabilities.
+struct Weights {
+    first: *const f32,
+    stride: usize,
+    /// The keys that the entries of a row stand for.
+    keys: std::ops::Range<usize>,
+}
+
+kernel! {
+    /// # Safety
+    /// The block lies within `qkv`, and `z` has room for its rows, `z_stride` apart.
+    fn attend_block(
+        form: &Attention, qkv: &Matrix, block: &Block, z: *mut f32, z_stride: usize
+    ) = attend_block_with
+}
+
+kernel! {
+    /// # Safety
+    /// The block lies within `qkv`, and `out` has room for its rows, `stride` apart.
+    fn pattern_block(
+        form: &Attention, qkv: &Matrix, block: &Block, out: *mut f32, stride: usize
+    ) = pattern_block_with
+}
+
+kernel! {
+    /// # Safety
+    /// The weights have the block's rows, and `z` room for them, `z_stride` apart.
+    fn weigh_block(
+        form: &Attention, block: &Block, weights: &Weights, z: *mut f32, z_stride: usize
+    ) = weigh_block_with
+}
+
+/// # Safety
+/// As for `attend_block`.
+#[inline(always)]
+unsafe fn attend_block_with<S: Tiles>(
+    form: &Attention,
+    qkv: &Matrix,
+    block: &Block,
+    z: *mut f32,
+    z_stride: usize,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let (scores, stride) = probabilities::<S>(form, qkv, block);
+        let keys = block.keys(form.window);
+        let weights = Weights {
+            first: scores.as_slice().as_ptr(),
+            stride,
+            keys,
+        };
+        weigh_block_with::<S>(form, block, &weights, z, z_stride);
+    }
+}
+
+/// # Safety
+/// As for `pattern_block`.
+#[inline(always)]
+unsafe fn pattern_block_with<S: Tiles>(
+    form: &Attention,
+    qkv: &Matrix,
+    block: &Block,
+    out: *mut f32,
+    stride: usize,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let (scores, width) = probabilities::<S>(form, qkv, block);
+        let keys = block.keys(form.window);
+        for row in 0..block.rows {
+            let from = scores.as_slice().as_ptr().add(row * width);
+            std::ptr::copy_nonoverlapping(from, out.add(row * stride + keys.start), keys.len());
+        }
+    }
+}
+
+/// The probabilities of a block, `[rows, width]` for the keys of the block and some past them,
+/// whose entries are zero; and `width`.
+///
+/// # Safety
+/// The block lies within `qkv`.
+#[inline(always)]
+unsafe fn probabilities<S: Tiles>(
+    form: &Attention,
+    qkv: &Matrix,
+    block: &Block,
+) -> (Buffer, usize) {
+    let keys = block.keys(form.window);
+    let width = keys.len().next_multiple_of(S::NR);
+    let mut scores = Buffer::zeros(block.rows * width);
+    let cache = block.cache;
+    let kv_head = block.head / (form.n_heads / form.n_kv_heads);
+    let head_keys = kv_head * cache.capacity * form.d_head;
+    // SAFETY: panels up to `keys.end` are within the cache, tiles within the scores.
+    unsafe {
+        let queries = qkv
+            .data()
+            .as_ptr()
+            .add(block.row * qkv.cols() + block.head * form.d_head);
+        let out = scores.as_mut_slice().as_mut_ptr();
+        for at in (0..width).step_by(S::NR) {
+            let panel = head_keys + (keys.start + at) * form.d_head;
+            let panel = Panel::F32(cache.keys.as_slice().as_ptr().add(panel));
+            for row in (0..block.rows).step_by(S::MR) {
+                let tile = Tile {
+                    a: queries.add(row * qkv.cols()),
+                    a_stride: qkv.cols(),
+                    panel,
+                    depth: form.d_head,
+                    out: out.add(row * width + at),
+                    out_stride: width,
+                    width: S::NR,
+                    accumulate: false,
+                    bias: std::ptr::null(),
+                    residual: std::ptr::null(),
+                };
+                S::run((block.rows - row).min(S::MR), &tile);
+            }
+        }
+        for row in 0..block.rows {
+            let position = block.position + row;
+            let first = form
+                .window
+                .map_or(0, |window| (position + 1).saturating_sub(window));
+            let seen = first.max(keys.start) - keys.start..position + 1 - keys.start;
+            let scores = std::slice::from_raw_parts_mut(out.add(row * width), width);
+            softmax::<S>(form, scores, seen);
+        }
+    }
+    (scores, width)
+}
+
+/// Turns scores into probabilities over the entries `seen`, zero elsewhere.
+///
+/// # Safety
+/// The row is a whole number of vectors.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(form: &Attention, scores: &mut [f32], seen: std::ops::Range<usize>) {
+    let n = scores.len();
+    // SAFETY: every vector lies within the row.
+    unsafe {
+        let row = scores.as_mut_ptr();
+        let mut scale = form.scale;
+        if let Some(cap) = form.softcap {
+            each::<S>(n, row, |_, x, _| S::mul(x, S::splat(form.scale)));
+            softcap_row_with::<S>(cap, row, n);
+            scale = 1.0;
+        }
+        scores[..seen.start].fill(f32::NEG_INFINITY);
+        scores[seen.end..].fill(f32::NEG_INFINITY);
+        let mut largest = S::splat(f32::NEG_INFINITY);
+        for i in (0..n).step_by(S::LANES) {
+            largest = S::max(largest, S::load(row.add(i)));
+        }
+        let largest = S::splat(S::largest(largest) * scale);
+        // One chain of additions: entries that a row does not see add nothing to it, so that the
+        // sum is the same bits however far the row reaches on either side.
+        let mut sum = S::splat(0.0);
+        for i in (0..n).step_by(S::LANES) {
+            let x = S::sub(S::mul(S::load(row.add(i)), S::splat(scale)), largest);
+            let x = exp::<S>(x);
+            sum = S::add(sum, x);
+            S::store(row.add(i), x);
+        }
+        let inverse = S::splat(1.0 / S::sum(sum));
+        each::<S>(n, row, |_, x, _| S::mul(x, inverse));
+    }
+    scores[..seen.start].fill(0.0);
+    scores[seen.end..].fill(0.0);
+}
+
+/// # Safety
+/// As for `weigh_block`.
+#[inline(always)]
+unsafe fn weigh_block_with<S: Tiles>(
+    form: &Attention,
+    block: &Block,
+    weights: &Weights,
+    z: *mut f32,
+    z_stride: usize,
+) {
+    let cache = block.cache;
+    let kv_head = block.head / (form.n_heads / form.n_kv_heads);
+    let head_values = kv_head * form.d_head.next_multiple_of(S::NR) * cache.capacity;
+    for at in (0..form.d_head).step_by(S::NR) {
+        // SAFETY: the keys are within the cache, the tiles within `z`.
+        unsafe {
+            let panel = head_values + at * cache.capacity + weights.keys.start * S::NR;
+            let panel = Panel::F32(cache.values.as_slice().as_ptr().add(panel));
+            for row in (0..block.rows).step_by(S::MR) {
+                let tile = Tile {
+                    a: weights.first.add(row * weights.stride),
+                    a_stride: weights.stride,
+                    panel,
+                    depth: weights.keys.len(),
+                    out: z.add(row * z_stride + at),
+                    out_stride: z_stride,
+                    width: (form.d_head - at).min(S::NR),
+                    accumulate: false,
+                    bias: std::ptr::null(),
+                    residual: std::ptr::null(),
+                };
+                S::run((block.rows - row).min(S::MR), &tile);
+            }
+        }
+    }
+}

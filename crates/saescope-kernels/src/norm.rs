@@ -1,0 +1,152 @@
+//! Layer norm and RMS norm over rows.
+
+use crate::activation::{by_rows, each, load};
+use crate::isa::Isa;
+use crate::matrix::Matrix;
+use crate::parallel::Shared;
+use crate::simd::{Simd, kernel};
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` for every row (Ba et al. 2016), the variance
+/// with divisor `n`.
+pub fn layer_norm(x: &Matrix, weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut Matrix) {
+    norm_on(Isa::current(), x, (weight, bias, eps, true), out);
+}
+
+/// `x / sqrt(mean of squares + eps) * weight` for every row (Zhang & Sennrich 2019).
+pub fn rms_norm(x: &Matrix, weight: &[f32], eps: f32, out: &mut Matrix) {
+    norm_on(Isa::current(), x, (weight, None, eps, false), out);
+}
+
+/// RMS norm of the first `n_heads` runs of `weight.len()` values of every row, in place: the norm
+/// of query or key heads, which start at column `start`.
+pub fn rms_norm_heads(x: &mut Matrix, start: usize, n_heads: usize, weight: &[f32], eps: f32) {
+    let (rows, cols, d) = (x.rows(), x.cols(), weight.len());
+    assert!(start + n_heads * d <= cols, "heads of a row");
+    let params = Params {
+        weight,
+        bias: None,
+        eps,
+        centred: false,
+    };
+    let shared = Shared::new(x.data_mut());
+    by_rows(rows, 2 * n_heads * d, |row| {
+        for head in 0..n_heads {
+            // SAFETY: the head lies within the row, and each row belongs to one task.
+            unsafe {
+                let head = shared.get().add(row * cols + start + head * d);
+                norm_row(Isa::current(), &params, head, head);
+            }
+        }
+    });
+}
+
+struct Params<'a> {
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    eps: f32,
+    /// Take the mean away first.
+    centred: bool,
+}
+
+pub(crate) fn norm_on(
+    isa: Isa,
+    x: &Matrix,
+    (weight, bias, eps, centred): (&[f32], Option<&[f32]>, f32, bool),
+    out: &mut Matrix,
+) {
+    let params = Params {
+        weight,
+        bias,
+        eps,
+        centred,
+    };
+    let cols = x.cols();
+    out.reshape(x.rows(), cols);
+    assert_eq!(params.weight.len(), cols, "length of a norm's weight");
+    assert!(
+        params.bias.is_none_or(|bias| bias.len() == cols),
+        "length of a norm's bias"
+    );
+    let shared = Shared::new(out.data_mut());
+    by_rows(x.rows(), 4 * cols, |row| {
+        // SAFETY: rows of both hold as many values as the weight, and each is written once.
+        unsafe {
+            norm_row(
+                isa,
+                &params,
+                x.row(row).as_ptr(),
+                shared.get().add(row * cols),
+            )
+        }
+    });
+}
+
+kernel! {
+    /// # Safety
+    /// `x` and `out`, which may be the same, hold as many values as the weight.
+    fn norm_row(params: &Params, x: *const f32, out: *mut f32) = norm_row_with
+}
+
+/// # Safety
+/// As for `norm_row`.
+#[inline(always)]
+unsafe fn norm_row_with<S: Simd>(params: &Params, x: *const f32, out: *mut f32) {
+    let n = params.weight.len();
+    // SAFETY: `x`, `out`, weight and bias all hold `n` values.
+    unsafe {
+        let mean = if params.centred {
+            total::<S>(x, n, |x| x) / n as f32
+        } else {
+            0.0
+        };
+        let mean = S::splat(mean);
+        // Lanes past the end are zeros, of which the mean must not be taken away: the remainder
+        // is summed apart.
+        let whole = n / S::LANES * S::LANES;
+        let mut squares = total::<S>(x, whole, |x| {
+            let x = S::sub(x, mean);
+            S::mul(x, x)
+        });
+        for i in whole..n {
+            let mut lane = [0.0; 1];
+            S::store_first(lane.as_mut_ptr(), S::sub(S::splat(*x.add(i)), mean), 1);
+            squares += lane[0] * lane[0];
+        }
+        let inverse = S::splat(1.0 / (squares / n as f32 + params.eps).sqrt());
+        let weight = params.weight.as_ptr();
+        each::<S>(n, out, |i, _, lanes| {
+            let x = S::mul(S::sub(load::<S>(x.add(i), lanes), mean), inverse);
+            let weight = load::<S>(weight.add(i), lanes);
+            match params.bias {
+                Some(bias) => S::fma(x, weight, load::<S>(bias.as_ptr().add(i), lanes)),
+                None => S::mul(x, weight),
+            }
+        });
+    }
+}
+
+/// The sum of `f` over `n` values, where `f(0) = 0`.
+///
+/// # Safety
+/// `x` holds `n` values.
+#[inline(always)]
+unsafe fn total<S: Simd>(x: *const f32, n: usize, f: impl Fn(S::V) -> S::V) -> f32 {
+    // SAFETY: every load stays within the `n` values.
+    unsafe {
+        // Four chains, so that one addition need not wait for the last.
+        let mut sums = [S::splat(0.0); 4];
+        let mut i = 0;
+        while i + 4 * S::LANES <= n {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                *sum = S::add(*sum, f(S::load(x.add(i + chain * S::LANES))));
+            }
+            i += 4 * S::LANES;
+        }
+        while i < n {
+            let lanes = (n - i).min(S::LANES);
+            sums[0] = S::add(sums[0], f(load::<S>(x.add(i), lanes)));
+            i += lanes;
+        }
+        S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])))
+    }
+}

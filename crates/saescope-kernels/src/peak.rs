@@ -1,0 +1,66 @@
+//! What the machine can do at most, to hold a measurement against.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::simd::{Simd, kernel};
+
+/// GFLOP/s of f32 multiply-adds that stay in registers, all threads together: the best of a few
+/// short runs.
+pub fn peak_gflops() -> f64 {
+    const STEPS: usize = 2_000_000;
+    let threads = rayon::current_num_threads();
+    let mut best = 0.0_f64;
+    for _ in 0..5 {
+        let start = Instant::now();
+        let flops: f64 = (0..threads)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|_| {
+                let mut flops = 0.0;
+                // SAFETY: the kernel touches nothing but the counter.
+                unsafe { spin(Isa::current(), STEPS, &mut flops) };
+                flops
+            })
+            .sum();
+        best = best.max(flops / start.elapsed().as_secs_f64() / 1e9);
+    }
+    best
+}
+
+kernel! {
+    /// Counts the floating-point operations of `steps` rounds of independent multiply-adds.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    fn spin(steps: usize, flops: &mut f64) = spin_with
+}
+
+/// # Safety
+/// As for `spin`.
+#[inline(always)]
+unsafe fn spin_with<S: Simd>(steps: usize, flops: &mut f64) {
+    // As many chains as hide the latency of an addition on two ports.
+    const CHAINS: usize = 12;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut sums = [S::splat(1.0); CHAINS];
+        let (a, b) = (
+            S::splat(std::hint::black_box(0.999)),
+            S::splat(std::hint::black_box(1e-3)),
+        );
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = S::fma(*sum, a, b);
+            }
+        }
+        let mut all = sums[0];
+        for sum in &sums[1..] {
+            all = S::add(all, *sum);
+        }
+        std::hint::black_box(S::sum(all));
+    }
+    *flops = (2 * steps * CHAINS * S::LANES) as f64;
+}

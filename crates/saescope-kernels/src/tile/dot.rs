@@ -1,0 +1,57 @@
+//! Tiles whose rows and panels are both bf16, where the processor multiplies bf16 pairs.
+
+use std::arch::x86_64::*;
+
+use super::{Panel, Tile, Tiles, finish};
+use crate::simd::{Avx512, dot_pairs};
+
+const NV: usize = Avx512::NR / 16;
+
+/// Computes a tile of `rows` rows whose left-hand side is bf16.
+///
+/// # Safety
+/// As for [`Tiles::run`]; the processor has AVX512_BF16, and rows of `a` are padded to an even
+/// depth.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn run(rows: usize, tile: &Tile) {
+    macro_rules! by_rows {
+        ($($mr:literal)+) => {
+            match rows {
+                // SAFETY: as the caller promises.
+                $($mr => unsafe { finish::<Avx512, $mr, NV>(tile, &sum::<$mr>(tile)) },)+
+                _ => unreachable!("tiles have 1 to {} rows", Avx512::MR),
+            }
+        };
+    }
+    by_rows!(1 2 3 4 5 6 7 8);
+}
+
+/// # Safety
+/// As for [`run`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn sum<const MR: usize>(tile: &Tile) -> [[__m512; NV]; MR] {
+    let Panel::Bf16Dot(mut b) = tile.panel else {
+        unreachable!("this loop is for bf16 rows");
+    };
+    let mut sums = [[_mm512_setzero_ps(); NV]; MR];
+    let a: *const u16 = tile.a.cast();
+    for k in (0..tile.depth).step_by(2) {
+        // SAFETY: `depth / 2`, rounded up, pairs lie in every row and column.
+        unsafe {
+            let mut column = [_mm512_setzero_si512(); NV];
+            for (v, column) in column.iter_mut().enumerate() {
+                *column = _mm512_loadu_si512(b.add(32 * v).cast());
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let pair = a.add(r * tile.a_stride + k).cast::<i32>().read_unaligned();
+                let pair = _mm512_set1_epi32(pair);
+                for v in 0..NV {
+                    sums[v] = dot_pairs(sums[v], pair, column[v]);
+                }
+            }
+            b = b.add(32 * NV);
+        }
+    }
+    sums
+}

@@ -1,0 +1,211 @@
+//! The innermost loop of every product: a tile of a few rows by one panel of columns, held in
+//! registers while the depth runs.
+//!
+//! A panel is a run of `NR` columns of the right-hand side, depth-major: `[depth][NR]` f32, or
+//! `[depth / 2][NR][2]` bf16. Each output is one chain of multiply-adds in order of depth, whatever
+//! the number of rows, so a row's result does not depend on the rows computed beside it.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod dot;
+
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
+
+/// The right-hand side of a tile.
+#[derive(Clone, Copy)]
+pub(crate) enum Panel {
+    /// `[depth][NR]`
+    F32(*const f32),
+    /// `[depth / 2][NR][2]`, multiplied with f32 rows.
+    Bf16(*const u16),
+    /// The same, multiplied with bf16 rows, two products an instruction.
+    Bf16Dot(*const u16),
+}
+
+/// One tile: `out = a * panel`, or what is left to add to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    /// First row of the left-hand side, f32 or, for `Bf16Dot`, bf16.
+    pub(crate) a: *const f32,
+    /// Values from one row of `a` to the next.
+    pub(crate) a_stride: usize,
+    pub(crate) panel: Panel,
+    pub(crate) depth: usize,
+    pub(crate) out: *mut f32,
+    pub(crate) out_stride: usize,
+    /// Columns of the panel that exist in `out`.
+    pub(crate) width: usize,
+    /// Add to what `out` holds, the sum over the depth before.
+    pub(crate) accumulate: bool,
+    /// `[width]`, added, or null.
+    pub(crate) bias: *const f32,
+    /// Added last, strided as `out`, or null.
+    pub(crate) residual: *const f32,
+}
+
+/// The shape of register tiles on an instruction set.
+///
+/// # Safety
+/// As for [`Simd`]; and the pointers of the tile are valid for `rows` rows.
+pub(crate) trait Tiles: Simd {
+    /// Most rows of a tile.
+    const MR: usize;
+    /// Columns of a panel.
+    const NR: usize;
+    /// Computes a tile of `rows <= MR` rows.
+    unsafe fn run(rows: usize, tile: &Tile);
+}
+
+macro_rules! tiles {
+    (
+        $isa:ty, rows $($mr:literal)+, vectors $nv:literal, at most $most:literal
+        $(, else $whole:path)?
+    ) => {
+        impl Tiles for $isa {
+            const MR: usize = $most;
+            const NR: usize = $nv * <$isa as Simd>::LANES;
+            #[inline(always)]
+            unsafe fn run(rows: usize, tile: &Tile) {
+                // SAFETY: as the caller promises.
+                unsafe {
+                    match rows {
+                        $($mr => run::<$isa, $mr, $nv>(tile),)+
+                        $($most => $whole(tile),)?
+                        _ => unreachable!("tiles have 1 to {} rows", $most),
+                    }
+                }
+            }
+        }
+    };
+}
+tiles!(Portable, rows 1 2 3 4, vectors 1, at most 4);
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx2, rows 1 2 3 4 5, vectors 2, at most 6, else avx2::six_rows);
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx512, rows 1 2 3 4 5 6 7 8, vectors 3, at most 8);
+#[cfg(target_arch = "aarch64")]
+tiles!(crate::simd::Neon, rows 1 2 3 4 5 6, vectors 4, at most 6);
+
+/// # Safety
+/// As for [`Tiles::run`].
+#[inline(always)]
+unsafe fn run<S: Simd, const MR: usize, const NV: usize>(tile: &Tile) {
+    // SAFETY: the caller's promise covers every pointer the parts follow.
+    unsafe {
+        let sums = match tile.panel {
+            Panel::F32(b) => sum_f32::<S, MR, NV>(tile, b),
+            Panel::Bf16(b) => sum_bf16::<S, MR, NV>(tile, b),
+            // Only `Isa::Avx512Bf16` makes this variant; it has its own tile loop.
+            Panel::Bf16Dot(_) => unreachable!("bf16 rows are multiplied by `dot::run`"),
+        };
+        finish::<S, MR, NV>(tile, &sums);
+    }
+}
+
+/// # Safety
+/// As for [`Tiles::run`].
+#[inline(always)]
+unsafe fn sum_f32<S: Simd, const MR: usize, const NV: usize>(
+    tile: &Tile,
+    b: *const f32,
+) -> [[S::V; NV]; MR] {
+    // SAFETY: the panel holds `depth` times `NV` vectors, and each row of `a` `depth` values.
+    unsafe {
+        let mut sums = [[S::splat(0.0); NV]; MR];
+        let mut b = b;
+        for k in 0..tile.depth {
+            let column: [S::V; NV] = std::array::from_fn(|v| S::load(b.add(v * S::LANES)));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = S::splat(*tile.a.add(r * tile.a_stride + k));
+                for v in 0..NV {
+                    sums[v] = S::fma(x, column[v], sums[v]);
+                }
+            }
+            b = b.add(NV * S::LANES);
+        }
+        sums
+    }
+}
+
+/// # Safety
+/// As for [`Tiles::run`].
+#[inline(always)]
+unsafe fn sum_bf16<S: Simd, const MR: usize, const NV: usize>(
+    tile: &Tile,
+    b: *const u16,
+) -> [[S::V; NV]; MR] {
+    // SAFETY: the panel holds `depth / 2`, rounded up, times `2 NV` vectors of bf16.
+    unsafe {
+        let mut sums = [[S::splat(0.0); NV]; MR];
+        let mut b = b;
+        // The two halves of a pair one after the other: together with their sums, both at once
+        // would not fit the registers.
+        for k in 0..tile.depth {
+            let second = k % 2 == 1;
+            let column: [S::V; NV] = std::array::from_fn(|v| {
+                let pairs = b.add(2 * v * S::LANES);
+                if second {
+                    S::load_bf16_second(pairs)
+                } else {
+                    S::load_bf16_first(pairs)
+                }
+            });
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = S::splat(*tile.a.add(r * tile.a_stride + k));
+                for v in 0..NV {
+                    sums[v] = S::fma(x, column[v], sums[v]);
+                }
+            }
+            if second {
+                b = b.add(2 * NV * S::LANES);
+            }
+        }
+        sums
+    }
+}
+
+/// Adds what was there before, the bias and the residual, and writes the columns that exist.
+///
+/// # Safety
+/// As for [`Tiles::run`].
+#[inline(always)]
+unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(tile: &Tile, sums: &[[S::V; NV]; MR]) {
+    for v in 0..NV {
+        let at = v * S::LANES;
+        if at >= tile.width {
+            break;
+        }
+        let lanes = (tile.width - at).min(S::LANES);
+        // SAFETY: only the `lanes` that exist are read and written.
+        unsafe {
+            let load = |p: *const f32| {
+                if lanes == S::LANES {
+                    S::load(p)
+                } else {
+                    S::load_first(p, lanes)
+                }
+            };
+            for (r, sums) in sums.iter().enumerate() {
+                let out = tile.out.add(r * tile.out_stride + at);
+                let mut value = sums[v];
+                if tile.accumulate {
+                    value = S::add(load(out), value);
+                }
+                if !tile.bias.is_null() {
+                    value = S::add(value, load(tile.bias.add(at)));
+                }
+                if !tile.residual.is_null() {
+                    value = S::add(value, load(tile.residual.add(r * tile.out_stride + at)));
+                }
+                if lanes == S::LANES {
+                    S::store(out, value);
+                } else {
+                    S::store_first(out, value, lanes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Writes tensors to a safetensors file, whole or not at all.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorInfo};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// The elements of a tensor to be written, row-major.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the names are those of the types they hold
+pub enum Elements<'a> {
+    F32(&'a [f32]),
+    I64(&'a [i64]),
+}
+
+/// A tensor to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewTensor<'a> {
+    /// Its name; each one once.
+    pub name: &'a str,
+    /// Its dimensions, outermost first.
+    pub shape: &'a [usize],
+    /// Its elements.
+    pub elements: Elements<'a>,
+}
+
+/// Writes `tensors` and `metadata` to `path`, beside it first, so that a file which is there
+/// already is replaced by a whole one or stays. The same input gives the same bytes.
+///
+/// # Errors
+/// When a shape does not fit its elements, a name is there twice, or the system refuses.
+pub fn save_safetensors(
+    path: &Path,
+    tensors: &[NewTensor],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut tensors = tensors.to_vec();
+    // Types of larger alignment first, as the format's own writers have it.
+    tensors.sort_by_key(|t| (matches!(t.elements, Elements::F32(_)), t.name));
+    let header = header(path, &tensors, metadata)?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut new = tempfile::Builder::new();
+    // As any other file is made; a temporary one would be its owner's alone.
+    #[cfg(unix)]
+    new.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let new = new.tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
+    let written = write(new.as_file(), &header, &tensors);
+    written.map_err(|e| Error::io(path, e))?;
+    new.persist(path).map_err(|e| Error::io(path, e.error))?;
+    // The file is whole either way; this makes its name survive a crash as well.
+    #[cfg(unix)]
+    std::fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| Error::io(folder, e))?;
+    Ok(())
+}
+
+fn header(
+    path: &Path,
+    tensors: &[NewTensor],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        let pairs = metadata.iter().map(|(k, v)| (k.clone(), v.as_str().into()));
+        header.insert("__metadata__".to_owned(), Value::Object(pairs.collect()));
+    }
+    let mut end = 0;
+    for tensor in tensors {
+        let (dtype, len, size) = match tensor.elements {
+            Elements::F32(elements) => (Dtype::F32, elements.len(), 4),
+            Elements::I64(elements) => (Dtype::I64, elements.len(), 8),
+        };
+        let expected = tensor
+            .shape
+            .iter()
+            .try_fold(1usize, |n, &d| n.checked_mul(d));
+        if expected != Some(len) {
+            let reason = format!("shape {:?} does not hold {len} elements", tensor.shape);
+            return Err(Error::tensor(path, tensor.name, reason));
+        }
+        let start = end;
+        end += len * size;
+        let info = TensorInfo {
+            dtype,
+            shape: tensor.shape.to_vec(),
+            data_offsets: (start, end),
+        };
+        let info = serde_json::to_value(info).map_err(|e| Error::format(path, e.to_string()))?;
+        if header.insert(tensor.name.to_owned(), info).is_some() {
+            return Err(Error::tensor(path, tensor.name, "is to be written twice"));
+        }
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // Tensors then start at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+fn write(file: &std::fs::File, header: &[u8], tensors: &[NewTensor]) -> std::io::Result<()> {
+    let mut to = BufWriter::with_capacity(1 << 16, file);
+    to.write_all(&(header.len() as u64).to_le_bytes())?;
+    to.write_all(header)?;
+    for tensor in tensors {
+        match tensor.elements {
+            Elements::F32(elements) => write_all(&mut to, elements, |x| x.to_le_bytes())?,
+            Elements::I64(elements) => write_all(&mut to, elements, |x| x.to_le_bytes())?,
+        }
+    }
+    to.flush()?;
+    file.sync_all()
+}
+
+fn write_all<T: Copy, const N: usize>(
+    to: &mut impl Write,
+    elements: &[T],
+    bytes: impl Fn(T) -> [u8; N],
+) -> std::io::Result<()> {
+    let mut buffer = Vec::with_capacity(1 << 14);
+    for piece in elements.chunks((1 << 14) / N) {
+        buffer.clear();
+        buffer.extend(piece.iter().flat_map(|x| bytes(*x)));
+        to.write_all(&buffer)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Hugging Face's `config.json`, in the spelling of every transformers version up to 5.
+//!
+//! A key that is absent has the default of the family's own configuration class.
+
+use std::path::Path;
+
+use saescope_kernels::Activation;
+use serde_json::{Map, Value};
+
+use super::keys::Keys;
+use super::llama_like::{gemma3_multimodal, llama_like, row_of};
+use super::rope::Rope;
+use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Presence, Tensors};
+use crate::error::{Error, Result};
+
+/// Reads a `config.json`.
+pub(crate) fn from_hf(path: &Path) -> Result<Parsed> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    parse(path, &bytes)
+}
+
+/// Reads the bytes of a `config.json`; errors call it `path`.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+    let map: Map<String, Value> = serde_json::from_slice(bytes)
+        .map_err(|error| Error::format(path, format!("not a JSON object: {error}")))?;
+    let mut keys = Keys::new(path, "", map);
+    let model_type: String = keys.required("model_type")?;
+    match model_type.as_str() {
+        "gpt2" => gpt2(keys),
+        "gpt_neox" => gpt_neox(keys),
+        "gemma3" => gemma3_multimodal(keys),
+        other => match row_of(other) {
+            Some(row) => llama_like(keys, row),
+            None => Err(unknown_family(path, "model_type", other)),
+        },
+    }
+}
+
+/// The refusal of a family that is not implemented.
+pub(super) fn unknown_family(path: &Path, key: &str, name: &str) -> Error {
+    Error::Unsupported {
+        path: path.to_path_buf(),
+        reason: format!(
+            "`{key}` is \"{name}\"; supported families are GPT-2, GPT-NeoX, Llama, Mistral, Qwen2, \
+             Qwen3, Gemma 2 and Gemma 3"
+        ),
+    }
+}
+
+fn gpt2(mut keys: Keys) -> Result<Parsed> {
+    let path = keys.path().to_path_buf();
+    let d_model: usize = keys.required("n_embd")?;
+    let n_heads: usize = keys.required("n_head")?;
+    let d_head = head_width(&path, d_model, n_heads)?;
+    let scaled: bool = keys.or("scale_attn_weights", true)?;
+    // Read by no one: what counts is n_positions.
+    keys.ignore(&["n_ctx"]);
+    let config = Config {
+        family: Family::Gpt2,
+        n_ctx: keys.or("n_positions", 1024)?,
+        d_vocab: keys.required("vocab_size")?,
+        d_model,
+        n_heads,
+        n_kv_heads: n_heads,
+        d_head,
+        d_mlp: keys.or("n_inner", d_model.saturating_mul(4))?,
+        norm: NormKind::Layer {
+            eps: keys.positive_or("layer_norm_epsilon", 1e-5)? as f32,
+        },
+        positions: Positions::Learned,
+        mlp: MlpKind {
+            activation: activation(&mut keys, "activation_function", "gelu_new")?,
+            gated: false,
+        },
+        parallel_residual: false,
+        attn_scale: if scaled {
+            inverse_root(d_head as f64)
+        } else {
+            1.0
+        },
+        attn_softcap: None,
+        logit_softcap: None,
+        embed_scale: None,
+        layers: Vec::new(),
+    };
+    let n_layers = keys.required("n_layer")?;
+    let tensors = Tensors {
+        tied: keys.or("tie_word_embeddings", true)?.into(),
+        qkv_bias: Presence::Yes,
+        attn_out_bias: Presence::Yes,
+        mlp_bias: Presence::Yes,
+    };
+    keys.finish()?;
+    let config = config.with_layers(&path, n_layers, |_| LayerConfig {
+        window: None,
+        rope_frequencies: Vec::new(),
+    })?;
+    Ok(Parsed { config, tensors })
+}
+
+fn gpt_neox(mut keys: Keys) -> Result<Parsed> {
+    let path = keys.path().to_path_buf();
+    let d_model: usize = keys.required("hidden_size")?;
+    let n_heads: usize = keys.required("num_attention_heads")?;
+    let d_head = head_width(&path, d_model, n_heads)?;
+    let n_ctx = keys.or("max_position_embeddings", 2048)?;
+    let default = Rope {
+        fraction: keys.positive_or("rotary_pct", 0.25)?,
+        ..Rope::plain(keys.positive_or("rotary_emb_base", 10_000.0)?)
+    };
+    let rope = Rope::read(rope_object(&mut keys)?, default, n_ctx)?;
+    let d_rot = rope.d_rot(d_head);
+    let config = Config {
+        family: Family::GptNeox,
+        n_ctx,
+        d_vocab: keys.required("vocab_size")?,
+        d_model,
+        n_heads,
+        n_kv_heads: n_heads,
+        d_head,
+        d_mlp: keys.required("intermediate_size")?,
+        norm: NormKind::Layer {
+            eps: keys.positive_or("layer_norm_eps", 1e-5)? as f32,
+        },
+        positions: Positions::Rotary { d_rot },
+        mlp: MlpKind {
+            activation: activation(&mut keys, "hidden_act", "gelu")?,
+            gated: false,
+        },
+        parallel_residual: keys.or("use_parallel_residual", true)?,
+        attn_scale: inverse_root(d_head as f64),
+        attn_softcap: None,
+        logit_softcap: None,
+        embed_scale: None,
+        layers: Vec::new(),
+    };
+    let n_layers = keys.required("num_hidden_layers")?;
+    let attention_bias = Presence::from(keys.or("attention_bias", true)?);
+    let tensors = Tensors {
+        tied: keys.or("tie_word_embeddings", false)?.into(),
+        qkv_bias: attention_bias,
+        attn_out_bias: attention_bias,
+        mlp_bias: Presence::Yes,
+    };
+    keys.finish()?;
+    let config = config.with_layers(&path, n_layers, |_| LayerConfig {
+        window: None,
+        rope_frequencies: rope.frequencies(d_rot),
+    })?;
+    Ok(Parsed { config, tensors })
+}
+
+/// The rotary settings under their old name or their new one; the old one wins, as in transformers.
+pub(super) fn rope_object(keys: &mut Keys) -> Result<Option<Keys>> {
+    let old = keys.object("rope_scaling")?;
+    let new = keys.object("rope_parameters")?;
+    Ok(old.or(new))
+}
+
+/// `d_model / n_heads`, where a head's width is not given.
+pub(super) fn head_width(path: &Path, d_model: usize, n_heads: usize) -> Result<usize> {
+    if n_heads == 0 || !d_model.is_multiple_of(n_heads) {
+        let reason = format!("a width of {d_model} does not divide into {n_heads} heads");
+        return Err(Error::format(path, reason));
+    }
+    Ok(d_model / n_heads)
+}
+
+/// What scores are multiplied by, from what they are divided by the root of.
+pub(super) fn inverse_root(scalar: f64) -> f32 {
+    scalar.powf(-0.5) as f32
+}
+
+pub(super) fn activation(keys: &mut Keys, key: &str, default: &str) -> Result<Activation> {
+    let name: String = keys.or(key, default.to_owned())?;
+    match name.as_str() {
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        // One formula, written in different orders.
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => {
+            Ok(Activation::GeluTanh)
+        }
+        "silu" | "swish" => Ok(Activation::Silu),
+        "relu" => Ok(Activation::Relu),
+        other => {
+            let what = format!("is \"{other}\"; supported are gelu, gelu_new, silu and relu");
+            Err(keys.unsupported(key, &what))
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Hugging Face's `config.json` of the families that descend from Llama: one table, one reader.
+
+use super::hf::{activation, head_width, inverse_root, rope_object, unknown_family};
+use super::keys::Keys;
+use super::rope::Rope;
+use super::window::{Slides, Windows};
+use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Tensors};
+use crate::error::Result;
+
+/// What distinguishes the configuration classes of the families that descend from Llama.
+pub(super) struct Row {
+    family: Family,
+    /// What absent keys mean; a null or missing `None` has no default or follows from the others.
+    n_ctx: usize,
+    n_kv_heads: Option<usize>,
+    d_head: Option<usize>,
+    rope_theta: f64,
+    tied: bool,
+    activation_key: &'static str,
+    activation: &'static str,
+    /// Sizes that published configurations leave out.
+    sizes: Option<Sizes>,
+}
+
+struct Sizes {
+    d_vocab: usize,
+    d_model: usize,
+    d_mlp: usize,
+    n_layers: usize,
+    n_heads: usize,
+}
+
+const LLAMA: Row = Row {
+    family: Family::Llama,
+    n_ctx: 2048,
+    n_kv_heads: None,
+    d_head: None,
+    rope_theta: 10_000.0,
+    tied: false,
+    activation_key: "hidden_act",
+    activation: "silu",
+    sizes: None,
+};
+
+const GEMMA2: Row = Row {
+    family: Family::Gemma2,
+    n_ctx: 8192,
+    n_kv_heads: Some(4),
+    d_head: Some(256),
+    tied: true,
+    activation_key: "hidden_activation",
+    activation: "gelu_pytorch_tanh",
+    ..LLAMA
+};
+
+const GEMMA3: Row = Row {
+    family: Family::Gemma3,
+    n_ctx: 131_072,
+    rope_theta: 1_000_000.0,
+    // The 4B checkpoint's configuration names only what differs from these.
+    sizes: Some(Sizes {
+        d_vocab: 262_208,
+        d_model: 2304,
+        d_mlp: 9216,
+        n_layers: 26,
+        n_heads: 8,
+    }),
+    ..GEMMA2
+};
+
+const LLAMA_LIKE: &[Row] = &[
+    LLAMA,
+    Row {
+        family: Family::Mistral,
+        n_ctx: 131_072,
+        n_kv_heads: Some(8),
+        ..LLAMA
+    },
+    Row {
+        family: Family::Qwen2,
+        n_ctx: 32_768,
+        n_kv_heads: Some(32),
+        ..LLAMA
+    },
+    Row {
+        family: Family::Qwen3,
+        n_ctx: 32_768,
+        n_kv_heads: Some(32),
+        d_head: Some(128),
+        ..LLAMA
+    },
+    GEMMA2,
+    GEMMA3,
+];
+
+/// The row of a `model_type`.
+pub(super) fn row_of(model_type: &str) -> Option<&'static Row> {
+    LLAMA_LIKE
+        .iter()
+        .find(|row| row.family.to_string() == model_type)
+}
+
+/// Gemma 3 with its vision tower: the text model's keys stand in an object of their own.
+pub(super) fn gemma3_multimodal(mut keys: Keys) -> Result<Parsed> {
+    let Some(mut text) = keys.object("text_config")? else {
+        return Err(keys.wrong("text_config", "is missing"));
+    };
+    let model_type = text.or("model_type", Family::Gemma3.to_string())?;
+    if model_type != Family::Gemma3.to_string() {
+        return Err(unknown_family(
+            keys.path(),
+            "text_config.model_type",
+            &model_type,
+        ));
+    }
+    keys.ignore(&["vision_config", "mm_tokens_per_image"]);
+    let tied = keys.get("tie_word_embeddings")?;
+    keys.finish()?;
+    // The head belongs to the outer model, so the outer key decides.
+    let in_text = text.or("tie_word_embeddings", GEMMA3.tied)?;
+    let mut parsed = llama_like(text, &GEMMA3)?;
+    parsed.tensors.tied = tied.unwrap_or(in_text).into();
+    Ok(parsed)
+}
+
+pub(super) fn llama_like(mut keys: Keys, row: &Row) -> Result<Parsed> {
+    let path = keys.path().to_path_buf();
+    let (family, sizes) = (row.family, row.sizes.as_ref());
+    let d_model = size(&mut keys, "hidden_size", sizes.map(|s| s.d_model))?;
+    let n_heads = size(&mut keys, "num_attention_heads", sizes.map(|s| s.n_heads))?;
+    let n_layers = size(&mut keys, "num_hidden_layers", sizes.map(|s| s.n_layers))?;
+    let n_kv_heads = keys.or_null("num_key_value_heads", row.n_kv_heads)?;
+    let d_head = match keys.or_null("head_dim", row.d_head)? {
+        Some(d_head) => d_head,
+        None => head_width(&path, d_model, n_heads)?,
+    };
+    let n_ctx = keys.or("max_position_embeddings", row.n_ctx)?;
+    let (local_rope, rope) = ropes(&mut keys, row, n_ctx)?;
+    let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
+    if gemma {
+        // Published beside `hidden_activation`, which is the one that is read.
+        keys.ignore(&["hidden_act"]);
+    }
+    let caps = SoftCaps::read(&mut keys, family)?;
+    let config = Config {
+        family,
+        n_ctx,
+        d_vocab: size(&mut keys, "vocab_size", sizes.map(|s| s.d_vocab))?,
+        d_model,
+        n_heads,
+        n_kv_heads: n_kv_heads.unwrap_or(n_heads),
+        d_head,
+        d_mlp: size(&mut keys, "intermediate_size", sizes.map(|s| s.d_mlp))?,
+        norm: NormKind::Rms {
+            eps: keys.positive_or("rms_norm_eps", 1e-6)? as f32,
+        },
+        positions: Positions::Rotary { d_rot: d_head },
+        mlp: MlpKind {
+            activation: activation(&mut keys, row.activation_key, row.activation)?,
+            gated: true,
+        },
+        parallel_residual: false,
+        attn_scale: inverse_root(if gemma {
+            keys.positive_or("query_pre_attn_scalar", 256.0)?
+        } else {
+            d_head as f64
+        }),
+        attn_softcap: caps.attn,
+        logit_softcap: caps.logit,
+        embed_scale: gemma.then(|| (d_model as f64).sqrt() as f32),
+        layers: Vec::new(),
+    };
+    let windows = windows(&mut keys, family)?.listed(&mut keys, n_layers)?;
+    let tensors = llama_like_tensors(&mut keys, row)?;
+    keys.finish()?;
+    let config = config.with_layers(&path, n_layers, |layer| LayerConfig {
+        window: windows.at(layer),
+        rope_frequencies: match windows.slides(layer) {
+            true => local_rope.frequencies(d_head),
+            false => rope.frequencies(d_head),
+        },
+    })?;
+    Ok(Parsed { config, tensors })
+}
+
+/// Rotation in layers with a window and in those without, which differ in Gemma 3 only.
+fn ropes(keys: &mut Keys, row: &Row, n_ctx: usize) -> Result<(Rope, Rope)> {
+    let default = Rope::plain(keys.positive_or("rope_theta", row.rope_theta)?);
+    if row.family != Family::Gemma3 {
+        let rope = Rope::read(rope_object(keys)?, default, n_ctx)?;
+        return Ok((rope.clone(), whole_heads(keys, rope)?));
+    }
+    let local = Rope::plain(keys.positive_or("rope_local_base_freq", 10_000.0)?);
+    let (local, global) = match keys.object("rope_parameters")? {
+        Some(mut by_type) => {
+            let local = Rope::read(by_type.object("sliding_attention")?, local, n_ctx)?;
+            let global = Rope::read(by_type.object("full_attention")?, default, n_ctx)?;
+            by_type.finish()?;
+            (local, global)
+        }
+        None => (local, default),
+    };
+    let global = Rope::read(keys.object("rope_scaling")?, global, n_ctx)?;
+    Ok((whole_heads(keys, local)?, whole_heads(keys, global)?))
+}
+
+/// Only GPT-NeoX rotates a part of each head.
+fn whole_heads(keys: &Keys, rope: Rope) -> Result<Rope> {
+    if rope.fraction == 1.0 {
+        return Ok(rope);
+    }
+    let what = format!("is {}, but this family rotates whole heads", rope.fraction);
+    Err(keys.unsupported("rope_parameters.partial_rotary_factor", &what))
+}
+
+struct SoftCaps {
+    attn: Option<f32>,
+    logit: Option<f32>,
+}
+
+impl SoftCaps {
+    /// Gemma's soft caps; other families ignore the keys, which are then refused.
+    fn read(keys: &mut Keys, family: Family) -> Result<SoftCaps> {
+        let (attn, logit) = match family {
+            Family::Gemma2 => (Some(50.0), Some(30.0)),
+            Family::Gemma3 => (None, None),
+            _ => {
+                return Ok(SoftCaps {
+                    attn: None,
+                    logit: None,
+                });
+            }
+        };
+        Ok(SoftCaps {
+            attn: keys.cap("attn_logit_softcapping", attn)?,
+            logit: keys.cap("final_logit_softcapping", logit)?,
+        })
+    }
+}
+
+/// Which layers have a window, before `layer_types` is looked at.
+fn windows(keys: &mut Keys, family: Family) -> Result<Windows> {
+    let default_window = Some(4096);
+    Ok(match family {
+        Family::Mistral => Windows {
+            window: keys.nonzero_or_null("sliding_window", default_window)?,
+            slides: Slides::Always,
+        },
+        Family::Qwen2 | Family::Qwen3 => {
+            let used: bool = keys.or("use_sliding_window", false)?;
+            let window = keys.nonzero_or_null("sliding_window", default_window)?;
+            let first = keys.or("max_window_layers", 28)?;
+            match window {
+                Some(_) if used => Windows {
+                    window,
+                    slides: Slides::From(first),
+                },
+                _ => Windows::NONE,
+            }
+        }
+        Family::Gemma2 => Windows {
+            window: keys.nonzero_or_null("sliding_window", default_window)?,
+            slides: Slides::ExceptEvery(2),
+        },
+        Family::Gemma3 => Windows {
+            window: keys.nonzero_or_null("sliding_window", default_window)?,
+            slides: Slides::ExceptEvery(
+                keys.nonzero_or_null("sliding_window_pattern", None)?
+                    .unwrap_or(6),
+            ),
+        },
+        Family::Gpt2 | Family::GptNeox | Family::Llama => Windows::NONE,
+    })
+}
+
+fn llama_like_tensors(keys: &mut Keys, row: &Row) -> Result<Tensors> {
+    let tied = keys.or("tie_word_embeddings", row.tied)?.into();
+    let (qkv, attn_out, mlp) = match row.family {
+        Family::Qwen2 => {
+            // Always there, whatever a configuration says.
+            keys.ignore(&["attention_bias"]);
+            (true, false, false)
+        }
+        Family::Mistral => (false, false, false),
+        _ => {
+            let attention = keys.or("attention_bias", false)?;
+            let mlp = row.family == Family::Llama && keys.or("mlp_bias", false)?;
+            (attention, attention, mlp)
+        }
+    };
+    Ok(Tensors {
+        tied,
+        qkv_bias: qkv.into(),
+        attn_out_bias: attn_out.into(),
+        mlp_bias: mlp.into(),
+    })
+}
+
+/// A size that must be there unless the family's published configurations leave it out.
+fn size(keys: &mut Keys, key: &str, default: Option<usize>) -> Result<usize> {
+    match default {
+        Some(default) => keys.or(key, default),
+        None => keys.required(key),
+    }
+}

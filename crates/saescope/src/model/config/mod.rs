@@ -1,0 +1,262 @@
+//! What a model's configuration says about its maths, in one vocabulary for every family.
+//!
+//! A key that would change the maths and is not understood is refused by name, never guessed.
+
+mod gguf;
+mod hf;
+mod keys;
+mod known;
+mod llama2c;
+mod llama_like;
+mod rope;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::fmt;
+use std::path::Path;
+
+use saescope_kernels::Activation;
+use serde::{Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+pub(crate) use gguf::{FromTensors, from_gguf};
+pub(crate) use hf::from_hf;
+pub(crate) use llama2c::from_llama2c;
+
+/// The maths of a model, whatever its family.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Config {
+    /// The family, which decides what the checkpoint's tensors are called.
+    pub family: Family,
+    /// Longest sequence, in tokens.
+    pub n_ctx: usize,
+    /// Token ids, `0..d_vocab`.
+    pub d_vocab: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads; each serves `n_heads / n_kv_heads` query heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// Width of the MLP's hidden activation.
+    pub d_mlp: usize,
+    /// Which norm, everywhere.
+    pub norm: NormKind,
+    /// How positions enter.
+    pub positions: Positions,
+    /// The MLP's form.
+    pub mlp: MlpKind,
+    /// Attention and MLP read the same residual (GPT-NeoX).
+    pub parallel_residual: bool,
+    /// What scores are multiplied by.
+    pub attn_scale: f32,
+    /// Scores become `cap * tanh(score / cap)` before the mask.
+    pub attn_softcap: Option<f32>,
+    /// Logits become `cap * tanh(logit / cap)`.
+    pub logit_softcap: Option<f32>,
+    /// What embeddings are multiplied by.
+    pub embed_scale: Option<f32>,
+    /// What differs from layer to layer.
+    pub layers: Vec<LayerConfig>,
+}
+
+impl Config {
+    /// Number of blocks.
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+}
+
+/// A family of models that share a forward pass and names for their tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Family {
+    Gpt2,
+    GptNeox,
+    Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+    Gemma2,
+    Gemma3,
+}
+
+impl fmt::Display for Family {
+    /// As `model_type` in a Hugging Face `config.json`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Gpt2 => "gpt2",
+            Family::GptNeox => "gpt_neox",
+            Family::Llama => "llama",
+            Family::Mistral => "mistral",
+            Family::Qwen2 => "qwen2",
+            Family::Qwen3 => "qwen3",
+            Family::Gemma2 => "gemma2",
+            Family::Gemma3 => "gemma3_text",
+        })
+    }
+}
+
+impl From<Family> for String {
+    fn from(family: Family) -> String {
+        family.to_string()
+    }
+}
+
+/// Which norm a model uses.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// `(x - mean) / sqrt(variance + eps) * weight + bias` (Ba et al. 2016).
+    Layer {
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// `x / sqrt(mean square + eps) * weight` (Zhang & Sennrich 2019).
+    Rms {
+        /// Added to the mean square.
+        eps: f32,
+    },
+}
+
+/// How a model knows where a token stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A learned vector per position, added to the embedding.
+    Learned,
+    /// Rotations of the first `d_rot` entries of every query and key head (Su et al. 2021).
+    Rotary {
+        /// Even, at most `d_head`.
+        d_rot: usize,
+    },
+}
+
+impl Positions {
+    /// How many entries of every head rotate.
+    pub fn d_rot(self) -> usize {
+        match self {
+            Positions::Learned => 0,
+            Positions::Rotary { d_rot } => d_rot,
+        }
+    }
+}
+
+/// The form of a model's MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MlpKind {
+    /// Its non-linearity.
+    #[serde(serialize_with = "activation_name")]
+    pub activation: Activation,
+    /// `act(gate x) * (up x)` instead of `act(up x)` (Shazeer 2020).
+    pub gated: bool,
+}
+
+/// What differs from layer to layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerConfig {
+    /// How many tokens attention sees, the token itself included; `None` for all before it.
+    pub window: Option<usize>,
+    /// Angle per position of every rotary pair, scaling applied: `[d_rot / 2]`, empty for learned
+    /// positions.
+    pub rope_frequencies: Vec<f32>,
+}
+
+fn activation_name<S: Serializer>(activation: &Activation, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match activation {
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_tanh",
+        Activation::Silu => "silu",
+        Activation::Relu => "relu",
+    })
+}
+
+/// A configuration as its file tells it: the maths, and which tensors the checkpoint must have.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Parsed {
+    pub(crate) config: Config,
+    pub(crate) tensors: Tensors,
+}
+
+/// Which of the tensors that not every model has a checkpoint must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tensors {
+    /// Whether the unembedding is the embedding.
+    pub(crate) tied: Presence,
+    pub(crate) qkv_bias: Presence,
+    pub(crate) attn_out_bias: Presence,
+    pub(crate) mlp_bias: Presence,
+}
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Yes,
+    No,
+    /// The format's configuration does not say; its tensors do.
+    AsStored,
+}
+
+impl From<bool> for Presence {
+    fn from(there: bool) -> Presence {
+        if there { Presence::Yes } else { Presence::No }
+    }
+}
+
+impl Config {
+    /// Whether queries and keys are normed per head.
+    pub(crate) fn has_qk_norm(&self) -> bool {
+        matches!(self.family, Family::Qwen3 | Family::Gemma3)
+    }
+
+    /// Whether what attention and MLP add to the residual is normed first.
+    pub(crate) fn has_post_norms(&self) -> bool {
+        matches!(self.family, Family::Gemma2 | Family::Gemma3)
+    }
+
+    /// Adds `n_layers` layers, once every size is known to be one that a model can have.
+    fn with_layers(
+        mut self,
+        path: &Path,
+        n_layers: usize,
+        layer: impl FnMut(usize) -> LayerConfig,
+    ) -> Result<Config> {
+        // Far above any model, far below what could exhaust memory or overflow a product of two.
+        const MOST: usize = 1 << 31;
+        const MOST_LAYERS: usize = 1024;
+        const MOST_D_HEAD: usize = 8192;
+        let sizes = [
+            ("context", self.n_ctx, MOST),
+            ("vocabulary", self.d_vocab, MOST),
+            ("residual width", self.d_model, MOST),
+            ("number of heads", self.n_heads, MOST),
+            ("number of key and value heads", self.n_kv_heads, MOST),
+            ("head width", self.d_head, MOST_D_HEAD),
+            ("MLP width", self.d_mlp, MOST),
+            ("number of layers", n_layers, MOST_LAYERS),
+        ];
+        for (what, size, most) in sizes {
+            if size == 0 || size > most {
+                return Err(Error::format(path, format!("a {what} of {size} cannot be")));
+            }
+        }
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
+            let (n, kv) = (self.n_heads, self.n_kv_heads);
+            let reason = format!("{n} heads cannot share {kv} key and value heads evenly");
+            return Err(Error::format(path, reason));
+        }
+        if let Positions::Rotary { d_rot } = self.positions
+            && (d_rot == 0 || d_rot > self.d_head || !d_rot.is_multiple_of(2))
+        {
+            let reason = format!("{d_rot} entries of heads of {} cannot rotate", self.d_head);
+            return Err(Error::format(path, reason));
+        }
+        self.layers = (0..n_layers).map(layer).collect();
+        Ok(self)
+    }
+}

@@ -1,0 +1,165 @@
+//! Frequencies of rotary positions, with the scalings that stretch them over longer contexts.
+
+use std::f64::consts::TAU;
+
+use super::keys::Keys;
+use crate::error::Result;
+
+/// How one kind of layer rotates queries and keys.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rope {
+    pub(super) base: f64,
+    /// The share of a head that rotates.
+    pub(super) fraction: f64,
+    pub(super) scaling: Scaling,
+}
+
+/// What is done to the frequencies.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Scaling {
+    None,
+    /// All divided by a factor (Chen et al. 2023).
+    Linear(f64),
+    /// Slow ones divided, fast ones kept, those between blended (Llama 3.1).
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_n_ctx: f64,
+    },
+    /// Each divided by its own factor, which a GGUF stores in place of Llama 3's parameters.
+    Factors(Vec<f32>),
+}
+
+impl Rope {
+    /// Rotation of whole heads without scaling.
+    pub(super) fn plain(base: f64) -> Rope {
+        Rope {
+            base,
+            fraction: 1.0,
+            scaling: Scaling::None,
+        }
+    }
+
+    /// Reads the object that `rope_scaling` or `rope_parameters` holds; `default` is what holds
+    /// without it.
+    pub(super) fn read(object: Option<Keys>, default: Rope, n_ctx: usize) -> Result<Rope> {
+        let Some(mut keys) = object else {
+            return Ok(default);
+        };
+        let base = keys.positive_or("rope_theta", default.base)?;
+        let fraction = keys.positive_or("partial_rotary_factor", default.fraction)?;
+        let old_type: Option<String> = keys.get("type")?;
+        let kind = keys.get("rope_type")?.or(old_type);
+        let scaling = match kind.as_deref().unwrap_or("default") {
+            "default" => Scaling::None,
+            "linear" => Scaling::Linear(keys.required_positive("factor")?),
+            "llama3" => Scaling::Llama3 {
+                factor: keys.required_positive("factor")?,
+                low_freq_factor: keys.required_positive("low_freq_factor")?,
+                high_freq_factor: keys.required_positive("high_freq_factor")?,
+                original_n_ctx: keys
+                    .positive_or("original_max_position_embeddings", n_ctx as f64)?,
+            },
+            other => {
+                let what = format!("is \"{other}\"; supported are default, linear and llama3");
+                return Err(keys.unsupported("rope_type", &what));
+            }
+        };
+        // Parameters of another type than the one named are not read, by Hugging Face either.
+        keys.ignore(&[
+            "factor",
+            "low_freq_factor",
+            "high_freq_factor",
+            "original_max_position_embeddings",
+        ]);
+        keys.finish()?;
+        Ok(Rope {
+            base,
+            fraction,
+            scaling,
+        })
+    }
+
+    /// How many entries of a head rotate.
+    pub(super) fn d_rot(&self, d_head: usize) -> usize {
+        (d_head as f64 * self.fraction) as usize
+    }
+
+    /// The angle per position of every pair, `[d_rot / 2]`.
+    pub(super) fn frequencies(&self, d_rot: usize) -> Vec<f32> {
+        (0..d_rot / 2)
+            .map(|pair| {
+                // Rounded to f32 where torch rounds, so that far positions turn by the same angle.
+                let exponent = (2 * pair) as f32 / d_rot as f32;
+                let frequency = 1.0 / self.base.powf(f64::from(exponent)) as f32;
+                self.scaling.apply(pair, frequency)
+            })
+            .collect()
+    }
+}
+
+impl Scaling {
+    fn apply(&self, pair: usize, frequency: f32) -> f32 {
+        match self {
+            Scaling::None => frequency,
+            Scaling::Linear(factor) => frequency / *factor as f32,
+            Scaling::Factors(factors) => frequency / factors[pair],
+            Scaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_n_ctx,
+            } => {
+                let wavelength = TAU / f64::from(frequency);
+                let turns = original_n_ctx / wavelength;
+                let keep = if turns < *low_freq_factor {
+                    0.0
+                } else if turns > *high_freq_factor {
+                    1.0
+                } else {
+                    (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)
+                };
+                let frequency = f64::from(frequency);
+                ((1.0 - keep) * frequency / factor + keep * frequency) as f32
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequencies_fall_from_one_by_the_base() {
+        let expected = [1.0, 0.1, 0.01, 0.001];
+        for (frequency, expected) in Rope::plain(1e4).frequencies(8).into_iter().zip(expected) {
+            assert!(
+                (frequency - expected).abs() <= 1e-7 * expected,
+                "{frequency}"
+            );
+        }
+    }
+
+    #[test]
+    fn llama3_keeps_fast_pairs_divides_slow_ones_and_blends_between() {
+        let rope = Rope {
+            scaling: Scaling::Llama3 {
+                factor: 8.0,
+                low_freq_factor: 1.0,
+                high_freq_factor: 4.0,
+                original_n_ctx: 8192.0,
+            },
+            ..Rope::plain(500_000.0)
+        };
+        let (plain, scaled) = (Rope::plain(500_000.0).frequencies(64), rope.frequencies(64));
+        assert_eq!(scaled[0], plain[0]);
+        assert_eq!(scaled[31], plain[31] / 8.0);
+        let blended = (0..32)
+            .filter(|&pair| scaled[pair] < plain[pair] && scaled[pair] > plain[pair] / 8.0)
+            .count();
+        // Wavelengths from 8192 / 4 to 8192 hold 64 / 2 * ln(4) / ln(500000) = 3.4 pairs.
+        assert_eq!(blended, 3);
+    }
+}

@@ -1,0 +1,119 @@
+//! From a file or folder to a configuration and weights. Only here are tensors' names known.
+
+mod names;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use saescope_kernels::Storage;
+use serde::Serialize;
+
+use super::block::Weights;
+use super::config::{Config, FromTensors, Parsed, from_gguf, from_hf, from_llama2c};
+use crate::checkpoint::{Checkpoint, gguf};
+use crate::error::{Error, Result};
+use names::{Convention, names};
+use weights::Reader;
+
+/// Where a model came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// How the checkpoint is stored: `safetensors`, `pytorch`, `gguf` or `llama2c`.
+    pub format: String,
+    /// The files that hold its weights.
+    pub files: Vec<PathBuf>,
+    /// Whether the unembedding is the embedding.
+    pub tied: bool,
+    /// What the weights take as stored, in bytes.
+    pub bytes: u64,
+    /// The licence that its makers name, if they do.
+    pub licence: Option<String>,
+}
+
+/// Loads the model in a file, or in a folder with a `config.json` beside the weights.
+pub(crate) fn load(path: &Path, storage: Storage) -> Result<(Config, Weights, Source)> {
+    let checkpoint = Checkpoint::open(path)?;
+    let folder = if path.is_dir() {
+        Some(path)
+    } else {
+        path.parent()
+    };
+    let folder = folder.unwrap_or(Path::new(""));
+    let (convention, parsed, licence) = if let Some(metadata) = checkpoint.gguf() {
+        let licence = metadata.str("general.license")?.map(str::to_owned);
+        (
+            Convention::Gguf,
+            parse_gguf(&checkpoint, metadata)?,
+            licence,
+        )
+    } else if let Some(header) = checkpoint.llama2c() {
+        (Convention::Llama2c, from_llama2c(path, header)?, None)
+    } else {
+        let parsed = from_hf(&folder.join("config.json"))?;
+        (
+            Convention::HuggingFace,
+            parsed,
+            licence_in(&folder.join("README.md")),
+        )
+    };
+    let names = names(convention, parsed.config.family);
+    let reader = Reader::new(&checkpoint, &parsed, names, storage)?;
+    let weights = reader.weights()?;
+
+    let read = reader.read();
+    let files: BTreeSet<&Path> = read.iter().map(|tensor| tensor.path()).collect();
+    let stored = |len: usize, block_len: usize, bytes: usize| (len / block_len * bytes) as u64;
+    let source = Source {
+        format: format_of(convention, &files).to_owned(),
+        files: files.into_iter().map(Path::to_path_buf).collect(),
+        tied: weights.unembed.is_none(),
+        bytes: read
+            .iter()
+            .map(|tensor| (tensor.len(), tensor.dtype()))
+            .map(|(len, dtype)| stored(len, dtype.block_len(), dtype.block_bytes()))
+            .sum(),
+        licence,
+    };
+    Ok((parsed.config, weights, source))
+}
+
+fn parse_gguf(checkpoint: &Checkpoint, metadata: &gguf::Metadata) -> Result<Parsed> {
+    let embed = checkpoint.tensor("token_embd.weight")?;
+    let &[d_vocab, _] = embed.shape() else {
+        return Err(embed.error("it is not a matrix"));
+    };
+    let rope_factors = match checkpoint.tensor("rope_freqs.weight") {
+        Ok(factors) => Some(factors.to_vec()?),
+        Err(Error::MissingTensor { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let tensors = FromTensors {
+        d_vocab,
+        rope_factors,
+    };
+    from_gguf(checkpoint.path(), metadata, tensors)
+}
+
+fn format_of(convention: Convention, files: &BTreeSet<&Path>) -> &'static str {
+    let pickled = |path: &&Path| path.extension().is_some_and(|e| e != "safetensors");
+    match convention {
+        Convention::Gguf => "gguf",
+        Convention::Llama2c => "llama2c",
+        Convention::HuggingFace if files.iter().any(pickled) => "pytorch",
+        Convention::HuggingFace => "safetensors",
+    }
+}
+
+/// The `license` of a model card's front matter, if there is a card and it names one.
+fn licence_in(card: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(card).ok()?;
+    let front_matter = text.strip_prefix("---")?.split("\n---").next()?;
+    let mut lines = front_matter.lines();
+    let licence = lines.find_map(|line| line.strip_prefix("license:"))?;
+    let licence = licence.trim().trim_matches(['"', '\'']);
+    (!licence.is_empty()).then(|| licence.to_owned())
+}

@@ -1,0 +1,177 @@
+//! One forward pass under way: where it stands, who looks, and where it ends.
+
+use saescope_kernels::{Matrix, Rotation, Then, layer_norm, rms_norm};
+
+use super::block::{Linear, Norm};
+use super::cache::Cache;
+use super::config::{Config, NormKind};
+use crate::error::{Error, Result};
+use crate::hook::{Hook, Rows};
+use crate::site::Site;
+
+/// Why a pass went no further.
+pub(crate) enum Halt {
+    /// The last wanted site was reached.
+    Done,
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+/// What a pass carries from block to block.
+pub(crate) struct Pass<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) cache: &'a mut Cache,
+    /// The cache's slots of the sequences in the batch, in row order.
+    pub(crate) slots: &'a [usize],
+    rows: Rows,
+    hook: &'a mut dyn Hook,
+    /// The site behind which nothing is needed; `None` to run to the end.
+    last: Option<Site>,
+    /// For every layer its rotation in `rotations`.
+    rotation_of: Vec<Option<usize>>,
+    rotations: Vec<Rotation>,
+    /// Matrices no longer in use: allocating anew would touch fresh pages for every activation.
+    spare: Vec<Matrix>,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(
+        config: &'a Config,
+        cache: &'a mut Cache,
+        (slots, rows): (&'a [usize], Rows),
+        hook: &'a mut dyn Hook,
+        last: Option<Site>,
+    ) -> Pass<'a> {
+        let mut distinct: Vec<&[f32]> = Vec::new();
+        let mut index_of = |frequencies: &'a [f32]| {
+            if frequencies.is_empty() {
+                return None;
+            }
+            let known = distinct.iter().position(|known| *known == frequencies);
+            Some(known.unwrap_or_else(|| {
+                distinct.push(frequencies);
+                distinct.len() - 1
+            }))
+        };
+        let layers = config.layers.iter();
+        let rotation_of = layers
+            .map(|layer| index_of(&layer.rope_frequencies))
+            .collect();
+        let turn = |frequencies: &&[f32]| Rotation::new(frequencies, rows.positions());
+        let rotations = distinct.iter().map(turn).collect();
+        let spare = Vec::new();
+        Pass {
+            config,
+            cache,
+            slots,
+            rows,
+            hook,
+            last,
+            rotation_of,
+            rotations,
+            spare,
+        }
+    }
+
+    /// Shows an activation to the hook, if it wants it, and ends the pass behind the last site.
+    pub(crate) fn at(&mut self, site: Site, x: Matrix) -> Result<Matrix, Halt> {
+        let x = if self.hook.wants(site) {
+            let shape = (x.rows(), x.cols());
+            let x = self.hook.at(site, &self.rows, x)?;
+            if (x.rows(), x.cols()) != shape {
+                return Err(Halt::Failed(Error::Shape {
+                    what: format!("what a hook returned at {site}"),
+                    expected: format!("{} x {}", shape.0, shape.1),
+                    found: format!("{} x {}", x.rows(), x.cols()),
+                }));
+            }
+            x
+        } else {
+            x
+        };
+        if self.last == Some(site) {
+            Err(Halt::Done)
+        } else {
+            Ok(x)
+        }
+    }
+
+    /// Whether the hook is to see `site`.
+    pub(crate) fn wants(&self, site: Site) -> bool {
+        self.hook.wants(site)
+    }
+
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// What turns the queries and keys of a layer.
+    pub(crate) fn rotation(&self, layer: usize) -> Option<&Rotation> {
+        self.rotation_of[layer].map(|index| &self.rotations[index])
+    }
+
+    /// A matrix to write to; its shape and values are those of its last use.
+    pub(crate) fn take(&mut self) -> Matrix {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps a matrix for the next `take`.
+    pub(crate) fn give(&mut self, matrix: Matrix) {
+        self.spare.push(matrix);
+    }
+
+    pub(crate) fn norm(&mut self, norm: &Norm, x: &Matrix) -> Matrix {
+        let mut out = self.take();
+        apply_norm(self.config.norm, norm, x, &mut out);
+        out
+    }
+
+    pub(crate) fn linear(&mut self, linear: &Linear, x: &Matrix, then: Then) -> Matrix {
+        let mut out = self.take();
+        linear
+            .weight
+            .product(x, linear.bias.as_deref(), then, &mut out);
+        out
+    }
+
+    /// `x` plus what `linear` makes of `input`, normed where the family does so: the step by which
+    /// attention and MLP write to the residual stream. `site` is what they write.
+    pub(crate) fn write(
+        &mut self,
+        site: Site,
+        (linear, post_norm): (&Linear, Option<&Norm>),
+        input: Matrix,
+        x: Matrix,
+    ) -> Result<Matrix, Halt> {
+        if post_norm.is_none() && !self.wants(site) {
+            let sum = self.linear(linear, &input, Then::Add(&x));
+            self.give(input);
+            self.give(x);
+            return Ok(sum);
+        }
+        let mut written = self.linear(linear, &input, Then::Keep);
+        self.give(input);
+        if let Some(norm) = post_norm {
+            let normed = self.norm(norm, &written);
+            self.give(std::mem::replace(&mut written, normed));
+        }
+        let mut sum = self.at(site, written)?;
+        // In this order as in the fused product, so that looking changes no bit.
+        sum.add(&x);
+        self.give(x);
+        Ok(sum)
+    }
+}
+
+/// The model's norm of every row of `x`.
+pub(crate) fn apply_norm(kind: NormKind, norm: &Norm, x: &Matrix, out: &mut Matrix) {
+    match kind {
+        NormKind::Layer { eps } => layer_norm(x, &norm.weight, norm.bias.as_deref(), eps, out),
+        NormKind::Rms { eps } => rms_norm(x, &norm.weight, eps, out),
+    }
+}

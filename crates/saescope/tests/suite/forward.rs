@@ -1,0 +1,249 @@
+//! Identities that a plausible but wrong forward pass would break.
+
+use saescope::edit::{Edit, Op, Span, Steer};
+use saescope::hook::{Capture, Hook, Rows};
+use saescope::model::Model;
+use saescope::site::Site;
+use saescope::{Error, Matrix, Result};
+
+use crate::tiny;
+
+const TOKENS: [u32; 20] = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4];
+
+fn sum(a: &Matrix, b: &Matrix) -> Matrix {
+    let mut sum = a.clone();
+    sum.add(b);
+    sum
+}
+
+/// Puts back at one site what was captured there before.
+struct Replace {
+    site: Site,
+    with: Option<Matrix>,
+}
+
+impl Hook for Replace {
+    fn wants(&self, site: Site) -> bool {
+        site == self.site
+    }
+
+    fn at(&mut self, _: Site, _: &Rows, x: Matrix) -> Result<Matrix> {
+        Ok(self.with.take().unwrap_or(x))
+    }
+}
+
+#[test]
+fn what_attention_and_mlp_write_adds_up_to_the_residual() {
+    for model in tiny::models() {
+        let mut capture = Capture::new(model.sites());
+        model.logits(&[&TOKENS], &mut capture).unwrap();
+        for layer in 0..model.config().n_layers() {
+            let mut take = |site: fn(usize) -> Site| capture.take(site(layer)).unwrap();
+            let (pre, attn) = (take(Site::ResidPre), take(Site::AttnOut));
+            let (mlp, post) = (take(Site::MlpOut), take(Site::ResidPost));
+            assert_eq!(sum(&mlp, &sum(&attn, &pre)), post);
+        }
+    }
+}
+
+#[test]
+fn looking_changes_no_bit_at_any_site() {
+    for model in tiny::models() {
+        let plain = model.logits(&[&TOKENS], &mut ()).unwrap();
+        for site in model.sites() {
+            let mut capture = Capture::new([site]);
+            let seen = model.logits(&[&TOKENS], &mut capture).unwrap();
+            assert_eq!(seen, plain, "{site}");
+            let mut replace = Replace {
+                site,
+                with: Some(capture.take(site).unwrap()),
+            };
+            assert_eq!(
+                model.logits(&[&TOKENS], &mut replace).unwrap(),
+                plain,
+                "{site}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_change_at_any_site_reaches_the_logits() {
+    for model in tiny::models() {
+        let plain = model.logits(&[&TOKENS], &mut ()).unwrap();
+        for site in model.sites() {
+            let mut capture = Capture::new([site]);
+            model.run(&[&TOKENS], &mut capture).unwrap();
+            let mut changed = capture.take(site).unwrap();
+            changed.scale(1.5);
+            // The first block's pattern rows sum to one; scaling them still changes what is read.
+            let mut replace = Replace {
+                site,
+                with: Some(changed),
+            };
+            assert_ne!(
+                model.logits(&[&TOKENS], &mut replace).unwrap(),
+                plain,
+                "{site}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pass_stops_at_the_last_site_wanted() {
+    /// Fails wherever it is asked to look behind the site wanted.
+    struct Until(Site, Vec<Site>);
+    impl Hook for Until {
+        fn wants(&self, site: Site) -> bool {
+            site == self.0
+        }
+        fn at(&mut self, site: Site, _: &Rows, x: Matrix) -> Result<Matrix> {
+            self.1.push(site);
+            Ok(x)
+        }
+    }
+    for model in tiny::models() {
+        for site in model.sites() {
+            let mut until = Until(site, Vec::new());
+            model.run(&[&TOKENS], &mut until).unwrap();
+            assert_eq!(until.1, [site]);
+        }
+    }
+}
+
+#[test]
+fn the_logit_lens_at_the_last_layer_is_the_model() {
+    for model in tiny::models() {
+        let last = Site::ResidPost(model.config().n_layers() - 1);
+        let mut capture = Capture::new([last]);
+        let logits = model.logits(&[&TOKENS], &mut capture).unwrap();
+        assert_eq!(model.unembed(&capture.take(last).unwrap()), logits);
+    }
+}
+
+#[test]
+fn steering_by_zero_changes_nothing_and_steering_is_adding_by_hand() {
+    for model in tiny::models() {
+        let plain = model.logits(&[&TOKENS], &mut ()).unwrap();
+        let direction: Vec<f32> = (0..model.config().d_model)
+            .map(|i| i as f32 * 0.1)
+            .collect();
+        let steer = |scale: f32| {
+            let op = Op::Add {
+                direction: direction.clone(),
+                scale,
+            };
+            Steer::new(vec![Edit {
+                site: Site::ResidPost(0),
+                span: Span::From(4),
+                op,
+            }])
+        };
+        assert_eq!(model.logits(&[&TOKENS], &mut steer(0.0)).unwrap(), plain);
+
+        let mut capture = Capture::new([Site::ResidPost(0)]);
+        model.run(&[&TOKENS], &mut capture).unwrap();
+        let mut by_hand = capture.take(Site::ResidPost(0)).unwrap();
+        for row in 4..TOKENS.len() {
+            for (x, d) in by_hand.row_mut(row).iter_mut().zip(&direction) {
+                *x += 2.0 * d;
+            }
+        }
+        let mut replace = Replace {
+            site: Site::ResidPost(0),
+            with: Some(by_hand),
+        };
+        let expected = model.logits(&[&TOKENS], &mut replace).unwrap();
+        assert_eq!(model.logits(&[&TOKENS], &mut steer(2.0)).unwrap(), expected);
+        assert_ne!(expected, plain);
+    }
+}
+
+#[test]
+fn hooks_act_from_left_to_right() {
+    let model = &tiny::models()[0];
+    let op = Op::Add {
+        direction: vec![1.0; model.config().d_model],
+        scale: 1.0,
+    };
+    let edit = Edit {
+        site: Site::ResidPost(0),
+        span: Span::All,
+        op,
+    };
+    let mut behind = (
+        Steer::new(vec![edit.clone()]),
+        Capture::new([Site::ResidPost(0)]),
+    );
+    model.run(&[&TOKENS], &mut behind).unwrap();
+    let mut before = (Capture::new([Site::ResidPost(0)]), Steer::new(vec![edit]));
+    model.run(&[&TOKENS], &mut before).unwrap();
+    let steered = behind.1.take(Site::ResidPost(0)).unwrap();
+    let plain = before.0.take(Site::ResidPost(0)).unwrap();
+    assert_eq!(steered.row(3)[0], plain.row(3)[0] + 1.0);
+}
+
+#[test]
+fn a_hook_may_not_change_the_shape() {
+    struct Shrink;
+    impl Hook for Shrink {
+        fn wants(&self, site: Site) -> bool {
+            site == Site::MlpAct(1)
+        }
+        fn at(&mut self, _: Site, _: &Rows, _: Matrix) -> Result<Matrix> {
+            Ok(Matrix::zeros(1, 1))
+        }
+    }
+    let found = tiny::models()[0].logits(&[&TOKENS], &mut Shrink);
+    assert!(matches!(found, Err(Error::Shape { .. })));
+}
+
+#[test]
+fn bad_prompts_are_refused_with_their_limit() {
+    let model = &tiny::models()[0];
+    assert!(matches!(
+        model.run(&[&[]], &mut Capture::new([Site::Embed])),
+        Err(Error::Argument(_))
+    ));
+    let unknown = [model.config().d_vocab as u32];
+    assert!(matches!(
+        model.logits(&[&unknown], &mut ()),
+        Err(Error::Argument(_))
+    ));
+    let long = vec![1; model.config().n_ctx + 1];
+    let found = model.logits(&[&long], &mut ());
+    assert!(
+        matches!(found, Err(Error::ContextOverflow { limit: 64, .. })),
+        "{:?}",
+        found.err()
+    );
+}
+
+#[test]
+fn sites_beyond_the_model_are_refused() {
+    for model in tiny::models() {
+        let found = model.check_site(Site::ResidPost(2));
+        assert!(matches!(found, Err(Error::Site { .. })));
+        for site in model.sites() {
+            model.check_site(site).unwrap();
+        }
+    }
+    let parallel = tiny::parallel();
+    assert!(parallel.check_site(Site::ResidMid(0)).is_err());
+    assert!(parallel.sites().all(|site| site != Site::ResidMid(0)));
+}
+
+#[test]
+fn one_thread_and_two_give_the_same_bits() {
+    let on = |threads: usize, model: &Model| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| model.logits(&[&TOKENS, &TOKENS[..7]], &mut ()).unwrap())
+    };
+    for model in tiny::models() {
+        assert_eq!(on(1, &model), on(2, &model));
+    }
+}

@@ -1,0 +1,61 @@
+//! Small models built in code, in milliseconds.
+
+use saescope::model::{Config, Family, LayerConfig, MlpKind, Model, NormKind, Positions};
+use saescope::{Activation, Storage};
+
+fn gpt2() -> Config {
+    let layer = LayerConfig {
+        window: None,
+        rope_frequencies: Vec::new(),
+    };
+    Config {
+        n_ctx: 64,
+        d_vocab: 50,
+        d_model: 16,
+        n_heads: 2,
+        n_kv_heads: 2,
+        d_head: 8,
+        d_mlp: 40,
+        layers: vec![layer; 2],
+        ..Config::gpt2_small()
+    }
+}
+
+fn llama() -> Config {
+    let frequencies = (0..4).map(|i| 0.3_f32.powi(i)).collect::<Vec<_>>();
+    let layer = |window| LayerConfig {
+        window,
+        rope_frequencies: frequencies.clone(),
+    };
+    Config {
+        family: Family::Llama,
+        n_kv_heads: 1,
+        norm: NormKind::Rms { eps: 1e-5 },
+        positions: Positions::Rotary { d_rot: 8 },
+        mlp: MlpKind {
+            activation: Activation::Silu,
+            gated: true,
+        },
+        layers: vec![layer(None), layer(Some(5))],
+        ..gpt2()
+    }
+}
+
+fn random(config: Config) -> Model {
+    // Weights larger than a trained model's, so that every part matters.
+    Model::random(config, Storage::F32, 7)
+}
+
+/// A model as GPT-2 is built, and one as Llama and Mistral are.
+pub(crate) fn models() -> [Model; 2] {
+    [random(gpt2()), random(llama())]
+}
+
+/// A model whose blocks compute attention and MLP side by side.
+pub(crate) fn parallel() -> Model {
+    random(Config {
+        parallel_residual: true,
+        family: Family::GptNeox,
+        ..llama()
+    })
+}

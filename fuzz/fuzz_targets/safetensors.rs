@@ -1,0 +1,6 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| saescope_fuzz::read_all(
+    "x.safetensors",
+    bytes.to_vec()
+));

@@ -35,7 +35,7 @@ impl Message {
 }
 
 /// Steps that a template may take; the longest real ones take some hundred for each message.
-const FUEL: u64 = 10_000_000;
+const FUEL: u64 = 1_000_000;
 
 /// A chat template, ready to render.
 pub struct ChatTemplate {

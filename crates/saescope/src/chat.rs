@@ -35,7 +35,7 @@ impl Message {
 }
 
 /// Steps that a template may take; the longest real ones take some hundred for each message.
-const FUEL: u64 = 10_000_000;
+const FUEL: u64 = 1_000_000;
 
 /// A chat template, ready to render.
 pub struct ChatTemplate {
@@ -59,7 +59,7 @@ impl ChatTemplate {
         environment.add_function("strftime_now", strftime_now);
         environment
             .add_template_owned(NAME, source.to_owned())
-            .map_err(failed)?;
+            .map_err(|error| failed(&error))?;
         Ok(ChatTemplate {
             environment,
             bos: bos.map(str::to_owned),
@@ -95,7 +95,10 @@ impl ChatTemplate {
     }
 
     fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let template = self.environment.get_template(NAME).map_err(failed)?;
+        let template = self
+            .environment
+            .get_template(NAME)
+            .map_err(|error| failed(&error))?;
         // A token that a tokenizer lacks is undefined there, not empty; templates ask which it is.
         let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
         let context = context! {
@@ -106,13 +109,13 @@ impl ChatTemplate {
             tools => Value::from(()),
             documents => Value::from(()),
         };
-        template.render(context).map_err(failed)
+        template.render(context).map_err(|error| failed(&error))
     }
 }
 
 const NAME: &str = "chat_template";
 
-fn failed(error: minijinja::Error) -> Error {
+fn failed(error: &minijinja::Error) -> Error {
     let reason = match (error.kind(), error.detail(), error.line()) {
         (ErrorKind::OutOfFuel, _, _) => "it does not come to an end".to_owned(),
         (ErrorKind::InvalidOperation, Some(raised), _) if raised.starts_with(RAISED) => {

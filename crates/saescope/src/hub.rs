@@ -1,1 +1,212 @@
-//! Where files live.
+//! Where a model's files live: a path, or a repository on the Hugging Face Hub and its cache.
+//!
+//! A path comes first, and what the cache holds completely is used as it is: the network is asked
+//! for nothing else. This module reads no environment variable; [`HubOptions`] says which one its
+//! caller is to read for each field.
+
+mod download;
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Repo, RepoType};
+
+use crate::error::{Error, Result};
+
+/// The Hub's own address.
+pub const ENDPOINT: &str = "https://huggingface.co";
+
+/// How the Hub is reached. [`HubOptions::new`] has the defaults.
+#[derive(Clone)]
+pub struct HubOptions<'a> {
+    /// The folder of the cache: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or `~/.cache/huggingface/hub`.
+    pub cache: PathBuf,
+    /// The Hub's address: `HF_ENDPOINT`, or [`ENDPOINT`].
+    pub endpoint: String,
+    /// What the Hub knows its user by: `HF_TOKEN`, or what the file `token` in `HF_HOME` holds.
+    pub token: Option<String>,
+    /// Whether the network is not to be used: `HF_HUB_OFFLINE`.
+    pub offline: bool,
+    /// Is told how far each download is.
+    pub progress: Option<&'a dyn Fn(&Progress)>,
+}
+
+/// How far a download is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The file's name in its repository.
+    pub file: &'a str,
+    /// Bytes that are here, those of an earlier attempt included.
+    pub done: u64,
+    /// Bytes of the whole file.
+    pub total: u64,
+}
+
+impl HubOptions<'_> {
+    /// The Hub's own address, without a token, online and silent, with its cache in `cache`.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        HubOptions {
+            cache: cache.into(),
+            endpoint: ENDPOINT.to_owned(),
+            token: None,
+            offline: false,
+            progress: None,
+        }
+    }
+}
+
+/// What a person calls a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A file or a folder.
+    Path(PathBuf),
+    /// A repository on the Hub, or one file of it.
+    Hub(HubReference),
+}
+
+/// `org/name`, `org/name@revision`, `org/name/file` or `org/name/file@revision`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubReference {
+    /// `org/name`.
+    pub repository: String,
+    /// A branch, a tag or a commit; `main` where none is given.
+    pub revision: Option<String>,
+    /// One file of the repository; a whole model where none is given.
+    pub file: Option<String>,
+}
+
+impl Reference {
+    /// Reads a reference. What exists as a path is one, and so is what begins with `.`, `/` or
+    /// `~`; anything else is `org/name`, which may also be written `hf:org/name`.
+    ///
+    /// # Errors
+    /// When the text is neither.
+    pub fn parse(text: &str) -> Result<Reference> {
+        if let Some(hub) = text.strip_prefix("hf:") {
+            return HubReference::parse(hub).map(Reference::Hub);
+        }
+        let path = Path::new(text);
+        let looks_like_path =
+            text.starts_with(['.', '/', '~']) || text.contains('\\') || path.is_absolute();
+        if !text.is_empty() && (looks_like_path || path.exists()) {
+            return Ok(Reference::Path(path.to_path_buf()));
+        }
+        HubReference::parse(text).map(Reference::Hub)
+    }
+
+    /// The local file or folder that the reference stands for, downloaded if need be.
+    pub fn resolve(&self, options: &HubOptions) -> Result<PathBuf> {
+        match self {
+            Reference::Path(path) if path.exists() => Ok(path.clone()),
+            Reference::Path(path) => {
+                Err(refused(path.display(), "there is no such file or folder"))
+            }
+            Reference::Hub(reference) => reference.resolve(options),
+        }
+    }
+}
+
+impl HubReference {
+    fn parse(text: &str) -> Result<HubReference> {
+        let (place, revision) = match text.split_once('@') {
+            Some((place, revision)) => (place, Some(revision)),
+            None => (text, None),
+        };
+        let mut parts = place.splitn(3, '/');
+        let (org, name, file) = (parts.next(), parts.next(), parts.next());
+        let name_fits = |name: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            name.chars().all(fits) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        };
+        match (org, name) {
+            (Some(org), Some(name))
+                if name_fits(org)
+                    && name_fits(name)
+                    && file.is_none_or(files::is_plain)
+                    && revision.is_none_or(files::is_plain) =>
+            {
+                Ok(HubReference {
+                    repository: format!("{org}/{name}"),
+                    revision: revision.map(str::to_owned),
+                    file: file.map(str::to_owned),
+                })
+            }
+            _ => Err(refused(
+                text,
+                "no such file or folder is here, and on the Hub models are called `org/name`, \
+                 `org/name@revision` or `org/name/file.gguf`",
+            )),
+        }
+    }
+
+    /// What the cache holds of it, or else what the Hub sends.
+    fn resolve(&self, options: &HubOptions) -> Result<PathBuf> {
+        let snapshot = self.cached(&options.cache);
+        if let Some(folder) = &snapshot
+            && let Some(whole) = files::complete(folder, self.file.as_deref())
+            // One GGUF in the cache may be one of several in the repository.
+            && (whole.is_dir() || self.file.is_some() || options.offline)
+        {
+            return Ok(whole);
+        }
+        if !options.offline {
+            return download::download(self, options);
+        }
+        let cache = options.cache.display();
+        let held = match snapshot {
+            Some(_) => format!("the cache {cache} holds only a part of it"),
+            None => format!("the cache {cache} does not hold it"),
+        };
+        let next = "and the Hub is not to be asked; unset HF_HUB_OFFLINE to download it";
+        Err(refused(self, &format!("{held}, {next}")))
+    }
+
+    /// The folder of the cache that holds its revision.
+    fn cached(&self, cache: &Path) -> Option<PathBuf> {
+        let repository = cache.join(self.repo().folder_name());
+        let revision = self.revision();
+        let snapshots = repository.join("snapshots");
+        // A commit names its own snapshot; a branch or a tag is a file that names a commit.
+        let commit = std::fs::read_to_string(repository.join("refs").join(revision));
+        [commit.unwrap_or_default().trim(), revision]
+            .into_iter()
+            .filter(|commit| files::is_plain(commit))
+            .map(|commit| snapshots.join(commit))
+            .find(|folder| folder.is_dir())
+    }
+
+    fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or("main")
+    }
+
+    fn repo(&self) -> Repo {
+        Repo::with_revision(
+            self.repository.clone(),
+            RepoType::Model,
+            self.revision().to_owned(),
+        )
+    }
+}
+
+impl fmt::Display for HubReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.repository)?;
+        if let Some(file) = &self.file {
+            write!(f, "/{file}")?;
+        }
+        if let Some(revision) = &self.revision {
+            write!(f, "@{revision}")?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(reference: impl fmt::Display, reason: &str) -> Error {
+    Error::Hub {
+        reference: reference.to_string(),
+        reason: reason.to_owned(),
+    }
+}

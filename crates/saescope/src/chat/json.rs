@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// The filter `tojson`; `indent` is a number of spaces.
+#[allow(clippy::needless_pass_by_value)] // minijinja hands arguments over so
 pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     // Templates pass `ensure_ascii=False` and `separators`, which is what is written anyway.

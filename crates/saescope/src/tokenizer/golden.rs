@@ -228,6 +228,45 @@ fn korean_letters_cut_into_several_tokens_are_shown_whole() {
     assert_eq!(tokenizer.decode_bytes(&ids[1..2]), tokenizer.piece(ids[1]));
 }
 
+proptest::proptest! {
+    #[test]
+    fn no_edit_of_a_file_makes_it_panic(
+        edits in proptest::collection::vec((0usize..2000, proptest::num::u8::ANY), 0..4),
+        text in "\\PC{0,8}",
+    ) {
+        let byte_level = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true});
+        let cut = json!({"type": "Split", "pattern": {"Regex": " ?\\p{L}+"}, "behavior": "Isolated", "invert": false});
+        let file = json!({
+            "added_tokens": [{
+                "id": 3, "content": "<s>", "special": true, "normalized": false,
+                "single_word": false, "lstrip": true, "rstrip": false,
+            }],
+            "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [cut, byte_level]},
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}},
+            },
+            "decoder": byte_level,
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "unk_token": "a"},
+        });
+        let mut file = file.to_string().into_bytes();
+        for (at, byte) in edits {
+            let len = file.len();
+            file[at % len] = byte;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), file).unwrap();
+        if let Ok(tokenizer) = Tokenizer::from_folder(folder.path())
+            && let Ok(ids) = tokenizer.encode(&text, Bos::Auto)
+        {
+            tokenizer.readable_pieces(&ids);
+        }
+    }
+}
+
 #[test]
 fn broken_files_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer as Library};
 
 use super::bytes::{byte_fallback, bytes_of};
@@ -33,12 +34,14 @@ pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
     let json: Value =
         serde_json::from_slice(&bytes).map_err(|error| broken(format!("not JSON: {error}")))?;
     let spelling = spelling(&json).map_err(broken)?;
+    let around = around(&json["post_processor"]).map_err(broken)?;
     let mut library = Library::from_bytes(&bytes).map_err(|error| broken(error.to_string()))?;
     // Some files carry what their makers trained with; a prompt is never cut or padded silently.
     library
         .with_truncation(None)
         .map_err(|error| broken(error.to_string()))?;
     library.with_padding(None);
+    library.with_post_processor(None::<PostProcessorWrapper>);
     let model = json["model"]["type"].as_str().unwrap_or("BPE");
     let name = match spelling {
         Spelling::ByteLevel => format!("byte-level {model}"),
@@ -47,6 +50,7 @@ pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
     finish(
         library,
         spelling,
+        around,
         path,
         &format!("{name} from tokenizer.json"),
     )
@@ -86,7 +90,7 @@ pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Token
         library.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
     }
     let kind = "byte-level BPE from vocab.json and merges.txt";
-    finish(library, Spelling::ByteLevel, vocab, kind)
+    finish(library, Spelling::ByteLevel, Around::default(), vocab, kind)
 }
 
 /// The two sides of a line of merges.
@@ -181,9 +185,59 @@ fn spelling(json: &Value) -> Result<Spelling, String> {
     }
 }
 
-fn finish(library: Library, spelling: Spelling, path: &Path, kind: &str) -> Result<Tokenizer> {
+/// What a post-processor puts around a text.
+#[derive(Default)]
+struct Around {
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+/// Reads it from the file, since the library would panic over a template that names a token it does
+/// not define.
+fn around(processor: &Value) -> Result<Around, String> {
+    let mut around = Around::default();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    match processor["type"].as_str() {
+        None | Some("ByteLevel") => {}
+        Some("Sequence") => {
+            for step in list(&processor["processors"]) {
+                let inner = self::around(&step)?;
+                around.before.splice(0..0, inner.before);
+                around.after.extend(inner.after);
+            }
+        }
+        Some("TemplateProcessing") => {
+            let mut text_seen = false;
+            for piece in list(&processor["single"]) {
+                text_seen |= piece.get("Sequence").is_some();
+                let Some(token) = piece["SpecialToken"]["id"].as_str() else {
+                    continue;
+                };
+                let ids = &processor["special_tokens"][token]["ids"];
+                let ids: Vec<u32> = serde_json::from_value(ids.clone())
+                    .map_err(|_| format!("its template names `{token}`, which has no id"))?;
+                let side = if text_seen {
+                    &mut around.after
+                } else {
+                    &mut around.before
+                };
+                side.extend(ids);
+            }
+        }
+        Some(other) => return Err(format!("the post-processor `{other}` is not supported")),
+    }
+    Ok(around)
+}
+
+fn finish(
+    library: Library,
+    spelling: Spelling,
+    around: Around,
+    path: &Path,
+    kind: &str,
+) -> Result<Tokenizer> {
     let beside = Beside::read(path.parent().unwrap_or(Path::new(".")))?;
-    let special = special(&library, &beside).map_err(|error| Error::format(path, error))?;
+    let special = special(&library, &beside, around);
     let pieces = pieces(&library, spelling).map_err(|error| Error::format(path, error))?;
     Ok(Tokenizer {
         engine: Engine::Library(Box::new(library)),
@@ -194,7 +248,7 @@ fn finish(library: Library, spelling: Spelling, path: &Path, kind: &str) -> Resu
     })
 }
 
-fn special(library: &Library, beside: &Beside) -> Result<Special, String> {
+fn special(library: &Library, beside: &Beside, around: Around) -> Special {
     let id = |token: &Token| match token {
         Token::Id(id) => Some(*id),
         Token::Text(text) => library.token_to_id(text),
@@ -214,27 +268,18 @@ fn special(library: &Library, beside: &Beside) -> Result<Special, String> {
         eos.extend(end_of_text);
     }
 
-    // What the post-processor puts around a text is seen by letting it work on one.
-    let encode = |special| {
-        let encoding = library.encode_fast("a", special);
-        encoding.map(|encoding| encoding.get_ids().to_vec())
-    };
-    let plain = encode(false).map_err(|error| error.to_string())?;
-    let whole = encode(true).map_err(|error| error.to_string())?;
-    let extra = whole.len().saturating_sub(plain.len());
-    let at = (0..=extra)
-        .find(|&at| !plain.is_empty() && whole[at..].starts_with(&plain))
-        .unwrap_or(0);
-    let mut before = whole[..at].to_vec();
-    let mut after = whole.get(at + plain.len()..).unwrap_or(&[]).to_vec();
-    if extra == 0 {
+    let Around {
+        mut before,
+        mut after,
+    } = around;
+    if before.is_empty() && after.is_empty() {
         before.extend(bos.filter(|_| beside.add_bos == Some(true)));
         after.extend(eos.first().filter(|_| beside.add_eos == Some(true)));
     }
-    Ok(Special {
+    Special {
         bos: bos.or(before.first().copied()),
         eos,
         before,
         after,
-    })
+    }
 }

@@ -4,6 +4,8 @@
 //! for, what is added to a text where the file does not say, and how scores join pieces.
 
 mod pre;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 

@@ -1,0 +1,180 @@
+//! Which files of a repository a model needs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Small files, taken where they are there.
+const SMALL: [&str; 6] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+];
+/// Instead of `tokenizer.json`, the first pair that is there.
+const VOCABULARIES: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder.json", "vocab.bpe"]];
+/// The first that is there; an index names further files.
+const WEIGHTS: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+/// What to take from a repository.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// Files of one folder; the last one holds the weights, or is the index of those that do.
+    Folder(Vec<String>),
+    /// The one file that is the model.
+    File(String),
+}
+
+/// Chooses from the `names` of a repository's files.
+pub(super) fn needed(names: &BTreeSet<String>) -> Result<Needed, String> {
+    let has = |name: &str| names.contains(name);
+    let Some(weights) = WEIGHTS.into_iter().find(|name| has(name)) else {
+        let ggufs: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| name.ends_with(".gguf"))
+            .collect();
+        return match ggufs[..] {
+            [only] => Ok(Needed::File(only.to_owned())),
+            [] => Err(format!(
+                "the repository has no weights: neither {} nor a GGUF",
+                WEIGHTS.join(" nor ")
+            )),
+            [..] => Err(format!(
+                "the repository has several GGUF files; name one, as in org/name/FILE: {}",
+                ggufs.join(", ")
+            )),
+        };
+    };
+    let mut files: Vec<&str> = SMALL.into_iter().filter(|name| has(name)).collect();
+    if !has("tokenizer.json") {
+        let pair = VOCABULARIES
+            .into_iter()
+            .find(|pair| pair.iter().all(|name| has(name)));
+        files.extend(pair.into_iter().flatten());
+    }
+    files.push(weights);
+    Ok(Needed::Folder(
+        files.into_iter().map(str::to_owned).collect(),
+    ))
+}
+
+/// The files that an index names.
+pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
+    let bytes = std::fs::read(index).map_err(|error| error.to_string())?;
+    let json: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let map = json["weight_map"]
+        .as_object()
+        .ok_or("it has no `weight_map`")?;
+    let mut shards = BTreeSet::new();
+    for file in map.values() {
+        match file.as_str() {
+            Some(file) if is_plain(file) => shards.insert(file.to_owned()),
+            _ => return Err(format!("its `weight_map` names {file}, which is no file")),
+        };
+    }
+    Ok(shards)
+}
+
+/// Whether a weights file is an index of others.
+pub(super) fn is_index(name: &str) -> bool {
+    name.ends_with(".index.json")
+}
+
+/// What `folder` of the cache stands for, if nothing is missing in it: `file`, or a model.
+pub(super) fn complete(folder: &Path, file: Option<&str>) -> Option<PathBuf> {
+    // A link into the blobs that leads nowhere is not a file.
+    let there = |name: &str| folder.join(name).is_file();
+    if let Some(file) = file {
+        return there(file).then(|| folder.join(file));
+    }
+    let names = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| there(name))
+        .collect();
+    match needed(&names).ok()? {
+        Needed::File(file) => Some(folder.join(file)),
+        Needed::Folder(files) => {
+            let weights = files.last()?;
+            // Other programs may have fetched the weights only, or everything but them.
+            let tokenizer = there("tokenizer.json") || VOCABULARIES.iter().any(|p| there(p[1]));
+            let whole = !is_index(weights)
+                || shards(&folder.join(weights)).is_ok_and(|all| all.iter().all(|s| there(s)));
+            (whole && tokenizer && there("config.json")).then(|| folder.to_path_buf())
+        }
+    }
+}
+
+/// Whether a name from a server or from a person stays within the folder it is put in.
+pub(super) fn is_plain(name: &str) -> bool {
+    let fits = |part: &str| !part.is_empty() && part != "." && part != "..";
+    name.split('/').all(fits) && !name.contains(['\\', ':', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(names: &[&str]) -> Result<Needed, String> {
+        needed(&names.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    #[test]
+    fn only_what_is_needed_is_chosen() {
+        let chosen = choose(&[
+            "README.md",
+            "config.json",
+            "flax_model.msgpack",
+            "merges.txt",
+            "model.safetensors",
+            "onnx/model.onnx",
+            "pytorch_model.bin",
+            "tokenizer.json",
+            "vocab.json",
+        ]);
+        let files = ["config.json", "tokenizer.json", "model.safetensors"];
+        assert_eq!(chosen, Ok(Needed::Folder(files.map(str::to_owned).into())));
+
+        let chosen = choose(&["merges.txt", "vocab.json", "pytorch_model.bin"]);
+        let files = ["vocab.json", "merges.txt", "pytorch_model.bin"];
+        assert_eq!(chosen, Ok(Needed::Folder(files.map(str::to_owned).into())));
+    }
+
+    #[test]
+    fn of_several_ggufs_one_has_to_be_named() {
+        assert_eq!(choose(&["a.gguf"]), Ok(Needed::File("a.gguf".to_owned())));
+        assert!(
+            choose(&["a.gguf", "b.gguf"])
+                .unwrap_err()
+                .contains("b.gguf")
+        );
+        assert!(choose(&["README.md"]).is_err());
+    }
+
+    #[test]
+    fn names_that_leave_their_folder_are_not_plain() {
+        assert!(is_plain("model-00001-of-00002.safetensors"));
+        assert!(is_plain("refs/pr/1"));
+        for name in [
+            "",
+            "/etc/passwd",
+            "..",
+            "a/../b",
+            "a//b",
+            "C:x",
+            "a\\b",
+            ".",
+        ] {
+            assert!(!is_plain(name), "{name}");
+        }
+    }
+}

@@ -1,17 +1,15 @@
 //! `saescope bench`
 
 use std::io::Write as _;
-use std::ops::ControlFlow;
 use std::time::Instant;
 
-use saescope::generate::{Sampling, generate};
+use saescope::generate::most_likely;
 use saescope::hook::Capture;
-use saescope::model::Model;
-use saescope::model::config::Config;
+use saescope::model::{Cache, Config, Model};
 use saescope::site::Site;
 use serde::Serialize;
 
-use crate::open::{Dtype, threads};
+use crate::open::{Dtype, machine};
 use crate::output::{self, Align, Cell, Table};
 use crate::rss;
 
@@ -81,7 +79,7 @@ struct Work {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let What::Lm(args) = &args.what;
-    threads(args.threads)?;
+    machine(args.threads)?;
     let peak_gflops = saescope::peak_gflops();
     let config = Config::gpt2_small();
     let work = work(&config);
@@ -98,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let record = Record {
         threads: rayon::current_num_threads(),
-        instruction_set: saescope::instruction_set(),
+        instruction_set: saescope::Isa::current().to_string(),
         peak_gflops,
         rows,
     };
@@ -166,7 +164,10 @@ fn work(config: &Config) -> [Work; 5] {
             name: "prompt_512_last",
             tokens: 512,
             flops: flops(config, layers, 0..512, 1),
-            run: |model| seconds(|| write(model, 512, 1, &mut || {})),
+            run: |model| {
+                let prompt = prompts(1, 512);
+                seconds(|| model.last_logits(&[&prompt[0]], &mut ()))
+            },
         },
         Work {
             name: "generate_64",
@@ -185,25 +186,15 @@ fn forward(model: &Model, n_prompts: usize, len: usize) -> saescope::Result<f64>
 
 /// 64 steps of one token each behind a prompt of 16, whose own pass is not counted.
 fn generate_64(model: &Model) -> saescope::Result<f64> {
-    let mut first = None;
-    write(model, 16, 65, &mut || {
-        first.get_or_insert_with(Instant::now);
-    })?;
-    Ok(first.map_or(f64::NAN, |first| first.elapsed().as_secs_f64()))
-}
-
-/// Generates `n` tokens behind a prompt of `len`, calling `on_token` for each.
-fn write(model: &Model, len: usize, n: usize, on_token: &mut dyn FnMut()) -> saescope::Result<()> {
-    let sampling = Sampling {
-        temperature: 0.0,
-        max_tokens: n,
-        ..Sampling::default()
-    };
-    generate(model, &prompts(1, len), &sampling, &mut (), &mut |_, _| {
-        on_token();
-        ControlFlow::Continue(())
-    })?;
-    Ok(())
+    let mut cache = Cache::new(model.config(), 1, 16 + 64)?;
+    let mut logits = model.extend(&mut cache, &[(0, &prompts(1, 16)[0])], &mut ())?;
+    seconds(|| {
+        for _ in 0..64 {
+            let next = [most_likely(logits.row(0))];
+            logits = model.extend(&mut cache, &[(0, &next)], &mut ())?;
+        }
+        Ok(())
+    })
 }
 
 /// Ids spread over the vocabulary of GPT-2.

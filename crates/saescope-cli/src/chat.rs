@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, Write as _};
 
-use saescope::chat::{Message, render};
+use saescope::chat::{ChatTemplate, Message};
 use saescope::tokenizer::Tokenizer;
 
 use crate::output;
@@ -15,31 +15,24 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     pub(crate) fn new(system: Option<String>) -> Conversation {
-        let messages = system.map(|text| message("system", text));
+        let messages = system.map(|text| Message::new("system", &text));
         Conversation {
             messages: messages.into_iter().collect(),
         }
     }
 
     pub(crate) fn ask(&mut self, question: &str) {
-        self.messages.push(message("user", question.to_owned()));
+        self.messages.push(Message::new("user", question));
     }
 
-    fn answered(&mut self, answer: String) {
-        self.messages.push(message("assistant", answer));
+    fn answered(&mut self, answer: &str) {
+        self.messages.push(Message::new("assistant", answer));
     }
 
     /// The tokens that lead to the next answer.
     pub(crate) fn encode(&self, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
-        let text = render(tokenizer, &self.messages)?;
+        let text = ChatTemplate::of(tokenizer)?.render_prompt(&self.messages)?;
         Ok(tokenizer.encode_raw(&text)?)
-    }
-}
-
-fn message(role: &str, content: String) -> Message {
-    Message {
-        role: role.to_owned(),
-        content,
     }
 }
 
@@ -64,11 +57,11 @@ pub(crate) fn converse(
             Some(conversation) => {
                 conversation.ask(line);
                 let tokens = writer.encode_conversation(conversation)?;
-                conversation.answered(writer.stream("", &tokens)?);
+                conversation.answered(&writer.stream("", tokens)?);
             }
             None => {
                 let tokens = writer.encode(line)?;
-                writer.stream(line, &tokens)?;
+                writer.stream(line, tokens)?;
             }
         }
     }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use saescope::model::Model;
-use saescope::model::config::{Config, Positions};
+use saescope::model::{Config, Model, Positions};
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -33,7 +32,7 @@ struct Record<'a> {
     format: &'a str,
     files: Vec<String>,
     licence: Option<&'a str>,
-    parameters: u64,
+    parameters: usize,
     shapes: Shapes,
     positions: &'static str,
     windows: BTreeMap<usize, usize>,
@@ -90,7 +89,7 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
             .map(|file| file.display().to_string())
             .collect(),
         licence: source.licence.as_deref(),
-        parameters: source.parameters,
+        parameters: model.n_params(),
         shapes: shapes(config),
         positions: match config.positions {
             Positions::Learned => "learned",
@@ -241,7 +240,7 @@ fn tokenizer(record: &TokenizerRecord) -> String {
     format!("{}, {} tokens, {bos}", record.kind, record.d_vocab)
 }
 
-fn count(parameters: u64) -> String {
+fn count(parameters: usize) -> String {
     match parameters as f64 / 1e6 {
         m if m >= 1000.0 => format!("{:.2} billion", m / 1e3),
         m if m >= 1.0 => format!("{m:.0} million"),

@@ -2,11 +2,12 @@
 
 use std::io::Read as _;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use saescope::Storage;
+use anyhow::{Context as _, bail};
 use saescope::model::Model;
 use saescope::tokenizer::{Bos, Tokenizer};
+use saescope::{Isa, Storage};
 
 /// A model that only has to be found, for its tokenizer.
 #[derive(clap::Args)]
@@ -70,7 +71,7 @@ pub(crate) struct Opened {
 impl TokenizerArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Tokenizer> {
         let path = locate(&self.reference)?;
-        Ok(Tokenizer::open(&path)?)
+        Ok(Tokenizer::of_model(&path)?)
     }
 
     pub(crate) fn reference(&self) -> &str {
@@ -88,9 +89,9 @@ impl TokenizerArgs {
 
 impl ModelArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
-        threads(self.threads)?;
+        machine(self.threads)?;
         let path = locate(self.reference())?;
-        let tokenizer = Tokenizer::open(&path)?;
+        let tokenizer = Tokenizer::of_model(&path)?;
         let model = Model::open(&path, self.dtype.storage())?;
         Ok(Opened { model, tokenizer })
     }
@@ -116,11 +117,30 @@ impl ModelArgs {
     }
 }
 
-/// Uses this many threads, all when it is not said, and the instruction set that `SAESCOPE_ISA` names.
-pub(crate) fn threads(n: Option<NonZeroUsize>) -> anyhow::Result<()> {
-    if let Some(n) = n {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(n.get());
+/// The folder or file that a reference stands for.
+fn locate(reference: &str) -> anyhow::Result<PathBuf> {
+    let path = Path::new(reference);
+    if path.exists() {
+        return Ok(path.to_path_buf());
+    }
+    bail!("{reference}: no such file or folder");
+}
+
+/// Uses this many threads, all when it is not said, and the instruction set that `SAESCOPE_ISA`
+/// names, the best of the machine when it is not set.
+pub(crate) fn machine(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    if let Some(threads) = threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
         pool.build_global().context("--threads")?;
+    }
+    if let Ok(name) = std::env::var("SAESCOPE_ISA") {
+        let isa: Isa = name
+            .parse()
+            .map_err(anyhow::Error::msg)
+            .context("SAESCOPE_ISA")?;
+        if !Isa::force(isa) {
+            bail!("SAESCOPE_ISA: this machine has no {isa}");
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use saescope::complete::{Completion, EndedBy, complete};
 use saescope::edit::{Edit, Steer};
-use saescope::generate::StoppedBy;
+use saescope::generate::{Prompt, StoppedBy};
 use saescope::model::Model;
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let prompts = prompts(args)?;
     if prompts.is_empty() {
-        let chats = args.chat || args.system.is_some() || writer.has_template();
+        let chats = writer.chats() || writer.has_template();
         let conversation = chats.then(|| Conversation::new(args.system.clone()));
         return chat::converse(&mut writer, conversation);
     }
@@ -108,8 +108,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         print_json(&mut writer, &prompts, &encoded)
     } else if let ([prompt], [tokens], 1) = (&prompts[..], &encoded[..], args.samples) {
         let echo = if writer.chats() { "" } else { prompt };
-        writer.stream(echo, tokens)?;
-        Ok(())
+        writer.stream(echo, tokens.clone()).map(drop)
     } else {
         print_labelled(&mut writer, &prompts, &encoded)
     }
@@ -129,7 +128,7 @@ impl Writer<'_> {
         if self.chats() {
             let mut conversation = Conversation::new(self.args.system.clone());
             conversation.ask(prompt);
-            conversation.encode(&self.opened.tokenizer)
+            self.encode_conversation(&conversation)
         } else {
             Ok(self
                 .opened
@@ -144,14 +143,17 @@ impl Writer<'_> {
     }
 
     /// Shows `echo` and then the continuation of `tokens` as it is written.
-    pub(crate) fn stream(&mut self, echo: &str, tokens: &[u32]) -> anyhow::Result<String> {
+    pub(crate) fn stream(&mut self, echo: &str, tokens: Vec<u32>) -> anyhow::Result<String> {
         let mut out = output::stdout();
         write!(out, "{echo}")?;
         out.flush()?;
         let mut failed = None;
         let started = Instant::now();
-        let seed = self.args.sampling.seed;
-        let completions = self.complete(&[tokens.to_vec()], seed, &mut |_, text| match out
+        let prompt = Prompt {
+            tokens,
+            seed: self.args.sampling.seed,
+        };
+        let completions = self.complete(&[prompt], &mut |_, text| match out
             .write_all(text.as_bytes())
             .and_then(|()| out.flush())
         {
@@ -176,14 +178,46 @@ impl Writer<'_> {
         Ok(completion.text)
     }
 
+    /// Every sample of every prompt, each prompt's one after another, and the tokens per second that
+    /// all together were written with.
+    fn samples(&mut self, prompts: &[Vec<u32>]) -> anyhow::Result<(Vec<Sample>, f64)> {
+        let seed = |sample| self.args.sampling.seed.wrapping_add(u64::from(sample));
+        let seeds: Vec<u64> = (0..self.args.samples).map(seed).collect();
+        let all: Vec<Prompt> = prompts
+            .iter()
+            .flat_map(|tokens| {
+                seeds.iter().map(|&seed| Prompt {
+                    tokens: tokens.clone(),
+                    seed,
+                })
+            })
+            .collect();
+        let started = Instant::now();
+        let completions = self.complete(&all, &mut |_, _| ControlFlow::Continue(()))?;
+        let tokens: usize = completions
+            .iter()
+            .map(|completion| completion.tokens.len())
+            .sum();
+        let rate = tokens as f64 / started.elapsed().as_secs_f64();
+        let per_prompt = seeds.len();
+        let sample = |(i, completion)| Sample {
+            prompt: i / per_prompt,
+            seed: seeds[i % per_prompt],
+            completion,
+        };
+        Ok((
+            completions.into_iter().enumerate().map(sample).collect(),
+            rate,
+        ))
+    }
+
     fn complete(
         &mut self,
-        prompts: &[Vec<u32>],
-        seed: u64,
+        prompts: &[Prompt],
         on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> anyhow::Result<Vec<Completion>> {
         let Opened { model, tokenizer } = &self.opened;
-        let sampling = self.args.sampling.sampling(seed, tokenizer.eos_ids());
+        let sampling = self.args.sampling.sampling(tokenizer.eos_ids());
         let stops = &self.args.stop;
         let both = (model, tokenizer);
         Ok(complete(
@@ -195,47 +229,39 @@ impl Writer<'_> {
             on_text,
         )?)
     }
+}
 
-    /// All samples of all prompts, sample after sample, with their seeds and the tokens per second.
-    fn samples(
-        &mut self,
-        prompts: &[Vec<u32>],
-    ) -> anyhow::Result<Vec<(u64, f64, Vec<Completion>)>> {
-        let mut samples = Vec::new();
-        for sample in 0..u64::from(self.args.samples) {
-            let seed = self.args.sampling.seed.wrapping_add(sample);
-            let started = Instant::now();
-            let completions =
-                self.complete(prompts, seed, &mut |_, _| ControlFlow::Continue(()))?;
-            let tokens: usize = completions.iter().map(|c| c.tokens.len()).sum();
-            let rate = tokens as f64 / started.elapsed().as_secs_f64();
-            samples.push((seed, rate, completions));
-        }
-        Ok(samples)
-    }
+/// One continuation of a prompt, which is given by its number.
+struct Sample {
+    prompt: usize,
+    seed: u64,
+    completion: Completion,
 }
 
 fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> anyhow::Result<()> {
     let args = writer.args;
-    let mut records = Vec::new();
-    for (seed, tokens_per_s, completions) in writer.samples(encoded)? {
-        for ((prompt, prompt_tokens), completion) in prompts.iter().zip(encoded).zip(completions) {
-            let (stopped_by, stop_string) = ended_by(completion.ended_by);
-            records.push(Record {
-                model: args.model.reference(),
-                dtype: args.model.dtype(),
-                prompt,
-                text: completion.text,
-                tokens: completion.tokens,
-                prompt_tokens,
-                seed,
-                temperature: args.sampling.temperature,
-                stopped_by,
-                stop_string,
-                tokens_per_s,
-            });
+    let (samples, tokens_per_s) = writer.samples(encoded)?;
+    let record = |Sample {
+                      prompt,
+                      seed,
+                      completion,
+                  }| {
+        let (stopped_by, stop_string) = ended_by(completion.ended_by);
+        Record {
+            model: args.model.reference(),
+            dtype: args.model.dtype(),
+            prompt: &prompts[prompt],
+            text: completion.text,
+            tokens: completion.tokens,
+            prompt_tokens: &encoded[prompt],
+            seed,
+            temperature: args.sampling.temperature,
+            stopped_by,
+            stop_string,
+            tokens_per_s,
         }
-    }
+    };
+    let records: Vec<Record> = samples.into_iter().map(record).collect();
     match records.as_slice() {
         [one] => output::json(one),
         several => output::json(&several),
@@ -247,18 +273,17 @@ fn print_labelled(
     prompts: &[String],
     encoded: &[Vec<u32>],
 ) -> anyhow::Result<()> {
+    let (samples, _) = writer.samples(encoded)?;
     let mut out = output::stdout();
-    let chats = writer.chats();
-    for (seed, _, completions) in writer.samples(encoded)? {
-        for (number, (prompt, completion)) in prompts.iter().zip(completions).enumerate() {
-            let echo = if chats { "" } else { prompt };
-            writeln!(
-                out,
-                "[prompt {}, seed {seed}]\n{echo}{}\n",
-                number + 1,
-                completion.text
-            )?;
-        }
+    for Sample {
+        prompt,
+        seed,
+        completion,
+    } in samples
+    {
+        let echo = if writer.chats() { "" } else { &prompts[prompt] };
+        let text = completion.text;
+        writeln!(out, "[prompt {}, seed {seed}]\n{echo}{text}\n", prompt + 1)?;
     }
     Ok(())
 }
@@ -266,8 +291,8 @@ fn print_labelled(
 fn ended_by(ended_by: EndedBy) -> (&'static str, Option<String>) {
     match ended_by {
         EndedBy::StopString(stop) => ("stop_string", Some(stop)),
-        EndedBy::Model(StoppedBy::Eos) => ("eos", None),
-        EndedBy::Model(StoppedBy::MaxTokens) => ("max_tokens", None),
+        EndedBy::Model(StoppedBy::EndToken) => ("end_token", None),
+        EndedBy::Model(StoppedBy::Length) => ("length", None),
         EndedBy::Model(StoppedBy::Caller) => ("caller", None),
     }
 }

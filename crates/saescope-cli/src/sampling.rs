@@ -34,17 +34,16 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// As the library takes them; `eos` are the tokens that end a text.
-    pub(crate) fn sampling(&self, seed: u64, eos: &[u32]) -> Sampling {
+    /// As the library takes them; `end` are the tokens that end a text.
+    pub(crate) fn sampling(&self, end: &[u32]) -> Sampling {
         Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            seed,
             max_tokens: self.max_tokens,
-            eos: eos.to_vec(),
+            end: end.to_vec(),
         }
     }
 }

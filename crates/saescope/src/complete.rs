@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use crate::error::Result;
-use crate::generate::{Sampling, StoppedBy, generate};
+use crate::generate::{Prompt, Sampling, StoppedBy, generate};
 use crate::hook::Hook;
 use crate::model::Model;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
@@ -39,7 +39,7 @@ pub enum EndedBy {
 /// Those of [`generate`](crate::generate::generate).
 pub fn complete(
     (model, tokenizer): (&Model, &Tokenizer),
-    prompts: &[Vec<u32>],
+    prompts: &[Prompt],
     sampling: &Sampling,
     stops: &[String],
     hook: &mut dyn Hook,
@@ -48,7 +48,7 @@ pub fn complete(
     let mut writers: Vec<Writer> = prompts
         .iter()
         .map(|prompt| Writer {
-            decoder: StreamDecoder::after(tokenizer, prompt),
+            decoder: StreamDecoder::after(tokenizer, &prompt.tokens),
             stops: StopStrings::new(stops),
             text: String::new(),
         })
@@ -185,10 +185,7 @@ mod tests {
     #[test]
     fn the_stop_string_that_begins_first_counts() {
         let (shown, found, _) = shown(&["c", "bc"], &["abcd"]);
-        assert_eq!(
-            (shown[0].as_str(), found.as_deref()),
-            ("a", Some("bc"))
-        );
+        assert_eq!((shown[0].as_str(), found.as_deref()), ("a", Some("bc")));
     }
 
     #[test]

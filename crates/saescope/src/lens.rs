@@ -42,7 +42,7 @@ pub fn lens(model: &Model, prompt: &[u32], sites: &[Site], top: usize) -> Result
         let mut positions = Vec::with_capacity(resid.rows());
         for start in (0..resid.rows()).step_by(CHUNK) {
             let chunk: Vec<usize> = (start..resid.rows().min(start + CHUNK)).collect();
-            let logits = model.unembed(&resid.select_rows(&chunk))?; // [chunk, d_vocab]
+            let logits = model.unembed(&resid.select_rows(&chunk)); // [chunk, d_vocab]
             let guesses = (0..chunk.len()).into_par_iter();
             positions.par_extend(guesses.map(|row| likeliest(logits.row(row), top)));
         }

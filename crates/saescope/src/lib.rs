@@ -21,6 +21,9 @@ pub mod model;
 
 pub mod generate;
 
+pub mod complete;
+pub mod lens;
+
 pub use saescope_kernels::{Activation, Isa, Matrix, Storage, peak_gflops};
 
 pub use error::{Error, Result};

@@ -53,7 +53,7 @@ fn run_prints_one_object_for_one_prompt() {
     );
     assert_eq!(one["prompt"], "Once upon a");
     assert_eq!(ids(&one["tokens"]).len(), 5);
-    assert_eq!(one["stopped_by"], "max_tokens");
+    assert_eq!(one["stopped_by"], "length");
     // The ids of the continuation only: those of prompt and continuation make the whole text.
     let whole = format!("Once upon a{}", one["text"].as_str().unwrap());
     let both = json(&["tokens", MODEL, "-p", &whole, "--json"]);

@@ -1,5 +1,6 @@
 //! Which files make a checkpoint, and which reader is theirs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -62,39 +63,48 @@ fn find(folder: &Path) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    let listing = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let mut ggufs = Vec::new();
-    for entry in listing {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if path.extension().is_some_and(|e| e == "gguf") && path.is_file() {
-            ggufs.push(path);
-        }
+    let mut found = ending(folder, ".gguf")?;
+    if found.is_empty() {
+        // llama2.c has no fixed name for its models; its tokenizers are `tokenizer.bin` and the like.
+        found = ending(folder, ".bin")?;
+        found.retain(|path| !name_of(path).starts_with("tok"));
     }
-    ggufs.sort();
-    match ggufs.as_slice() {
+    match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(Error::format(
             folder,
             format!(
-                "the folder holds no checkpoint: none of {}, *.gguf",
+                "the folder holds no checkpoint: none of {}, *.gguf, *.bin",
                 NAMES.join(", ")
             ),
         )),
         several => {
-            let names: Vec<_> = several
-                .iter()
-                .filter_map(|path| path.file_name())
-                .map(|name| name.to_string_lossy())
-                .collect();
+            let names: Vec<_> = several.iter().map(|path| name_of(path)).collect();
+            let names = names.join(", ");
             Err(Error::format(
                 folder,
-                format!(
-                    "the folder holds several checkpoints; name one of {}",
-                    names.join(", ")
-                ),
+                format!("the folder holds several checkpoints; name one of {names}"),
             ))
         }
     }
+}
+
+/// The files of a folder whose names end with `suffix`, sorted.
+fn ending(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+    let listing = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let mut files = Vec::new();
+    for entry in listing {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if name_of(&path).ends_with(suffix) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// Reads one file by what it begins with, or else by what its name ends with.

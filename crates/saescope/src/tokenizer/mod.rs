@@ -12,6 +12,7 @@ mod gguf;
 mod golden;
 mod library;
 mod llama2c;
+mod open;
 mod pieces;
 mod spm;
 
@@ -63,6 +64,12 @@ struct Special {
 }
 
 impl Tokenizer {
+    /// Reads the tokenizer of the model at `path`: the one inside a GGUF, llama2.c's beside the
+    /// weights, and else that of the folder.
+    pub fn of_model(path: &Path) -> Result<Tokenizer> {
+        open::of_model(path)
+    }
+
     /// Reads the tokenizer of a model's folder: `tokenizer.json`, or GPT-2's `vocab.json` and
     /// `merges.txt` (also as `encoder.json` and `vocab.bpe`), with the configuration beside it.
     pub fn from_folder(folder: &Path) -> Result<Tokenizer> {

@@ -42,7 +42,7 @@ pub(crate) fn code_lines(code: &str) -> usize {
     code.lines().filter(|line| !line.trim().is_empty()).count()
 }
 
-/// Every Rust file under `crates/*/src`, in the order of their paths.
+/// Every Rust file under `crates/*/src` that is not there for tests only, in the order of their paths.
 pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut files = Vec::new();
     for entry in read_folder(&root.join("crates"))? {
@@ -52,26 +52,53 @@ pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
         }
     }
     files.sort();
-    let mut sources = Vec::new();
+    let mut read = Vec::new();
+    let mut for_tests = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let path = file.strip_prefix(root).unwrap_or(&file);
-        let path = path.to_string_lossy().replace('\\', "/");
-        sources.push(Source::new(&path, &text));
+        for_tests.extend(test_modules(&file, &text));
+        read.push((file, text));
     }
-    Ok(sources)
+    read.retain(|(file, _)| {
+        let module = file.with_extension("");
+        !for_tests.iter().any(|tests| module.starts_with(tests))
+    });
+    let source = |(file, text): &(PathBuf, String)| {
+        let path = file.strip_prefix(root).unwrap_or(file);
+        Source::new(&path.to_string_lossy().replace('\\', "/"), text)
+    };
+    Ok(read.iter().map(source).collect())
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in read_folder(folder)? {
-        let name = entry.file_name().unwrap_or_default();
-        if entry.is_dir() && name != "tests" {
+        if entry.is_dir() {
             collect(&entry, files)?;
-        } else if entry.extension().is_some_and(|e| e == "rs") && name != "tests.rs" {
+        } else if entry.extension().is_some_and(|e| e == "rs") {
             files.push(entry);
         }
     }
     Ok(())
+}
+
+/// The modules of a file that are declared under `#[cfg(test)]`, as paths without `.rs`.
+fn test_modules(file: &Path, text: &str) -> Vec<PathBuf> {
+    let stem = file.file_stem().unwrap_or_default();
+    let folder = if ["mod", "lib", "main"].iter().any(|root| *root == stem) {
+        file.parent().unwrap_or(file).to_path_buf()
+    } else {
+        file.with_extension("")
+    };
+    let code = without_comments(text);
+    let declarations = code.split("#[cfg(test)]").skip(1);
+    let names = declarations.filter_map(|rest| {
+        let name = rest.trim_start().strip_prefix("mod ")?;
+        name.split_once(';').map(|(name, _)| name.trim().to_owned())
+    });
+    names
+        .filter(|name| !name.contains('{'))
+        .map(|name| folder.join(name))
+        .collect()
 }
 
 fn read_folder(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -266,6 +293,14 @@ mod tests {
         assert_eq!(without_comments(text), text);
         let text = "let r#type = 1;";
         assert_eq!(without_comments(text), text);
+    }
+
+    #[test]
+    fn files_that_are_tests_are_known_by_their_declaration() {
+        let text = "mod a;\n#[cfg(test)]\nmod golden;\n#[cfg(test)]\nmod tests { mod b; }\n";
+        let found = |file: &str| test_modules(Path::new(file), text);
+        assert_eq!(found("src/x/mod.rs"), [Path::new("src/x/golden")]);
+        assert_eq!(found("src/x.rs"), [Path::new("src/x/golden")]);
     }
 
     #[test]

@@ -41,6 +41,9 @@ struct LmArgs {
     /// Fewer runs: rougher numbers in less time
     #[arg(long)]
     quick: bool,
+    /// The same rows with a model that is too small to say anything: tests check the command with it
+    #[arg(long, hide = true)]
+    tiny: bool,
     /// Threads to use [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<std::num::NonZeroUsize>,
@@ -81,7 +84,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let What::Lm(args) = &args.what;
     machine(args.threads)?;
     let peak_gflops = saescope::peak_gflops();
-    let config = Config::gpt2_small();
+    let config = if args.tiny {
+        tiny()
+    } else {
+        Config::gpt2_small()
+    };
     let work = work(&config);
     let runs = if args.quick { 3 } else { 7 };
     let mut rows = Vec::new();
@@ -133,6 +140,18 @@ fn measure(
     })
 }
 
+fn tiny() -> Config {
+    let mut config = Config::gpt2_small();
+    config.layers.truncate(6);
+    Config {
+        d_vocab: 500,
+        d_model: 48,
+        d_head: 4,
+        d_mlp: 96,
+        ..config
+    }
+}
+
 fn work(config: &Config) -> [Work; 5] {
     let layers = config.n_layers();
     let eight = (0..8).flat_map(|_| 0..128);
@@ -154,7 +173,7 @@ fn work(config: &Config) -> [Work; 5] {
             tokens: 8 * 128,
             flops: flops(config, 6, eight, 0),
             run: |model| {
-                let prompts = prompts(8, 128);
+                let prompts = prompts(model, 8, 128);
                 let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
                 let mut capture = Capture::new([Site::ResidPost(5)]);
                 seconds(|| model.run(&prompts, &mut capture))
@@ -165,7 +184,7 @@ fn work(config: &Config) -> [Work; 5] {
             tokens: 512,
             flops: flops(config, layers, 0..512, 1),
             run: |model| {
-                let prompt = prompts(1, 512);
+                let prompt = prompts(model, 1, 512);
                 seconds(|| model.last_logits(&[&prompt[0]], &mut ()))
             },
         },
@@ -179,7 +198,7 @@ fn work(config: &Config) -> [Work; 5] {
 }
 
 fn forward(model: &Model, n_prompts: usize, len: usize) -> saescope::Result<f64> {
-    let prompts = prompts(n_prompts, len);
+    let prompts = prompts(model, n_prompts, len);
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     seconds(|| model.logits(&prompts, &mut ()))
 }
@@ -187,7 +206,7 @@ fn forward(model: &Model, n_prompts: usize, len: usize) -> saescope::Result<f64>
 /// 64 steps of one token each behind a prompt of 16, whose own pass is not counted.
 fn generate_64(model: &Model) -> saescope::Result<f64> {
     let mut cache = Cache::new(model.config(), 1, 16 + 64)?;
-    let mut logits = model.extend(&mut cache, &[(0, &prompts(1, 16)[0])], &mut ())?;
+    let mut logits = model.extend(&mut cache, &[(0, &prompts(model, 1, 16)[0])], &mut ())?;
     seconds(|| {
         for _ in 0..64 {
             let next = [most_likely(logits.row(0))];
@@ -197,9 +216,9 @@ fn generate_64(model: &Model) -> saescope::Result<f64> {
     })
 }
 
-/// Ids spread over the vocabulary of GPT-2.
-fn prompts(n: usize, len: usize) -> Vec<Vec<u32>> {
-    let id = |i: usize| (i * 7919 % 50257) as u32;
+/// Ids spread over the vocabulary.
+fn prompts(model: &Model, n: usize, len: usize) -> Vec<Vec<u32>> {
+    let id = |i: usize| (i * 7919 % model.config().d_vocab) as u32;
     (0..n)
         .map(|prompt| (0..len).map(|at| id(prompt * len + at)).collect())
         .collect()

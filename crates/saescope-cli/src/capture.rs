@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::bail;
@@ -22,8 +22,8 @@ use crate::output::{self, Align, Table};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope capture tests/data/stories260K -p \"Once upon a time\" --site resid_post.2 -o activations.safetensors
-  saescope capture tests/data/stories260K -p \"Once upon a time\" --site embed --site 'mlp_out.*' --logits -o activations.safetensors
+  saescope capture tests/data/stories260K -p \"Once upon\" --site resid_post.2 -o a.safetensors
+  saescope capture tests/data/stories260K -p Once --site 'mlp_out.*' --logits -o a.safetensors
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -74,6 +74,7 @@ impl FromStr for Sites {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    check_output(&args.output)?;
     let Opened { model, tokenizer } = args.model.open()?;
     let sites = chosen(&model, &args.site)?;
     let text = crate::open::prompt(&args.prompt)?;
@@ -95,16 +96,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     report(args, tokens.len(), &matrices)
 }
 
+/// Says before the work what would otherwise be said after it.
+fn check_output(path: &Path) -> anyhow::Result<()> {
+    // Renaming a finished file over a device or a pipe would put the file in its place.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        bail!("{}: it is there and not a file", path.display());
+    }
+    let folder = path.parent().unwrap_or(path);
+    if !folder.as_os_str().is_empty() && !folder.is_dir() {
+        bail!("{}: there is no such folder to write to", folder.display());
+    }
+    Ok(())
+}
+
 fn save(
     args: &Args,
     text: &str,
     tokens: &[u32],
     matrices: &[(String, Matrix)],
 ) -> anyhow::Result<()> {
-    // Renaming a finished file over a device or a pipe would put the file in its place.
-    if std::fs::metadata(&args.output).is_ok_and(|found| !found.is_file()) {
-        bail!("{}: it is there and not a file", args.output.display());
-    }
     let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
     let ids_shape = [ids.len()];
     let shapes: Vec<[usize; 2]> = matrices.iter().map(|(_, m)| [m.rows(), m.cols()]).collect();

@@ -135,24 +135,19 @@ fn windows(config: &Config) -> BTreeMap<usize, usize> {
     windows
 }
 
-/// The sites of a model, those of a layer once: `resid_post.0..11`.
-fn kinds(sites: &[Site]) -> Vec<String> {
-    let mut kinds: Vec<(String, Vec<usize>)> = Vec::new();
-    for site in sites {
+/// The names of the sites outside layers, and of those that some layer has.
+fn kinds(sites: &[Site]) -> (Vec<String>, Vec<String>) {
+    let (in_layers, outside): (Vec<Site>, Vec<Site>) =
+        sites.iter().partition(|site| site.layer().is_some());
+    let mut kinds: Vec<String> = Vec::new();
+    for site in in_layers {
         let name = site.to_string();
         let kind = name.split('.').next().unwrap_or(&name);
-        let layers = site.layer();
-        match kinds.iter_mut().find(|(known, _)| known == kind) {
-            Some((_, known)) => known.extend(layers),
-            None => kinds.push((kind.to_owned(), layers.into_iter().collect())),
+        if !kinds.iter().any(|known| known == kind) {
+            kinds.push(kind.to_owned());
         }
     }
-    let shown = |(kind, layers): (String, Vec<usize>)| match layers.as_slice() {
-        [] => kind,
-        [first] => format!("{kind}.{first}"),
-        [first, .., last] => format!("{kind}.{first}..{last}"),
-    };
-    kinds.into_iter().map(shown).collect()
+    (outside.iter().map(Site::to_string).collect(), kinds)
 }
 
 fn print(record: &Record) -> anyhow::Result<()> {
@@ -227,7 +222,9 @@ fn shape_lines(record: &Record) -> Vec<(&'static str, String)> {
     for (window, layers) in &record.windows {
         lines.push(("window", format!("{window} tokens in {layers} layers")));
     }
-    lines.push(("sites", kinds(&record.sites).join(" ")));
+    let (outside, in_layers) = kinds(&record.sites);
+    lines.push(("sites", outside.join(" ")));
+    lines.push(("in each layer", in_layers.join(" ")));
     lines
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod capture;
 mod chat;
 mod completions;
+mod hub;
 mod info;
 mod lens;
 mod open;

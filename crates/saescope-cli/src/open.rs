@@ -1,12 +1,13 @@
-//! The arguments that every command with a model shares, and the only reader of the environment.
+//! The arguments that every command with a model shares.
 
 use std::io::Read as _;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use saescope::model::Model;
 use saescope::tokenizer::{Bos, Tokenizer};
+
+use crate::hub::locate;
 use saescope::{Isa, Storage};
 
 /// A model that only has to be found, for its tokenizer.
@@ -115,15 +116,6 @@ impl ModelArgs {
     pub(crate) fn dtype(&self) -> &'static str {
         self.dtype.name()
     }
-}
-
-/// The folder or file that a reference stands for.
-fn locate(reference: &str) -> anyhow::Result<PathBuf> {
-    let path = Path::new(reference);
-    if path.exists() {
-        return Ok(path.to_path_buf());
-    }
-    bail!("{reference}: no such file or folder");
 }
 
 /// Uses this many threads, all when it is not said, and the instruction set that `SAESCOPE_ISA`

@@ -40,8 +40,6 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     prompt: Vec<String>,
-    #[command(flatten)]
-    sampling: SamplingArgs,
     /// End the text before this string. May be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
@@ -60,6 +58,8 @@ pub(crate) struct Args {
     /// Print JSON: an object, or a list of them when there are several prompts or samples
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 /// What `--json` prints of each continuation.
@@ -145,17 +145,19 @@ impl Writer<'_> {
     /// Shows `echo` and then the continuation of `tokens` as it is written.
     pub(crate) fn stream(&mut self, echo: &str, tokens: Vec<u32>) -> anyhow::Result<String> {
         let mut out = output::stdout();
-        write!(out, "{echo}")?;
-        out.flush()?;
+        let mut show = |text: &str| out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // The prompt is shown when the model has taken it, so that a refusal stands alone.
+        let mut echo = Some(echo);
         let mut failed = None;
         let started = Instant::now();
         let prompt = Prompt {
             tokens,
             seed: self.args.sampling.seed,
         };
-        let completions = self.complete(&[prompt], &mut |_, text| match out
-            .write_all(text.as_bytes())
-            .and_then(|()| out.flush())
+        let completions = self.complete(&[prompt], &mut |_, text| match show(
+            echo.take().unwrap_or(""),
+        )
+        .and_then(|()| show(text))
         {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -166,7 +168,8 @@ impl Writer<'_> {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        writeln!(out)?;
+        show(echo.unwrap_or(""))?;
+        show("\n")?;
         let completion = completions
             .into_iter()
             .next()

@@ -180,7 +180,7 @@ fn info_names_every_site() {
 
 #[test]
 fn bench_prints_rows_with_their_names() {
-    let bench = json(&["bench", "lm", "--quick", "--dtype", "bf16", "--json"]);
+    let bench = json(&["bench", "lm", "--tiny", "--dtype", "bf16", "--json"]);
     let rows = bench["rows"].as_array().unwrap();
     let names: Vec<&str> = rows
         .iter()

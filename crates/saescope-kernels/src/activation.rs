@@ -202,10 +202,12 @@ unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
 /// The processor has the instruction set.
 #[inline(always)]
 unsafe fn gelu_tanh<S: Simd>(x: S::V) -> S::V {
+    // 2 sqrt(2 / pi)
+    const SLOPE: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
     // SAFETY: as the caller promises.
     unsafe {
         let cubic = S::fma(S::mul(x, x), S::splat(0.044_715), S::splat(1.0));
-        let inner = S::mul(S::mul(x, S::splat(1.595_769_1)), cubic);
+        let inner = S::mul(S::mul(x, S::splat(SLOPE)), cubic);
         S::mul(x, sigmoid::<S>(inner))
     }
 }

@@ -28,7 +28,10 @@ impl Buffer {
         // Zeroed f32, unlike zeroed structs, come from the allocator as they are: whole pages cost
         // nothing until they are touched, and then the thread that touches them pays.
         let values = vec![0.0; len + LINE];
-        let start = values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let start = values
+            .as_ptr()
+            .align_offset(LINE * size_of::<f32>())
+            .min(LINE);
         Buffer { values, start, len }
     }
 

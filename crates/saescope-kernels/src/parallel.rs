@@ -30,6 +30,6 @@ pub(crate) fn for_each(n: usize, work: usize, task: impl Fn(usize) + Sync) {
     if n < 2 || work < WORTH_SHARING {
         (0..n).for_each(task);
     } else {
-        (0..n).into_par_iter().with_max_len(1).for_each(|i| task(i));
+        (0..n).into_par_iter().with_max_len(1).for_each(&task);
     }
 }

@@ -42,8 +42,11 @@ pub enum Site {
     FinalNorm,
 }
 
+/// The site of one kind in a given layer.
+type OfLayer = fn(usize) -> Site;
+
 /// Sites of one layer, in the order in which a sequential block computes them.
-const LAYER_SITES: [(&str, fn(usize) -> Site); 10] = [
+const LAYER_SITES: [(&str, OfLayer); 10] = [
     ("resid_pre", Site::ResidPre),
     ("attn_norm", Site::AttnNorm),
     ("attn_pattern", Site::AttnPattern),

@@ -174,7 +174,7 @@ fn continuations_stop_where_they_should() {
     let first = plain.tokens.iter().position(|&token| token == end).unwrap();
     let ended = Sampling {
         end: vec![end],
-        ..sampling.clone()
+        ..sampling
     };
     let ended = &run(model, &[prompt(&[1, 2], 0)], &ended)[0];
     assert_eq!(ended.stopped_by, StoppedBy::EndToken);

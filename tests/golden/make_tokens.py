@@ -88,9 +88,6 @@ def data(shared):
         pairs = source["model"]["merges"]
         source["model"]["merges"] = [pair if isinstance(pair, str) else " ".join(pair) for pair in pairs]
         write(folder / "tokenizer.json", source)
-    tok512 = (shared / "data/models/stories260K/tok512.bin").read_bytes()
-    (DATA / "tokenizers/llama2c").mkdir(exist_ok=True)
-    (DATA / "tokenizers/llama2c/tok512.bin").write_bytes(tok512)
     template = (shared / "data/tokenizers/smollm2/chat_template.jinja").read_bytes()
     (DATA / "tokenizers/smollm2/chat_template.jinja").write_bytes(template)
 
@@ -110,7 +107,7 @@ def ids(shared):
             "samples": samples(encode, decode),
         })
 
-    encode, decode = llama2c(DATA / "tokenizers/llama2c/tok512.bin", 512)
+    encode, decode = llama2c(DATA / "stories260K/tok512.bin", 512)
     write(OUT / "llama2c.json", {
         "made_with": "llama2c() in make_tokens.py",
         "hashes": {key: hashes(encode, lines) for key, lines in texts().items()},

@@ -1,6 +1,6 @@
 //! Generation as text: tokens become characters as they come, and stop strings end it.
 //!
-//! [`generate`](crate::generate::generate) knows token ids only; this is what a command or a server
+//! [`generate`] knows token ids only; this is what a command or a server
 //! needs on top of it.
 
 use std::ops::ControlFlow;
@@ -36,7 +36,7 @@ pub enum EndedBy {
 /// between characters and never into a stop string; it may break a prompt off.
 ///
 /// # Errors
-/// Those of [`generate`](crate::generate::generate).
+/// Those of [`generate`].
 pub fn complete(
     (model, tokenizer): (&Model, &Tokenizer),
     prompts: &[Prompt],

@@ -6,7 +6,7 @@ use crate::checkpoint::Dtype;
 #[test]
 fn shards_listed_by_an_index_are_one_checkpoint() {
     let checkpoint = open("models/llama_sharded");
-    assert_eq!(checkpoint.files().count(), 4);
+    assert_eq!(checkpoint.files().count(), 3);
     assert_eq!(checkpoint.path(), golden("models/llama_sharded"));
     let total: u64 = checkpoint
         .tensors()

@@ -130,7 +130,7 @@ pub(crate) unsafe fn apply_row<S: Simd>(
                 });
             }
             Activation::Relu => {
-                each::<S>(n, out, |i, _, lanes| S::max(from(i, lanes), S::splat(0.0)));
+                each::<S>(n, out, |i, _, lanes| S::max(S::splat(0.0), from(i, lanes)));
             }
         }
     }

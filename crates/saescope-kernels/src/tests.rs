@@ -435,3 +435,15 @@ fn one_thread_and_two_give_the_same_bits() {
     };
     assert_eq!(on(1), on(2));
 }
+
+#[test]
+fn what_is_not_a_number_stays_so() {
+    for isa in Isa::available() {
+        for activation in ACTIVATIONS {
+            let x = Matrix::from_vec(1, 2, vec![f32::NAN, 1.0]);
+            let mut out = Matrix::default();
+            activation::gated_on(isa, activation, &x, &mut out);
+            assert!(out.data()[0].is_nan(), "{isa} {activation:?}");
+        }
+    }
+}

@@ -22,6 +22,7 @@ pub(crate) enum Panel {
     /// `[depth / 2][NR][2]`, multiplied with f32 rows.
     Bf16(*const u16),
     /// The same, multiplied with bf16 rows, two products an instruction.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
     Bf16Dot(*const u16),
 }
 

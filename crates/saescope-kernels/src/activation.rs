@@ -3,7 +3,7 @@
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
-use crate::simd::{Simd, exp, kernel};
+use crate::simd::{Simd, each, exp, kernel, load, store};
 
 /// A non-linearity of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,10 @@ unsafe fn gated_row_with<S: Simd>(
     // SAFETY: as the caller promises.
     unsafe {
         apply_row::<S>(activation, gate, out, n);
-        each::<S>(n, out, |i, x, lanes| S::mul(x, load::<S>(up.add(i), lanes)));
+        each!(S, n, out, |i, x, lanes| S::mul(
+            x,
+            load::<S>(up.add(i), lanes)
+        ));
     }
 }
 
@@ -98,7 +101,7 @@ unsafe fn gated_row_with<S: Simd>(
 pub(crate) unsafe fn softcap_row_with<S: Simd>(cap: f32, x: *mut f32, n: usize) {
     // SAFETY: as the caller promises.
     unsafe {
-        each::<S>(n, x, |_, x, _| {
+        each!(S, n, x, |at, x, lanes| {
             S::mul(S::splat(cap), tanh::<S>(S::div(x, S::splat(cap))))
         });
     }
@@ -117,60 +120,30 @@ pub(crate) unsafe fn apply_row<S: Simd>(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let from = |i, lanes| load::<S>(x.add(i), lanes);
         match activation {
-            Activation::Gelu => each::<S>(n, out, |i, _, lanes| gelu::<S>(from(i, lanes))),
+            Activation::Gelu => each!(S, n, out, |i, _, lanes| gelu::<S>(load::<S>(
+                x.add(i),
+                lanes
+            ))),
             Activation::GeluTanh => {
-                each::<S>(n, out, |i, _, lanes| gelu_tanh::<S>(from(i, lanes)));
+                each!(S, n, out, |i, _, lanes| gelu_tanh::<S>(load::<S>(
+                    x.add(i),
+                    lanes
+                )));
             }
             Activation::Silu => {
-                each::<S>(n, out, |i, _, lanes| {
-                    let x = from(i, lanes);
+                each!(S, n, out, |i, _, lanes| {
+                    let x = load::<S>(x.add(i), lanes);
                     S::mul(x, sigmoid::<S>(x))
                 });
             }
             Activation::Relu => {
-                each::<S>(n, out, |i, _, lanes| S::max(S::splat(0.0), from(i, lanes)));
+                each!(S, n, out, |i, _, lanes| S::max(
+                    S::splat(0.0),
+                    load::<S>(x.add(i), lanes)
+                ));
             }
         }
-    }
-}
-
-/// A vector, or its first `lanes`.
-///
-/// # Safety
-/// `p` holds `lanes` values.
-#[inline(always)]
-pub(crate) unsafe fn load<S: Simd>(p: *const f32, lanes: usize) -> S::V {
-    // SAFETY: as the caller promises.
-    unsafe {
-        if lanes == S::LANES {
-            S::load(p)
-        } else {
-            S::load_first(p, lanes)
-        }
-    }
-}
-
-/// Replaces `n` values by `f(index, value, lanes)`, a vector at a time.
-///
-/// # Safety
-/// `x` holds `n` values.
-#[inline(always)]
-pub(crate) unsafe fn each<S: Simd>(n: usize, x: *mut f32, f: impl Fn(usize, S::V, usize) -> S::V) {
-    let mut i = 0;
-    while i < n {
-        let lanes = (n - i).min(S::LANES);
-        // SAFETY: `i + lanes <= n`.
-        unsafe {
-            let value = f(i, load::<S>(x.add(i), lanes), lanes);
-            if lanes == S::LANES {
-                S::store(x.add(i), value);
-            } else {
-                S::store_first(x.add(i), value, lanes);
-            }
-        }
-        i += lanes;
     }
 }
 

@@ -5,11 +5,11 @@
 //! the same tiles as every other product, row by row in the same order whatever stands beside a
 //! row: a token attends to the same bits whether its sequence is run whole or one token at a time.
 
-use crate::activation::{each, softcap_row_with};
+use crate::activation::softcap_row_with;
 use crate::isa::Isa;
 use crate::matrix::{Buffer, Matrix};
 use crate::parallel::{self, Shared};
-use crate::simd::{Simd, exp, kernel};
+use crate::simd::{Simd, each, exp, kernel, load, store};
 use crate::tile::{Panel, Tile, Tiles};
 use crate::weight::panel_width;
 
@@ -394,7 +394,7 @@ unsafe fn softmax<S: Simd>(form: &Attention, scores: &mut [f32], seen: std::ops:
         let row = scores.as_mut_ptr();
         let mut scale = form.scale;
         if let Some(cap) = form.softcap {
-            each::<S>(n, row, |_, x, _| S::mul(x, S::splat(form.scale)));
+            each!(S, n, row, |at, x, lanes| S::mul(x, S::splat(form.scale)));
             softcap_row_with::<S>(cap, row, n);
             scale = 1.0;
         }
@@ -415,7 +415,7 @@ unsafe fn softmax<S: Simd>(form: &Attention, scores: &mut [f32], seen: std::ops:
             S::store(row.add(i), x);
         }
         let inverse = S::splat(1.0 / S::sum(sum));
-        each::<S>(n, row, |_, x, _| S::mul(x, inverse));
+        each!(S, n, row, |at, x, lanes| S::mul(x, inverse));
     }
     scores[..seen.start].fill(0.0);
     scores[seen.end..].fill(0.0);

@@ -1,10 +1,10 @@
 //! Layer norm and RMS norm over rows.
 
-use crate::activation::{by_rows, each, load};
+use crate::activation::by_rows;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::parallel::Shared;
-use crate::simd::{Simd, kernel};
+use crate::simd::{Simd, each, kernel, load, store};
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` for every row (Ba et al. 2016), the variance
 /// with divisor `n`.
@@ -95,26 +95,21 @@ unsafe fn norm_row_with<S: Simd>(params: &Params, x: *const f32, out: *mut f32) 
     // SAFETY: `x`, `out`, weight and bias all hold `n` values.
     unsafe {
         let mean = if params.centred {
-            total::<S>(x, n, |x| x) / n as f32
+            total::<S, false>(x, n, 0.0) / n as f32
         } else {
             0.0
         };
-        let mean = S::splat(mean);
         // Lanes past the end are zeros, of which the mean must not be taken away: the remainder
         // is summed apart.
         let whole = n / S::LANES * S::LANES;
-        let mut squares = total::<S>(x, whole, |x| {
-            let x = S::sub(x, mean);
-            S::mul(x, x)
-        });
+        let mut squares = total::<S, true>(x, whole, mean);
         for i in whole..n {
-            let mut lane = [0.0; 1];
-            S::store_first(lane.as_mut_ptr(), S::sub(S::splat(*x.add(i)), mean), 1);
-            squares += lane[0] * lane[0];
+            squares += (*x.add(i) - mean) * (*x.add(i) - mean);
         }
+        let mean = S::splat(mean);
         let inverse = S::splat(1.0 / (squares / n as f32 + params.eps).sqrt());
         let weight = params.weight.as_ptr();
-        each::<S>(n, out, |i, _, lanes| {
+        each!(S, n, out, |i, _, lanes| {
             let x = S::mul(S::sub(load::<S>(x.add(i), lanes), mean), inverse);
             let weight = load::<S>(weight.add(i), lanes);
             match params.bias {
@@ -125,26 +120,28 @@ unsafe fn norm_row_with<S: Simd>(params: &Params, x: *const f32, out: *mut f32) 
     }
 }
 
-/// The sum of `f` over `n` values, where `f(0) = 0`.
+/// The sum of `n` values, or of the squares of their distances from `mean`.
 ///
 /// # Safety
 /// `x` holds `n` values.
 #[inline(always)]
-unsafe fn total<S: Simd>(x: *const f32, n: usize, f: impl Fn(S::V) -> S::V) -> f32 {
+unsafe fn total<S: Simd, const SQUARES: bool>(x: *const f32, n: usize, mean: f32) -> f32 {
     // SAFETY: every load stays within the `n` values.
     unsafe {
+        let mean = S::splat(mean);
         // Four chains, so that one addition need not wait for the last.
         let mut sums = [S::splat(0.0); 4];
         let mut i = 0;
-        while i + 4 * S::LANES <= n {
-            for (chain, sum) in sums.iter_mut().enumerate() {
-                *sum = S::add(*sum, f(S::load(x.add(i + chain * S::LANES))));
-            }
-            i += 4 * S::LANES;
-        }
         while i < n {
             let lanes = (n - i).min(S::LANES);
-            sums[0] = S::add(sums[0], f(load::<S>(x.add(i), lanes)));
+            let chain = i / S::LANES % 4;
+            let x = load::<S>(x.add(i), lanes);
+            sums[chain] = if SQUARES {
+                let x = S::sub(x, mean);
+                S::fma(x, x, sums[chain])
+            } else {
+                S::add(sums[chain], x)
+            };
             i += lanes;
         }
         S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])))

@@ -89,6 +89,56 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// A vector, or its first `lanes`.
+///
+/// # Safety
+/// `p` holds `lanes` values.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd>(p: *const f32, lanes: usize) -> S::V {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if lanes == S::LANES {
+            S::load(p)
+        } else {
+            S::load_first(p, lanes)
+        }
+    }
+}
+
+/// Writes a vector, or its first `lanes`.
+///
+/// # Safety
+/// `p` has room for `lanes` values.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd>(p: *mut f32, v: S::V, lanes: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if lanes == S::LANES {
+            S::store(p, v)
+        } else {
+            S::store_first(p, v, lanes)
+        }
+    }
+}
+
+/// Replaces the `n` values at `p` by an expression of index, vector and lanes, a vector at a time.
+///
+/// A macro, because a closure cannot be made to inline: left apart, it is compiled without the
+/// instruction set, and every operation in it becomes a call.
+macro_rules! each {
+    ($simd:ty, $n:expr, $p:expr, |$i:ident, $x:pat_param, $lanes:ident| $value:expr) => {{
+        let (n, p) = ($n, $p);
+        let mut $i = 0;
+        while $i < n {
+            let $lanes = (n - $i).min(<$simd>::LANES);
+            let $x = load::<$simd>(p.add($i), $lanes);
+            store::<$simd>(p.add($i), $value, $lanes);
+            $i += $lanes;
+        }
+    }};
+}
+pub(crate) use each;
+
 /// Defines `fn name(isa, arguments)`, which runs the generic `body::<S>` compiled for `isa`.
 macro_rules! kernel {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {

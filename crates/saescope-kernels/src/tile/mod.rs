@@ -12,7 +12,7 @@ pub(crate) mod dot;
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd};
+use crate::simd::{Portable, Simd, load, store};
 
 /// The right-hand side of a tile.
 #[derive(Clone, Copy)]
@@ -118,7 +118,10 @@ unsafe fn sum_f32<S: Simd, const MR: usize, const NV: usize>(
         let mut sums = [[S::splat(0.0); NV]; MR];
         let mut b = b;
         for k in 0..tile.depth {
-            let column: [S::V; NV] = std::array::from_fn(|v| S::load(b.add(v * S::LANES)));
+            let mut column = [S::splat(0.0); NV];
+            for (v, column) in column.iter_mut().enumerate() {
+                *column = S::load(b.add(v * S::LANES));
+            }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let x = S::splat(*tile.a.add(r * tile.a_stride + k));
                 for v in 0..NV {
@@ -146,14 +149,15 @@ unsafe fn sum_bf16<S: Simd, const MR: usize, const NV: usize>(
         // would not fit the registers.
         for k in 0..tile.depth {
             let second = k % 2 == 1;
-            let column: [S::V; NV] = std::array::from_fn(|v| {
+            let mut column = [S::splat(0.0); NV];
+            for (v, column) in column.iter_mut().enumerate() {
                 let pairs = b.add(2 * v * S::LANES);
-                if second {
+                *column = if second {
                     S::load_bf16_second(pairs)
                 } else {
                     S::load_bf16_first(pairs)
-                }
-            });
+                };
+            }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let x = S::splat(*tile.a.add(r * tile.a_stride + k));
                 for v in 0..NV {
@@ -182,30 +186,20 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(tile: &Tile, sums: &
         let lanes = (tile.width - at).min(S::LANES);
         // SAFETY: only the `lanes` that exist are read and written.
         unsafe {
-            let load = |p: *const f32| {
-                if lanes == S::LANES {
-                    S::load(p)
-                } else {
-                    S::load_first(p, lanes)
-                }
-            };
             for (r, sums) in sums.iter().enumerate() {
                 let out = tile.out.add(r * tile.out_stride + at);
                 let mut value = sums[v];
                 if tile.accumulate {
-                    value = S::add(load(out), value);
+                    value = S::add(load::<S>(out, lanes), value);
                 }
                 if !tile.bias.is_null() {
-                    value = S::add(value, load(tile.bias.add(at)));
+                    value = S::add(value, load::<S>(tile.bias.add(at), lanes));
                 }
                 if !tile.residual.is_null() {
-                    value = S::add(value, load(tile.residual.add(r * tile.out_stride + at)));
+                    let residual = tile.residual.add(r * tile.out_stride + at);
+                    value = S::add(value, load::<S>(residual, lanes));
                 }
-                if lanes == S::LANES {
-                    S::store(out, value);
-                } else {
-                    S::store_first(out, value, lanes);
-                }
+                store::<S>(out, value, lanes);
             }
         }
     }

@@ -87,6 +87,7 @@ pub(crate) struct Writer<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let prompts = prompts(args)?;
     let opened = args.model.open()?;
     let steer = Steer::new(edits(args, &opened.model)?);
     let mut writer = Writer {
@@ -94,7 +95,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         opened,
         steer,
     };
-    let prompts = prompts(args)?;
     if prompts.is_empty() {
         let chats = writer.chats() || writer.has_template();
         let conversation = chats.then(|| Conversation::new(args.system.clone()));

@@ -21,14 +21,20 @@ mod weight;
 
 mod attention;
 
+mod sparse;
+
+mod encode;
+
 #[cfg(test)]
 mod tests;
 
 pub use activation::{Activation, gated, softcap};
 pub use attention::{Attention, KeysValues, Sequence, attend, attend_by, pattern};
+pub use encode::{Encoder, Gate};
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use norm::{layer_norm, rms_norm, rms_norm_heads};
 pub use peak::peak_gflops;
 pub use rotary::Rotation;
+pub use sparse::SparseRows;
 pub use weight::{Storage, Then, Weight};

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hook::Capture;
 use crate::model::Model;
 use crate::site::Site;
@@ -34,11 +34,22 @@ pub struct LensRow {
 pub fn lens(model: &Model, prompt: &[u32], sites: &[Site], top: usize) -> Result<Vec<LensRow>> {
     /// Positions unembedded at once: enough for a good product, few enough for a large vocabulary.
     const CHUNK: usize = 64;
+    for &site in sites {
+        model.check_site(site)?;
+    }
     let mut capture = Capture::new(sites.iter().copied());
     model.run(&[prompt], &mut capture)?;
     let mut rows = Vec::with_capacity(sites.len());
     for &site in sites {
         let resid = capture.take(site)?; // [tokens, d_model]
+        let d_model = model.config().d_model;
+        if resid.cols() != d_model {
+            return Err(Error::Shape {
+                what: format!("width of {site}, to be read as the residual stream"),
+                expected: d_model.to_string(),
+                found: resid.cols().to_string(),
+            });
+        }
         let mut positions = Vec::with_capacity(resid.rows());
         for start in (0..resid.rows()).step_by(CHUNK) {
             let chunk: Vec<usize> = (start..resid.rows().min(start + CHUNK)).collect();

@@ -5,4 +5,6 @@
 mod forward;
 mod generation;
 mod golden;
+mod lens;
+mod text;
 mod tiny;

@@ -1,0 +1,75 @@
+//! Text with the model that stands in the repository.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use saescope::Storage;
+use saescope::complete::{Completion, EndedBy, complete};
+use saescope::generate::{Prompt, Sampling, StoppedBy};
+use saescope::model::Model;
+use saescope::tokenizer::{Bos, Tokenizer};
+
+struct Stories {
+    model: Model,
+    tokenizer: Tokenizer,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/stories260K")
+}
+
+fn open(storage: Storage) -> Stories {
+    let model = Model::open(&folder(), storage).unwrap();
+    let tokenizer = Tokenizer::of_model(&folder()).unwrap();
+    Stories { model, tokenizer }
+}
+
+impl Stories {
+    /// Continues `prompts` greedily; each completion, and its text as it was shown.
+    fn write(&self, prompts: &[&str], n: usize, stops: &[&str]) -> Vec<(Completion, String)> {
+        let prompt = |text: &&str| Prompt {
+            tokens: self.tokenizer.encode(text, Bos::Auto).unwrap(),
+            seed: 0,
+        };
+        let prompts: Vec<Prompt> = prompts.iter().map(prompt).collect();
+        let sampling = Sampling {
+            temperature: 0.0,
+            max_tokens: n,
+            end: self.tokenizer.eos_ids().to_vec(),
+            ..Sampling::default()
+        };
+        let stops: Vec<String> = stops.iter().map(|&stop| stop.to_owned()).collect();
+        let mut shown = vec![String::new(); prompts.len()];
+        let mut show = |prompt: usize, text: &str| {
+            shown[prompt].push_str(text);
+            ControlFlow::Continue(())
+        };
+        let both = (&self.model, &self.tokenizer);
+        let completions = complete(both, &prompts, &sampling, &stops, &mut (), &mut show);
+        completions.unwrap().into_iter().zip(shown).collect()
+    }
+}
+
+/// What llama2.c's documentation shows that this model writes at temperature 0.
+#[test]
+fn greedy_text_equals_the_published_sample() {
+    let published = std::fs::read_to_string(folder().join("greedy.txt")).unwrap();
+    let (completion, shown) = open(Storage::F32).write(&[""], 256, &[]).remove(0);
+    assert_eq!(completion.text.trim(), published.trim());
+    assert_eq!(shown, completion.text);
+}
+
+#[test]
+fn each_prompt_stops_at_its_own_stop_string() {
+    let stories = open(Storage::F32);
+    let prompts = ["Once upon a time", "One day, Tim"];
+    let whole = stories.write(&prompts, 60, &[]);
+    let stopped = stories.write(&prompts, 60, &[". "]);
+    for ((whole, _), (stopped, shown)) in whole.iter().zip(&stopped) {
+        assert_eq!(Some(stopped.text.as_str()), whole.text.split(". ").next());
+        assert_eq!(stopped.ended_by, EndedBy::StopString(". ".to_owned()));
+        assert_eq!(shown, &stopped.text);
+        assert!(whole.tokens.starts_with(&stopped.tokens));
+        assert_eq!(whole.ended_by, EndedBy::Model(StoppedBy::Length));
+    }
+}

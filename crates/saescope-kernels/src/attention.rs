@@ -5,6 +5,8 @@
 //! the same tiles as every other product, row by row in the same order whatever stands beside a
 //! row: a token attends to the same bits whether its sequence is run whole or one token at a time.
 
+use rayon::prelude::*;
+
 use crate::activation::softcap_row_with;
 use crate::isa::Isa;
 use crate::matrix::{Buffer, Matrix};
@@ -100,23 +102,33 @@ impl KeysValues {
         let (width, d, capacity) = (panel_width(self.isa), self.d_head, self.capacity);
         let values_at = keys_at + self.n_kv_heads * d;
         let values_per_head = d.next_multiple_of(width) * capacity;
-        for (row, position) in (first..first + n).zip(self.len..) {
-            let row = qkv.row(row);
-            for head in 0..self.n_kv_heads {
+        let start = self.len;
+        let keys = self
+            .keys
+            .as_mut_slice()
+            .par_chunks_mut((capacity * d).max(1));
+        let values = self
+            .values
+            .as_mut_slice()
+            .par_chunks_mut(values_per_head.max(1));
+        let heads = keys.zip(values).enumerate();
+        // One token is too little to share out.
+        let heads = heads.with_min_len(if n > 1 { 1 } else { self.n_kv_heads });
+        heads.for_each(|(head, (keys, values))| {
+            for (row, position) in (first..first + n).zip(start..) {
+                let row = qkv.row(row);
+                let panel = position / width * width * d + position % width;
                 let key = &row[keys_at + head * d..][..d];
-                let panel = (head * capacity + position / width * width) * d + position % width;
-                let keys = &mut self.keys.as_mut_slice()[panel..];
-                for (k, value) in key.iter().enumerate() {
-                    keys[k * width] = *value;
+                for (to, value) in keys[panel..].iter_mut().step_by(width).zip(key) {
+                    *to = *value;
                 }
                 let value = &row[values_at + head * d..][..d];
-                let values = &mut self.values.as_mut_slice()[head * values_per_head..];
                 for (panel, value) in value.chunks(width).enumerate() {
                     let at = (panel * capacity + position) * width;
                     values[at..at + value.len()].copy_from_slice(value);
                 }
             }
-        }
+        });
         self.len += n;
     }
 }

@@ -7,13 +7,13 @@ use rayon::prelude::*;
 use crate::isa::Isa;
 use crate::simd::{Simd, kernel};
 
-/// GFLOP/s of f32 multiply-adds that stay in registers, all threads together: the best of a few
-/// short runs.
+/// GFLOP/s of f32 multiply-adds that stay in registers, all threads together: the best of
+/// some short runs, since threads may need a while to find a core each.
 pub fn peak_gflops() -> f64 {
     const STEPS: usize = 2_000_000;
     let threads = rayon::current_num_threads();
     let mut best = 0.0_f64;
-    for _ in 0..5 {
+    for _ in 0..40 {
         let start = Instant::now();
         let flops: f64 = (0..threads)
             .into_par_iter()

@@ -14,7 +14,7 @@ use crate::isa::Isa;
 use crate::matrix::{Buffer, Matrix};
 use crate::parallel::{self, Shared};
 use crate::simd::kernel;
-use crate::tile::{Panel, Tile, Tiles};
+use crate::tile::{Panel, Tile, Tiles, WIDE};
 
 /// How a weight is kept; products accumulate in f32 whatever it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,8 @@ pub struct Weight {
 
 enum Panels {
     F32(Buffer),
-    Bf16(Vec<u16>),
+    /// bf16, two to an f32 of the buffer.
+    Bf16(Buffer),
 }
 
 /// What follows a product and its bias while the values are still near.
@@ -127,8 +128,8 @@ impl Weight {
             }
             Storage::Bf16 => {
                 let length = d_in.div_ceil(2) * 2 * width;
-                let mut packed = vec![0; n_panels * length];
-                let panels = packed.par_chunks_mut(length.max(1));
+                let mut packed = Buffer::zeros(n_panels * length / 2);
+                let panels = packed.as_bf16_mut().par_chunks_mut(length.max(1));
                 panels
                     .enumerate()
                     .try_for_each_init(rows, |rows, (panel, out)| {
@@ -175,7 +176,7 @@ impl Weight {
     pub fn bytes(&self) -> usize {
         match &self.panels {
             Panels::F32(values) => values.as_slice().len() * 4,
-            Panels::Bf16(values) => values.len() * 2,
+            Panels::Bf16(values) => values.as_slice().len() * 4,
         }
     }
 
@@ -193,7 +194,7 @@ impl Weight {
             }
             Panels::Bf16(values) => {
                 let length = self.d_in.div_ceil(2) * 2 * width;
-                let panel = &values[panel * length..][..length];
+                let panel = &values.as_bf16()[panel * length..][..length];
                 for (k, value) in row.iter_mut().enumerate() {
                     let bits = panel[(k / 2 * width + column) * 2 + k % 2];
                     *value = bf16::from_bits(bits).to_f32();
@@ -281,7 +282,10 @@ impl Blocks {
         // A few rows leave nothing to keep in cache: shares of equal size, a few per thread.
         let few = rows <= 16;
         let panels_per_block = if few {
-            panels.div_ceil(threads * 4).max(1)
+            panels
+                .div_ceil(threads * 4)
+                .next_multiple_of(WIDE)
+                .max(WIDE)
         } else {
             PANELS_PER_TASK
         };
@@ -326,48 +330,85 @@ struct Job<'a> {
     out: Shared<f32>,
 }
 
+/// A range of the depth of some panels, as tiles read it.
+struct Slab {
+    /// The first of the panels.
+    first: Panel,
+    /// Values from one panel to the next.
+    stride: usize,
+}
+
+impl Slab {
+    /// The panel number `index` of the slab.
+    ///
+    /// # Safety
+    /// There is one.
+    #[inline(always)]
+    unsafe fn panel(&self, index: usize) -> Panel {
+        let offset = index * self.stride;
+        // SAFETY: as the caller promises.
+        unsafe {
+            match self.first {
+                Panel::F32(b) => Panel::F32(b.add(offset)),
+                Panel::Bf16(b) => Panel::Bf16(b.add(offset)),
+                Panel::Bf16Dot(b) => Panel::Bf16Dot(b.add(offset)),
+            }
+        }
+    }
+}
+
 impl Job<'_> {
-    /// The tile at a row, panel and depth, for panels of `width` columns.
+    /// A range of the depth, from panel `first` of `width` columns on, as the weight holds it.
+    ///
+    /// # Safety
+    /// They lie within the weight.
+    #[inline(always)]
+    unsafe fn slab(&self, first: usize, depth: &Range<usize>, width: usize) -> Slab {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match &self.weight.panels {
+                Panels::F32(b) => {
+                    let stride = self.weight.d_in * width;
+                    let start = first * stride + depth.start * width;
+                    Slab {
+                        first: Panel::F32(b.as_slice().as_ptr().add(start)),
+                        stride,
+                    }
+                }
+                Panels::Bf16(b) => {
+                    let stride = self.weight.d_in.next_multiple_of(2) * width;
+                    let start = first * stride + depth.start * width;
+                    let b = b.as_bf16().as_ptr().add(start);
+                    let first = match self.rounded {
+                        None => Panel::Bf16(b),
+                        Some(_) => Panel::Bf16Dot(b),
+                    };
+                    Slab { first, stride }
+                }
+            }
+        }
+    }
+
+    /// The tile at a row, column and depth, but for its panel.
     ///
     /// # Safety
     /// They lie within the product.
     #[inline(always)]
-    unsafe fn tile(&self, row: usize, panel: usize, depth: Range<usize>, width: usize) -> Tile {
+    unsafe fn tile(&self, row: usize, column: usize, depth: &Range<usize>, panel: Panel) -> Tile {
         let (d_in, d_out) = (self.weight.d_in, self.weight.d_out);
-        let column = panel * width;
         let last = depth.end == d_in;
+        let null = std::ptr::null();
         // SAFETY: as the caller promises.
         unsafe {
             let (a, a_stride) = match self.rounded {
                 None => (self.x.data().as_ptr().add(row * d_in + depth.start), d_in),
                 Some(rounded) => {
                     let stride = d_in.next_multiple_of(2);
-                    (
-                        rounded.as_ptr().add(row * stride + depth.start).cast(),
-                        stride,
-                    )
+                    let row = rounded.as_ptr().add(row * stride + depth.start);
+                    (row.cast(), stride)
                 }
             };
-            let padded = d_in.next_multiple_of(2);
-            let panel = match (&self.weight.panels, self.rounded) {
-                (Panels::F32(b), _) => Panel::F32(
-                    b.as_slice()
-                        .as_ptr()
-                        .add((panel * d_in + depth.start) * width),
-                ),
-                (Panels::Bf16(b), None) => {
-                    Panel::Bf16(b.as_ptr().add((panel * padded + depth.start) * width))
-                }
-                (Panels::Bf16(b), Some(_)) => {
-                    Panel::Bf16Dot(b.as_ptr().add((panel * padded + depth.start) * width))
-                }
-            };
-            let null = std::ptr::null();
             let bias = self.bias.filter(|_| last);
-            let added = match self.then {
-                Then::Add(added) if last => added.data().as_ptr().add(row * d_out + column),
-                _ => null,
-            };
             Tile {
                 a,
                 a_stride,
@@ -375,10 +416,13 @@ impl Job<'_> {
                 depth: depth.len(),
                 out: self.out.get().add(row * d_out + column),
                 out_stride: d_out,
-                width: width.min(d_out - column),
+                width: d_out - column,
                 accumulate: depth.start > 0,
                 bias: bias.map_or(null, |bias| bias.as_ptr().add(column)),
-                residual: added,
+                residual: match self.then {
+                    Then::Add(added) if last => added.data().as_ptr().add(row * d_out + column),
+                    _ => null,
+                },
             }
         }
     }
@@ -387,24 +431,37 @@ impl Job<'_> {
 /// The loop over a block, for whichever tile: depth outermost, so that rows stay in the first
 /// cache and panels in the second; panels innermost.
 macro_rules! block_loop {
-    ($job:ident, $rows:ident, $panels:ident, $mr:expr, $width:expr, $run:expr, $activate:expr) => {
-        let d_in = $job.weight.d_in;
-        let mut start = 0;
-        while start < d_in {
-            let depth = start..(start + DEPTH).min(d_in);
+    (
+        $job:ident, $rows:ident, $panels:ident, $isa:ty,
+        |$depth:ident| $slab:expr, $run:expr, $run_wide:expr
+    ) => {
+        let (d_in, width) = ($job.weight.d_in, <$isa>::NR);
+        for start in (0..d_in).step_by(DEPTH) {
+            let $depth = start..(start + DEPTH).min(d_in);
+            let slab: Slab = $slab;
             let mut row = $rows.start;
             while row < $rows.end {
-                let height = ($rows.end - row).min($mr);
-                for panel in $panels.clone() {
-                    let tile = $job.tile(row, panel, depth.clone(), $width);
-                    $run(height, &tile);
-                    if let (Then::Activate(activation), true) = ($job.then, depth.end == d_in) {
-                        $activate(activation, height, &tile);
+                let height = ($rows.end - row).min(<$isa>::MR);
+                let mut panel = $panels.start;
+                while panel < $panels.end {
+                    let right = slab.panel(panel - $panels.start);
+                    let mut tile = $job.tile(row, panel * width, &$depth, right);
+                    let n_panels = if height == 1 && $panels.end - panel >= WIDE {
+                        tile.width = tile.width.min(WIDE * width);
+                        $run_wide(&tile, slab.stride);
+                        WIDE
+                    } else {
+                        tile.width = tile.width.min(width);
+                        $run(height, &tile);
+                        1
+                    };
+                    if let (Then::Activate(activation), true) = ($job.then, $depth.end == d_in) {
+                        activate::<$isa>(activation, height, &tile);
                     }
+                    panel += n_panels;
                 }
                 row += height;
             }
-            start += DEPTH;
         }
     };
 }
@@ -421,9 +478,62 @@ kernel! {
 /// As for [`block`].
 #[inline(always)]
 unsafe fn block_with<S: Tiles>(job: &Job, rows: Range<usize>, panels: Range<usize>) {
+    let mut expanded = Buffer::default();
     // SAFETY: as the caller promises.
     unsafe {
-        block_loop!(job, rows, panels, S::MR, S::NR, S::run, activate::<S>);
+        block_loop!(
+            job,
+            rows,
+            panels,
+            S,
+            |depth| {
+                let slab = job.slab(panels.start, &depth, S::NR);
+                match slab.first {
+                    // Widened once for all rows rather than again for each tile.
+                    Panel::Bf16(b) if rows.len() > S::MR => {
+                        widen::<S>(b, slab.stride, (panels.len(), depth.len()), &mut expanded)
+                    }
+                    _ => slab,
+                }
+            },
+            S::run,
+            S::run_wide
+        );
+    }
+}
+
+/// Panels of bf16, `stride` apart, as f32.
+///
+/// # Safety
+/// There are `n_panels` with `depth` values a column.
+#[inline(always)]
+unsafe fn widen<S: Tiles>(
+    b: *const u16,
+    stride: usize,
+    (n_panels, depth): (usize, usize),
+    expanded: &mut Buffer,
+) -> Slab {
+    let whole = depth.next_multiple_of(2) * S::NR;
+    if expanded.as_slice().len() < n_panels * whole {
+        *expanded = Buffer::zeros(n_panels * whole);
+    }
+    let out = expanded.as_mut_slice().as_mut_ptr();
+    for panel in 0..n_panels {
+        for k in (0..depth).step_by(2) {
+            for column in (0..S::NR).step_by(S::LANES) {
+                // SAFETY: the pair `k`, `k + 1` lies in the panel, and a whole pair in `expanded`.
+                unsafe {
+                    let pairs = b.add(panel * stride + k * S::NR + 2 * column);
+                    let out = out.add(panel * whole + k * S::NR + column);
+                    S::store(out, S::load_bf16_first(pairs));
+                    S::store(out.add(S::NR), S::load_bf16_second(pairs));
+                }
+            }
+        }
+    }
+    Slab {
+        first: Panel::F32(out),
+        stride: whole,
     }
 }
 
@@ -435,16 +545,17 @@ unsafe fn block_with<S: Tiles>(job: &Job, rows: Range<usize>, panels: Range<usiz
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn dot_block(job: &Job, rows: Range<usize>, panels: Range<usize>) {
     use crate::simd::Avx512;
+    use crate::tile::dot;
     // SAFETY: as the caller promises.
     unsafe {
         block_loop!(
             job,
             rows,
             panels,
-            Avx512::MR,
-            Avx512::NR,
-            crate::tile::dot::run,
-            activate::<Avx512>
+            Avx512,
+            |depth| job.slab(panels.start, &depth, Avx512::NR),
+            dot::run,
+            dot::run_wide
         );
     }
 }

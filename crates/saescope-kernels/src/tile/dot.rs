@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Panel, Tile, Tiles, finish};
+use super::{Panel, Tile, Tiles, WIDE, finish, finish_wide};
 use crate::simd::{Avx512, dot_pairs};
 
 const NV: usize = Avx512::NR / 16;
@@ -54,4 +54,31 @@ unsafe fn sum<const MR: usize>(tile: &Tile) -> [[__m512; NV]; MR] {
         }
     }
     sums
+}
+
+/// Computes one row of [`WIDE`] panels, `panel_stride` bf16 values apart.
+///
+/// # Safety
+/// As for [`run`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn run_wide(tile: &Tile, panel_stride: usize) {
+    let Panel::Bf16Dot(b) = tile.panel else {
+        unreachable!("this loop is for bf16 rows");
+    };
+    let mut sums = [[_mm512_setzero_ps(); NV]; WIDE];
+    let a: *const u16 = tile.a.cast();
+    for k in (0..tile.depth).step_by(2) {
+        // SAFETY: `depth / 2`, rounded up, pairs lie in the row and every column.
+        unsafe {
+            let pair = _mm512_set1_epi32(a.add(k).cast::<i32>().read_unaligned());
+            for (p, sums) in sums.iter_mut().enumerate() {
+                let b = b.add(p * panel_stride + k * Avx512::NR);
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = dot_pairs(*sum, pair, _mm512_loadu_si512(b.add(32 * v).cast()));
+                }
+            }
+        }
+    }
+    // SAFETY: as the caller promises.
+    unsafe { finish_wide::<Avx512, NV>(tile, &sums) };
 }

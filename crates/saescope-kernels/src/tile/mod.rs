@@ -58,37 +58,48 @@ pub(crate) trait Tiles: Simd {
     const NR: usize;
     /// Computes a tile of `rows <= MR` rows.
     unsafe fn run(rows: usize, tile: &Tile);
+    /// Computes one row of [`WIDE`] panels, `panel_stride` f32 or bf16 values apart.
+    unsafe fn run_wide(tile: &Tile, panel_stride: usize);
 }
 
+/// Panels that one row is multiplied with at once: the sums of one panel alone are too few to keep
+/// the multipliers busy, and one stream from memory is slower than several.
+pub(crate) const WIDE: usize = 4;
+
 macro_rules! tiles {
-    (
-        $isa:ty, rows $($mr:literal)+, vectors $nv:literal, at most $most:literal
-        $(, else $whole:path)?
-    ) => {
+    ($isa:ty, rows $($mr:literal)+, vectors $nv:literal $(, $most:literal rows by $whole:path)?) => {
         impl Tiles for $isa {
-            const MR: usize = $most;
+            const MR: usize = tiles!(@last $($mr)+ $($most)?);
             const NR: usize = $nv * <$isa as Simd>::LANES;
             #[inline(always)]
             unsafe fn run(rows: usize, tile: &Tile) {
                 // SAFETY: as the caller promises.
                 unsafe {
-                    match rows {
-                        $($mr => run::<$isa, $mr, $nv>(tile),)+
-                        $($most => $whole(tile),)?
-                        _ => unreachable!("tiles have 1 to {} rows", $most),
+                    match (rows, tile.panel) {
+                        $(($most, Panel::F32(b)) => $whole(tile, b),)?
+                        $(($mr, _) => run::<$isa, $mr, $nv>(tile),)+
+                        $(($most, _) => run::<$isa, $most, $nv>(tile),)?
+                        _ => unreachable!("tiles have 1 to {} rows", Self::MR),
                     }
                 }
             }
+            #[inline(always)]
+            unsafe fn run_wide(tile: &Tile, panel_stride: usize) {
+                // SAFETY: as the caller promises.
+                unsafe { run_wide::<$isa, $nv>(tile, panel_stride) }
+            }
         }
     };
+    (@last $last:literal) => { $last };
+    (@last $first:literal $($rest:literal)+) => { tiles!(@last $($rest)+) };
 }
-tiles!(Portable, rows 1 2 3 4, vectors 1, at most 4);
+tiles!(Portable, rows 1 2 3 4, vectors 1);
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx2, rows 1 2 3 4 5, vectors 2, at most 6, else avx2::six_rows);
+tiles!(Avx2, rows 1 2 3 4 5, vectors 2, 6 rows by avx2::six_rows);
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx512, rows 1 2 3 4 5 6 7 8, vectors 3, at most 8);
+tiles!(Avx512, rows 1 2 3 4 5 6 7 8, vectors 3);
 #[cfg(target_arch = "aarch64")]
-tiles!(crate::simd::Neon, rows 1 2 3 4 5 6, vectors 4, at most 6);
+tiles!(crate::simd::Neon, rows 1 2 3 4 5 6, vectors 4);
 
 /// # Safety
 /// As for [`Tiles::run`].
@@ -169,6 +180,74 @@ unsafe fn sum_bf16<S: Simd, const MR: usize, const NV: usize>(
             }
         }
         sums
+    }
+}
+
+/// # Safety
+/// As for [`Tiles::run_wide`].
+#[inline(always)]
+unsafe fn run_wide<S: Simd, const NV: usize>(tile: &Tile, panel_stride: usize) {
+    // SAFETY: each panel holds what `run` reads of one, and its columns follow those before.
+    unsafe {
+        let mut sums = [[S::splat(0.0); NV]; WIDE];
+        match tile.panel {
+            Panel::F32(b) => {
+                for k in 0..tile.depth {
+                    let x = S::splat(*tile.a.add(k));
+                    for (p, sums) in sums.iter_mut().enumerate() {
+                        let b = b.add(p * panel_stride + k * NV * S::LANES);
+                        for (v, sum) in sums.iter_mut().enumerate() {
+                            *sum = S::fma(x, S::load(b.add(v * S::LANES)), *sum);
+                        }
+                    }
+                }
+            }
+            Panel::Bf16(b) => {
+                for k in 0..tile.depth.div_ceil(2) {
+                    let first = S::splat(*tile.a.add(2 * k));
+                    let second = 2 * k + 1 < tile.depth;
+                    let x = if second { *tile.a.add(2 * k + 1) } else { 0.0 };
+                    let x = S::splat(x);
+                    for (p, sums) in sums.iter_mut().enumerate() {
+                        let b = b.add(p * panel_stride + 2 * k * NV * S::LANES);
+                        for (v, sum) in sums.iter_mut().enumerate() {
+                            let pairs = b.add(2 * v * S::LANES);
+                            *sum = S::fma(first, S::load_bf16_first(pairs), *sum);
+                            if second {
+                                *sum = S::fma(x, S::load_bf16_second(pairs), *sum);
+                            }
+                        }
+                    }
+                }
+            }
+            Panel::Bf16Dot(_) => unreachable!("bf16 rows are multiplied by `dot::run`"),
+        }
+        finish_wide::<S, NV>(tile, &sums);
+    }
+}
+
+/// # Safety
+/// As for [`Tiles::run_wide`].
+#[inline(always)]
+unsafe fn finish_wide<S: Simd, const NV: usize>(tile: &Tile, sums: &[[S::V; NV]; WIDE]) {
+    for (p, sums) in sums.iter().enumerate() {
+        let column = p * NV * S::LANES;
+        let at = |p: *const f32| {
+            if p.is_null() {
+                p
+            } else {
+                p.wrapping_add(column)
+            }
+        };
+        let panel = Tile {
+            out: tile.out.wrapping_add(column),
+            bias: at(tile.bias),
+            residual: at(tile.residual),
+            width: tile.width.saturating_sub(column),
+            ..*tile
+        };
+        // SAFETY: the columns from `column` on exist as far as `width` says.
+        unsafe { finish::<S, 1, NV>(&panel, &[*sums]) };
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn forward(
     remember(layer, pass, &qkv);
 
     let form = form(pass.config, layer);
-    let mut z = pass.take();
+    let mut z = pass.take(form.n_heads * form.d_head);
     if pass.wants(Site::AttnPattern(layer)) {
         let seen = pattern(&form, &qkv, &sequences(layer, pass)); // [rows, n_heads n_keys]
         let seen = pass.at(Site::AttnPattern(layer), seen)?;

@@ -19,7 +19,7 @@ pub(crate) fn forward(
     let kind = pass.config.mlp;
     let act = if kind.gated {
         let both = pass.linear(&block.mlp_in, &normed, Then::Keep); // [rows, 2 d_mlp]
-        let mut act = pass.take();
+        let mut act = pass.take(both.cols() / 2);
         gated(kind.activation, &both, &mut act);
         pass.give(both);
         act

@@ -15,6 +15,7 @@ mod random;
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use saescope_kernels::{Matrix, Storage, softcap};
 
 use self::block::Weights;
@@ -265,11 +266,10 @@ impl Model {
 
     /// Token embeddings and learned positions, `[rows, d_model]`.
     fn embed(&self, tokens: &[u32], pass: &mut Pass) -> Result<Matrix, Halt> {
-        let mut x = pass.take();
-        x.reshape(tokens.len(), self.config.d_model);
-        for (row, &token) in tokens.iter().enumerate() {
-            self.weights.embed.copy_row(token as usize, x.row_mut(row));
-        }
+        let d_model = self.config.d_model;
+        let mut x = Matrix::zeros(tokens.len(), d_model);
+        let rows = x.data_mut().par_chunks_exact_mut(d_model).zip(tokens);
+        rows.for_each(|(row, &token)| self.weights.embed.copy_row(token as usize, row));
         if let Some(scale) = self.config.embed_scale {
             x.scale(scale);
         }

@@ -115,9 +115,16 @@ impl<'a> Pass<'a> {
         self.rotation_of[layer].map(|index| &self.rotations[index])
     }
 
-    /// A matrix to write to; its shape and values are those of its last use.
-    pub(crate) fn take(&mut self) -> Matrix {
-        self.spare.pop().unwrap_or_default()
+    /// A matrix to write `[rows of the batch, cols]` to: the smallest spare one with room for it.
+    pub(crate) fn take(&mut self, cols: usize) -> Matrix {
+        let len = self.rows.len() * cols;
+        let fitting = self.spare.iter().enumerate();
+        let fitting = fitting.filter(|(_, spare)| spare.capacity() >= len);
+        let best = fitting.min_by_key(|(_, spare)| spare.capacity());
+        match best.map(|(index, _)| index) {
+            Some(index) => self.spare.swap_remove(index),
+            None => Matrix::default(),
+        }
     }
 
     /// Keeps a matrix for the next `take`.
@@ -126,13 +133,13 @@ impl<'a> Pass<'a> {
     }
 
     pub(crate) fn norm(&mut self, norm: &Norm, x: &Matrix) -> Matrix {
-        let mut out = self.take();
+        let mut out = self.take(x.cols());
         apply_norm(self.config.norm, norm, x, &mut out);
         out
     }
 
     pub(crate) fn linear(&mut self, linear: &Linear, x: &Matrix, then: Then) -> Matrix {
-        let mut out = self.take();
+        let mut out = self.take(linear.weight.d_out());
         linear
             .weight
             .product(x, linear.bias.as_deref(), then, &mut out);

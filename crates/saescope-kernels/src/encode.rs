@@ -2,9 +2,14 @@
 //!
 //! The dense `[tokens, d_sae]` is never formed.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
+use crate::isa::Isa;
 use crate::matrix::Matrix;
+use crate::screen::{Candidates, Screen};
+use crate::simd::{Simd, kernel, load};
 use crate::sparse::SparseRows;
 
 /// Which pre-activations become activations.
@@ -21,11 +26,20 @@ pub enum Gate {
 }
 
 /// `gate(x W^T + bias)` with few survivors.
+///
+/// An activation is always the same f32 dot product, whichever way it was found: with many rows, a
+/// [`Screen`] in integers first rules out most features.
 pub struct Encoder {
+    isa: Isa,
     weight: Matrix,
     bias: Vec<f32>,
     gate: Gate,
+    /// Made when first needed.
+    screen: OnceLock<Screen>,
 }
+
+/// Rows from which on a screen pays, though it has to be made first.
+const WORTH_SCREENING: usize = 32;
 
 impl Encoder {
     /// An encoder of `weight` `[d_sae, d_in]` and `bias` `[d_sae]`.
@@ -33,11 +47,22 @@ impl Encoder {
     /// # Panics
     /// When the bias, or the thresholds of the gate, are not one for each feature.
     pub fn new(weight: Matrix, bias: Vec<f32>, gate: Gate) -> Encoder {
+        Encoder::new_on(Isa::current(), weight, bias, gate)
+    }
+
+    pub(crate) fn new_on(isa: Isa, weight: Matrix, bias: Vec<f32>, gate: Gate) -> Encoder {
         assert_eq!(bias.len(), weight.rows(), "length of an encoder's bias");
         if let Gate::Above(thresholds) = &gate {
             assert_eq!(thresholds.len(), weight.rows(), "number of thresholds");
         }
-        Encoder { weight, bias, gate }
+        let screen = OnceLock::new();
+        Encoder {
+            isa,
+            weight,
+            bias,
+            gate,
+            screen,
+        }
     }
 
     /// `[d_sae, d_in]`
@@ -62,10 +87,13 @@ impl Encoder {
     /// When `x` has another width.
     pub fn encode(&self, x: &Matrix) -> SparseRows {
         assert_eq!(x.cols(), self.weight.cols(), "width of what is encoded");
-        let active: Vec<Vec<(u32, f32)>> = (0..x.rows())
-            .into_par_iter()
-            .map(|row| self.encode_row(x.row(row)))
-            .collect();
+        // Bounds say nothing of what is not finite.
+        let screened = x.rows() >= WORTH_SCREENING && x.data().iter().all(|x| x.is_finite());
+        let active = if screened {
+            self.active_by_screen(x)
+        } else {
+            self.active_by_all(x)
+        };
         let mut rows = SparseRows::default();
         for row in active {
             rows.push(row);
@@ -73,27 +101,130 @@ impl Encoder {
         rows
     }
 
-    /// The pre-activation of one feature on one row.
+    /// The pre-activation of one feature on one row, `[d_in]`.
+    ///
+    /// # Panics
+    /// When there is no such feature, or the row has another width.
     pub fn pre_activation(&self, x: &[f32], feature: u32) -> f32 {
-        let feature = feature as usize;
-        let row = self.weight.row(feature);
-        let sum: f32 = x.iter().zip(row).map(|(x, w)| x * w).sum();
-        sum + self.bias[feature]
+        let row = self.weight.row(feature as usize);
+        assert_eq!(x.len(), row.len(), "width of what is encoded");
+        let mut sum = 0.0;
+        // SAFETY: both have the same length.
+        unsafe { dot(self.isa, x, row, &mut sum) };
+        sum + self.bias[feature as usize]
     }
 
-    fn encode_row(&self, x: &[f32]) -> Vec<(u32, f32)> {
-        let all = (0..self.weight.rows() as u32).map(|f| (f, self.pre_activation(x, f)));
-        let mut positive: Vec<(u32, f32)> = match &self.gate {
-            Gate::Above(thresholds) => all
-                .filter(|&(f, value)| value > thresholds[f as usize].max(0.0))
-                .collect(),
-            _ => all.filter(|&(_, value)| value > 0.0).collect(),
-        };
-        if let Gate::TopK(k) = self.gate {
-            positive.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            positive.truncate(k);
-            positive.sort_by_key(|&(feature, _)| feature);
+    /// Every feature's product, for a few rows.
+    fn active_by_all(&self, x: &Matrix) -> Vec<Vec<(u32, f32)>> {
+        /// Features of a task: their rows of the encoder stay in the second cache.
+        const FEATURES: usize = 64;
+        let chunks = (0..self.weight.rows()).into_par_iter().step_by(FEATURES);
+        let found: Vec<Vec<(u32, (u32, f32))>> = chunks
+            .map(|first| {
+                let last = (first + FEATURES).min(self.weight.rows());
+                let mut found = Vec::new();
+                for feature in first as u32..last as u32 {
+                    for row in 0..x.rows() {
+                        let value = self.pre_activation(x.row(row), feature);
+                        if self.passes(feature, value) {
+                            found.push((row as u32, (feature, value)));
+                        }
+                    }
+                }
+                found
+            })
+            .collect();
+        let mut active = vec![Vec::new(); x.rows()];
+        for (row, entry) in found.into_iter().flatten() {
+            active[row as usize].push(entry);
         }
-        positive
+        active.into_iter().map(|row| self.select(row)).collect()
+    }
+
+    fn active_by_screen(&self, x: &Matrix) -> Vec<Vec<(u32, f32)>> {
+        let screen = self.screen.get_or_init(|| {
+            let offset: Vec<f32> = match &self.gate {
+                Gate::Above(thresholds) => {
+                    let pairs = self.bias.iter().zip(thresholds);
+                    pairs.map(|(bias, above)| bias - above.max(0.0)).collect()
+                }
+                _ => self.bias.clone(),
+            };
+            Screen::new(self.isa, &self.weight, &offset)
+        });
+        let k = match self.gate {
+            Gate::TopK(k) => Some(k),
+            _ => None,
+        };
+        let mut candidates: Vec<Candidates> = (0..x.rows()).map(|_| Candidates::new(k)).collect();
+        screen.walk(x, &mut candidates);
+        let rows = candidates.into_par_iter().enumerate();
+        rows.map(|(row, candidates)| {
+            let values = candidates.features().into_iter().map(|feature| {
+                let value = self.pre_activation(x.row(row), feature);
+                (feature, value)
+            });
+            self.select(values.filter(|&(f, value)| self.passes(f, value)).collect())
+        })
+        .collect()
+    }
+
+    /// Whether a pre-activation becomes an activation, but for the number of them.
+    fn passes(&self, feature: u32, value: f32) -> bool {
+        match &self.gate {
+            Gate::Above(thresholds) => value > thresholds[feature as usize].max(0.0),
+            _ => value > 0.0,
+        }
+    }
+
+    /// The entries of a row, in ascending order of features, that are among its largest.
+    fn select(&self, mut row: Vec<(u32, f32)>) -> Vec<(u32, f32)> {
+        if let Gate::TopK(k) = self.gate
+            && row.len() > k
+        {
+            let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+            row.select_nth_unstable_by(k, order);
+            row.truncate(k);
+            row.sort_unstable_by_key(|&(feature, _)| feature);
+        }
+        row
+    }
+}
+
+kernel! {
+    /// `sum` becomes the dot product.
+    ///
+    /// # Safety
+    /// Both have the same length.
+    fn dot(a: &[f32], b: &[f32], sum: &mut f32) = dot_with
+}
+
+/// # Safety
+/// As for [`dot`].
+#[inline(always)]
+unsafe fn dot_with<S: Simd>(a: &[f32], b: &[f32], sum: &mut f32) {
+    /// Sums under way at once, to hide the latency of an addition.
+    const CHAINS: usize = 4;
+    let n = a.len();
+    let (a, b) = (a.as_ptr(), b.as_ptr());
+    // SAFETY: every vector lies within both.
+    unsafe {
+        let mut sums = [S::splat(0.0); CHAINS];
+        let mut i = 0;
+        while i + CHAINS * S::LANES <= n {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                let at = i + chain * S::LANES;
+                *sum = S::fma(S::load(a.add(at)), S::load(b.add(at)), *sum);
+            }
+            i += CHAINS * S::LANES;
+        }
+        while i < n {
+            let lanes = (n - i).min(S::LANES);
+            let (x, y) = (load::<S>(a.add(i), lanes), load::<S>(b.add(i), lanes));
+            sums[0] = S::fma(x, y, sums[0]);
+            i += lanes;
+        }
+        let halves = (S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+        *sum = S::sum(S::add(halves.0, halves.1));
     }
 }

@@ -15,7 +15,7 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors.
     Avx512,
-    /// 512-bit vectors and products of bf16 pairs.
+    /// 512-bit vectors and products of pairs of bf16 and of 16-bit integers, which came together.
     Avx512Bf16,
 }
 
@@ -72,7 +72,11 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            Isa::Avx512Bf16 => {
+                Isa::Avx512.is_available()
+                    && is_x86_feature_detected!("avx512bf16")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => false,
         }

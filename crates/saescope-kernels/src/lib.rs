@@ -23,6 +23,8 @@ mod attention;
 
 mod sparse;
 
+mod screen;
+
 mod encode;
 
 #[cfg(test)]

@@ -447,3 +447,100 @@ fn what_is_not_a_number_stays_so() {
         }
     }
 }
+
+fn gates(d_sae: usize, seed: u64) -> [Gate; 4] {
+    let thresholds = values(d_sae, seed).iter().map(|x| 3.0 * x).collect();
+    [
+        Gate::Positive,
+        Gate::TopK(5),
+        Gate::TopK(2 * d_sae),
+        Gate::Above(thresholds),
+    ]
+}
+
+/// Rows as activations are: some a hundred times longer, some with one entry above all others, one
+/// of zeros.
+fn activations(rows: usize, cols: usize, seed: u64) -> Matrix {
+    let mut x = matrix(rows, cols, seed);
+    for row in 0..rows {
+        match row % 5 {
+            1 => x.row_mut(row).iter_mut().for_each(|x| *x *= 100.0),
+            2 => x.row_mut(row)[row % cols] = 300.0,
+            3 if row % 2 == 0 => x.row_mut(row).fill(0.0),
+            _ => {}
+        }
+    }
+    x
+}
+
+#[test]
+fn encoding_equals_a_plain_loop() {
+    for (d_in, d_sae) in [(1, 7), (7, 49), (48, 1000), (49, 1000)] {
+        let (x, weight) = (activations(9, d_in, 1), matrix(d_sae, d_in, 2));
+        let bias = values(d_sae, 3);
+        let expected = product_f64(&x, &weight, &bias);
+        for isa in Isa::available() {
+            for gate in gates(d_sae, 4) {
+                let encoder = Encoder::new_on(isa, weight.clone(), bias.clone(), gate.clone());
+                let found = encoder.encode(&x);
+                for row in 0..x.rows() {
+                    let pre = &expected[row * d_sae..][..d_sae];
+                    let mut active: Vec<usize> = (0..d_sae).filter(|&f| pre[f] > 0.0).collect();
+                    if let Gate::Above(thresholds) = &gate {
+                        active.retain(|&f| pre[f] > f64::from(thresholds[f]));
+                    }
+                    if let Gate::TopK(k) = gate {
+                        active.sort_by(|&a, &b| pre[b].total_cmp(&pre[a]).then(a.cmp(&b)));
+                        active.truncate(k);
+                        active.sort_unstable();
+                    }
+                    let values: Vec<f64> = active.iter().map(|&f| pre[f]).collect();
+                    let active: Vec<u32> = active.into_iter().map(|f| f as u32).collect();
+                    assert_eq!(found.row(row).0, active, "{isa} {gate:?} row {row}");
+                    assert_close(found.row(row).1, &values, 1e-5, "activations");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_screen_loses_no_feature_and_changes_no_bit() {
+    for (d_in, d_sae) in [(7, 49), (48, 1000), (49, 3001), (768, 500)] {
+        let x = activations(101, d_in, 5);
+        let mut weight = matrix(d_sae, d_in, 6);
+        // Features that cannot be told apart by less than their last bits, and equal ones.
+        for feature in 20..40 {
+            let row: Vec<f32> = weight.row(3).iter().map(|w| w * (1.0 + 1e-7)).collect();
+            weight.row_mut(feature).copy_from_slice(&row);
+        }
+        weight.row_mut(41).fill(0.0);
+        weight.row_mut(42)[0] = f32::INFINITY;
+        for isa in Isa::available() {
+            for gate in gates(d_sae, 7) {
+                let encoder = Encoder::new_on(isa, weight.clone(), values(d_sae, 8), gate);
+                let whole = encoder.encode(&x);
+                for row in 0..x.rows() {
+                    let alone = encoder.encode(&x.select_rows(&[row]));
+                    assert_eq!(whole.row(row), alone.row(0), "{isa}, row {row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sparse_rows_times_a_matrix_is_the_dense_product() {
+    let (weight, bias) = (matrix(60, 17, 1), values(17, 2));
+    let encoder = Encoder::new(matrix(60, 9, 3), values(60, 4), Gate::TopK(7));
+    let sparse = encoder.encode(&activations(8, 9, 5));
+    let dense = Matrix::from_fn(8, 60, |row, feature| sparse.value(row, feature as u32));
+    let transposed = Matrix::from_fn(17, 60, |column, feature| weight.row(feature)[column]);
+    let expected = product_f64(&dense, &transposed, &bias);
+    assert_close(
+        sparse.product(&weight, &bias).data(),
+        &expected,
+        1e-6,
+        "product",
+    );
+}

@@ -98,6 +98,10 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn above(a: __m256, b: __m256) -> u32 {
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u32 }
+    }
+    #[inline(always)]
     unsafe fn load_bf16_first(p: *const u16) -> __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_loadu_si256(p.cast()))) }
     }

@@ -55,6 +55,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum(v: Self::V) -> f32;
     /// The largest lane.
     unsafe fn largest(v: Self::V) -> f32;
+    /// A bit for each lane of `a` that is greater than that of `b`, lane 0 lowest.
+    unsafe fn above(a: Self::V, b: Self::V) -> u32;
     /// Of `LANES` pairs of bf16 the first of each, as f32.
     unsafe fn load_bf16_first(p: *const u16) -> Self::V;
     /// Of `LANES` pairs of bf16 the second of each, as f32.

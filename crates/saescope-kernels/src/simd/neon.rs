@@ -89,6 +89,11 @@ impl Simd for Neon {
         unsafe { vmaxvq_f32(v) }
     }
     #[inline(always)]
+    unsafe fn above(a: float32x4_t, b: float32x4_t) -> u32 {
+        let bits: [u32; 4] = [1, 2, 4, 8];
+        unsafe { vaddvq_u32(vandq_u32(vcgtq_f32(a, b), vld1q_u32(bits.as_ptr()))) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16_first(p: *const u16) -> float32x4_t {
         unsafe {
             let pairs = vreinterpretq_u32_u16(vld1q_u16(p));

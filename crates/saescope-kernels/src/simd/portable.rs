@@ -88,6 +88,11 @@ impl Simd for Portable {
         v.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
     #[inline(always)]
+    unsafe fn above(a: V, b: V) -> u32 {
+        let bit = |lane: usize| u32::from(a[lane] > b[lane]) << lane;
+        (0..8).map(bit).sum()
+    }
+    #[inline(always)]
     unsafe fn load_bf16_first(p: *const u16) -> V {
         let pairs = unsafe { p.cast::<[u32; 8]>().read_unaligned() };
         pairs.map(|pair| f32::from_bits(u32::from_le(pair) << 16))

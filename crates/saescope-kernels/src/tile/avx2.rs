@@ -1,4 +1,4 @@
-//! The whole tile of AVX2, 6 rows by 16 columns, written out: its 12 sums, 2 columns and 2 rows take
+//! The whole tiles of AVX2, 6 rows by 16 columns, written out: its 12 sums, 2 columns and 2 rows take
 //! all 16 registers, and the compiler, left to itself, spills some of them in the innermost loop.
 //! Four steps of depth share one loop overhead: where two hardware threads share a core, every
 //! instruction counts.
@@ -6,6 +6,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::integer::IntegerTile;
 use super::{Tile, finish};
 use crate::simd::Avx2;
 
@@ -123,5 +124,118 @@ unsafe fn sum(tile: &Tile, b: *const f32) -> [[__m256; 2]; 6] {
             options(readonly, nostack),
         );
         std::array::from_fn(|r| [c[r], d[r]])
+    }
+}
+
+/// One step over a pair of integers for six rows, `$x` bytes into each row and `$b` bytes into the
+/// panel.
+macro_rules! integer_step {
+    ($x:literal, $b:literal, $b1:literal) => {
+        concat!(
+            "vmovdqu {b0}, ymmword ptr [{b} + ",
+            $b,
+            "]\n",
+            "vmovdqu {b1}, ymmword ptr [{b} + ",
+            $b1,
+            "]\n",
+            integer_row!("{a}", $x, "c0", "d0"),
+            integer_row!("{a} + {s}", $x, "c1", "d1"),
+            integer_row!("{a} + 2*{s}", $x, "c2", "d2"),
+            integer_row!("{a3}", $x, "c3", "d3"),
+            integer_row!("{a3} + {s}", $x, "c4", "d4"),
+            integer_row!("{a3} + 2*{s}", $x, "c5", "d5"),
+        )
+    };
+}
+
+macro_rules! integer_row {
+    ($row:literal, $x:literal, $c:literal, $d:literal) => {
+        concat!(
+            "vpbroadcastd {x}, dword ptr [",
+            $row,
+            " + ",
+            $x,
+            "]\n",
+            "vpmaddwd {y}, {x}, {b0}\n",
+            "vpmaddwd {x}, {x}, {b1}\n",
+            "vpaddd {",
+            $c,
+            "}, {",
+            $c,
+            "}, {y}\n",
+            "vpaddd {",
+            $d,
+            "}, {",
+            $d,
+            "}, {x}\n",
+        )
+    };
+}
+
+/// Computes a tile of six rows of 16-bit integers.
+///
+/// # Safety
+/// As for [`IntegerTiles::sums`](super::integer::IntegerTiles::sums).
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn six_integer_rows(tile: &IntegerTile) {
+    // SAFETY: the loop reads `pairs` pairs of each row and of each of 16 columns; `out` has room
+    // for six rows of sums.
+    unsafe {
+        let zero = _mm256_setzero_si256();
+        let (mut c, mut d) = ([zero; 6], [zero; 6]);
+        asm!(
+            "test {fours}, {fours}",
+            "jz 3f",
+            "2:",
+            integer_step!("0", "0", "32"),
+            integer_step!("4", "64", "96"),
+            integer_step!("8", "128", "160"),
+            integer_step!("12", "192", "224"),
+            "add {a}, 16",
+            "add {a3}, 16",
+            "add {b}, 256",
+            "dec {fours}",
+            "jnz 2b",
+            "3:",
+            "test {ones}, {ones}",
+            "jz 5f",
+            "4:",
+            integer_step!("0", "0", "32"),
+            "add {a}, 4",
+            "add {a3}, 4",
+            "add {b}, 64",
+            "dec {ones}",
+            "jnz 4b",
+            "5:",
+            fours = inout(reg) tile.pairs / 4 => _,
+            ones = inout(reg) tile.pairs % 4 => _,
+            a = inout(reg) tile.a => _,
+            a3 = inout(reg) tile.a.add(3 * tile.a_stride) => _,
+            s = in(reg) 2 * tile.a_stride,
+            b = inout(reg) tile.panel => _,
+            b0 = out(ymm_reg) _,
+            b1 = out(ymm_reg) _,
+            x = out(ymm_reg) _,
+            y = out(ymm_reg) _,
+            c0 = inout(ymm_reg) c[0],
+            c1 = inout(ymm_reg) c[1],
+            c2 = inout(ymm_reg) c[2],
+            c3 = inout(ymm_reg) c[3],
+            c4 = inout(ymm_reg) c[4],
+            c5 = inout(ymm_reg) c[5],
+            d0 = inout(ymm_reg) d[0],
+            d1 = inout(ymm_reg) d[1],
+            d2 = inout(ymm_reg) d[2],
+            d3 = inout(ymm_reg) d[3],
+            d4 = inout(ymm_reg) d[4],
+            d5 = inout(ymm_reg) d[5],
+            options(readonly, nostack),
+        );
+        for (row, (c, d)) in c.into_iter().zip(d).enumerate() {
+            let out = tile.out.add(16 * row);
+            _mm256_storeu_ps(out, _mm256_cvtepi32_ps(c));
+            _mm256_storeu_ps(out.add(8), _mm256_cvtepi32_ps(d));
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod dot;
+pub(crate) mod integer;
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};

@@ -1,0 +1,201 @@
+//! `dictionary_learning`: `ae.pt`, a state dict, and `config.json`.
+//!
+//! The class is known by the tensors, and of those with the same tensors by the configuration. A
+//! backup of a run holds the state dict as `ae`, of an autoencoder that still works on activations
+//! divided by `norm_factor`.
+
+use saescope_kernels::Gate;
+
+use super::{Found, Record, Source, Weights, checked_k, model_called, number_after, site_called};
+use crate::checkpoint::torch::Value;
+use crate::error::{Error, Result};
+use crate::sae::fold;
+use crate::sae::norm::InputNorm;
+use crate::sae::open::Config;
+use crate::sae::record::Format;
+use crate::site::Site;
+use crate::site::modules::{self, End};
+
+/// The state dict in a backup.
+const BACKUP: &str = "ae.";
+
+pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
+    let torch = found.weights.torch();
+    let backup = torch.is_some_and(|value| matches!(value.get("ae"), Some(Value::Dict(_))));
+    let source = match backup {
+        true => Source::below(&found.weights, BACKUP),
+        false => Source::new(&found.weights),
+    };
+    let trainer = found.config.part("trainer");
+    let mut weights = if source.has("encoder.weight") {
+        linear(&source, &trainer)?
+    } else if source.has("W_enc") {
+        plain(&source)?
+    } else {
+        let reason = "a file of torch.save without `encoder.weight` or `W_enc`: the weights of no \
+                      autoencoder of dictionary_learning, and not OpenAI's without `latent_bias`";
+        return Err(Error::format(source.path(), reason));
+    };
+    trainer.agrees("activation_dim", weights.w_enc.cols())?;
+    trainer.agrees("dict_size", weights.w_enc.rows())?;
+    if backup && let Some(factor) = torch.and_then(|value| value.get("norm_factor")) {
+        let factor = factor.as_f64().filter(|f| f.is_normal());
+        let factor = factor
+            .ok_or_else(|| Error::format(source.path(), "`norm_factor` is no usable number"))?;
+        weights.input_norm = InputNorm::Scale((1.0 / factor) as f32);
+    }
+    Ok((weights, record(&found.config, &trainer)?))
+}
+
+/// Classes with `nn.Linear` for encoder and decoder.
+fn linear(source: &Source, trainer: &Config) -> Result<Weights> {
+    let [d_sae, d_in] = source.shape("encoder.weight")?;
+    let mut w_enc = source.matrix("encoder.weight", [d_sae, d_in])?;
+    let w_dec = source.transposed("decoder.weight", [d_sae, d_in])?;
+    let mut subtract_b_dec = true;
+    let (b_enc, gate, b_dec) = if source.has("r_mag") {
+        source.only(&[
+            "encoder.weight",
+            "decoder.weight",
+            "decoder_bias",
+            "r_mag",
+            "gate_bias",
+            "mag_bias",
+        ])?;
+        let r_mag = source.vector("r_mag", d_sae)?;
+        let b_gate = source.vector("gate_bias", d_sae)?;
+        let b_mag = source.vector("mag_bias", d_sae)?;
+        let (b_enc, gate) = fold::gated(&mut w_enc, &r_mag, &b_gate, b_mag);
+        (b_enc, gate, "decoder_bias")
+    } else if source.has("threshold") {
+        source.only(&[
+            "encoder.weight",
+            "encoder.bias",
+            "decoder.weight",
+            "b_dec",
+            "k",
+            "threshold",
+        ])?;
+        let gate = top_k(source, trainer, d_sae)?;
+        (source.vector("encoder.bias", d_sae)?, gate, "b_dec")
+    } else if source.has("b_dec") {
+        // Before thresholds were kept.
+        source.only(&[
+            "encoder.weight",
+            "encoder.bias",
+            "decoder.weight",
+            "b_dec",
+            "k",
+        ])?;
+        let gate = Gate::TopK(checked_k(trainer, k(source, trainer)?, d_sae)?);
+        (source.vector("encoder.bias", d_sae)?, gate, "b_dec")
+    } else {
+        // The April update's class adds its bias on the way out and takes nothing off on the way in.
+        subtract_b_dec = source.has("bias");
+        let b_dec = if subtract_b_dec {
+            "bias"
+        } else {
+            "decoder.bias"
+        };
+        source.only(&["encoder.weight", "encoder.bias", "decoder.weight", b_dec])?;
+        (source.vector("encoder.bias", d_sae)?, Gate::Positive, b_dec)
+    };
+    Ok(Weights {
+        w_enc,
+        b_enc,
+        gate,
+        w_dec,
+        b_dec: source.vector(b_dec, d_in)?,
+        subtract_b_dec,
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    })
+}
+
+/// Classes with plain matrices: JumpReLU and Matryoshka.
+fn plain(source: &Source) -> Result<Weights> {
+    let [d_in, d_sae] = source.shape("W_enc")?;
+    let matryoshka = source.has("group_sizes");
+    let mut names = vec!["W_enc", "b_enc", "W_dec", "b_dec", "threshold"];
+    if matryoshka {
+        names.extend(["k", "group_sizes"]);
+    }
+    source.only(&names)?;
+    let thresholds = match matryoshka {
+        true => vec![source.scalar("threshold")?; d_sae],
+        false => source.vector("threshold", d_sae)?,
+    };
+    Ok(Weights {
+        w_enc: source.transposed("W_enc", [d_sae, d_in])?,
+        b_enc: source.vector("b_enc", d_sae)?,
+        gate: Gate::Above(thresholds),
+        w_dec: source.matrix("W_dec", [d_sae, d_in])?,
+        b_dec: source.vector("b_dec", d_in)?,
+        subtract_b_dec: matryoshka,
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    })
+}
+
+/// The gate of the two classes that have the same tensors: TopK takes the `k` largest of a token,
+/// BatchTopK what is above the threshold that it learned; below 0 it has learned none yet.
+fn top_k(source: &Source, trainer: &Config, d_sae: usize) -> Result<Gate> {
+    match trainer.text("dict_class")? {
+        Some("BatchTopKSAE") => Ok(Gate::Above(vec![source.scalar("threshold")?; d_sae])),
+        Some("AutoEncoderTopK") => Ok(Gate::TopK(checked_k(trainer, k(source, trainer)?, d_sae)?)),
+        Some(_) => Err(trainer.unsupported(
+            "dict_class",
+            "its tensors are those of AutoEncoderTopK and BatchTopKSAE",
+        )),
+        None => {
+            let reason = "TopK or BatchTopK? Only `trainer.dict_class` in the config.json beside it \
+                          says which";
+            Err(Error::format(source.path(), reason))
+        }
+    }
+}
+
+fn k(source: &Source, trainer: &Config) -> Result<usize> {
+    let k = match source.has("k") {
+        true => usize::try_from(source.integer("k")?).ok(),
+        false => trainer.size("k")?,
+    };
+    k.ok_or_else(|| Error::format(source.path(), "there is no `k`, nor one in config.json"))
+}
+
+fn record(config: &Config, trainer: &Config) -> Result<Record> {
+    let mut record = Record {
+        format: Format::DictionaryLearning,
+        model: trainer.text("lm_name")?.map(model_called),
+        context: config.part("buffer").size("ctx_len")?,
+        config: config.to_value(),
+        ..Record::default()
+    };
+    record.site = site(trainer, &mut record)?;
+    Ok(record)
+}
+
+fn site(trainer: &Config, record: &mut Record) -> Result<Option<Site>> {
+    let Some(name) = trainer.text("submodule_name")? else {
+        return Ok(None);
+    };
+    let layer = number_after(std::path::Path::new(name), "layer_");
+    let of_layer: Option<fn(usize) -> Site> = match name.split("_layer_").next() {
+        Some("resid_post" | "resid") => Some(Site::ResidPost),
+        Some("resid_pre") => Some(Site::ResidPre),
+        Some("mlp_out" | "mlp") => Some(Site::MlpOut),
+        Some("attn_out" | "attention_out" | "attn") => Some(Site::AttnOut),
+        _ => None,
+    };
+    if let (Some(site), Some(layer)) = (of_layer, layer) {
+        return Ok(Some(site(layer)));
+    }
+    match modules::parse(name, End::Output) {
+        Ok(site) => Ok(Some(site)),
+        Err(_) => Ok(site_called(Some(name), record)),
+    }
+}

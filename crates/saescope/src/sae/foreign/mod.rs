@@ -1,0 +1,128 @@
+//! Files of other projects: which project's they are, and what it calls its tensors.
+//!
+//! A file is known by what it holds. Tensors that its kind does not have are refused by name.
+
+mod dictionary_learning;
+mod gemma_scope;
+mod openai;
+mod saelens;
+mod sparsify;
+
+use std::path::Path;
+
+use super::open::{Config, Found};
+use super::record::{Record, SourceFile};
+use super::source::Source;
+use super::{Sae, Weights, fold};
+use crate::error::{Error, Result};
+use crate::site::{Site, transformer_lens};
+
+pub(super) use saelens::{OWN_RECORD, tensor};
+
+/// Reads whichever format was found.
+pub(super) fn read(found: &Found) -> Result<Sae> {
+    let source = Source::new(&found.weights);
+    let torch = found.weights.torch().is_some();
+    let (mut weights, mut record) = if torch && source.has("latent_bias") {
+        openai::read(found)?
+    } else if torch {
+        dictionary_learning::read(found)?
+    } else if found.weights.is_npz() || source.has("w_enc") {
+        gemma_scope::read(found)?
+    } else if source.has("encoder.weight") {
+        sparsify::read(found)?
+    } else if source.has("W_enc") || found.config.get("architecture").is_some() {
+        saelens::read(found)?
+    } else {
+        let some: Vec<&str> = found.weights.names().take(4).collect();
+        let reason = format!(
+            "its tensors ({}, …) are those of no autoencoder that is known: OpenAI's, SAELens', \
+             sparsify's, dictionary_learning's, Gemma Scope's",
+            some.join(", ")
+        );
+        return Err(Error::format(found.weights.path(), reason));
+    };
+    if record.files.is_empty() {
+        record.files = files(found);
+    }
+    fold::input_scale(&mut weights);
+    Sae::new(weights, record).map_err(|error| match error {
+        // Parts that do not fit are the file's doing, so it is named.
+        Error::Shape {
+            what,
+            expected,
+            found: parts,
+        } => Error::Shape {
+            what: format!("{}: {what}", found.weights.path().display()),
+            expected,
+            found: parts,
+        },
+        other => other,
+    })
+}
+
+fn files(found: &Found) -> Vec<SourceFile> {
+    let config = (!found.config.is_empty()).then(|| found.config.path());
+    let paths = found.weights.files().chain(config);
+    let mut files: Vec<SourceFile> = paths
+        .map(|path| SourceFile {
+            path: path.display().to_string(),
+            bytes: std::fs::metadata(path).map_or(0, |kind| kind.len()),
+        })
+        .collect();
+    files.dedup();
+    files
+}
+
+/// The site that TransformerLens calls `name`; a note where saescope has none.
+fn site_called(name: Option<&str>, record: &mut Record) -> Option<Site> {
+    let name = name?;
+    let site = transformer_lens::parse(name).or_else(|_| name.parse()).ok();
+    if site.is_none() {
+        record
+            .notes
+            .push(format!("saescope has no site for its hook `{name}`"));
+    }
+    site
+}
+
+/// The name on the Hugging Face Hub of a model that goes by a shorter one.
+fn model_called(name: &str) -> String {
+    let owner = match name {
+        "gpt2-small" => return "openai-community/gpt2".to_owned(),
+        _ if name.contains('/') => return name.to_owned(),
+        "distilgpt2" => "distilbert",
+        _ if name.starts_with("gpt2") => "openai-community",
+        _ if name.starts_with("pythia-") => "EleutherAI",
+        _ if name.starts_with("gemma-") => "google",
+        _ => return name.to_owned(),
+    };
+    format!("{owner}/{name}")
+}
+
+/// The number after `mark` in the last folder or file name of `path` that has one.
+fn number_after(path: &Path, mark: &str) -> Option<usize> {
+    let mut names = path.iter().rev().filter_map(|name| name.to_str());
+    names.find_map(|name| {
+        let (_, rest) = name.split_once(mark)?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    })
+}
+
+/// The absolute path of a file, for what its folders say.
+fn whole(path: &Path) -> std::path::PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// `k`, of which there cannot be more than features.
+fn checked_k(config: &Config, k: usize, d_sae: usize) -> Result<usize> {
+    if (1..=d_sae).contains(&k) {
+        return Ok(k);
+    }
+    Err(Error::Shape {
+        what: format!("{}: `k`", config.path().display()),
+        expected: format!("1 to {d_sae}, the number of features"),
+        found: k.to_string(),
+    })
+}

@@ -1,0 +1,207 @@
+//! Encode and decode against the library that owns the format.
+
+use saescope::sae::{Format, InputNorm};
+use saescope::site::Site;
+use saescope::{Gate, SparseRows};
+
+use super::{CASES, dense, difference, expected, folder, open};
+
+#[test]
+fn every_case_encodes_and_decodes_as_its_own_library_does() {
+    let mut off = Vec::new();
+    for (case, _) in CASES {
+        let sae = open(case);
+        let [x, acts, y] = ["x", "acts", "y"].map(|name| expected(case, name));
+        let encoded = sae.encode(&x).unwrap();
+        let decoded = sae.decode(&encoded);
+        assert_eq!(
+            (decoded.rows(), decoded.cols()),
+            (y.rows(), y.cols()),
+            "{case}"
+        );
+        for row in 0..x.rows() {
+            let found = dense(&encoded, row, sae.d_sae());
+            let active = |values: &[f32]| -> Vec<usize> {
+                values
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, v)| **v > 0.0)
+                    .map(|(f, _)| f)
+                    .collect()
+            };
+            let features = active(&found) == active(acts.row(row));
+            let [acts, y] = [
+                difference(&found, acts.row(row)),
+                difference(decoded.row(row), y.row(row)),
+            ];
+            if !features || acts > 1e-5 || y > 1e-5 {
+                off.push(format!(
+                    "{case} row {row}: same {features}, {acts:.1e}, {y:.1e}"
+                ));
+            }
+        }
+    }
+    assert!(off.is_empty(), "off:\n{}", off.join("\n"));
+}
+
+#[test]
+fn every_folder_of_golden_files_is_a_case() {
+    let mut folders: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    folders.sort();
+    assert_eq!(folders, CASES.map(|(case, _)| case.to_owned()));
+}
+
+#[test]
+fn the_cases_hold_what_they_are_for() {
+    for case in [
+        "openai_v5_few",
+        "saelens_topk_few",
+        "dl_topk_few",
+        "sparsify_expansion",
+    ] {
+        let Gate::TopK(k) = *open(case).gate() else {
+            panic!("{case} is no TopK");
+        };
+        let encoded = open(case).encode(&expected(case, "x")).unwrap();
+        let few = |rows: &SparseRows| (0..rows.rows()).any(|row| rows.row(row).0.len() < k);
+        assert!(few(&encoded.features), "{case} fills every row");
+    }
+    let x = expected("openai_v5", "x");
+    let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!(norm(x.row(1)) > 2900.0);
+}
+
+#[test]
+fn records_say_where_an_autoencoder_belongs() {
+    let gpt2 = Some("openai-community/gpt2");
+    for (case, format, model, site, out_site) in [
+        ("openai_v1", Format::Openai, gpt2, Site::MlpAct(3), None),
+        ("openai_v4", Format::Openai, gpt2, Site::MlpOut(3), None),
+        ("openai_v5", Format::Openai, gpt2, Site::ResidPost(8), None),
+        (
+            "openai_v5_attn",
+            Format::Openai,
+            gpt2,
+            Site::AttnOut(11),
+            None,
+        ),
+        (
+            "openai_v5_few",
+            Format::Openai,
+            gpt2,
+            Site::ResidMid(0),
+            None,
+        ),
+        (
+            "saelens_topk",
+            Format::Saelens,
+            gpt2,
+            Site::ResidPost(3),
+            None,
+        ),
+        (
+            "saelens_old_topk",
+            Format::Saelens,
+            gpt2,
+            Site::AttnZ(3),
+            None,
+        ),
+        (
+            "saelens_older_point",
+            Format::Saelens,
+            gpt2,
+            Site::ResidPre(3),
+            None,
+        ),
+        (
+            "saelens_skip_transcoder",
+            Format::Saelens,
+            gpt2,
+            Site::MlpNorm(3),
+            Some(Site::MlpOut(3)),
+        ),
+        (
+            "sparsify_topk",
+            Format::Sparsify,
+            Some("EleutherAI/pythia-70m"),
+            Site::ResidPost(3),
+            None,
+        ),
+        (
+            "sparsify_skip",
+            Format::Sparsify,
+            Some("EleutherAI/pythia-70m"),
+            Site::MlpNorm(5),
+            Some(Site::MlpOut(5)),
+        ),
+        (
+            "dl_topk",
+            Format::DictionaryLearning,
+            Some("EleutherAI/pythia-70m-deduped"),
+            Site::ResidPost(3),
+            None,
+        ),
+        (
+            "gemma_scope_res",
+            Format::GemmaScope,
+            Some("google/gemma-2-2b"),
+            Site::ResidPost(20),
+            None,
+        ),
+        (
+            "gemma_scope_transcoder",
+            Format::GemmaScope,
+            Some("google/gemma-2-2b"),
+            Site::MlpNorm(3),
+            Some(Site::MlpOut(3)),
+        ),
+        (
+            "gemma_scope_2_transcoder",
+            Format::GemmaScope2,
+            Some("google/gemma-3-270m"),
+            Site::MlpNorm(5),
+            Some(Site::MlpOut(5)),
+        ),
+    ] {
+        let sae = open(case);
+        let record = sae.record();
+        assert_eq!(record.format, format, "{case}");
+        assert_eq!(record.model.as_deref(), model, "{case}");
+        assert_eq!(
+            (record.site, record.out_site),
+            (Some(site), out_site),
+            "{case}"
+        );
+        assert_eq!(sae.is_transcoder(), out_site.is_some(), "{case}");
+        assert!(!record.files.is_empty(), "{case}");
+    }
+    assert!(open("saelens_centred").centres());
+    assert_eq!(open("openai_v5").input_norm(), InputNorm::LayerNorm);
+    assert_eq!(open("openai_v1").input_norm(), InputNorm::None);
+    assert_eq!(open("saelens_scaler").input_norm(), InputNorm::None);
+    assert_eq!(open("saelens_expected_average").record().notes.len(), 1);
+}
+
+#[test]
+fn pre_activations_are_those_that_the_gate_saw() {
+    for case in [
+        "openai_v5",
+        "saelens_gated",
+        "saelens_centred",
+        "saelens_constant_norm",
+    ] {
+        let (sae, x) = (open(case), expected(case, "x"));
+        let encoded = sae.encode(&x).unwrap();
+        for row in 0..x.rows() {
+            for (feature, value) in encoded.features.entries(row) {
+                let before = sae.pre_activation(x.row(row), feature).unwrap();
+                assert!((before - value).abs() <= 1e-5 * value.abs(), "{case}");
+            }
+        }
+    }
+}

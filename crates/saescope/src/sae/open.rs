@@ -9,10 +9,13 @@ use super::foreign;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
+const SAELENS: &str = "sae_weights.safetensors";
+const SPARSIFY: &str = "sae.safetensors";
+
 /// Weights that a folder is searched for, first match first, and the configuration beside them.
 const NAMES: [(&str, &str); 5] = [
-    ("sae_weights.safetensors", "cfg.json"),
-    ("sae.safetensors", "cfg.json"),
+    (SAELENS, "cfg.json"),
+    (SPARSIFY, "cfg.json"),
     ("ae.pt", "config.json"),
     ("params.npz", "config.json"),
     ("params.safetensors", "config.json"),
@@ -62,8 +65,14 @@ pub(super) fn open(path: &Path) -> Result<Sae> {
     foreign::read(&Found {
         weights,
         config: config.unwrap_or_else(|| Config::none(&file)),
-        scaler: Config::open(&folder.join("activation_scaler.json"))?,
-        run: Config::open(&folder.join("../config.json"))?,
+        scaler: match name.as_ref() {
+            SAELENS => Config::open(&folder.join("activation_scaler.json"))?,
+            _ => None,
+        },
+        run: match name.as_ref() {
+            SPARSIFY => Config::open(&folder.join("../config.json"))?,
+            _ => None,
+        },
     })
 }
 

@@ -29,8 +29,8 @@ pub enum Format {
 /// A file that an autoencoder was read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Its path as it was opened.
-    pub path: String,
+    /// Its name, with the folders that tell it from others of its release.
+    pub name: String,
     /// Its length.
     pub bytes: u64,
 }

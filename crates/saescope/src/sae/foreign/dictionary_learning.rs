@@ -6,7 +6,7 @@
 
 use saescope_kernels::Gate;
 
-use super::{Found, Record, Source, Weights, checked_k, model_called, number_after, site_called};
+use super::{Found, Record, Source, Weights, checked_k, model_called, module_site, number_after};
 use crate::checkpoint::torch::Value;
 use crate::error::{Error, Result};
 use crate::sae::fold;
@@ -14,7 +14,7 @@ use crate::sae::norm::InputNorm;
 use crate::sae::open::Config;
 use crate::sae::record::Format;
 use crate::site::Site;
-use crate::site::modules::{self, End};
+use crate::site::modules::End;
 
 /// The state dict in a backup.
 const BACKUP: &str = "ae.";
@@ -194,8 +194,5 @@ fn site(trainer: &Config, record: &mut Record) -> Result<Option<Site>> {
     if let (Some(site), Some(layer)) = (of_layer, layer) {
         return Ok(Some(site(layer)));
     }
-    match modules::parse(name, End::Output) {
-        Ok(site) => Ok(Some(site)),
-        Err(_) => Ok(site_called(Some(name), record)),
-    }
+    Ok(module_site(name, End::Output, record))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use saescope_kernels::Gate;
 
-use super::{Found, Source, Weights, number_after, whole};
+use super::{Found, NORMALIZED, Source, Weights, number_after, whole};
 use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
@@ -33,9 +33,10 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         },
         other => other,
     })?;
-    let record = match found.weights.is_npz() {
-        true => by_path(&whole(source.path())),
-        false => by_config(found)?,
+    let record = match (found.weights.is_npz(), found.config.is_empty()) {
+        (true, _) => by_path(&whole(source.path())),
+        (false, true) => by_path_2(&whole(source.path())),
+        (false, false) => by_config(found)?,
     };
     let mut weights = Weights {
         w_enc: source.transposed(w_enc, [d_sae, d_in])?,
@@ -89,6 +90,7 @@ fn by_path(path: &Path) -> Record {
             ("mlp", Some(layer)) => Some(Site::MlpOut(layer)),
             ("att", Some(layer)) => Some(Site::AttnZ(layer)),
             ("transcoders", Some(layer)) => {
+                record.notes.push(NORMALIZED.to_owned());
                 record.out_site = Some(Site::MlpOut(layer));
                 Some(Site::MlpNorm(layer))
             }
@@ -101,6 +103,45 @@ fn by_path(path: &Path) -> Record {
              gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz"
                 .to_owned(),
         );
+    }
+    record
+}
+
+/// What `gemma-scope-2-270m-pt/resid_post/layer_5_width_16k_l0_medium/params.safetensors` says.
+fn by_path_2(path: &Path) -> Record {
+    let mut record = Record {
+        format: Format::GemmaScope2,
+        prepend_bos: Some(true),
+        context: Some(1024),
+        ..Record::default()
+    };
+    let names: Vec<&str> = path.iter().filter_map(|name| name.to_str()).collect();
+    let release = names
+        .iter()
+        .rev()
+        .find_map(|name| name.split_once("gemma-scope-2-"));
+    record.model = release.map(|(_, size)| model(&format!("gemma-3-{size}")));
+    let has = |kind: &str| {
+        names
+            .iter()
+            .any(|name| name.trim_end_matches("_all") == kind)
+    };
+    if let Some(layer) = number_after(path, "layer_") {
+        (record.site, record.out_site) = if has("transcoder") {
+            (Some(Site::MlpNorm(layer)), Some(Site::MlpOut(layer)))
+        } else if has("resid_post") {
+            (Some(Site::ResidPost(layer)), None)
+        } else if has("attn_out") {
+            (Some(Site::AttnZ(layer)), None)
+        } else if has("mlp_out") {
+            (Some(Site::MlpOut(layer)), None)
+        } else {
+            (None, None)
+        };
+    }
+    if record.site.is_none() {
+        let note = "there is no config.json beside it, and its folders do not say where it belongs";
+        record.notes.push(note.to_owned());
     }
     record
 }
@@ -173,6 +214,11 @@ mod tests {
             assert_eq!(record.site.unwrap().to_string(), site);
         }
         let path = "/c/gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_8/params.npz";
+        let path_2 = "/c/models--google--gemma-scope-2-270m-pt/snapshots/1/transcoder_all/layer_5_width_16k_l0_big_affine/params.safetensors";
+        let record = by_path_2(Path::new(path_2));
+        assert_eq!(record.model.as_deref(), Some("google/gemma-3-270m"));
+        assert_eq!(record.site, Some(Site::MlpNorm(5)));
+        assert_eq!(record.out_site, Some(Site::MlpOut(5)));
         let record = by_path(Path::new(path));
         assert_eq!(record.site, Some(Site::MlpNorm(3)));
         assert_eq!(record.out_site, Some(Site::MlpOut(3)));

@@ -11,13 +11,18 @@ mod sparsify;
 use std::path::Path;
 
 use super::open::{Config, Found};
-use super::record::{Record, SourceFile};
+use super::record::{Format, Record, SourceFile};
 use super::source::Source;
 use super::{Sae, Weights, fold};
 use crate::error::{Error, Result};
+use crate::site::modules::{self, End};
 use crate::site::{Site, transformer_lens};
 
 pub(super) use saelens::{OWN_RECORD, tensor};
+
+/// What reading before a norm's gain means for an autoencoder's input.
+const NORMALIZED: &str = "TransformerLens takes `hook_normalized` before the gain of an RMS norm, \
+                          unless it was folded; the site is after the gain";
 
 /// Reads whichever format was found.
 pub(super) fn read(found: &Found) -> Result<Sae> {
@@ -42,7 +47,8 @@ pub(super) fn read(found: &Found) -> Result<Sae> {
         );
         return Err(Error::format(found.weights.path(), reason));
     };
-    if record.files.is_empty() {
+    // What was made here and saved keeps its record; other files are where it comes from.
+    if record.files.is_empty() && record.format != Format::Saescope {
         record.files = files(found);
     }
     fold::input_scale(&mut weights);
@@ -66,12 +72,20 @@ fn files(found: &Found) -> Vec<SourceFile> {
     let paths = found.weights.files().chain(config);
     let mut files: Vec<SourceFile> = paths
         .map(|path| SourceFile {
-            path: path.display().to_string(),
+            name: end_of(path),
             bytes: std::fs::metadata(path).map_or(0, |kind| kind.len()),
         })
         .collect();
     files.dedup();
     files
+}
+
+/// The end of a path, as much as tells one file of a release from another; what comes before it is
+/// the user's own.
+fn end_of(path: &Path) -> String {
+    const NAMES: usize = 3;
+    let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
+    names[names.len().saturating_sub(NAMES)..].join("/")
 }
 
 /// The site that TransformerLens calls `name`; a note where saescope has none.
@@ -82,6 +96,29 @@ fn site_called(name: Option<&str>, record: &mut Record) -> Option<Site> {
         record
             .notes
             .push(format!("saescope has no site for its hook `{name}`"));
+    }
+    if name.ends_with("hook_normalized") {
+        record.notes.push(NORMALIZED.to_owned());
+    }
+    site
+}
+
+/// The site at one end of a module of a Hugging Face model; a note where saescope has none.
+fn module_site(path: &str, end: End, record: &mut Record) -> Option<Site> {
+    let site = modules::parse(path, end).ok();
+    // Gemma norms what its attention and MLP put out before it is our `attn_out` and `mlp_out`.
+    let gemma = record
+        .model
+        .as_ref()
+        .is_some_and(|model| model.contains("gemma-"));
+    let inside = [".mlp", ".self_attn"]
+        .iter()
+        .any(|part| path.ends_with(part));
+    let site = site.filter(|_| !(gemma && inside && end == End::Output));
+    if site.is_none() {
+        record
+            .notes
+            .push(format!("saescope has no site for its module `{path}`"));
     }
     site
 }

@@ -2,11 +2,11 @@
 
 use saescope_kernels::Gate;
 
-use super::{Found, Source, Weights, checked_k, whole};
-use crate::error::Result;
+use super::{Found, Source, Weights, checked_k, module_site, whole};
+use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
-use crate::site::modules::{self, End};
+use crate::site::modules::End;
 
 const TENSORS: [&str; 5] = ["encoder.weight", "encoder.bias", "W_dec", "b_dec", "W_skip"];
 
@@ -17,20 +17,23 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
     let [d_sae, d_in] = source.shape("encoder.weight")?;
     let [_, d_out] = source.shape("W_dec")?;
     config.agrees("d_in", d_in)?;
-    // 0 stands for a multiple of d_in.
+    // 0 stands for `d_in * expansion_factor`; the weights say how many there are.
     match config.size("num_latents")? {
-        None | Some(0) => {
-            let factor = config.size("expansion_factor")?.unwrap_or(32);
-            if d_in.checked_mul(factor) != Some(d_sae) {
-                config.agrees("expansion_factor", d_sae / d_in)?;
-            }
-        }
+        None | Some(0) => config.agrees("expansion_factor", d_sae / d_in)?,
         Some(_) => config.agrees("num_latents", d_sae)?,
     }
     if !matches!(config.text("activation")?, None | Some("topk")) {
         return Err(config.unsupported("activation", "read is topk"));
     }
-    let k = checked_k(config, config.size("k")?.unwrap_or(32), d_sae)?;
+    // Of older versions: the largest by absolute value, signs and all.
+    if config.truth("signed")? == Some(true) {
+        return Err(config.unsupported("signed", "read are unsigned activations"));
+    }
+    let k = config.size("k")?.ok_or_else(|| {
+        let reason = "there is no cfg.json with a `k` beside it, so its activation is not known";
+        Error::format(source.path(), reason)
+    })?;
+    let k = checked_k(config, k, d_sae)?;
     let transcoder = config.truth("transcode")?.unwrap_or(false);
     let skip = source.has("W_skip");
     let weights = Weights {
@@ -65,15 +68,11 @@ fn record(found: &Found, transcoder: bool) -> Result<Record> {
     let path = whole(found.weights.path());
     let folder = path.parent().and_then(|folder| folder.file_name());
     let module = folder.unwrap_or_default().to_string_lossy();
-    let site = |end| modules::parse(&module, end).ok();
     if transcoder {
-        (record.site, record.out_site) = (site(End::Input), site(End::Output));
+        record.site = module_site(&module, End::Input, &mut record);
+        record.out_site = module_site(&module, End::Output, &mut record);
     } else {
-        record.site = site(End::Output);
-    }
-    if record.site.is_none() {
-        let note = format!("its folder `{module}` names no module that is a site");
-        record.notes.push(note);
+        record.site = module_site(&module, End::Output, &mut record);
     }
     Ok(record)
 }

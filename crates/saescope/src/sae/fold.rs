@@ -9,22 +9,21 @@ use super::norm::InputNorm;
 /// The bias and the gate of a gated encoder, whose weight `w_enc`, `[d_sae, d_in]`, is scaled.
 ///
 /// With `z = x W`, a feature is on when `z + b_gate > 0` and then is `relu(s z + b_mag)`, where
-/// `s = exp(r_mag)`. As `s > 0`, that is JumpReLU over `s z + b_mag` with threshold
+/// `s = exp(r_mag)` are the `scales`. As `s > 0`, that is JumpReLU over `s z + b_mag` with threshold
 /// `max(0, b_mag - s b_gate)` (Rajamanoharan et al. 2024).
 pub(super) fn gated(
     w_enc: &mut Matrix,
-    r_mag: &[f32],
+    scales: &[f32],
     b_gate: &[f32],
     b_mag: Vec<f32>,
 ) -> (Vec<f32>, Gate) {
-    let scales: Vec<f32> = r_mag.iter().map(|r| r.exp()).collect();
     let thresholds = scales
         .iter()
         .zip(b_gate)
         .zip(&b_mag)
         .map(|((s, gate), mag)| (mag - s * gate).max(0.0));
     let thresholds = thresholds.collect();
-    scale_rows(w_enc, &scales);
+    scale_rows(w_enc, scales);
     (b_mag, Gate::Above(thresholds))
 }
 

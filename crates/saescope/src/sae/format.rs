@@ -40,45 +40,36 @@ pub(super) fn save(sae: &Sae, folder: &Path) -> Result<()> {
         (0..d_out).for_each(|row| skip.copy_row(row, rows.row_mut(row)));
         rows
     });
-    let vector = |name, values| NewTensor {
-        name,
-        shape: &[],
-        elements: Elements::F32(values),
-    };
-    let (wide, narrow) = ([d_in, d_sae], [d_sae, d_out]);
-    let (features, outputs, square) = ([d_sae], [d_out], [d_out, d_in]);
-    let mut tensors = vec![
-        NewTensor {
-            name: tensor::W_ENC,
-            shape: &wide,
-            elements: Elements::Transposed(w_enc.get()),
-        },
-        NewTensor {
-            name: tensor::W_DEC,
-            shape: &narrow,
-            elements: Elements::F32(w_dec.get().data()),
-        },
-        NewTensor {
-            shape: &features,
-            ..vector(tensor::B_ENC, b_enc)
-        },
-        NewTensor {
-            shape: &outputs,
-            ..vector(tensor::B_DEC, &b_dec)
-        },
+    let mut parts = vec![
+        (
+            tensor::W_ENC,
+            vec![d_in, d_sae],
+            Elements::Transposed(w_enc.get()),
+        ),
+        (
+            tensor::W_DEC,
+            vec![d_sae, d_out],
+            Elements::F32(w_dec.get().data()),
+        ),
+        (tensor::B_ENC, vec![d_sae], Elements::F32(b_enc)),
+        (tensor::B_DEC, vec![d_out], Elements::F32(&b_dec)),
     ];
     if let Gate::Above(thresholds) = sae.gate() {
-        tensors.push(NewTensor {
-            shape: &features,
-            ..vector(tensor::THRESHOLD, thresholds)
-        });
+        parts.push((tensor::THRESHOLD, vec![d_sae], Elements::F32(thresholds)));
     }
     if let Some(skip) = &skip {
-        tensors.push(NewTensor {
-            shape: &square,
-            ..vector(tensor::W_SKIP, skip.data())
-        });
+        parts.push((
+            tensor::W_SKIP,
+            vec![d_out, d_in],
+            Elements::F32(skip.data()),
+        ));
     }
+    let tensors = parts.iter().map(|(name, shape, elements)| NewTensor {
+        name,
+        shape,
+        elements: *elements,
+    });
+    let tensors: Vec<NewTensor> = tensors.collect();
     let weights = folder.join("sae_weights.safetensors");
     save_safetensors(&weights, &tensors, &BTreeMap::new())?;
     let path = folder.join("cfg.json");

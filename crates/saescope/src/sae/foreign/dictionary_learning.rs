@@ -6,7 +6,10 @@
 
 use saescope_kernels::Gate;
 
-use super::{Found, Record, Source, Weights, checked_k, model_called, module_site, number_after};
+use super::{
+    Found, Record, Source, Weights, checked_k, exp, input_scale, model_called, module_site,
+    number_after,
+};
 use crate::checkpoint::torch::Value;
 use crate::error::{Error, Result};
 use crate::sae::fold;
@@ -39,10 +42,8 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
     trainer.agrees("activation_dim", weights.w_enc.cols())?;
     trainer.agrees("dict_size", weights.w_enc.rows())?;
     if backup && let Some(factor) = torch.and_then(|value| value.get("norm_factor")) {
-        let factor = factor.as_f64().filter(|f| f.is_normal());
-        let factor = factor
-            .ok_or_else(|| Error::format(source.path(), "`norm_factor` is no usable number"))?;
-        weights.input_norm = InputNorm::Scale((1.0 / factor) as f32);
+        let factor = factor.as_f64().unwrap_or(f64::NAN);
+        weights.input_norm = input_scale(source.path(), "norm_factor", 1.0 / factor)?;
     }
     Ok((weights, record(&found.config, &trainer)?))
 }
@@ -50,63 +51,57 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
 /// Classes with `nn.Linear` for encoder and decoder.
 fn linear(source: &Source, trainer: &Config) -> Result<Weights> {
     let [d_sae, d_in] = source.shape("encoder.weight")?;
-    let mut w_enc = source.matrix("encoder.weight", [d_sae, d_in])?;
-    let w_dec = source.transposed("decoder.weight", [d_sae, d_in])?;
-    let mut subtract_b_dec = true;
-    let (b_enc, gate, b_dec) = if source.has("r_mag") {
-        source.only(&[
-            "encoder.weight",
-            "decoder.weight",
-            "decoder_bias",
-            "r_mag",
-            "gate_bias",
-            "mag_bias",
-        ])?;
-        let r_mag = source.vector("r_mag", d_sae)?;
-        let b_gate = source.vector("gate_bias", d_sae)?;
-        let b_mag = source.vector("mag_bias", d_sae)?;
-        let (b_enc, gate) = fold::gated(&mut w_enc, &r_mag, &b_gate, b_mag);
-        (b_enc, gate, "decoder_bias")
-    } else if source.has("threshold") {
-        source.only(&[
-            "encoder.weight",
-            "encoder.bias",
-            "decoder.weight",
-            "b_dec",
-            "k",
-            "threshold",
-        ])?;
-        let gate = top_k(source, trainer, d_sae)?;
-        (source.vector("encoder.bias", d_sae)?, gate, "b_dec")
+    if source.has("r_mag") {
+        return gated(source, [d_sae, d_in]);
+    }
+    let mut names = vec!["encoder.weight", "encoder.bias", "decoder.weight"];
+    let (gate, b_dec) = if source.has("threshold") {
+        names.extend(["k", "threshold"]);
+        (top_k(source, trainer, d_sae)?, "b_dec")
     } else if source.has("b_dec") {
         // Before thresholds were kept.
-        source.only(&[
-            "encoder.weight",
-            "encoder.bias",
-            "decoder.weight",
+        names.push("k");
+        (
+            Gate::TopK(checked_k(trainer, k(source, trainer)?, d_sae)?),
             "b_dec",
-            "k",
-        ])?;
-        let gate = Gate::TopK(checked_k(trainer, k(source, trainer)?, d_sae)?);
-        (source.vector("encoder.bias", d_sae)?, gate, "b_dec")
+        )
+    } else if source.has("bias") {
+        (Gate::Positive, "bias")
     } else {
-        // The April update's class adds its bias on the way out and takes nothing off on the way in.
-        subtract_b_dec = source.has("bias");
-        let b_dec = if subtract_b_dec {
-            "bias"
-        } else {
-            "decoder.bias"
-        };
-        source.only(&["encoder.weight", "encoder.bias", "decoder.weight", b_dec])?;
-        (source.vector("encoder.bias", d_sae)?, Gate::Positive, b_dec)
+        (Gate::Positive, "decoder.bias")
     };
+    names.push(b_dec);
+    source.only(&names)?;
+    Ok(Weights {
+        w_enc: source.matrix("encoder.weight", [d_sae, d_in])?,
+        b_enc: source.vector("encoder.bias", d_sae)?,
+        gate,
+        w_dec: source.transposed("decoder.weight", [d_sae, d_in])?,
+        b_dec: source.vector(b_dec, d_in)?,
+        // The April update's class adds its bias on the way out and takes nothing off on the way in.
+        subtract_b_dec: b_dec != "decoder.bias",
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    })
+}
+
+fn gated(source: &Source, [d_sae, d_in]: [usize; 2]) -> Result<Weights> {
+    const NAMES: [&str; 4] = ["decoder_bias", "r_mag", "gate_bias", "mag_bias"];
+    source.only(&[&NAMES[..], &["encoder.weight", "decoder.weight"]].concat())?;
+    let scales = exp(source, "r_mag", d_sae)?;
+    let b_gate = source.vector("gate_bias", d_sae)?;
+    let b_mag = source.vector("mag_bias", d_sae)?;
+    let mut w_enc = source.matrix("encoder.weight", [d_sae, d_in])?;
+    let (b_enc, gate) = fold::gated(&mut w_enc, &scales, &b_gate, b_mag);
     Ok(Weights {
         w_enc,
         b_enc,
         gate,
-        w_dec,
-        b_dec: source.vector(b_dec, d_in)?,
-        subtract_b_dec,
+        w_dec: source.transposed("decoder.weight", [d_sae, d_in])?,
+        b_dec: source.vector("decoder_bias", d_in)?,
+        subtract_b_dec: true,
         input_norm: InputNorm::None,
         centre: false,
         w_skip: None,

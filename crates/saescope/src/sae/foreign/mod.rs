@@ -13,7 +13,7 @@ use std::path::Path;
 use super::open::{Config, Found};
 use super::record::{Format, Record, SourceFile};
 use super::source::Source;
-use super::{Sae, Weights, fold};
+use super::{InputNorm, Sae, Weights, fold};
 use crate::error::{Error, Result};
 use crate::site::modules::{self, End};
 use crate::site::{Site, transformer_lens};
@@ -150,6 +150,29 @@ fn number_after(path: &Path, mark: &str) -> Option<usize> {
 /// The absolute path of a file, for what its folders say.
 fn whole(path: &Path) -> std::path::PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// A constant factor of the input, which has to be one that can be undone.
+fn input_scale(path: &Path, key: &str, factor: f64) -> Result<InputNorm> {
+    let scale = factor as f32;
+    if scale.is_normal() && scale > 0.0 && (1.0 / scale).is_normal() {
+        return Ok(InputNorm::Scale(scale));
+    }
+    let reason = format!("`{key}` makes {factor} the factor of its input");
+    Err(Error::format(path, reason))
+}
+
+/// `e^x` of every value, none of which may leave the numbers.
+fn exp(source: &Source, name: &str, len: usize) -> Result<Vec<f32>> {
+    let mut values = source.vector(name, len)?;
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = value.exp();
+        if !value.is_finite() {
+            let reason = format!("e to the power of element {index} is no finite number");
+            return Err(Error::tensor(source.path(), name, reason));
+        }
+    }
+    Ok(values)
 }
 
 /// `k`, of which there cannot be more than features.

@@ -25,8 +25,11 @@ const TENSORS: [&str; 7] = [
     "latents_mean_square",
 ];
 
+/// The site of one kind in a given layer.
+type OfLayer = fn(usize) -> Site;
+
 /// OpenAI's locations in GPT-2.
-const LOCATIONS: [(&str, fn(usize) -> Site); 5] = [
+const LOCATIONS: [(&str, OfLayer); 5] = [
     ("mlp_post_act", Site::MlpAct),
     ("resid_delta_attn", Site::AttnOut),
     ("resid_post_attn", Site::ResidMid),

@@ -7,7 +7,9 @@
 use saescope_kernels::{Gate, Matrix};
 use serde_json::Value;
 
-use super::{Found, Source, Weights, checked_k, model_called, site_called, whole};
+use super::{
+    Found, Source, Weights, checked_k, exp, input_scale, model_called, site_called, whole,
+};
 use crate::error::{Error, Result};
 use crate::sae::fold;
 use crate::sae::norm::InputNorm;
@@ -170,9 +172,10 @@ fn gate(
 ) -> Result<(Vec<f32>, Gate)> {
     let d_sae = w_enc.rows();
     if kind == Kind::Gated {
-        let [r_mag, b_gate] = ["r_mag", "b_gate"].map(|name| source.vector(name, d_sae));
+        let scales = exp(source, "r_mag", d_sae)?;
+        let b_gate = source.vector("b_gate", d_sae)?;
         let b_mag = source.vector("b_mag", d_sae)?;
-        return Ok(fold::gated(w_enc, &r_mag?, &b_gate?, b_mag));
+        return Ok(fold::gated(w_enc, &scales, &b_gate, b_mag));
     }
     let mut b_enc = source.vector(B_ENC, d_sae)?;
     if config.truth("rescale_acts_by_decoder_norm")? == Some(true) {
@@ -189,8 +192,7 @@ fn gate(
             Gate::TopK(checked_k(config, k, d_sae)?)
         }
         Kind::JumpRelu if source.has("log_threshold") => {
-            let thresholds = source.vector("log_threshold", d_sae)?;
-            Gate::Above(thresholds.iter().map(|t| t.exp()).collect())
+            Gate::Above(exp(source, "log_threshold", d_sae)?)
         }
         Kind::BatchTopK if source.has("topk_threshold") => {
             Gate::Above(vec![source.scalar("topk_threshold")?; d_sae])
@@ -213,10 +215,11 @@ fn input_norm(found: &Found, record: &mut Record) -> Result<InputNorm> {
         "layer_norm" => Ok(InputNorm::LayerNorm),
         "constant_norm_rescale" => Ok(InputNorm::ConstantNorm),
         "expected_average_only_in" => {
+            let key = "scaling_factor";
             let scaler = found.scaler.as_ref();
-            let factor = scaler.map(|scaler| scaler.number("scaling_factor")).transpose()?;
+            let factor = scaler.map(|scaler| scaler.number(key)).transpose()?;
             match factor.flatten() {
-                Some(factor) => Ok(InputNorm::Scale(factor as f32)),
+                Some(factor) => input_scale(config.path(), key, factor),
                 None => {
                     record.notes.push(
                         "it was trained on activations times a constant that its file does not \

@@ -1,5 +1,6 @@
 //! Tensors of an autoencoder's file, checked before they are read and while they are.
 
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -118,12 +119,13 @@ impl<'a> Source<'a> {
     pub(super) fn transposed(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Matrix> {
         let tensor = self.floats(name, &[cols, rows])?;
         let mut matrix = Matrix::zeros(rows, cols);
-        let at_once = (ROUND / cols / BLOCK).max(1) * BLOCK;
-        let rounds = matrix.data_mut().chunks_mut(at_once * cols);
-        for (round, out) in rounds.enumerate() {
-            let blocks = out.par_chunks_mut(BLOCK * cols).enumerate();
+        // By stored lines, which follow each other in the file: what a round maps is what it reads.
+        let at_once = (ROUND / rows / LINES).max(1) * LINES;
+        for left in (0..cols).step_by(at_once) {
+            let columns = left..cols.min(left + at_once);
+            let blocks = matrix.data_mut().par_chunks_mut(BLOCK * cols).enumerate();
             blocks.try_for_each(|(block, out)| {
-                transpose(&tensor, rows, round * at_once + block * BLOCK, cols, out)
+                transpose(&tensor, rows, block * BLOCK, cols, columns.clone(), out)
             })?;
             tensor.evict();
         }
@@ -150,18 +152,20 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Writes rows from `first` on to `out`, `[_, cols]`, out of a tensor `[cols, rows]`.
+/// Writes some columns of the rows from `first` on to `out`, `[_, cols]`, out of a tensor
+/// `[cols, rows]`.
 fn transpose(
     tensor: &Tensor,
     rows: usize,
     first: usize,
     cols: usize,
+    columns: Range<usize>,
     out: &mut [f32],
 ) -> Result<()> {
     let n = out.len() / cols;
-    let mut lines = vec![0.0; LINES.min(cols) * n];
-    for left in (0..cols).step_by(LINES) {
-        let width = LINES.min(cols - left);
+    let mut lines = vec![0.0; LINES.min(columns.len()) * n];
+    for left in columns.clone().step_by(LINES) {
+        let width = LINES.min(columns.end - left);
         for (line, values) in lines.chunks_exact_mut(n).take(width).enumerate() {
             let start = (left + line) * rows + first;
             tensor.read(start..start + n, values)?;
@@ -174,4 +178,35 @@ fn transpose(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::checkpoint::{Elements, NewTensor, save_safetensors};
+
+    #[test]
+    fn a_matrix_of_several_rounds_and_blocks_is_transposed() {
+        // Sixteen stored lines to a round, and a last block and round that are not full.
+        let (rows, cols) = (ROUND / LINES - 100, 20);
+        let value = |row: usize, col: usize| (row * 31 + col) as f32;
+        let matrix = Matrix::from_fn(rows, cols, value);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let tensor = NewTensor {
+            name: "w",
+            shape: &[cols, rows],
+            elements: Elements::Transposed(&matrix),
+        };
+        save_safetensors(&path, &[tensor], &BTreeMap::new()).unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        let source = Source::new(&file);
+        let stored = source.matrix("w", [cols, rows]).unwrap();
+        for (row, col) in [(0, 1), (1, 0), (1023, 15), (1024, 16), (rows - 1, cols - 1)] {
+            assert_eq!(stored.row(col)[row], value(row, col));
+        }
+        assert!(source.transposed("w", [rows, cols]).unwrap() == matrix);
+    }
 }

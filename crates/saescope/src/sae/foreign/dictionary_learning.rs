@@ -62,7 +62,7 @@ fn linear(source: &Source, trainer: &Config) -> Result<Weights> {
         // Before thresholds were kept.
         names.push("k");
         (
-            Gate::TopK(checked_k(trainer, k(source, trainer)?, d_sae)?),
+            Gate::TopK(checked_k(source.path(), k(source, trainer)?, d_sae)?),
             "b_dec",
         )
     } else if source.has("bias") {
@@ -141,7 +141,11 @@ fn plain(source: &Source) -> Result<Weights> {
 fn top_k(source: &Source, trainer: &Config, d_sae: usize) -> Result<Gate> {
     match trainer.text("dict_class")? {
         Some("BatchTopKSAE") => Ok(Gate::Above(vec![source.scalar("threshold")?; d_sae])),
-        Some("AutoEncoderTopK") => Ok(Gate::TopK(checked_k(trainer, k(source, trainer)?, d_sae)?)),
+        Some("AutoEncoderTopK") => Ok(Gate::TopK(checked_k(
+            source.path(),
+            k(source, trainer)?,
+            d_sae,
+        )?)),
         Some(_) => Err(trainer.unsupported(
             "dict_class",
             "its tensors are those of AutoEncoderTopK and BatchTopKSAE",

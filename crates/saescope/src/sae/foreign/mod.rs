@@ -5,12 +5,13 @@
 mod dictionary_learning;
 mod gemma_scope;
 mod openai;
+mod released;
 mod saelens;
 mod sparsify;
 
 use std::path::Path;
 
-use super::open::{Config, Found};
+use super::open::Found;
 use super::record::{Format, Record, SourceFile};
 use super::source::Source;
 use super::{InputNorm, Sae, Weights, fold};
@@ -49,7 +50,7 @@ pub(super) fn read(found: &Found) -> Result<Sae> {
     };
     // What was made here and saved keeps its record; other files are where it comes from.
     if record.files.is_empty() && record.format != Format::Saescope {
-        record.files = files(found);
+        record.files = files(found, record.format);
     }
     fold::input_scale(&mut weights);
     Sae::new(weights, record).map_err(|error| match error {
@@ -67,8 +68,9 @@ pub(super) fn read(found: &Found) -> Result<Sae> {
     })
 }
 
-fn files(found: &Found) -> Vec<SourceFile> {
-    let config = (!found.config.is_empty()).then(|| found.config.path());
+fn files(found: &Found, format: Format) -> Vec<SourceFile> {
+    let configured = !found.config.is_empty() && format != Format::Openai;
+    let config = configured.then(|| found.config.path());
     let paths = found.weights.files().chain(config);
     let mut files: Vec<SourceFile> = paths
         .map(|path| SourceFile {
@@ -176,12 +178,12 @@ fn exp(source: &Source, name: &str, len: usize) -> Result<Vec<f32>> {
 }
 
 /// `k`, of which there cannot be more than features.
-fn checked_k(config: &Config, k: usize, d_sae: usize) -> Result<usize> {
+fn checked_k(path: &Path, k: usize, d_sae: usize) -> Result<usize> {
     if (1..=d_sae).contains(&k) {
         return Ok(k);
     }
     Err(Error::Shape {
-        what: format!("{}: `k`", config.path().display()),
+        what: format!("{}: `k`", path.display()),
         expected: format!("1 to {d_sae}, the number of features"),
         found: k.to_string(),
     })

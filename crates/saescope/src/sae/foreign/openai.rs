@@ -89,7 +89,7 @@ fn activation(found: &Found, d_sae: usize) -> Result<(Gate, InputNorm)> {
                 let reason = "`activation_state_dict` has no whole number `k`";
                 Error::format(found.weights.path(), reason)
             })?;
-            let k = checked_k(&found.config, k, d_sae)?;
+            let k = checked_k(found.weights.path(), k, d_sae)?;
             Ok((Gate::TopK(k), InputNorm::LayerNorm))
         }
         _ => Err(Error::Unsupported {

@@ -8,7 +8,7 @@ use saescope_kernels::{Gate, Matrix};
 use serde_json::Value;
 
 use super::{
-    Found, Source, Weights, checked_k, exp, input_scale, model_called, site_called, whole,
+    Found, Source, Weights, checked_k, exp, input_scale, model_called, released, site_called,
 };
 use crate::error::{Error, Result};
 use crate::sae::fold;
@@ -34,14 +34,6 @@ use tensor::{B_DEC, B_ENC, THRESHOLD, W_DEC, W_ENC, W_SKIP};
 
 const READ: &str = "read are standard, topk, jumprelu, gated, batchtopk, matryoshka_batchtopk, \
                     transcoder, jumprelu_transcoder, skip_transcoder and jumprelu_skip_transcoder";
-
-/// Releases whose makers loaded the model with centred writing weights. Their files do not say so;
-/// SAELens keeps it in its list of releases.
-const CENTRED: [(&str, &str); 3] = [
-    ("jbloom", "GPT2-Small-SAEs-Reformatted"),
-    ("jbloom", "GPT2-Small-Feature-Splitting-Experiment-Layer-8"),
-    ("tommmcgrath", "gpt2-small-mlp-out-saes"),
-];
 
 /// What an architecture does with pre-activations.
 #[derive(Clone, Copy, PartialEq)]
@@ -189,7 +181,7 @@ fn gate(
                 None => activation_of_old(config)?,
             };
             let k = k.ok_or_else(|| config.unsupported("k", "topk needs a whole number"))?;
-            Gate::TopK(checked_k(config, k, d_sae)?)
+            Gate::TopK(checked_k(config.path(), k, d_sae)?)
         }
         Kind::JumpRelu if source.has("log_threshold") => {
             Gate::Above(exp(source, "log_threshold", d_sae)?)
@@ -218,7 +210,8 @@ fn input_norm(found: &Found, record: &mut Record) -> Result<InputNorm> {
             let key = "scaling_factor";
             let scaler = found.scaler.as_ref();
             let factor = scaler.map(|scaler| scaler.number(key)).transpose()?;
-            match factor.flatten() {
+            let known = || released::scale(found.weights.path(), record);
+            match factor.flatten().or_else(known) {
                 Some(factor) => input_scale(config.path(), key, factor),
                 None => {
                     record.notes.push(
@@ -286,12 +279,7 @@ fn centred(found: &Found, record: &Record) -> Result<bool> {
         let loaded = place.part("model_from_pretrained_kwargs");
         said |= loaded.truth("center_writing_weights")? == Some(true);
     }
-    let path = whole(found.weights.path());
-    let path = path.to_string_lossy();
-    let released = CENTRED.iter().any(|(owner, name)| {
-        // As the Hub's cache spells it, and as a plain copy would.
-        path.contains(&format!("{owner}--{name}")) || path.contains(&format!("{owner}/{name}"))
-    });
+    let released = released::centred(found.weights.path());
     let written = matches!(
         record.site,
         Some(

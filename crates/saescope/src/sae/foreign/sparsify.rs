@@ -33,7 +33,7 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         let reason = "there is no cfg.json with a `k` beside it, so its activation is not known";
         Error::format(source.path(), reason)
     })?;
-    let k = checked_k(config, k, d_sae)?;
+    let k = checked_k(config.path(), k, d_sae)?;
     let transcoder = config.truth("transcode")?.unwrap_or(false);
     let skip = source.has("W_skip");
     let weights = Weights {

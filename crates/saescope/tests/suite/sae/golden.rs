@@ -1,6 +1,6 @@
 //! Encode and decode against the library that owns the format.
 
-use saescope::sae::{Format, InputNorm};
+use saescope::sae::{Format, InputNorm, Sae};
 use saescope::{Gate, SparseRows};
 
 use super::{CASES, dense, difference, expected, folder, open};
@@ -170,6 +170,27 @@ fn records_say_where_an_autoencoder_belongs() {
     assert_eq!(open("openai_v1").input_norm(), InputNorm::None);
     assert_eq!(open("saelens_scaler").input_norm(), InputNorm::None);
     assert_eq!(open("saelens_expected_average").record().notes.len(), 1);
+}
+
+#[test]
+fn releases_that_do_not_say_how_they_were_trained_are_known_by_their_path() {
+    let golden = super::path("saelens_expected_average");
+    let copies = tempfile::tempdir().unwrap();
+    let copy = |release: &str| {
+        let folder = copies.path().join(release).join("sae_group");
+        std::fs::create_dir_all(&folder).unwrap();
+        let config = std::fs::read_to_string(golden.join("cfg.json")).unwrap();
+        let config = config.replace("blocks.3.hook_resid_post", "blocks.8.hook_mlp_out");
+        std::fs::write(folder.join("cfg.json"), config).unwrap();
+        let weights = "sae_weights.safetensors";
+        std::fs::copy(golden.join(weights), folder.join(weights)).unwrap();
+        Sae::open(&folder).unwrap()
+    };
+    let known = copy("models--tommmcgrath--gpt2-small-mlp-out-saes/snapshots/1");
+    let other = copy("models--someone--else/snapshots/1");
+    assert!(known.centres() && !other.centres());
+    let ratio = other.decoder_norms()[0] / known.decoder_norms()[0];
+    assert!((ratio - 0.912_376_3).abs() < 1e-5, "{ratio}");
 }
 
 #[test]

@@ -127,6 +127,17 @@ pub enum Error {
         found: String,
     },
 
+    /// An activation that no autoencoder can encode.
+    #[error(
+        "row {row} of the activation holds {value}; a forward pass that overflowed cannot be encoded"
+    )]
+    Activation {
+        /// Which row, from 0.
+        row: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+
     /// More tokens than the model can look back on.
     #[error(
         "{needed} tokens do not fit the context of {limit}; shorten the prompt or generate fewer tokens"

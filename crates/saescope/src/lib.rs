@@ -19,11 +19,13 @@ pub mod edit;
 
 pub mod model;
 
+pub mod sae;
+
 pub mod generate;
 
 pub mod complete;
 pub mod lens;
 
-pub use saescope_kernels::{Activation, Isa, Matrix, Storage, peak_gflops};
+pub use saescope_kernels::{Activation, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops};
 
 pub use error::{Error, Result};

@@ -1,8 +1,9 @@
 //! Named activations: where in a forward pass one can look or intervene.
 //!
 //! A site prints and parses as `resid_post.8`; anything else is an error, never a guess.
-//! Other people's names for the same places are read by [`transformer_lens`] only.
+//! Other people's names for the same places are known to [`transformer_lens`] and [`modules`] only.
 
+pub mod modules;
 pub mod transformer_lens;
 
 use std::fmt;

@@ -10,6 +10,7 @@ mod file;
 pub mod gguf;
 pub mod llama2c;
 mod mmap;
+mod npz;
 mod open;
 mod pickle;
 mod quant;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use dtype::Dtype;
 pub use tensor::Tensor;
-pub use write::{Elements, NewTensor, save_safetensors};
+pub use write::{Elements, NewTensor, save_safetensors, save_whole};
 
 use crate::error::{Error, Result};
 use file::File;
@@ -45,6 +46,7 @@ enum Metadata {
     Gguf(gguf::Metadata),
     Llama2c(llama2c::Header),
     Torch(torch::Value),
+    Npz,
 }
 
 /// What a reader finds in one file.
@@ -136,6 +138,11 @@ impl Checkpoint {
             Metadata::Torch(value) => Some(value),
             _ => None,
         }
+    }
+
+    /// Whether the file is one of `numpy.savez`, which says nothing besides its tensors.
+    pub fn is_npz(&self) -> bool {
+        matches!(self.metadata, Metadata::Npz)
     }
 
     fn view<'a>(&'a self, name: &'a str, (file, entry): &'a (usize, Entry)) -> Tensor<'a> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::file::File;
 use super::tensor::Entry;
-use super::{Checkpoint, Metadata, Parsed, gguf, llama2c, safetensors, torch, zip};
+use super::{Checkpoint, Metadata, Parsed, gguf, llama2c, npz, safetensors, torch, zip};
 use crate::error::{Error, Result};
 
 /// What a folder is searched for, first match first.
@@ -119,7 +119,12 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     if bytes.starts_with(gguf::MAGIC) {
         gguf::parse(path, bytes)
     } else if bytes.starts_with(zip::MAGIC) {
-        torch::parse_zip(path, bytes)
+        let archive = zip::Archive::read(path, bytes)?;
+        if npz::is_npz(&archive) {
+            npz::parse(path, bytes, &archive)
+        } else {
+            torch::parse_zip(path, bytes, &archive)
+        }
     } else if torch::begins_old(bytes) {
         torch::parse_old(path, bytes)
     } else if extension == "safetensors" || safetensors::begins(bytes) {

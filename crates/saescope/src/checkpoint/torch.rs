@@ -83,8 +83,7 @@ struct Storage {
 }
 
 /// Reads an archive of `torch.save`.
-pub(super) fn parse_zip(path: &Path, bytes: &[u8]) -> Result<Parsed> {
-    let archive = Archive::read(path, bytes)?;
+pub(super) fn parse_zip(path: &Path, bytes: &[u8], archive: &Archive) -> Result<Parsed> {
     let mut roots = archive
         .names()
         .filter_map(|name| name.strip_suffix("data.pkl"));

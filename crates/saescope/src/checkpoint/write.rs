@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use saescope_kernels::Matrix;
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde_json::{Map, Value};
 
@@ -15,6 +16,8 @@ use crate::error::{Error, Result};
 pub enum Elements<'a> {
     F32(&'a [f32]),
     I64(&'a [i64]),
+    /// f32, the columns of a matrix one after another.
+    Transposed(&'a Matrix),
 }
 
 /// A tensor to be written.
@@ -40,8 +43,19 @@ pub fn save_safetensors(
 ) -> Result<()> {
     let mut tensors = tensors.to_vec();
     // Types of larger alignment first, as the format's own writers have it.
-    tensors.sort_by_key(|t| (matches!(t.elements, Elements::F32(_)), t.name));
+    tensors.sort_by_key(|t| (!matches!(t.elements, Elements::I64(_)), t.name));
     let header = header(path, &tensors, metadata)?;
+    save_whole(path, |file| write(file, &header, &tensors))
+}
+
+/// Writes a file beside `path`, then puts it in its place.
+///
+/// # Errors
+/// When the system refuses; what was at `path` is there still.
+pub fn save_whole(
+    path: &Path,
+    write: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
+) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -50,8 +64,8 @@ pub fn save_safetensors(
     // As any other file is made; a temporary one would be its owner's alone.
     #[cfg(unix)]
     new.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let new = new.tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
-    let written = write(new.as_file(), &header, &tensors);
+    let mut new = new.tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
+    let written = write(new.as_file_mut()).and_then(|()| new.as_file().sync_all());
     written.map_err(|e| Error::io(path, e))?;
     new.persist(path).map_err(|e| Error::io(path, e.error))?;
     // The file is whole either way; this makes its name survive a crash as well.
@@ -77,6 +91,7 @@ fn header(
         let (dtype, len, size) = match tensor.elements {
             Elements::F32(elements) => (Dtype::F32, elements.len(), 4),
             Elements::I64(elements) => (Dtype::I64, elements.len(), 8),
+            Elements::Transposed(matrix) => (Dtype::F32, matrix.data().len(), 4),
         };
         let expected = tensor
             .shape
@@ -112,10 +127,27 @@ fn write(file: &std::fs::File, header: &[u8], tensors: &[NewTensor]) -> std::io:
         match tensor.elements {
             Elements::F32(elements) => write_all(&mut to, elements, |x| x.to_le_bytes())?,
             Elements::I64(elements) => write_all(&mut to, elements, |x| x.to_le_bytes())?,
+            Elements::Transposed(matrix) => write_transposed(&mut to, matrix)?,
         }
     }
-    to.flush()?;
-    file.sync_all()
+    to.flush()
+}
+
+/// Writes the columns of a matrix, a few at a time, so that it is not held twice.
+fn write_transposed(to: &mut impl Write, matrix: &Matrix) -> std::io::Result<()> {
+    const COLUMNS: usize = 16;
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let mut columns = vec![0.0; COLUMNS.min(cols) * rows];
+    for left in (0..cols).step_by(COLUMNS) {
+        let width = COLUMNS.min(cols - left);
+        for row in 0..rows {
+            for (column, value) in matrix.row(row)[left..left + width].iter().enumerate() {
+                columns[column * rows + row] = *value;
+            }
+        }
+        write_all(to, &columns[..width * rows], |x| x.to_le_bytes())?;
+    }
+    Ok(())
 }
 
 fn write_all<T: Copy, const N: usize>(

@@ -1,8 +1,8 @@
 //! Where the entries of a zip archive lie, for those that are stored as they are.
 //!
-//! torch writes its archives so that tensors can be mapped: never compressed, never encrypted. So
-//! this reads the central directory and nothing else, and allocates by what it has read, not by
-//! what the archive claims.
+//! torch, and numpy unless told otherwise, write archives so that tensors can be mapped: never
+//! compressed, never encrypted. So this reads the central directory and nothing else, and allocates
+//! by what it has read, not by what the archive claims.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -64,7 +64,7 @@ impl Archive {
         let entry = entry.ok_or_else(|| format!("there is no `{name}` in the archive"))?;
         if !entry.plain {
             return Err(format!(
-                "`{name}` is compressed or encrypted; torch writes neither"
+                "`{name}` is compressed or encrypted; only archives that store their entries as they are can be read"
             ));
         }
         let outside = || format!("`{name}` does not lie in the archive");

@@ -1,6 +1,6 @@
-//! TransformerLens' names for sites, for reading other people's configurations.
+//! TransformerLens' names for sites, for configurations that are shared with SAELens.
 //!
-//! saescope itself never writes these names.
+//! saescope itself uses these names nowhere else.
 
 use super::Site;
 use crate::error::{Error, Result};
@@ -36,6 +36,33 @@ pub fn parse(name: &str) -> Result<Site> {
     })
 }
 
+/// What TransformerLens calls `site`.
+pub fn name(site: Site) -> String {
+    let (layer, hook) = match site {
+        Site::Embed => return "hook_embed".to_owned(),
+        Site::FinalNorm => return "ln_final.hook_normalized".to_owned(),
+        Site::ResidPre(layer) => (layer, "hook_resid_pre"),
+        Site::AttnNorm(layer) => (layer, "ln1.hook_normalized"),
+        Site::AttnPattern(layer) => (layer, "attn.hook_pattern"),
+        Site::AttnZ(layer) => (layer, "attn.hook_z"),
+        Site::AttnOut(layer) => (layer, "hook_attn_out"),
+        Site::ResidMid(layer) => (layer, "hook_resid_mid"),
+        Site::MlpNorm(layer) => (layer, "ln2.hook_normalized"),
+        Site::MlpAct(layer) => (layer, "mlp.hook_post"),
+        Site::MlpOut(layer) => (layer, "hook_mlp_out"),
+        Site::ResidPost(layer) => (layer, "hook_resid_post"),
+    };
+    format!("blocks.{layer}.{hook}")
+}
+
+/// What TransformerLens calls a model of the Hugging Face Hub: GPT-2 goes by a shorter name there.
+pub fn model_name(model: &str) -> &str {
+    match model {
+        "openai-community/gpt2" => "gpt2-small",
+        _ => model.strip_prefix("openai-community/").unwrap_or(model),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +74,9 @@ mod tests {
             Site::ResidPost(8)
         );
         assert_eq!(parse("blocks.0.attn.hook_z").unwrap(), Site::AttnZ(0));
+        for site in Site::all(3) {
+            assert_eq!(parse(&name(site)).unwrap(), site);
+        }
         assert!(parse("blocks.8.hook_resid").is_err());
         assert!(parse("resid_post.8").is_err());
     }

@@ -6,5 +6,6 @@ mod forward;
 mod generation;
 mod golden;
 mod lens;
+mod sae;
 mod text;
 mod tiny;

@@ -5,6 +5,7 @@ mod gguf;
 mod hostile;
 mod llama2c;
 mod mutations;
+mod npz;
 mod safetensors;
 mod torch;
 

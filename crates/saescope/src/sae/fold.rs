@@ -1,0 +1,77 @@
+//! Rewrites of other architectures into `gate(x W_enc + b_enc) W_dec + b_dec`, exact but for rounding.
+
+use rayon::prelude::*;
+use saescope_kernels::{Gate, Matrix};
+
+use super::Weights;
+use super::norm::InputNorm;
+
+/// The bias and the gate of a gated encoder, whose weight `w_enc`, `[d_sae, d_in]`, is scaled.
+///
+/// With `z = x W`, a feature is on when `z + b_gate > 0` and then is `relu(s z + b_mag)`, where
+/// `s = exp(r_mag)` are the `scales`. As `s > 0`, that is JumpReLU over `s z + b_mag` with threshold
+/// `max(0, b_mag - s b_gate)` (Rajamanoharan et al. 2024).
+pub(super) fn gated(
+    w_enc: &mut Matrix,
+    scales: &[f32],
+    b_gate: &[f32],
+    b_mag: Vec<f32>,
+) -> (Vec<f32>, Gate) {
+    let thresholds = scales
+        .iter()
+        .zip(b_gate)
+        .zip(&b_mag)
+        .map(|((s, gate), mag)| (mag - s * gate).max(0.0));
+    let thresholds = thresholds.collect();
+    scale_rows(w_enc, scales);
+    (b_mag, Gate::Above(thresholds))
+}
+
+/// Gives every decoder row norm 1 and multiplies the feature's encoder by what it had: activations
+/// are then those that SAELens compares when it rescales them by the decoder's norm.
+pub(super) fn decoder_norms(w_enc: &mut Matrix, b_enc: &mut [f32], w_dec: &mut Matrix) {
+    let norms = row_norms(w_dec);
+    scale_rows(w_enc, &norms);
+    b_enc.iter_mut().zip(&norms).for_each(|(b, n)| *b *= n);
+    // A row of zeros stays one; its feature is never on.
+    let inverse: Vec<f32> = norms
+        .iter()
+        .map(|n| if *n > 0.0 { 1.0 / n } else { 1.0 })
+        .collect();
+    scale_rows(w_dec, &inverse);
+}
+
+/// Takes a constant input scale into the weights. Activations stay as they are.
+pub(super) fn input_scale(weights: &mut Weights) {
+    let InputNorm::Scale(scale) = weights.input_norm else {
+        return;
+    };
+    weights.input_norm = InputNorm::None;
+    weights.w_enc.scale(scale);
+    // What a transcoder writes was never scaled.
+    if !weights.transcoder {
+        weights.w_dec.scale(1.0 / scale);
+        weights.b_dec.iter_mut().for_each(|b| *b /= scale);
+    }
+}
+
+/// `|row|` of every row.
+pub(super) fn row_norms(matrix: &Matrix) -> Vec<f32> {
+    let rows = matrix.data().par_chunks_exact(matrix.cols().max(1));
+    rows.map(|row| {
+        row.iter()
+            .map(|&w| f64::from(w).powi(2))
+            .sum::<f64>()
+            .sqrt() as f32
+    })
+    .collect()
+}
+
+/// Multiplies every row by its own factor.
+pub(super) fn scale_rows(matrix: &mut Matrix, factors: &[f32]) {
+    let cols = matrix.cols().max(1);
+    let rows = matrix.data_mut().par_chunks_exact_mut(cols);
+    rows.zip(factors).for_each(|(row, factor)| {
+        row.iter_mut().for_each(|w| *w *= factor);
+    });
+}

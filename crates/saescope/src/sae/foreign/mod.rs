@@ -1,0 +1,190 @@
+//! Files of other projects: which project's they are, and what it calls its tensors.
+//!
+//! A file is known by what it holds. Tensors that its kind does not have are refused by name.
+
+mod dictionary_learning;
+mod gemma_scope;
+mod openai;
+mod released;
+mod saelens;
+mod sparsify;
+
+use std::path::Path;
+
+use super::open::Found;
+use super::record::{Format, Record, SourceFile};
+use super::source::Source;
+use super::{InputNorm, Sae, Weights, fold};
+use crate::error::{Error, Result};
+use crate::site::modules::{self, End};
+use crate::site::{Site, transformer_lens};
+
+pub(super) use saelens::{OWN_RECORD, tensor};
+
+/// What reading before a norm's gain means for an autoencoder's input.
+const NORMALIZED: &str = "TransformerLens takes `hook_normalized` before the gain of an RMS norm, \
+                          unless it was folded; the site is after the gain";
+
+/// Reads whichever format was found.
+pub(super) fn read(found: &Found) -> Result<Sae> {
+    let source = Source::new(&found.weights);
+    let torch = found.weights.torch().is_some();
+    let (mut weights, mut record) = if torch && source.has("latent_bias") {
+        openai::read(found)?
+    } else if torch {
+        dictionary_learning::read(found)?
+    } else if found.weights.is_npz() || source.has("w_enc") {
+        gemma_scope::read(found)?
+    } else if source.has("encoder.weight") {
+        sparsify::read(found)?
+    } else if source.has("W_enc") || found.config.get("architecture").is_some() {
+        saelens::read(found)?
+    } else {
+        let some: Vec<&str> = found.weights.names().take(4).collect();
+        let reason = format!(
+            "its tensors ({}, …) are those of no autoencoder that is known: OpenAI's, SAELens', \
+             sparsify's, dictionary_learning's, Gemma Scope's",
+            some.join(", ")
+        );
+        return Err(Error::format(found.weights.path(), reason));
+    };
+    // What was made here and saved keeps its record; other files are where it comes from.
+    if record.files.is_empty() && record.format != Format::Saescope {
+        record.files = files(found, record.format);
+    }
+    fold::input_scale(&mut weights);
+    Sae::new(weights, record).map_err(|error| match error {
+        // Parts that do not fit are the file's doing, so it is named.
+        Error::Shape {
+            what,
+            expected,
+            found: parts,
+        } => Error::Shape {
+            what: format!("{}: {what}", found.weights.path().display()),
+            expected,
+            found: parts,
+        },
+        other => other,
+    })
+}
+
+fn files(found: &Found, format: Format) -> Vec<SourceFile> {
+    let configured = !found.config.is_empty() && format != Format::Openai;
+    let config = configured.then(|| found.config.path());
+    let paths = found.weights.files().chain(config);
+    let mut files: Vec<SourceFile> = paths
+        .map(|path| SourceFile {
+            name: end_of(path),
+            bytes: std::fs::metadata(path).map_or(0, |kind| kind.len()),
+        })
+        .collect();
+    files.dedup();
+    files
+}
+
+/// The end of a path, as much as tells one file of a release from another; what comes before it is
+/// the user's own.
+fn end_of(path: &Path) -> String {
+    const NAMES: usize = 3;
+    let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
+    names[names.len().saturating_sub(NAMES)..].join("/")
+}
+
+/// The site that TransformerLens calls `name`; a note where saescope has none.
+fn site_called(name: Option<&str>, record: &mut Record) -> Option<Site> {
+    let name = name?;
+    let site = transformer_lens::parse(name).or_else(|_| name.parse()).ok();
+    if site.is_none() {
+        record
+            .notes
+            .push(format!("saescope has no site for its hook `{name}`"));
+    }
+    if name.ends_with("hook_normalized") {
+        record.notes.push(NORMALIZED.to_owned());
+    }
+    site
+}
+
+/// The site at one end of a module of a Hugging Face model; a note where saescope has none.
+fn module_site(path: &str, end: End, record: &mut Record) -> Option<Site> {
+    let site = modules::parse(path, end).ok();
+    // Gemma norms what its attention and MLP put out before it is our `attn_out` and `mlp_out`.
+    let gemma = record
+        .model
+        .as_ref()
+        .is_some_and(|model| model.contains("gemma-"));
+    let inside = [".mlp", ".self_attn"]
+        .iter()
+        .any(|part| path.ends_with(part));
+    let site = site.filter(|_| !(gemma && inside && end == End::Output));
+    if site.is_none() {
+        record
+            .notes
+            .push(format!("saescope has no site for its module `{path}`"));
+    }
+    site
+}
+
+/// The name on the Hugging Face Hub of a model that goes by a shorter one.
+fn model_called(name: &str) -> String {
+    let owner = match name {
+        "gpt2-small" => return "openai-community/gpt2".to_owned(),
+        _ if name.contains('/') => return name.to_owned(),
+        "distilgpt2" => "distilbert",
+        _ if name.starts_with("gpt2") => "openai-community",
+        _ if name.starts_with("pythia-") => "EleutherAI",
+        _ if name.starts_with("gemma-") => "google",
+        _ => return name.to_owned(),
+    };
+    format!("{owner}/{name}")
+}
+
+/// The number after `mark` in the last folder or file name of `path` that has one.
+fn number_after(path: &Path, mark: &str) -> Option<usize> {
+    let mut names = path.iter().rev().filter_map(|name| name.to_str());
+    names.find_map(|name| {
+        let (_, rest) = name.split_once(mark)?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    })
+}
+
+/// The absolute path of a file, for what its folders say.
+fn whole(path: &Path) -> std::path::PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// A constant factor of the input, which has to be one that can be undone.
+fn input_scale(path: &Path, key: &str, factor: f64) -> Result<InputNorm> {
+    let scale = factor as f32;
+    if scale.is_normal() && scale > 0.0 && (1.0 / scale).is_normal() {
+        return Ok(InputNorm::Scale(scale));
+    }
+    let reason = format!("`{key}` makes {factor} the factor of its input");
+    Err(Error::format(path, reason))
+}
+
+/// `e^x` of every value, none of which may leave the numbers.
+fn exp(source: &Source, name: &str, len: usize) -> Result<Vec<f32>> {
+    let mut values = source.vector(name, len)?;
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = value.exp();
+        if !value.is_finite() {
+            let reason = format!("e to the power of element {index} is no finite number");
+            return Err(Error::tensor(source.path(), name, reason));
+        }
+    }
+    Ok(values)
+}
+
+/// `k`, of which there cannot be more than features.
+fn checked_k(path: &Path, k: usize, d_sae: usize) -> Result<usize> {
+    if (1..=d_sae).contains(&k) {
+        return Ok(k);
+    }
+    Err(Error::Shape {
+        what: format!("{}: `k`", path.display()),
+        expected: format!("1 to {d_sae}, the number of features"),
+        found: k.to_string(),
+    })
+}

@@ -1,0 +1,295 @@
+//! SAELens: `cfg.json` and `sae_weights.safetensors`, of every version, which is also how saescope
+//! itself writes.
+//!
+//! Before version 6 the configuration is flat and some keys have other names; reading both in one
+//! way needs no look at the version.
+
+use saescope_kernels::{Gate, Matrix};
+use serde_json::Value;
+
+use super::{
+    Found, Source, Weights, checked_k, exp, input_scale, model_called, released, site_called,
+};
+use crate::error::{Error, Result};
+use crate::sae::fold;
+use crate::sae::norm::InputNorm;
+use crate::sae::open::Config;
+use crate::sae::record::{Format, Record};
+use crate::site::Site;
+
+/// The key of `metadata` that holds our own record.
+pub(in crate::sae) const OWN_RECORD: &str = "saescope";
+
+/// Names of tensors, for reading and writing.
+pub(in crate::sae) mod tensor {
+    pub(in crate::sae) const W_ENC: &str = "W_enc";
+    pub(in crate::sae) const B_ENC: &str = "b_enc";
+    pub(in crate::sae) const W_DEC: &str = "W_dec";
+    pub(in crate::sae) const B_DEC: &str = "b_dec";
+    pub(in crate::sae) const W_SKIP: &str = "W_skip";
+    pub(in crate::sae) const THRESHOLD: &str = "threshold";
+}
+
+use tensor::{B_DEC, B_ENC, THRESHOLD, W_DEC, W_ENC, W_SKIP};
+
+const READ: &str = "read are standard, topk, jumprelu, gated, batchtopk, matryoshka_batchtopk, \
+                    transcoder, jumprelu_transcoder, skip_transcoder and jumprelu_skip_transcoder";
+
+/// What an architecture does with pre-activations.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Standard,
+    TopK,
+    JumpRelu,
+    Gated,
+    /// A checkpoint in training; saved for use it is JumpReLU.
+    BatchTopK,
+}
+
+pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
+    let source = Source::new(&found.weights);
+    let config = &found.config;
+    if config.is_empty() {
+        let reason = "there is no cfg.json beside it, without which its architecture is not known";
+        return Err(Error::format(source.path(), reason));
+    }
+    let (kind, transcoder, skip) = architecture(config)?;
+    let [d_in, d_sae] = source.shape(W_ENC)?;
+    let [_, d_out] = source.shape(W_DEC)?;
+    config.agrees("d_in", d_in)?;
+    config.agrees("d_sae", d_sae)?;
+    if transcoder {
+        config.agrees("d_out", d_out)?;
+    }
+    source.only(&names(&source, kind, skip))?;
+
+    let mut record = record(config)?;
+    let input_norm = input_norm(found, &mut record)?;
+    let mut w_enc = source.transposed(W_ENC, [d_sae, d_in])?;
+    let mut w_dec = source.matrix(W_DEC, [d_sae, d_out])?;
+    let (b_enc, gate) = gate(&source, config, kind, &mut w_enc, &mut w_dec)?;
+    if source.has("scaling_factor") {
+        let factors = source.vector("scaling_factor", d_sae)?;
+        fold::scale_rows(&mut w_dec, &factors);
+    }
+    let centre = centred(found, &record)?;
+    let note = "its makers centred the weights that write to the residual stream, so each token's \
+                mean is taken off";
+    if centre && !record.notes.iter().any(|n| n == note) {
+        record.notes.push(note.to_owned());
+    }
+    let subtract = config.truth("apply_b_dec_to_input")?;
+    let weights = Weights {
+        w_enc,
+        b_enc,
+        gate,
+        w_dec,
+        b_dec: source.vector(B_DEC, d_out)?,
+        subtract_b_dec: !transcoder && subtract.unwrap_or(true),
+        input_norm,
+        centre,
+        w_skip: match skip {
+            true => Some(source.matrix(W_SKIP, [d_out, d_in])?),
+            false => None,
+        },
+        transcoder,
+    };
+    Ok((weights, record))
+}
+
+/// The kind, whether it is a transcoder, and whether it has a skip connection.
+fn architecture(config: &Config) -> Result<(Kind, bool, bool)> {
+    let name = config.text("architecture")?.unwrap_or("standard");
+    let transcoder = name.ends_with("transcoder");
+    let skip = name.ends_with("skip_transcoder");
+    let kind = match name {
+        "standard" => match activation_of_old(config)? {
+            Some(_) => Kind::TopK,
+            None => Kind::Standard,
+        },
+        "transcoder" | "skip_transcoder" => Kind::Standard,
+        // SAELens has no transcoder with TopK; sparsify's are written as these.
+        "topk" | "topk_transcoder" | "topk_skip_transcoder" => Kind::TopK,
+        "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder" => Kind::JumpRelu,
+        "gated" => Kind::Gated,
+        "batchtopk" | "matryoshka_batchtopk" => Kind::BatchTopK,
+        _ => return Err(config.unsupported("architecture", READ)),
+    };
+    Ok((kind, transcoder, skip))
+}
+
+/// Before version 6 a `standard` autoencoder could have TopK as its activation: its `k`.
+fn activation_of_old(config: &Config) -> Result<Option<usize>> {
+    let key = match config.get("activation_fn") {
+        Some(_) => "activation_fn",
+        None => "activation_fn_str",
+    };
+    match config.text(key)? {
+        None | Some("relu") => Ok(None),
+        Some("topk") => {
+            let k = config.part("activation_fn_kwargs").size("k")?;
+            let k =
+                k.ok_or_else(|| config.unsupported("activation_fn_kwargs", "topk needs a `k`"))?;
+            Ok(Some(k))
+        }
+        Some(_) => Err(config.unsupported(key, "read are relu and topk")),
+    }
+}
+
+/// The tensors that a kind has.
+fn names(source: &Source, kind: Kind, skip: bool) -> Vec<&'static str> {
+    let mut names = vec![W_ENC, W_DEC, B_DEC, "scaling_factor"];
+    names.extend::<&[&str]>(match kind {
+        Kind::Standard | Kind::TopK => &[B_ENC],
+        // Before 6.48 checkpoints in training have its logarithm.
+        Kind::JumpRelu if source.has("log_threshold") => &[B_ENC, "log_threshold"],
+        Kind::JumpRelu => &[B_ENC, THRESHOLD],
+        Kind::Gated => &["b_gate", "b_mag", "r_mag"],
+        Kind::BatchTopK if source.has(THRESHOLD) => &[B_ENC, THRESHOLD],
+        Kind::BatchTopK => &[B_ENC, "topk_threshold"],
+    });
+    if skip {
+        names.push(W_SKIP);
+    }
+    names
+}
+
+/// The encoder's bias and gate, with what can be folded folded into the weights.
+fn gate(
+    source: &Source,
+    config: &Config,
+    kind: Kind,
+    w_enc: &mut Matrix,
+    w_dec: &mut Matrix,
+) -> Result<(Vec<f32>, Gate)> {
+    let d_sae = w_enc.rows();
+    if kind == Kind::Gated {
+        let scales = exp(source, "r_mag", d_sae)?;
+        let b_gate = source.vector("b_gate", d_sae)?;
+        let b_mag = source.vector("b_mag", d_sae)?;
+        return Ok(fold::gated(w_enc, &scales, &b_gate, b_mag));
+    }
+    let mut b_enc = source.vector(B_ENC, d_sae)?;
+    if config.truth("rescale_acts_by_decoder_norm")? == Some(true) {
+        fold::decoder_norms(w_enc, &mut b_enc, w_dec);
+    }
+    let gate = match kind {
+        Kind::Standard | Kind::Gated => Gate::Positive,
+        Kind::TopK => {
+            let k = match config.size("k")? {
+                Some(k) => Some(k),
+                None => activation_of_old(config)?,
+            };
+            let k = k.ok_or_else(|| config.unsupported("k", "topk needs a whole number"))?;
+            Gate::TopK(checked_k(config.path(), k, d_sae)?)
+        }
+        Kind::JumpRelu if source.has("log_threshold") => {
+            Gate::Above(exp(source, "log_threshold", d_sae)?)
+        }
+        Kind::BatchTopK if source.has("topk_threshold") => {
+            Gate::Above(vec![source.scalar("topk_threshold")?; d_sae])
+        }
+        Kind::JumpRelu | Kind::BatchTopK => Gate::Above(source.vector(THRESHOLD, d_sae)?),
+    };
+    Ok((b_enc, gate))
+}
+
+fn input_norm(found: &Found, record: &mut Record) -> Result<InputNorm> {
+    let config = &found.config;
+    let key = "normalize_activations";
+    let name = match config.get(key) {
+        None | Some(Value::Bool(false)) => "none",
+        Some(Value::Bool(true)) => "expected_average_only_in",
+        Some(_) => config.text(key)?.unwrap_or("none"),
+    };
+    match name {
+        "none" => Ok(InputNorm::None),
+        "layer_norm" => Ok(InputNorm::LayerNorm),
+        "constant_norm_rescale" => Ok(InputNorm::ConstantNorm),
+        "expected_average_only_in" => {
+            let key = "scaling_factor";
+            let scaler = found.scaler.as_ref();
+            let factor = scaler.map(|scaler| scaler.number(key)).transpose()?;
+            let known = || released::scale(found.weights.path(), record);
+            match factor.flatten().or_else(known) {
+                Some(factor) => input_scale(config.path(), key, factor),
+                None => {
+                    record.notes.push(
+                        "it was trained on activations times a constant that its file does not \
+                         hold; it is read as if that were folded into its weights"
+                            .to_owned(),
+                    );
+                    Ok(InputNorm::None)
+                }
+            }
+        }
+        _ => Err(config.unsupported(
+            key,
+            "read are none, layer_norm, constant_norm_rescale and expected_average_only_in; SAELens \
+             folds the others into the weights of what it saves for use",
+        )),
+    }
+}
+
+/// What the configuration says, flat before version 6 and in `metadata` since.
+fn record(config: &Config) -> Result<Record> {
+    let metadata = config.part("metadata");
+    if let Some(own) = metadata.get(OWN_RECORD) {
+        return serde_json::from_value(own.clone())
+            .map_err(|e| Error::format(config.path(), format!("`metadata.{OWN_RECORD}`: {e}")));
+    }
+    let of = |key: &str| match metadata.is_empty() {
+        true => config,
+        false if metadata.get(key).is_none() => config,
+        false => &metadata,
+    };
+    let mut record = Record {
+        format: Format::Saelens,
+        model: of("model_name").text("model_name")?.map(model_called),
+        prepend_bos: of("prepend_bos").truth("prepend_bos")?,
+        context: of("context_size").size("context_size")?,
+        config: config.to_value(),
+        ..Record::default()
+    };
+    if metadata.is_empty() {
+        record.prepend_bos.get_or_insert(true);
+    }
+    let hook = match of("hook_name").text("hook_name")? {
+        None => of("hook_point").text("hook_point")?,
+        hook => hook,
+    };
+    record.site = site_called(hook, &mut record);
+    let out = of("hook_name_out").text("hook_name_out")?;
+    record.out_site = site_called(out, &mut record);
+    for key in ["hook_head_index", "hook_point_head_index"] {
+        if let Some(head) = of(key).size(key)? {
+            record.site = None;
+            let note = format!("it reads head {head} alone, and saescope has no site for that");
+            record.notes.push(note);
+        }
+    }
+    Ok(record)
+}
+
+/// Whether the model was loaded with centred writing weights and the site is one that they reach.
+fn centred(found: &Found, record: &Record) -> Result<bool> {
+    let metadata = found.config.part("metadata");
+    let mut said = false;
+    for place in [&metadata, &found.config] {
+        let loaded = place.part("model_from_pretrained_kwargs");
+        said |= loaded.truth("center_writing_weights")? == Some(true);
+    }
+    let released = released::centred(found.weights.path());
+    let written = matches!(
+        record.site,
+        Some(
+            Site::ResidPre(_)
+                | Site::ResidMid(_)
+                | Site::ResidPost(_)
+                | Site::AttnOut(_)
+                | Site::MlpOut(_)
+                | Site::Embed
+        )
+    );
+    Ok((said || released) && written)
+}

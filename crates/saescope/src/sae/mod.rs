@@ -1,0 +1,401 @@
+//! Sparse autoencoders and transcoders: an activation as a few features out of many, and back.
+//!
+//! One [`Sae`] stands for all of them: `gate((norm(x) - b_dec) W_enc + b_enc)`, of which
+//! `f W_dec + b_dec` with the norm undone is the reconstruction. What other architectures do
+//! differently is folded into that when their files are read. Files of every maker are opened by
+//! [`Sae::open`]; only `foreign` knows what they call their tensors. No model is known here: an
+//! activation comes in as a matrix, and [`Splice`] puts it back through a [`Hook`](crate::hook::Hook).
+
+mod encoded;
+mod fold;
+mod foreign;
+mod format;
+mod norm;
+mod open;
+mod record;
+mod source;
+mod splice;
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use saescope_kernels::{Encoder, Gate, Matrix, Storage, Then, Weight};
+
+pub use encoded::Encoded;
+pub use norm::{Frame, InputNorm};
+pub use record::{Format, Record, SourceFile};
+pub use splice::{Change, FeatureOp, Splice};
+
+use crate::error::{Error, Result};
+use crate::site::Site;
+
+/// The parts of an autoencoder.
+pub struct Weights {
+    /// `[d_sae, d_in]`
+    pub w_enc: Matrix,
+    /// `[d_sae]`
+    pub b_enc: Vec<f32>,
+    /// Which pre-activations become activations.
+    pub gate: Gate,
+    /// `[d_sae, d_out]`, a direction per row.
+    pub w_dec: Matrix,
+    /// `[d_out]`
+    pub b_dec: Vec<f32>,
+    /// Whether `b_dec` is subtracted from what is encoded.
+    pub subtract_b_dec: bool,
+    /// What happens to a token before that.
+    pub input_norm: InputNorm,
+    /// Whether a token's mean is taken off first: its makers centred the weights that write to the
+    /// residual stream, which a raw checkpoint does not.
+    pub centre: bool,
+    /// `[d_out, d_in]`, a linear way past the features.
+    pub w_skip: Option<Matrix>,
+    /// Whether it writes elsewhere than it reads; then the norm is not undone.
+    pub transcoder: bool,
+}
+
+/// A sparse autoencoder or transcoder.
+pub struct Sae {
+    encoder: Encoder,
+    w_dec: Matrix,
+    b_dec: Vec<f32>,
+    subtract_b_dec: bool,
+    input_norm: InputNorm,
+    centre: bool,
+    w_skip: Option<Weight>,
+    transcoder: bool,
+    record: Record,
+}
+
+impl Sae {
+    /// Opens a file or folder of any format that is known, found out from what it holds.
+    pub fn open(path: &Path) -> Result<Sae> {
+        open::open(path)
+    }
+
+    /// Reads an autoencoder from the bytes of its weights and, where its format has one, of its
+    /// configuration; errors call it `path`.
+    pub fn from_bytes(path: &Path, weights: Vec<u8>, config: Option<&[u8]>) -> Result<Sae> {
+        open::from_bytes(path, weights, config)
+    }
+
+    /// An autoencoder of these parts. The sizes in `record` are taken from the weights.
+    ///
+    /// # Errors
+    /// When the parts do not fit each other.
+    pub fn new(weights: Weights, record: Record) -> Result<Sae> {
+        weights.check()?;
+        let record = Record {
+            d_in: weights.w_enc.cols(),
+            d_out: weights.w_dec.cols(),
+            d_sae: weights.w_enc.rows(),
+            ..record
+        };
+        let w_skip = weights.w_skip.map(|skip| {
+            let (d_out, d_in) = (skip.rows(), skip.cols());
+            let packed = Weight::pack(d_out, d_in, Storage::F32, |rows, out| {
+                out.copy_from_slice(&skip.data()[rows.start * d_in..rows.end * d_in]);
+                Ok::<_, std::convert::Infallible>(())
+            });
+            let Ok(packed) = packed;
+            packed
+        });
+        Ok(Sae {
+            encoder: Encoder::new(weights.w_enc, weights.b_enc, weights.gate),
+            w_dec: weights.w_dec,
+            b_dec: weights.b_dec,
+            subtract_b_dec: weights.subtract_b_dec,
+            input_norm: weights.input_norm,
+            centre: weights.centre,
+            w_skip,
+            transcoder: weights.transcoder,
+            record,
+        })
+    }
+
+    /// Writes it as a folder that SAELens 6 opens: `cfg.json` and `sae_weights.safetensors`.
+    ///
+    /// # Errors
+    /// When the system refuses. Files that were there stay or are replaced whole.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        format::save(self, folder)
+    }
+
+    /// Where it belongs and where it comes from.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The same, to be filled in by who knows more.
+    pub fn record_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    /// Width of what it reads.
+    pub fn d_in(&self) -> usize {
+        self.encoder.weight().cols()
+    }
+
+    /// Width of what it writes.
+    pub fn d_out(&self) -> usize {
+        self.w_dec.cols()
+    }
+
+    /// Number of features.
+    pub fn d_sae(&self) -> usize {
+        self.w_dec.rows()
+    }
+
+    /// Where it reads.
+    ///
+    /// # Errors
+    /// When its file does not say.
+    pub fn site(&self) -> Result<Site> {
+        self.record.site.ok_or_else(|| {
+            let why = self.record.notes.first();
+            let why = why.map_or(String::new(), |why| format!(" ({why})"));
+            Error::Argument(format!(
+                "the autoencoder's file does not say at which site it reads{why}; name the site"
+            ))
+        })
+    }
+
+    /// Where it writes.
+    ///
+    /// # Errors
+    /// When its file does not say.
+    pub fn out_site(&self) -> Result<Site> {
+        match self.record.out_site {
+            Some(site) => Ok(site),
+            None => self.site(),
+        }
+    }
+
+    /// Whether it writes elsewhere than it reads.
+    pub fn is_transcoder(&self) -> bool {
+        self.transcoder
+    }
+
+    /// What happens to a token before it is encoded.
+    pub fn input_norm(&self) -> InputNorm {
+        self.input_norm
+    }
+
+    /// Whether a token's mean is taken off before it is encoded.
+    pub fn centres(&self) -> bool {
+        self.centre
+    }
+
+    /// What decides over activation.
+    pub fn gate(&self) -> &Gate {
+        self.encoder.gate()
+    }
+
+    /// Encoder weight `[d_sae, d_in]` and bias `[d_sae]`.
+    pub fn encoder(&self) -> (&Matrix, &[f32]) {
+        (self.encoder.weight(), self.encoder.bias())
+    }
+
+    /// Decoder weight `[d_sae, d_out]` and bias `[d_out]`.
+    pub fn decoder(&self) -> (&Matrix, &[f32]) {
+        (&self.w_dec, &self.b_dec)
+    }
+
+    /// The active features of every row of `x`, `[tokens, d_in]`, an activation of the raw model.
+    ///
+    /// # Errors
+    /// When `x` has another width, or holds what is not a finite number.
+    pub fn encode(&self, x: &Matrix) -> Result<Encoded> {
+        self.check_rows(x)?;
+        let skip = self.w_skip.as_ref().map(|skip| {
+            let mut out = Matrix::default();
+            skip.product(x, None, Then::Keep, &mut out);
+            out // [tokens, d_out]
+        });
+        let plain = self.input_norm == InputNorm::None && !self.centre;
+        if plain && !self.subtract_b_dec {
+            return Ok(Encoded::new(self.encoder.encode(x), Vec::new(), skip));
+        }
+        let mut x = x.clone();
+        let rows = x.data_mut().par_chunks_exact_mut(self.d_in());
+        let frames: Vec<Frame> = rows.map(|row| self.enter(row)).collect();
+        let frames = if plain || self.transcoder {
+            Vec::new()
+        } else {
+            frames
+        };
+        Ok(Encoded::new(self.encoder.encode(&x), frames, skip))
+    }
+
+    /// What the features stand for, `[tokens, d_out]`, in the model's own units.
+    pub fn decode(&self, encoded: &Encoded) -> Matrix {
+        let mut out = encoded.features.product(&self.w_dec, &self.b_dec);
+        if let Some(frames) = encoded.frames() {
+            let rows = out.data_mut().par_chunks_exact_mut(self.w_dec.cols());
+            rows.zip(frames).for_each(|(row, frame)| {
+                row.iter_mut()
+                    .for_each(|x| *x = *x * frame.scale + frame.mean);
+            });
+        }
+        if let Some(skip) = encoded.skip() {
+            out.add(skip);
+        }
+        out
+    }
+
+    /// `decode(encode(x))`
+    pub fn reconstruct(&self, x: &Matrix) -> Result<Matrix> {
+        Ok(self.decode(&self.encode(x)?))
+    }
+
+    /// The feature's row of the decoder, `[d_out]`.
+    ///
+    /// # Errors
+    /// When there is no such feature.
+    pub fn direction(&self, feature: u32) -> Result<&[f32]> {
+        Ok(self.w_dec.row(self.checked(feature)?))
+    }
+
+    /// What one unit of activation writes on the token whose activation is `x`, `[d_in]`, as a
+    /// multiple of the feature's direction: the token's standard deviation under a layer norm.
+    pub fn written_scale(&self, x: &[f32]) -> Result<f32> {
+        self.check_row(0, x)?;
+        let frame = self.input_norm.enter(self.centre, &mut x.to_vec());
+        Ok(if self.transcoder { 1.0 } else { frame.scale })
+    }
+
+    /// A feature's value before the gate, on the token whose activation is `x`, `[d_in]`.
+    pub fn pre_activation(&self, x: &[f32], feature: u32) -> Result<f32> {
+        self.checked(feature)?;
+        self.check_row(0, x)?;
+        let mut x = x.to_vec();
+        self.enter(&mut x);
+        Ok(self.encoder.pre_activation(&x, feature))
+    }
+
+    /// Norm of every feature's row of the encoder, `[d_sae]`.
+    pub fn encoder_norms(&self) -> Vec<f32> {
+        fold::row_norms(self.encoder.weight())
+    }
+
+    /// Norm of every feature's direction, `[d_sae]`.
+    pub fn decoder_norms(&self) -> Vec<f32> {
+        fold::row_norms(&self.w_dec)
+    }
+
+    /// Brings a row to where the encoder reads it.
+    fn enter(&self, x: &mut [f32]) -> Frame {
+        let frame = self.input_norm.enter(self.centre, x);
+        if self.subtract_b_dec {
+            x.iter_mut().zip(&self.b_dec).for_each(|(x, b)| *x -= b);
+        }
+        frame
+    }
+
+    fn checked(&self, feature: u32) -> Result<usize> {
+        let feature = feature as usize;
+        let d_sae = self.d_sae();
+        if feature < d_sae {
+            return Ok(feature);
+        }
+        let message =
+            format!("there is no feature {feature}; this autoencoder has {d_sae}, from 0");
+        Err(Error::Argument(message))
+    }
+
+    fn check_rows(&self, x: &Matrix) -> Result<()> {
+        if x.cols() != self.d_in() {
+            return Err(self.wrong_width(x.cols()));
+        }
+        (0..x.rows()).try_for_each(|row| self.check_row(row, x.row(row)))
+    }
+
+    fn check_row(&self, row: usize, x: &[f32]) -> Result<()> {
+        if x.len() != self.d_in() {
+            return Err(self.wrong_width(x.len()));
+        }
+        match x.iter().find(|x| !x.is_finite()) {
+            Some(&value) => Err(Error::Activation { row, value }),
+            None => Ok(()),
+        }
+    }
+
+    fn wrong_width(&self, found: usize) -> Error {
+        let site = self
+            .record
+            .site
+            .map_or(String::new(), |s| format!(" at {s}"));
+        let model = self.record.model.as_deref();
+        let model = model.map_or(String::new(), |m| format!(" of {m}"));
+        Error::Shape {
+            what: format!("width of an activation for the autoencoder{site}{model}"),
+            expected: self.d_in().to_string(),
+            found: found.to_string(),
+        }
+    }
+}
+
+impl Weights {
+    /// Whether the parts fit each other.
+    fn check(&self) -> Result<()> {
+        let (d_sae, d_in) = (self.w_enc.rows(), self.w_enc.cols());
+        let d_out = self.w_dec.cols();
+        let thresholds = match &self.gate {
+            Gate::Above(thresholds) => thresholds.len(),
+            _ => d_sae,
+        };
+        let k = match self.gate {
+            Gate::TopK(k) => k.clamp(1, d_sae.max(1)) == k,
+            _ => true,
+        };
+        let skip = self.w_skip.as_ref();
+        // A layer norm divides by `d_in - 1`.
+        let least = if self.input_norm == InputNorm::LayerNorm {
+            2
+        } else {
+            1
+        };
+        let scale = !matches!(self.input_norm, InputNorm::Scale(s) if !s.is_normal());
+        let fits = [
+            ("d_in", d_in >= least),
+            ("d_sae", (1..=u32::MAX as usize).contains(&d_sae)),
+            ("d_out", d_out >= 1 && (self.transcoder || d_out == d_in)),
+            ("the rows of `w_dec`", self.w_dec.rows() == d_sae),
+            ("the length of `b_enc`", self.b_enc.len() == d_sae),
+            ("the length of `b_dec`", self.b_dec.len() == d_out),
+            ("the number of thresholds", thresholds == d_sae),
+            ("k", k),
+            ("the input scale", scale),
+            (
+                "a `b_dec` that is subtracted",
+                !self.subtract_b_dec || d_out == d_in,
+            ),
+            (
+                "the shape of `w_skip`",
+                skip.is_none_or(|skip| (skip.rows(), skip.cols()) == (d_out, d_in)),
+            ),
+        ];
+        match fits.iter().find(|(_, fits)| !fits) {
+            None => Ok(()),
+            Some((what, _)) => Err(Error::Shape {
+                what: format!("{what} of an autoencoder"),
+                expected: format!("what fits `w_enc` [{d_sae}, {d_in}]"),
+                found: format!(
+                    "`w_dec` [{}, {d_out}], `b_enc` [{}], `b_dec` [{}], {}",
+                    self.w_dec.rows(),
+                    self.b_enc.len(),
+                    self.b_dec.len(),
+                    self.gate_name(),
+                ),
+            }),
+        }
+    }
+
+    fn gate_name(&self) -> String {
+        match &self.gate {
+            Gate::Positive => "ReLU".to_owned(),
+            Gate::TopK(k) => format!("TopK of {k}"),
+            Gate::Above(thresholds) => format!("JumpReLU of {} thresholds", thresholds.len()),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What happens to a token's activation before it is encoded, and is undone after decoding.
+
+use serde::{Deserialize, Serialize};
+
+/// How a token's activation is normalised before it is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputNorm {
+    /// Not at all.
+    #[default]
+    None,
+    /// Mean 0 and standard deviation 1, as OpenAI computes it: `(x - mean) / (std + 1e-5)` with the
+    /// unbiased `std`, and on the way out `std` alone (Gao et al. 2024).
+    LayerNorm,
+    /// Times a constant, which brings the mean norm of a model's activations to `sqrt(d_in)`.
+    Scale(f32),
+    /// Times `sqrt(d_in) / |x|`, token by token.
+    ConstantNorm,
+}
+
+/// Added to the standard deviation on the way in.
+const EPS: f64 = 1e-5;
+
+/// How a row came from the model's space to the autoencoder's: `x_model = mean + scale * x_sae`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame {
+    /// What was subtracted from every component.
+    pub mean: f32,
+    /// What one unit of the autoencoder's space is in the model's.
+    pub scale: f32,
+}
+
+impl InputNorm {
+    /// Normalises a row in place; `centre` takes its mean off first, whatever the norm.
+    pub(super) fn enter(self, centre: bool, x: &mut [f32]) -> Frame {
+        let mut frame = Frame {
+            mean: 0.0,
+            scale: 1.0,
+        };
+        if centre || self == InputNorm::LayerNorm {
+            frame.mean = mean(x) as f32;
+            x.iter_mut().for_each(|x| *x -= frame.mean);
+        }
+        let factor = match self {
+            InputNorm::None => return frame,
+            InputNorm::LayerNorm => {
+                // Around the mean of what is left: what rounding leaves of it counts in torch too.
+                let rest = mean(x);
+                let squares = x.iter().map(|&x| (f64::from(x) - rest).powi(2));
+                let std = (squares.sum::<f64>() / (x.len() - 1) as f64).sqrt();
+                frame.scale = std as f32;
+                1.0 / (std + EPS)
+            }
+            InputNorm::Scale(factor) => {
+                frame.scale = 1.0 / factor;
+                f64::from(factor)
+            }
+            InputNorm::ConstantNorm => {
+                let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+                let share = (squares / x.len() as f64).sqrt();
+                frame.scale = share as f32;
+                // A row of zeros stays one.
+                if share > 0.0 { 1.0 / share } else { 0.0 }
+            }
+        };
+        x.iter_mut()
+            .for_each(|x| *x = (f64::from(*x) * factor) as f32);
+        frame
+    }
+}
+
+fn mean(x: &[f32]) -> f64 {
+    x.iter().map(|&x| f64::from(x)).sum::<f64>() / x.len() as f64
+}

@@ -44,7 +44,9 @@ impl SparseRows {
     /// The value of a feature in a row, 0 where it is not active.
     pub fn value(&self, row: usize, feature: u32) -> f32 {
         let (features, values) = self.row(row);
-        features.binary_search(&feature).map_or(0.0, |at| values[at])
+        features
+            .binary_search(&feature)
+            .map_or(0.0, |at| values[at])
     }
 
     /// Adds a row, its features in ascending order.

@@ -176,6 +176,10 @@ fn info_names_every_site() {
     assert_eq!(info["family"], "llama");
     assert_eq!(info["sites"].as_array().unwrap().len(), 5 * 10 + 2);
     assert_eq!(info["shapes"]["d_vocab"], 512);
+    let rope = serde_json::json!([
+        {"base": 10_000.0, "d_rot": 8, "scaling": null, "factor": null, "n_layers": 5}
+    ]);
+    assert_eq!(info["rope"], rope);
 }
 
 #[test]

@@ -34,6 +34,25 @@ pub(crate) struct ModelArgs {
     threads: Option<NonZeroUsize>,
 }
 
+/// The text that a command looks at.
+#[derive(clap::Args)]
+pub(crate) struct TextArgs {
+    /// The text; `-` reads it from standard input
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: String,
+}
+
+impl TextArgs {
+    pub(crate) fn read(&self) -> anyhow::Result<String> {
+        prompt(&self.prompt)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Dtype {
     F32,

@@ -15,9 +15,9 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, Value, filters};
 const FUEL: u64 = 1_000_000;
 /// Bytes that a template may build, results on the way included.
 const BUDGET: usize = 64 << 20;
-/// Values within values that may be walked to see how deep they go: a list that grows by one, a
-/// thousand times, takes half a million.
-const VISITS: usize = 1 << 19;
+/// Values within values that may be walked to see how deep they go: a list that grows by one,
+/// five hundred times, takes half of that.
+const VISITS: usize = 1 << 18;
 /// How deep values may be nested; JSON schemas of tools are the deepest that templates meet.
 const DEPTH: usize = 64;
 /// What an element of a list or a map takes, whatever it is.
@@ -49,9 +49,8 @@ impl Budget {
         }
     }
 
-    /// The bytes that `value` takes when it is copied or written out, or an error when the budget
-    /// does not hold them.
-    pub(super) fn weigh(&self, value: &Value) -> Result<usize, Error> {
+    /// The bytes that `value` holds, or an error when they are more than the budget.
+    fn weigh(&self, value: &Value) -> Result<usize, Error> {
         let mut left = self.bytes.load(Ordering::Relaxed);
         let all = left;
         if !weigh(value, DEPTH, &mut left)? {
@@ -60,9 +59,13 @@ impl Budget {
         Ok(all - left)
     }
 
-    fn weigh_all(&self, values: &[Value]) -> Result<usize, Error> {
-        let mut weights = values.iter().map(|value| self.weigh(value));
-        weights.try_fold(0, |sum: usize, weight| Ok(sum.saturating_add(weight?)))
+    /// The bytes that `value` takes as text: a text's own, or those of a representation, in which
+    /// an unprintable byte takes eight.
+    pub(super) fn written(&self, value: &Value) -> Result<usize, Error> {
+        match value.as_str() {
+            Some(text) => Ok(text.len()),
+            None => Ok(self.weigh(value)?.saturating_mul(8)),
+        }
     }
 }
 
@@ -73,8 +76,7 @@ fn weigh(value: &Value, depth: usize, left: &mut usize) -> Result<bool, Error> {
         return Ok(false);
     };
     *left = rest;
-    let kind = value.kind();
-    if !matches!(kind, ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) {
+    if !is_container(value) {
         return Ok(true);
     }
     if depth == 0 {
@@ -87,7 +89,7 @@ fn weigh(value: &Value, depth: usize, left: &mut usize) -> Result<bool, Error> {
             return Ok(false);
         };
         *left = rest;
-        let element = match kind {
+        let element = match value.kind() {
             ValueKind::Map => value.get_item(&key)?,
             _ => Value::UNDEFINED,
         };
@@ -151,7 +153,7 @@ pub(super) fn limit(environment: &mut Environment<'static>, budget: &Budget) {
     });
     let output = budget.clone();
     environment.set_formatter(move |out: &mut Output, state: &State, value: &Value| {
-        output.charge(output.weigh(value)?)?;
+        output.charge(output.written(value)?)?;
         minijinja::escape_formatter(out, state, value)
     });
 }
@@ -181,45 +183,54 @@ fn known_filters() -> Vec<(&'static str, Value)> {
 
 /// An upper bound of the bytes that a filter or method builds, give or take a small factor.
 fn cost(budget: &Budget, name: &str, args: &[Value]) -> Result<usize, Error> {
-    let text = |at: usize| args.get(at).and_then(Value::as_str).unwrap_or("");
+    let text = |at: usize| args.get(at).and_then(Value::as_str);
+    let written = |at: usize| args.get(at).map_or(Ok(0), |arg| budget.written(arg));
+    let all = || {
+        let mut each = args.iter().map(|arg| budget.written(arg));
+        each.try_fold(0, |sum: usize, arg| {
+            Ok::<_, Error>(sum.saturating_add(arg?))
+        })
+    };
     Ok(match name {
-        "startswith" | "endswith" | "find" | "rfind" | "count" | "length" | "get" | "default" => 0,
+        "startswith" | "endswith" | "find" | "rfind" | "count" | "length" | "get" | "default"
+        | "bool" => 0,
         "replace" => {
-            let matches = text(0).matches(text(1)).count();
-            (text(0).len() + matches.saturating_mul(text(2).len())).saturating_mul(2)
+            let matches = match (text(0), text(1)) {
+                (Some(text), Some(old)) => text.matches(old).count(),
+                _ => written(0)?.saturating_add(1),
+            };
+            written(0)?.saturating_add(matches.saturating_mul(written(2)?))
         }
         "join" => {
             // The method's separator comes first, the filter's last.
-            let separators = match args {
-                [separator, list] if separator.as_str().is_some() && is_container(list) => {
-                    count(list).saturating_mul(text(0).len())
-                }
-                [list, ..] => count(list).saturating_mul(text(1).len()),
-                [] => 0,
+            let (separator, list) = match text(0) {
+                Some(_) if args.get(1).is_some_and(is_container) => (0, 1),
+                _ => (1, 0),
             };
-            budget.weigh_all(args)?.saturating_add(separators)
+            let elements = args.get(list).map_or(0, count);
+            all()?.saturating_add(elements.saturating_mul(written(separator)?))
         }
         "format" => {
-            let places = text(0).matches(['%', '{']).count();
+            let pattern = text(0).unwrap_or("");
             let wide = |digits: &str| digits.len() > 2;
-            if text(0).contains('*') || text(0).split(|c: char| !c.is_ascii_digit()).any(wide) {
+            if pattern.contains('*') || pattern.split(|c: char| !c.is_ascii_digit()).any(wide) {
                 return Err(refused("it formats by widths above 99"));
             }
-            let each = budget.weigh_all(args)?.saturating_add(100);
-            each.saturating_mul(places + 1)
+            let places = pattern.matches(['%', '{']).count();
+            all()?.saturating_add(100).saturating_mul(places + 1)
         }
-        "list" | "lines" | "split" | "splitlines" if !text(0).is_empty() => {
-            text(0).len().saturating_mul(ELEMENT)
+        "list" | "lines" | "reverse" | "split" | "splitlines" if text(0).is_some() => {
+            written(0)?.saturating_mul(ELEMENT)
         }
-        "string" | "tojson" => budget.weigh_all(args)?.saturating_mul(8),
-        _ => {
-            let own = |arg: &Value| match arg.as_str() {
-                Some(text) => 4 * text.len(),
-                None if is_container(arg) => count(arg).saturating_mul(ELEMENT),
-                None => ELEMENT,
-            };
-            args.iter().map(own).fold(0, usize::saturating_add)
+        "attr" | "dictsort" | "first" | "items" | "keys" | "last" | "list" | "map" | "max"
+        | "min" | "reject" | "rejectattr" | "reverse" | "select" | "selectattr" | "values" => {
+            let elements = args.iter().filter(|arg| is_container(arg)).map(count);
+            elements.fold(ELEMENT, |sum, n| {
+                sum.saturating_add(n.saturating_mul(ELEMENT))
+            })
         }
+        // What makes a text of anything, or copies the texts in a list to compare them.
+        _ => all()?.saturating_mul(2),
     })
 }
 
@@ -297,6 +308,21 @@ mod tests {
             "{'a': ns.x, 'b': ns.x}",
         ];
         all.extend(lists.iter().map(|x| again("[1, 2]", &set(x))));
+        let dag = "{% set ns.x = [ns.x, ns.x] %}".repeat(14);
+        for write in [
+            "ns.x | upper",
+            "ns.x ~ ''",
+            "ns.x",
+            "ns.x | tojson",
+            "[ns.x] | join",
+        ] {
+            let write = format!("{{{{ {write} }}}}").repeat(20);
+            all.push(format!(
+                "{{% set ns = namespace(x=['\\x01']) %}}{dag}{write}"
+            ));
+        }
+        let commas = "{{ range(9999) | list | replace(',', 'a' * ns.n) }}";
+        all.push(format!("{{% set ns = namespace(n=1000000) %}}{commas}"));
         let capture = "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}";
         all.push(again("'aaaa'", capture));
         let sets = "{% set x = x ~ x %}".repeat(60);

@@ -198,7 +198,7 @@ pub(super) fn add_operators(environment: &mut Environment<'static>, budget: &Bud
 }
 
 fn concat(budget: &Budget, a: &Value, b: &Value) -> Result<Value, Error> {
-    budget.charge(budget.weigh(a)?.saturating_add(budget.weigh(b)?))?;
+    budget.charge(budget.written(a)?.saturating_add(budget.written(b)?))?;
     Ok(Value::from(format!("{a}{b}")))
 }
 

@@ -9,7 +9,7 @@ use saescope::model::{Cache, Config, Model};
 use saescope::site::Site;
 use serde::Serialize;
 
-use crate::open::{Dtype, machine};
+use crate::open::{Dtype, use_threads};
 use crate::output::{self, Align, Cell, Table};
 use crate::rss;
 
@@ -82,7 +82,7 @@ struct Work {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let What::Lm(args) = &args.what;
-    machine(args.threads)?;
+    use_threads(args.threads)?;
     let peak_gflops = saescope::peak_gflops();
     let config = if args.tiny {
         tiny()

@@ -12,7 +12,7 @@ use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::site::Site;
 
-use crate::open::{ModelArgs, Opened};
+use crate::open::{ModelArgs, Opened, TextArgs};
 use crate::output::{self, Align, Table};
 
 /// Write the activations at some sites to a safetensors file
@@ -28,14 +28,8 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The text; `-` reads it from standard input
-    #[arg(
-        short,
-        long = "prompt",
-        value_name = "TEXT",
-        allow_hyphen_values = true
-    )]
-    prompt: String,
+    #[command(flatten)]
+    text: TextArgs,
     /// A site such as `resid_post.8`, one in every layer as `resid_post.*`, or `all`. May be given
     /// several times
     #[arg(long, required = true, value_name = "SITE")]
@@ -77,7 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     check_output(&args.output)?;
     let Opened { model, tokenizer } = args.model.open()?;
     let sites = chosen(&model, &args.site)?;
-    let text = crate::open::prompt(&args.prompt)?;
+    let text = args.text.read()?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     let mut capture = Capture::new(sites.iter().copied());
     let logits = if args.logits {

@@ -35,6 +35,7 @@ struct Record<'a> {
     parameters: usize,
     shapes: Shapes,
     positions: &'static str,
+    rope: Vec<Rotation>,
     windows: BTreeMap<usize, usize>,
     tied_unembedding: bool,
     parallel_residual: bool,
@@ -56,6 +57,17 @@ struct Shapes {
     d_head: usize,
     d_mlp: usize,
     gated_mlp: bool,
+}
+
+/// How some layers rotate queries and keys.
+#[derive(Serialize)]
+struct Rotation {
+    base: f64,
+    d_rot: usize,
+    scaling: Option<&'static str>,
+    /// What the slowest frequency is divided by.
+    factor: Option<f64>,
+    n_layers: usize,
 }
 
 #[derive(Serialize)]
@@ -95,6 +107,7 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
             Positions::Learned => "learned",
             Positions::Rotary { .. } => "rotary",
         },
+        rope: rotations(config),
         windows: windows(config),
         tied_unembedding: source.tied,
         parallel_residual: config.parallel_residual,
@@ -124,6 +137,28 @@ fn shapes(config: &Config) -> Shapes {
         d_mlp: config.d_mlp,
         gated_mlp: config.mlp.gated,
     }
+}
+
+/// The ways in which layers rotate, each with the number of layers that do.
+fn rotations(config: &Config) -> Vec<Rotation> {
+    let mut rotations: Vec<Rotation> = Vec::new();
+    for rope in config.layers.iter().filter_map(|layer| layer.rope.as_ref()) {
+        let (scaling, factor) = rope.scaling.summary().unzip();
+        let same = |known: &&mut Rotation| {
+            known.base == rope.base && known.scaling == scaling && known.factor == factor
+        };
+        match rotations.iter_mut().find(same) {
+            Some(known) => known.n_layers += 1,
+            None => rotations.push(Rotation {
+                base: rope.base,
+                d_rot: config.positions.d_rot(),
+                scaling,
+                factor,
+                n_layers: 1,
+            }),
+        }
+    }
+    rotations
 }
 
 /// Window, in tokens, and how many layers have it.
@@ -213,12 +248,15 @@ fn shape_lines(record: &Record) -> Vec<(&'static str, String)> {
             "heads",
             format!("{n_heads} of width {d_head}, {n_kv_heads} for keys and values"),
         ),
-        (
-            "context",
-            format!("{n_ctx} tokens, {} positions", record.positions),
-        ),
         ("vocabulary", format!("{d_vocab}{tied}")),
+        ("context", format!("{n_ctx} tokens")),
     ];
+    if record.rope.is_empty() {
+        lines.push(("positions", record.positions.to_owned()));
+    }
+    for rotation in &record.rope {
+        lines.push(("positions", rotary(rotation, &record.shapes)));
+    }
     for (window, layers) in &record.windows {
         lines.push(("window", format!("{window} tokens in {layers} layers")));
     }
@@ -226,6 +264,20 @@ fn shape_lines(record: &Record) -> Vec<(&'static str, String)> {
     lines.push(("sites", outside.join(" ")));
     lines.push(("in each layer", in_layers.join(" ")));
     lines
+}
+
+fn rotary(rotation: &Rotation, shapes: &Shapes) -> String {
+    let mut text = format!("rotary, base {}", rotation.base);
+    if let (Some(scaling), Some(factor)) = (rotation.scaling, rotation.factor) {
+        text += &format!(", scaling {scaling} by {factor}");
+    }
+    if rotation.d_rot < shapes.d_head {
+        text += &format!(", {} of {} in a head", rotation.d_rot, shapes.d_head);
+    }
+    if rotation.n_layers < shapes.n_layers {
+        text += &format!(", in {} layers", rotation.n_layers);
+    }
+    text
 }
 
 fn tokenizer(record: &TokenizerRecord) -> String {
@@ -242,5 +294,31 @@ fn count(parameters: usize) -> String {
         m if m >= 1000.0 => format!("{:.2} billion", m / 1e3),
         m if m >= 1.0 => format!("{m:.0} million"),
         _ => format!("{:.0} thousand", parameters as f64 / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden(model: &str) -> Vec<(f64, Option<(&'static str, f64)>, usize)> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/models");
+        let path = std::path::Path::new(path).join(model);
+        let model = Model::open(&path, saescope::Storage::F32).unwrap();
+        let row = |row: Rotation| (row.base, row.scaling.zip(row.factor), row.n_layers);
+        rotations(model.config()).into_iter().map(row).collect()
+    }
+
+    #[test]
+    fn layers_that_rotate_alike_are_told_once() {
+        assert_eq!(golden("gpt2"), []);
+        let llama3 = (1000.0, Some(("llama3", 8.0)), 2);
+        assert_eq!(golden("llama_gqa_llama3"), [llama3]);
+        // Scaling stretches the layers without a window only.
+        let [local, global] = golden("gemma3_linear_v5")[..] else {
+            panic!("two ways");
+        };
+        assert_eq!((local.0, local.1), (10_000.0, None));
+        assert_eq!((global.0, global.1), (1000.0, Some(("linear", 8.0))));
     }
 }

@@ -5,7 +5,7 @@ use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::open::{ModelArgs, Opened};
+use crate::open::{ModelArgs, Opened, TextArgs};
 use crate::output::{self, Align, Cell, Table, cut, probability_style, visible};
 
 /// Show what every layer would say next, at every position (the logit lens)
@@ -21,14 +21,8 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The text; `-` reads it from standard input
-    #[arg(
-        short,
-        long = "prompt",
-        value_name = "TEXT",
-        allow_hyphen_values = true
-    )]
-    prompt: String,
+    #[command(flatten)]
+    text: TextArgs,
     /// Where in each layer the residual stream is read
     #[arg(long, value_name = "SITE", default_value = "resid_post")]
     #[arg(value_parser = ["resid_pre", "resid_mid", "resid_post"])]
@@ -65,7 +59,7 @@ struct GuessRecord {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Opened { model, tokenizer } = args.model.open()?;
-    let text = crate::open::prompt(&args.prompt)?;
+    let text = args.text.read()?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     let in_layer = |layer| format!("{}.{layer}", args.site).parse();
     let sites: saescope::Result<Vec<Site>> = (0..model.config().n_layers()).map(in_layer).collect();

@@ -17,7 +17,9 @@ mod tokens;
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
+use saescope::Isa;
 
 /// Open a language model up: run it, see its activations, change them
 #[derive(Parser)]
@@ -29,6 +31,10 @@ use clap::{Parser, Subcommand};
 )]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Cli {
+    /// Instruction set to compute with [default: the best of the machine]
+    // For tests and measurements of the fallbacks: nobody else has a use for a slower one.
+    #[arg(long, global = true, hide = true, value_name = "SET")]
+    isa: Option<Isa>,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,16 +52,7 @@ enum Command {
 
 /// Exit codes: 0 done, 1 failed, 2 wrong usage. The last is clap's to give.
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Tokens(args) => tokens::run(&args),
-        Command::Capture(args) => capture::run(&args),
-        Command::Lens(args) => lens::run(&args),
-        Command::Info(args) => info::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Completions(args) => completions::run(&args),
-    };
-    match done {
+    match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has read enough, as in `saescope tokens … | head`.
         Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
@@ -64,4 +61,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    // Before the command, since weights are packed for the set in use.
+    if let Some(isa) = cli.isa {
+        compute_with(isa)?;
+    }
+    match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Tokens(args) => tokens::run(args),
+        Command::Capture(args) => capture::run(args),
+        Command::Lens(args) => lens::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Completions(args) => completions::run(args),
+    }
+}
+
+fn compute_with(isa: Isa) -> anyhow::Result<()> {
+    if !Isa::force(isa) {
+        let available: Vec<String> = Isa::available().iter().map(Isa::to_string).collect();
+        let available = available.join(", ");
+        bail!("--isa: this machine has no {isa}; it has {available}");
+    }
+    Ok(())
 }

@@ -3,12 +3,12 @@
 use std::io::Read as _;
 use std::num::NonZeroUsize;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use saescope::model::Model;
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::hub::locate;
-use saescope::{Isa, Storage};
+use saescope::Storage;
 
 /// A model that only has to be found, for its tokenizer.
 #[derive(clap::Args)]
@@ -32,6 +32,25 @@ pub(crate) struct ModelArgs {
     /// Threads to use [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+}
+
+/// The text that a command looks at.
+#[derive(clap::Args)]
+pub(crate) struct TextArgs {
+    /// The text; `-` reads it from standard input
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: String,
+}
+
+impl TextArgs {
+    pub(crate) fn read(&self) -> anyhow::Result<String> {
+        prompt(&self.prompt)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -90,7 +109,7 @@ impl TokenizerArgs {
 
 impl ModelArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
-        machine(self.threads)?;
+        use_threads(self.threads)?;
         let path = locate(self.reference())?;
         let tokenizer = Tokenizer::of_model(&path)?;
         let model = Model::open(&path, self.dtype.storage())?;
@@ -118,21 +137,11 @@ impl ModelArgs {
     }
 }
 
-/// Uses this many threads, all when it is not said, and the instruction set that `SAESCOPE_ISA`
-/// names, the best of the machine when it is not set.
-pub(crate) fn machine(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+/// Uses this many threads, all when it is not said.
+pub(crate) fn use_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
     if let Some(threads) = threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
         pool.build_global().context("--threads")?;
-    }
-    if let Ok(name) = std::env::var("SAESCOPE_ISA") {
-        let isa: Isa = name
-            .parse()
-            .map_err(anyhow::Error::msg)
-            .context("SAESCOPE_ISA")?;
-        if !Isa::force(isa) {
-            bail!("SAESCOPE_ISA: this machine has no {isa}");
-        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::open::TokenizerArgs;
+use crate::open::{TextArgs, TokenizerArgs};
 use crate::output::{self, Align, Table, visible};
 
 /// Show the tokens of a text
@@ -15,14 +15,8 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     model: TokenizerArgs,
-    /// The text; `-` reads it from standard input
-    #[arg(
-        short,
-        long = "prompt",
-        value_name = "TEXT",
-        allow_hyphen_values = true
-    )]
-    prompt: String,
+    #[command(flatten)]
+    text: TextArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,7 +33,7 @@ struct Record<'a> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tokenizer = args.model.open()?;
-    let text = crate::open::prompt(&args.prompt)?;
+    let text = args.text.read()?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     if args.json {
         let piece = |&id: &u32| String::from_utf8_lossy(tokenizer.piece(id)).into_owned();

@@ -1,9 +1,11 @@
 //! Conversations as the text that an instruct model was trained on.
 //!
 //! Templates are Jinja programs that come with a model, so they are not trusted: they see the
-//! messages and nothing else, and run out of fuel rather than run on.
+//! messages and nothing else, and run out of fuel or memory of their own rather than run on.
 
 mod json;
+mod limits;
+mod program;
 mod strftime;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 
+use self::limits::Budget;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
@@ -34,12 +37,9 @@ impl Message {
     }
 }
 
-/// Steps that a template may take; the longest real ones take some hundred for each message.
-const FUEL: u64 = 1_000_000;
-
 /// A chat template, ready to render.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    source: String,
     bos: Option<String>,
     eos: Option<String>,
 }
@@ -47,21 +47,9 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Reads a template; `bos` and `eos` are the special tokens it may write.
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<ChatTemplate> {
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        // As in transformers, whose Jinja environment templates are written for.
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", json::to_json);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| failed(&error))?;
+        program::compile(source).map_err(|error| failed(&error))?;
         Ok(ChatTemplate {
-            environment,
+            source: source.to_owned(),
             bos: bos.map(str::to_owned),
             eos: eos.map(str::to_owned),
         })
@@ -95,10 +83,12 @@ impl ChatTemplate {
     }
 
     fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let template = self
-            .environment
-            .get_template(NAME)
-            .map_err(|error| failed(&error))?;
+        let mut environment = Environment::new();
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        let budget = Budget::new();
+        limits::limit(&mut environment, &budget);
+        program::add_operators(&mut environment, &budget);
         // A token that a tokenizer lacks is undefined there, not empty; templates ask which it is.
         let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
         let context = context! {
@@ -109,11 +99,9 @@ impl ChatTemplate {
             tools => Value::from(()),
             documents => Value::from(()),
         };
-        template.render(context).map_err(|error| failed(&error))
+        program::render(&environment, &self.source, context).map_err(|error| failed(&error))
     }
 }
-
-const NAME: &str = "chat_template";
 
 fn failed(error: &minijinja::Error) -> Error {
     let reason = match (error.kind(), error.detail(), error.line()) {

@@ -176,6 +176,22 @@ fn info_names_every_site() {
     assert_eq!(info["family"], "llama");
     assert_eq!(info["sites"].as_array().unwrap().len(), 5 * 10 + 2);
     assert_eq!(info["shapes"]["d_vocab"], 512);
+    let rope = serde_json::json!([
+        {"base": 10_000.0, "d_rot": 8, "scaling": null, "factor": null, "n_layers": 5}
+    ]);
+    assert_eq!(info["rope"], rope);
+}
+
+#[test]
+fn an_instruction_set_can_be_chosen_before_and_behind_the_command() {
+    let bench = [
+        "--isa", "portable", "bench", "lm", "--tiny", "--dtype", "f32", "--json",
+    ];
+    assert_eq!(json(&bench)["instruction_set"], "portable");
+    let text = |args: &[&str]| json(&[&["run", MODEL, "-p", "Once", "-n", "20"], args].concat());
+    let args = ["--temperature", "0", "--json"];
+    let fallback = text(&[&args[..], &["--isa", "portable"]].concat());
+    assert_eq!(fallback["text"], text(&args)["text"]);
 }
 
 #[test]

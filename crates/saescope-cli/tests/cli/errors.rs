@@ -108,6 +108,28 @@ fn edits_that_cannot_be_read_say_where_and_what_is_expected() {
     }
 }
 
+/// No machine has all of them: NEON and AVX are of different processors.
+#[test]
+fn an_instruction_set_that_the_machine_lacks_is_refused_with_those_it_has() {
+    let lacking = if cfg!(target_arch = "aarch64") {
+        "avx2"
+    } else {
+        "neon"
+    };
+    let output = command(&["info", MODEL, "--isa", lacking])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let expected = format!("this machine has no {lacking}; it has portable");
+    assert!(stderr.contains(&expected), "{stderr}");
+
+    let output = command(&["--isa", "sse9", "info", MODEL]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("portable, neon, avx2"), "{stderr}");
+}
+
 #[test]
 fn a_reader_who_leaves_is_no_failure() {
     let args = [

@@ -37,13 +37,7 @@ fn command(args: &[&str]) -> Command {
 
 /// Takes away what a person may have set, and the network.
 fn isolate(command: &mut Command) {
-    for name in [
-        "HF_HUB_CACHE",
-        "HF_TOKEN",
-        "HF_ENDPOINT",
-        "SAESCOPE_ISA",
-        "CLICOLOR_FORCE",
-    ] {
+    for name in ["HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
     command

@@ -133,8 +133,14 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
         Err(Error::format(path, "not a GGUF file, by its first bytes"))
     } else if pickle {
         Err(torch::refuse(path, bytes))
-    } else {
+    } else if extension == "bin" {
         llama2c::parse(path, bytes)
+    } else {
+        // What another program made of llama2.c's file may be called anything.
+        llama2c::parse(path, bytes).map_err(|_| {
+            let known = "safetensors, a pickle of PyTorch, GGUF or llama2.c's";
+            Error::format(path, format!("not a checkpoint of a known format: {known}"))
+        })
     }
 }
 

@@ -12,10 +12,7 @@ use super::load::Source;
 impl Config {
     /// The shapes of GPT-2 small (124 million parameters).
     pub fn gpt2_small() -> Config {
-        let layer = LayerConfig {
-            window: None,
-            rope_frequencies: Vec::new(),
-        };
+        let layer = LayerConfig::learned();
         Config {
             family: Family::Gpt2,
             n_ctx: 1024,

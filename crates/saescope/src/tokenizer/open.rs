@@ -16,8 +16,14 @@ pub(super) fn of_model(path: &Path) -> Result<Tokenizer> {
     let folder = folder.unwrap_or(Path::new(""));
     let checkpoint = match Checkpoint::open(path) {
         Ok(checkpoint) => checkpoint,
-        // A folder with nothing but a tokenizer can still cut a text into tokens.
-        Err(_) if path.is_dir() => return Tokenizer::from_folder(folder),
+        // A folder with nothing but a tokenizer can still cut a text into tokens; one without even
+        // that holds no model.
+        Err(error) if path.is_dir() => {
+            return match Tokenizer::from_folder(folder) {
+                Err(Error::Format { path, .. }) if path == folder => Err(error),
+                read => read,
+            };
+        }
         Err(error) => return Err(error),
     };
     if let Some(metadata) = checkpoint.gguf() {
@@ -56,6 +62,13 @@ mod tests {
         }
         let only_tokenizer = Path::new(tests).join("data/tokenizers/gpt2");
         assert_eq!(of_model(&only_tokenizer).unwrap().d_vocab(), 50257);
+    }
+
+    #[test]
+    fn a_folder_without_a_model_is_not_asked_for_its_tokenizer() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = of_model(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("holds no checkpoint"), "{error}");
     }
 
     #[test]

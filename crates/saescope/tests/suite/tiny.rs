@@ -4,10 +4,7 @@ use saescope::model::{Config, Family, LayerConfig, MlpKind, Model, NormKind, Pos
 use saescope::{Activation, Storage};
 
 fn gpt2() -> Config {
-    let layer = LayerConfig {
-        window: None,
-        rope_frequencies: Vec::new(),
-    };
+    let layer = LayerConfig::learned();
     Config {
         n_ctx: 64,
         d_vocab: 50,
@@ -22,11 +19,8 @@ fn gpt2() -> Config {
 }
 
 fn llama() -> Config {
-    let frequencies = (0..4).map(|i| 0.3_f32.powi(i)).collect::<Vec<_>>();
-    let layer = |window| LayerConfig {
-        window,
-        rope_frequencies: frequencies.clone(),
-    };
+    // Frequencies of 1, 0.3, 0.09 and 0.027, so that a few positions make a difference.
+    let layer = |window| LayerConfig::rotary(window, 0.3_f64.powi(-4), 8);
     Config {
         family: Family::Llama,
         n_kv_heads: 1,

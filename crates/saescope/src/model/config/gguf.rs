@@ -80,12 +80,12 @@ pub(crate) fn from_gguf(path: &Path, metadata: &Metadata, tensors: FromTensors) 
     keys.ignore(&["vocab_size", "tensor_data_layout"]);
     keys.finish()?;
     let d_rot = positions.d_rot();
-    let config = config.with_layers(path, shape.n_layers, |layer| LayerConfig {
-        window: windows.at(layer),
-        rope_frequencies: match windows.slides(layer) {
-            true => local_rope.frequencies(d_rot),
-            false => rope.frequencies(d_rot),
-        },
+    let config = config.with_layers(path, shape.n_layers, |layer| {
+        let rope = match windows.slides(layer) {
+            true => local_rope.clone(),
+            false => rope.clone(),
+        };
+        LayerConfig::new(windows.at(layer), rope, d_rot)
     })?;
     let tensors = Tensors {
         tied: Presence::AsStored,
@@ -215,10 +215,9 @@ fn rope(
     family: Family,
     shape: &Shape,
     factors: Option<Vec<f32>>,
-) -> Result<(Positions, Rope, Rope)> {
+) -> Result<(Positions, Option<Rope>, Option<Rope>)> {
     if family == Family::Gpt2 {
-        let unused = Rope::plain(1.0);
-        return Ok((Positions::Learned, unused.clone(), unused));
+        return Ok((Positions::Learned, None, None));
     }
     let d_rot = keys.or("rope.dimension_count", shape.d_head)?;
     if d_rot != shape.d_head && family != Family::GptNeox {
@@ -233,14 +232,15 @@ fn rope(
         _ => 10_000.0,
     };
     let global = Rope {
+        base: keys.positive_or("rope.freq_base", base)?,
+        fraction: d_rot as f64 / shape.d_head as f64,
         scaling: scaling(keys, d_rot, factors)?,
-        ..Rope::plain(keys.positive_or("rope.freq_base", base)?)
     };
     let local = match family {
         Family::Gemma3 => Rope::plain(keys.positive_or("rope.freq_base_swa", 10_000.0)?),
         _ => global.clone(),
     };
-    Ok((Positions::Rotary { d_rot }, global, local))
+    Ok((Positions::Rotary { d_rot }, Some(global), Some(local)))
 }
 
 fn scaling(keys: &mut Keys, d_rot: usize, factors: Option<Vec<f32>>) -> Result<Scaling> {

@@ -91,10 +91,7 @@ fn gpt2(mut keys: Keys) -> Result<Parsed> {
         mlp_bias: Presence::Yes,
     };
     keys.finish()?;
-    let config = config.with_layers(&path, n_layers, |_| LayerConfig {
-        window: None,
-        rope_frequencies: Vec::new(),
-    })?;
+    let config = config.with_layers(&path, n_layers, |_| LayerConfig::learned())?;
     Ok(Parsed { config, tensors })
 }
 
@@ -143,9 +140,8 @@ fn gpt_neox(mut keys: Keys) -> Result<Parsed> {
         mlp_bias: Presence::Yes,
     };
     keys.finish()?;
-    let config = config.with_layers(&path, n_layers, |_| LayerConfig {
-        window: None,
-        rope_frequencies: rope.frequencies(d_rot),
+    let config = config.with_layers(&path, n_layers, |_| {
+        LayerConfig::new(None, Some(rope.clone()), d_rot)
     })?;
     Ok(Parsed { config, tensors })
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use saescope_kernels::Activation;
 
 use super::hf::{head_width, inverse_root};
-use super::rope::Rope;
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Tensors};
 use crate::checkpoint::llama2c::Header;
 use crate::error::Result;
@@ -35,9 +34,8 @@ pub(crate) fn from_llama2c(path: &Path, header: &Header) -> Result<Parsed> {
         embed_scale: None,
         layers: Vec::new(),
     };
-    let config = config.with_layers(path, header.n_layers, |_| LayerConfig {
-        window: None,
-        rope_frequencies: Rope::plain(10_000.0).frequencies(d_head),
+    let config = config.with_layers(path, header.n_layers, |_| {
+        LayerConfig::rotary(None, 10_000.0, d_head)
     })?;
     let tensors = Tensors {
         tied: header.shared_classifier.into(),

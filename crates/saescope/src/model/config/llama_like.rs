@@ -173,12 +173,12 @@ pub(super) fn llama_like(mut keys: Keys, row: &Row) -> Result<Parsed> {
     let windows = windows(&mut keys, family)?.listed(&mut keys, n_layers)?;
     let tensors = llama_like_tensors(&mut keys, row)?;
     keys.finish()?;
-    let config = config.with_layers(&path, n_layers, |layer| LayerConfig {
-        window: windows.at(layer),
-        rope_frequencies: match windows.slides(layer) {
-            true => local_rope.frequencies(d_head),
-            false => rope.frequencies(d_head),
-        },
+    let config = config.with_layers(&path, n_layers, |layer| {
+        let rope = match windows.slides(layer) {
+            true => local_rope.clone(),
+            false => rope.clone(),
+        };
+        LayerConfig::new(windows.at(layer), Some(rope), d_head)
     })?;
     Ok(Parsed { config, tensors })
 }

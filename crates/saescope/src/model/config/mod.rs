@@ -21,6 +21,8 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
+use rope::Rope;
+
 pub(crate) use gguf::{FromTensors, from_gguf};
 pub(crate) use hf::from_hf;
 pub(crate) use llama2c::from_llama2c;
@@ -162,9 +164,33 @@ pub struct MlpKind {
 pub struct LayerConfig {
     /// How many tokens attention sees, the token itself included; `None` for all before it.
     pub window: Option<usize>,
-    /// Angle per position of every rotary pair, scaling applied: `[d_rot / 2]`, empty for learned
-    /// positions.
+    /// How queries and keys rotate; `None` for learned positions.
+    pub rope: Option<Rope>,
+    /// Angle per position of every rotary pair, which follows from `rope`: `[d_rot / 2]`.
+    #[serde(skip)]
     pub rope_frequencies: Vec<f32>,
+}
+
+impl LayerConfig {
+    /// A layer of a model with learned positions.
+    pub fn learned() -> LayerConfig {
+        LayerConfig::new(None, None, 0)
+    }
+
+    /// A layer that sees `window` tokens and rotates the first `d_rot` entries of a head by
+    /// frequencies of `base`, without scaling.
+    pub fn rotary(window: Option<usize>, base: f64, d_rot: usize) -> LayerConfig {
+        LayerConfig::new(window, Some(Rope::plain(base)), d_rot)
+    }
+
+    fn new(window: Option<usize>, rope: Option<Rope>, d_rot: usize) -> LayerConfig {
+        let rope_frequencies = rope.as_ref().map(|rope| rope.frequencies(d_rot));
+        LayerConfig {
+            window,
+            rope,
+            rope_frequencies: rope_frequencies.unwrap_or_default(),
+        }
+    }
 }
 
 fn activation_name<S: Serializer>(activation: &Activation, to: S) -> Result<S::Ok, S::Error> {

@@ -2,29 +2,39 @@
 
 use std::f64::consts::TAU;
 
+use serde::Serialize;
+
 use super::keys::Keys;
 use crate::error::Result;
 
-/// How one kind of layer rotates queries and keys.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Rope {
-    pub(super) base: f64,
+/// How one kind of layer rotates queries and keys (Su et al. 2021).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rope {
+    /// Pair `i` of `n` turns by `base^(-i / n)` per position before scaling.
+    pub base: f64,
     /// The share of a head that rotates.
-    pub(super) fraction: f64,
-    pub(super) scaling: Scaling,
+    pub fraction: f64,
+    /// How the frequencies are stretched over a longer context.
+    pub scaling: Scaling,
 }
 
 /// What is done to the frequencies.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Scaling {
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// Nothing.
     None,
     /// All divided by a factor (Chen et al. 2023).
     Linear(f64),
     /// Slow ones divided, fast ones kept, those between blended (Llama 3.1).
     Llama3 {
+        /// What slow ones are divided by.
         factor: f64,
+        /// Slow is what turns less often than this in `original_n_ctx` positions.
         low_freq_factor: f64,
+        /// Fast is what turns more often than this.
         high_freq_factor: f64,
+        /// The context that the model was first trained on.
         original_n_ctx: f64,
     },
     /// Each divided by its own factor, which a GGUF stores in place of Llama 3's parameters.
@@ -100,6 +110,19 @@ impl Rope {
 }
 
 impl Scaling {
+    /// What it is called in configurations, and what the slowest pair is divided by; `None` when
+    /// nothing is done.
+    pub fn summary(&self) -> Option<(&'static str, f64)> {
+        match self {
+            Scaling::None => None,
+            Scaling::Linear(factor) => Some(("linear", *factor)),
+            Scaling::Llama3 { factor, .. } => Some(("llama3", *factor)),
+            Scaling::Factors(factors) => {
+                Some(("factors", factors.last().map_or(1.0, |&f| f64::from(f))))
+            }
+        }
+    }
+
     fn apply(&self, pair: usize, frequency: f32) -> f32 {
         match self {
             Scaling::None => frequency,

@@ -22,12 +22,13 @@ use rayon::prelude::*;
 use saescope_kernels::{Encoder, Gate, Matrix, Storage, Then, Weight};
 
 pub use encoded::Encoded;
-pub use norm::{Frame, InputNorm};
+pub use norm::InputNorm;
 pub use record::{Format, Record, SourceFile};
 pub use splice::{Change, FeatureOp, Splice};
 
 use crate::error::{Error, Result};
 use crate::site::Site;
+use norm::Frame;
 
 /// The parts of an autoencoder.
 pub struct Weights {
@@ -151,13 +152,7 @@ impl Sae {
     /// # Errors
     /// When its file does not say.
     pub fn site(&self) -> Result<Site> {
-        self.record.site.ok_or_else(|| {
-            let why = self.record.notes.first();
-            let why = why.map_or(String::new(), |why| format!(" ({why})"));
-            Error::Argument(format!(
-                "the autoencoder's file does not say at which site it reads{why}; name the site"
-            ))
-        })
+        self.said(self.record.site, "reads")
     }
 
     /// Where it writes.
@@ -165,10 +160,24 @@ impl Sae {
     /// # Errors
     /// When its file does not say.
     pub fn out_site(&self) -> Result<Site> {
-        match self.record.out_site {
-            Some(site) => Ok(site),
-            None => self.site(),
+        match self.transcoder {
+            true => self.said(self.record.out_site, "writes"),
+            false => self.site(),
         }
+    }
+
+    fn said(&self, site: Option<Site>, does: &str) -> Result<Site> {
+        site.ok_or_else(|| {
+            let notes = self.record.notes.join("; ");
+            let notes = if notes.is_empty() {
+                notes
+            } else {
+                format!(" ({notes})")
+            };
+            Error::Argument(format!(
+                "the autoencoder's file does not say at which site it {does}{notes}; name the site"
+            ))
+        })
     }
 
     /// Whether it writes elsewhere than it reads.

@@ -23,11 +23,11 @@ const EPS: f64 = 1e-5;
 
 /// How a row came from the model's space to the autoencoder's: `x_model = mean + scale * x_sae`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Frame {
+pub(super) struct Frame {
     /// What was subtracted from every component.
-    pub mean: f32,
+    pub(super) mean: f32,
     /// What one unit of the autoencoder's space is in the model's.
-    pub scale: f32,
+    pub(super) scale: f32,
 }
 
 impl InputNorm {

@@ -207,6 +207,24 @@ fn a_transcoder_reads_at_one_site_and_writes_at_another() {
 }
 
 #[test]
+fn a_splice_needs_the_sites_to_be_known() {
+    let mut sae = open("saelens_transcoder");
+    assert!(Splice::replace(&sae, vec![]).is_ok());
+    // A transcoder does not write where it reads.
+    sae.record_mut().out_site = None;
+    assert!(matches!(
+        Splice::replace(&sae, vec![]),
+        Err(Error::Argument(_))
+    ));
+    let mut sae = tiny_sae();
+    sae.record_mut().site = None;
+    assert!(matches!(
+        Splice::replace(&sae, vec![]),
+        Err(Error::Argument(_))
+    ));
+}
+
+#[test]
 fn cached_generation_under_a_splice_is_recomputed_generation() {
     let sae = tiny_sae();
     let changes = vec![set(5, 3.0, Span::From(4)), set(9, 1.0, Span::All)];

@@ -301,7 +301,10 @@ fn count(parameters: usize) -> String {
 mod tests {
     use super::*;
 
-    fn golden(model: &str) -> Vec<(f64, Option<(&'static str, f64)>, usize)> {
+    /// Base, scaling with its factor, number of layers.
+    type Row = (f64, Option<(&'static str, f64)>, usize);
+
+    fn golden(model: &str) -> Vec<Row> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/models");
         let path = std::path::Path::new(path).join(model);
         let model = Model::open(&path, saescope::Storage::F32).unwrap();

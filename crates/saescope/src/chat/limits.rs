@@ -280,15 +280,20 @@ mod tests {
         template.render_prompt(&[Message::new("user", "hello")])
     }
 
-    /// Twice the size each time around, in the ways that Jinja has, and what walks deep values.
-    fn hostile() -> Vec<String> {
-        let again = |first: &str, body: &str| {
-            format!(
-                "{{% set ns = namespace(x={first}) %}}{{% for i in range(60) %}}{body}{{% endfor %}}{{{{ ns.x }}}}"
-            )
-        };
-        let set = |value: &str| format!("{{% set ns.x = {value} %}}");
-        let doubled = [
+    /// A template whose `ns.x` is `first` before `body`.
+    fn with(first: &str, body: &str) -> String {
+        format!("{{% set ns = namespace(x={first}, n=1000000) %}}{body}")
+    }
+
+    /// What does `body` with `ns.x` 60 times.
+    fn again(first: &str, body: &str) -> String {
+        let body = format!("{{% for i in range(60) %}}{body}{{% endfor %}}{{{{ ns.x }}}}");
+        with(first, &body)
+    }
+
+    /// Twice the size each time around, in the ways that Jinja has.
+    fn doubling() -> Vec<String> {
+        let texts = [
             "ns.x ~ ns.x",
             "ns.x + ns.x",
             "ns.x * 2",
@@ -299,7 +304,6 @@ mod tests {
             "ns.x.join([ns.x, ns.x])",
             "ns.x ~ (ns.x | tojson)",
         ];
-        let mut all: Vec<String> = doubled.iter().map(|x| again("'aaaa'", &set(x))).collect();
         let lists = [
             "ns.x + ns.x",
             "(ns.x + ns.x) | list",
@@ -307,44 +311,49 @@ mod tests {
             "[ns.x, ns.x]",
             "{'a': ns.x, 'b': ns.x}",
         ];
-        all.extend(lists.iter().map(|x| again("[1, 2]", &set(x))));
-        let dag = "{% set ns.x = [ns.x, ns.x] %}".repeat(14);
-        for write in [
+        let set = |value: &&str| format!("{{% set ns.x = {value} %}}");
+        let texts = texts.iter().map(|x| again("'aaaa'", &set(x)));
+        let lists = lists.iter().map(|x| again("[1, 2]", &set(x)));
+        let capture = "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}";
+        let unrolled = "{% set x = x ~ x %}".repeat(60);
+        let others = [
+            again("'aaaa'", capture),
+            format!("{{% set x = 'aaaa' %}}{unrolled}{{{{ x }}}}"),
+            "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('aaaa') }}".to_owned(),
+        ];
+        texts.chain(lists).chain(others).collect()
+    }
+
+    /// Much at once, many of something large, and values without an end.
+    fn large() -> Vec<String> {
+        let shared = "{% set ns.x = [ns.x, ns.x] %}".repeat(14);
+        let writes = [
             "ns.x | upper",
             "ns.x ~ ''",
             "ns.x",
             "ns.x | tojson",
             "[ns.x] | join",
-        ] {
-            let write = format!("{{{{ {write} }}}}").repeat(20);
-            all.push(format!(
-                "{{% set ns = namespace(x=['\\x01']) %}}{dag}{write}"
-            ));
-        }
-        let commas = "{{ range(9999) | list | replace(',', 'a' * ns.n) }}";
-        all.push(format!("{{% set ns = namespace(n=1000000) %}}{commas}"));
-        let capture = "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}";
-        all.push(again("'aaaa'", capture));
-        let sets = "{% set x = x ~ x %}".repeat(60);
-        all.push(format!("{{% set x = 'aaaa' %}}{sets}{{{{ x }}}}"));
-        all.push("{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('aaaa') }}".to_owned());
-        all.push(again("'a'", "{% set ns.x = ns.x * 1000000000 %}"));
-        all.push("{{ 'aaaaaaaa' * 100000000 }}".repeat(99));
-        all.push(format!(
-            "{{% for i in range(99999) %}}{}{{% endfor %}}",
-            "a".repeat(99999)
-        ));
-        all.push("{{ '%999999999d' | format(1) }}{{ '%*d' | format(999999999, 1) }}".to_owned());
-        let long = "{% set s = 'a' * n %}".replace('n', "ns.n");
+        ];
+        let written = writes.iter().map(|write| {
+            let writes = format!("{{{{ {write} }}}}").repeat(20);
+            with("['\\x01']", &format!("{shared}{writes}"))
+        });
+        let raw = "a".repeat(99_999);
         let keep = "{% for i in range(9999) %}{% set ns.x = ns.x + [s[:-1] ~ i] %}{% endfor %}";
-        all.push(format!(
-            "{{% set ns = namespace(x=[], n=1000000) %}}{long}{keep}"
-        ));
-        let deep = "{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}";
-        all.push(format!("{{% set ns = namespace(x=[]) %}}{deep}"));
-        all.push("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}".to_owned());
-        all.push("{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns == ns }}".to_owned());
-        all
+        let nest = "{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}";
+        let others = [
+            with("[]", "{{ range(9999) | list | replace(',', 'a' * ns.n) }}"),
+            again("'a'", "{% set ns.x = ns.x * 1000000000 %}"),
+            "{{ 'aaaaaaaa' * 100000000 }}".repeat(99),
+            format!("{{% for i in range(99999) %}}{raw}{{% endfor %}}"),
+            "{{ '%999999999d' | format(1) }}".to_owned(),
+            "{{ '%*d' | format(999999999, 1) }}".to_owned(),
+            with("[]", &format!("{{% set s = 'a' * ns.n %}}{keep}")),
+            with("[]", nest),
+            with("[]", "{% set ns.x = ns %}{{ ns }}"),
+            with("[]", "{% set ns.x = [ns] %}{{ ns == ns }}"),
+        ];
+        written.chain(others).collect()
     }
 
     #[test]
@@ -352,7 +361,7 @@ mod tests {
     fn hostile_templates_are_refused_before_they_take_the_memory() {
         const NAME: &str = "hostile_templates_are_refused_before_they_take_the_memory";
         if std::env::var_os("SAESCOPE_TEST_INSIDE").is_some() {
-            for source in hostile() {
+            for source in doubling().into_iter().chain(large()) {
                 let error = render(&source).unwrap_err();
                 println!("{error}: {}", &source[..source.len().min(150)]);
             }

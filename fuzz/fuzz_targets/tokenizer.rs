@@ -1,0 +1,62 @@
+//! The files of tokenizers. The first byte says which: `j` a `tokenizer.json`, `b` llama2.c's
+//! `tokenizer.bin` behind two bytes with the number of its tokens, `v` a `vocab.json` and after a
+//! zero byte its `merges.txt`.
+#![no_main]
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use saescope::Result;
+use saescope::tokenizer::{Bos, Tokenizer};
+use tempfile::TempDir;
+
+static FOLDER: LazyLock<TempDir> =
+    LazyLock::new(|| TempDir::new().expect("a temporary folder can be made"));
+
+/// Writes the files that `bytes` stand for and reads them; `None` when they stand for nothing.
+fn read(folder: &Path, bytes: &[u8]) -> Option<Result<Tokenizer>> {
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).expect("a temporary file can be written");
+        path
+    };
+    match bytes {
+        [b'j', json @ ..] => Some(Tokenizer::from_file(&write("t.json", json))),
+        [b'b', low, high, file @ ..] => {
+            let d_vocab = usize::from(u16::from_le_bytes([*low, *high]));
+            Some(Tokenizer::from_llama2c(&write("t.bin", file), d_vocab))
+        }
+        [b'v', both @ ..] => {
+            let cut = both.iter().position(|byte| *byte == 0)?;
+            write("vocab.json", &both[..cut]);
+            write("merges.txt", &both[cut + 1..]);
+            Some(Tokenizer::from_folder(folder))
+        }
+        _ => None,
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let folder = FOLDER.path();
+    match read(folder, bytes) {
+        None => {}
+        Some(Err(error)) => {
+            let place = folder.to_string_lossy();
+            assert!(error.to_string().contains(&*place), "{error}");
+        }
+        Some(Ok(tokenizer)) => {
+            for id in 0..tokenizer.d_vocab().min(1000) as u32 {
+                tokenizer.piece(id);
+            }
+            for text in [
+                "",
+                "Once upon a time",
+                " \u{301}\u{d55c}\u{ad6d}\u{1f600}\n\0",
+            ] {
+                if let Ok(ids) = tokenizer.encode(text, Bos::Auto) {
+                    tokenizer.decode(&ids);
+                }
+            }
+        }
+    }
+});

@@ -28,6 +28,8 @@ pub mod lens;
 
 pub mod features;
 
-pub use saescope_kernels::{Activation, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops};
+pub use saescope_kernels::{
+    Activation, Encoder, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops,
+};
 
 pub use error::{Error, Result};

@@ -2,6 +2,7 @@
 //!
 //! Everything stays sparse: of the features only those that are active are ever listed.
 
+mod check;
 mod contrast;
 mod effect;
 mod fit;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 
 use saescope_kernels::{Matrix, SparseRows};
 
+pub use check::check;
 pub use contrast::{Contrasted, Rank, contrast, contrast_rows};
 pub use effect::{Changed, Effect, Intervention, Shift, effects};
 pub use fit::{Fit, fit};
@@ -184,37 +186,30 @@ pub fn pooled(
     Ok(all)
 }
 
-/// Whether `sae` can read and write in `model`.
+/// The activation of one feature at every token of each of `prompts`, 0 where it is not active.
 ///
 /// # Errors
-/// When it does not say where it belongs, the model lacks that site, or the site has another width;
-/// both are named.
-pub fn check(model: &Model, sae: &Sae) -> Result<()> {
-    let ends = [(sae.site()?, sae.d_in()), (sae.out_site()?, sae.d_out())];
-    let trained = sae
-        .record()
-        .model
-        .as_deref()
-        .unwrap_or("a model it does not name");
-    for (site, width) in ends {
-        let unfit = |reason: String| Error::Site {
-            site: site.to_string(),
-            reason: format!("{reason}; the autoencoder belongs to {trained}"),
-        };
-        model.check_site(site).map_err(|error| match error {
-            Error::Site { reason, .. } => unfit(reason),
-            other => other,
-        })?;
-        let found = model.width(site);
-        if found.is_some_and(|found| found != width) {
-            let found = found.unwrap_or_default();
-            let family = model.config().family;
-            return Err(unfit(format!(
-                "the model ({family}) is {found} wide there, the autoencoder {width}"
-            )));
-        }
-    }
-    Ok(())
+/// When there is no such feature, and as for [`features()`].
+pub fn activations(
+    model: &Model,
+    sae: &Sae,
+    prompts: &[&[u32]],
+    feature: u32,
+) -> Result<Vec<Vec<f32>>> {
+    sae.direction(feature)?;
+    let reading = Reading {
+        position: Position::All,
+        leave_out: None,
+    };
+    let mut all = Vec::with_capacity(prompts.len());
+    for_each_prompt(model, sae, prompts, reading, |_, _, rows| {
+        all.push(
+            (0..rows.rows())
+                .map(|row| rows.value(row, feature))
+                .collect(),
+        );
+    })?;
+    Ok(all)
 }
 
 /// Calls `each` with the number of every prompt, the positions of its rows (none where they are

@@ -15,11 +15,8 @@ use crate::sae::{OpenedSae, Origin, SaeArgs, lines, slices};
 /// the feature more than a negative one does: 1 and 0 tell the sets apart, 0.5 tells nothing.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Examples:
-  saescope contrast tests/data/stories260K-sae --positive tests/data/contrast/happy.txt \
---negative tests/data/contrast/sad.txt --top 5
-  saescope contrast tests/data/stories260K-sae --positive tests/data/contrast/happy.txt \
---negative tests/data/contrast/sad.txt --by difference --pool mean --no-bos --json
+Example:
+  saescope contrast tests/data/sae --positive tests/data/happy.txt --negative tests/data/sad.txt
 ")]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -16,9 +16,9 @@ use crate::sae::open_sae;
 /// and what is folded when they are.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
   saescope convert tests/golden/saes/saelens_gated gated
-  saescope convert tests/golden/saes/openai_v5/resid_post_mlp_v5_32k/autoencoders/8.pt layer-8 --json
+  saescope convert tests/golden/saes/dl_topk topk --json
 ")]
 pub(crate) struct Args {
     /// A file or folder, `org/name[/FOLDER][@revision]` on the Hugging Face Hub, or one of OpenAI's such

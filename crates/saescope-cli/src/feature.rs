@@ -17,9 +17,9 @@ use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, slices, texts};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope feature tests/data/stories260K-sae 1 --top 5
-  saescope feature tests/data/stories260K-sae 1 -p \"Lily was\" -p \"Once upon a time\" --top 3
-  saescope feature tests/data/stories260K-sae 1 -p \"Lily was\" --inject 10 --json
+  saescope feature tests/data/sae 1 --top 5
+  saescope feature tests/data/sae 1 -p \"Lily was\" -p \"Once upon a time\" --top 3
+  saescope feature tests/data/sae 1 -p \"Lily was\" --inject 10 --json
 ")]
 pub(crate) struct Args {
     #[command(flatten)]

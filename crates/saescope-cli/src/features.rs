@@ -16,11 +16,11 @@ use crate::sae::{OpenedSae, PromptsArgs, SaeArgs, slices, texts};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope features tests/data/stories260K-sae -p \"Once upon a time\" -p \"Lily was sad\" --top 5
-  saescope features tests/data/stories260K-sae -p \"Tim saw a big dog.\" --position all --top 3
-  saescope features tests/data/stories260K-sae --prompts tests/data/contrast/happy.txt --position max
-  saescope features tests/data/stories260K-sae -p \"She was very happy\" --feature 1
-  saescope features tests/data/stories260K-sae -p \"Once upon a time\" --top 10 --json
+  saescope features tests/data/sae -p \"Once upon a time\" -p \"Lily was sad\" --top 5
+  saescope features tests/data/sae -p \"Tim saw a big dog.\" --position all --top 3
+  saescope features tests/data/sae --prompts tests/data/happy.txt --top 3
+  saescope features tests/data/sae -p \"She was very happy\" --feature 1
+  saescope features tests/data/sae -p \"Once upon a time\" --top 10 --json
 ")]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -27,8 +27,8 @@ use crate::output::{self, Align, Table, bytes};
 #[command(after_help = "\
 Examples:
   saescope info tests/data/stories260K
-  saescope info tests/data/stories260K-sae
-  saescope info tests/data/stories260K-sae --model tests/data/stories260K --site resid_post.3
+  saescope info tests/data/sae
+  saescope info tests/data/sae --model tests/data/stories260K --site resid_post.3
   saescope info tests/data/stories260K --dtype bf16 --json
 ")]
 pub(crate) struct Args {

@@ -66,7 +66,11 @@ fn every_help_has_an_example_that_runs() {
                 "{example}"
             );
             // With the real shapes a debug build would take minutes.
-            let tiny = if command.starts_with("bench") { " --tiny" } else { "" };
+            let tiny = if command.starts_with("bench") {
+                " --tiny"
+            } else {
+                ""
+            };
             succeeds(&format!("{example}{tiny}"));
         }
     }

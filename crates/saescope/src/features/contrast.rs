@@ -102,7 +102,8 @@ fn of_feature(active: &[(u32, f32, bool)], (positive, negative): (usize, usize))
     let count = |of: bool| active.iter().filter(|(.., is)| *is == of).count();
     let sum = |of: bool| -> f64 {
         let values = active.iter().filter(|(.., is)| *is == of);
-        values.map(|&(_, value, _)| f64::from(value)).sum()
+        // Not `sum`, which is -0 of nothing.
+        values.fold(0.0, |sum, &(_, value, _)| sum + f64::from(value))
     };
     let (fired_positive, fired_negative) = (count(true), count(false));
     let mean_positive = sum(true) / positive as f64;

@@ -1,7 +1,7 @@
 //! The arguments that every command with an autoencoder and its model shares.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use saescope::features;
@@ -181,7 +181,7 @@ impl PromptsArgs {
 }
 
 /// The lines of a file that are not empty.
-pub(crate) fn lines(file: &PathBuf) -> anyhow::Result<Vec<String>> {
+pub(crate) fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let lines: Vec<String> = lines.map(str::to_owned).collect();

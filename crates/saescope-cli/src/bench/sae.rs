@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::ensure;
@@ -79,7 +79,7 @@ const SEED: u64 = 1;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     use_threads(args.threads)?;
-    let opened = args.open.as_ref().map(opening).transpose()?;
+    let opened = args.open.as_deref().map(opening).transpose()?;
     let record = encoding(args, opened)?;
     if args.json {
         return output::json(&record);
@@ -87,14 +87,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     print(&record)
 }
 
-fn opening(file: &PathBuf) -> anyhow::Result<Opening> {
+fn opening(file: &Path) -> anyhow::Result<Opening> {
     rss::reset_peak();
     let start = Instant::now();
     let sae = Sae::open(file)?;
     let seconds = start.elapsed().as_secs_f64();
     let files = sae.record().files.iter();
     Ok(Opening {
-        file: file.clone(),
+        file: file.to_path_buf(),
         bytes: files.map(|file| file.bytes).sum(),
         seconds,
         peak_rss_mb: rss::peak_mb(),

@@ -231,7 +231,17 @@ fn a_model_that_does_not_fit_is_refused_with_both_sides_named() {
         }
     }
     let gpt2 = folder.path().to_str().unwrap();
-    let output = run(&["features", SAE, "-p", "a", "--model", gpt2]);
+    let args = [
+        "features",
+        SAE,
+        "-p",
+        "a",
+        "--site",
+        "resid_post.0",
+        "--model",
+        gpt2,
+    ];
+    let output = run(&args);
     let refused = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     for named in [SAE, gpt2, "(gpt2)", "64 wide", MODEL] {

@@ -1,7 +1,7 @@
 //! The public storage of OpenAI's autoencoders for GPT-2 small (Gao et al. 2024).
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -126,18 +126,7 @@ impl OpenAiReference {
         let mut file = OpenOptions::new();
         let mut file = file.create(true).append(true).open(part).map_err(io)?;
         let mut done = file.metadata().map_err(io)?.len();
-        let url = format!("{}/{}", options.storage.trim_end_matches('/'), self.file());
-        let agent = ureq::AgentBuilder::new()
-            .user_agent(concat!("saescope/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Duration::from_secs(30))
-            .timeout_read(Duration::from_secs(60))
-            .try_proxy_from_env(true)
-            .build();
-        let mut request = agent.get(&url);
-        if done > 0 {
-            request = request.set("Range", &format!("bytes={done}-"));
-        }
-        let answer = match request.call() {
+        let answer = match self.ask(done, options) {
             Ok(answer) => answer,
             Err(ureq::Error::Status(416, answer)) => {
                 let range = answer.header("Content-Range").unwrap_or_default();
@@ -156,22 +145,49 @@ impl OpenAiReference {
             file.set_len(0).map_err(io)?;
             done = 0;
         }
-        let length = answer
-            .header("Content-Length")
-            .and_then(|n| n.parse::<u64>().ok());
-        let Some(length) = length else {
+        let length = answer.header("Content-Length");
+        let Some(length) = length.and_then(|n| n.parse::<u64>().ok()) else {
             let reason = format!("{} does not say how long the file is", options.storage);
             return Err(Failure::Refused(refused(self, &reason)));
         };
-        let total = done + length;
+        self.append((&mut file, part), (done, done + length), answer, options)
+    }
+
+    /// Asks for the file from byte `start` on.
+    #[expect(
+        clippy::result_large_err,
+        reason = "ureq's own error, looked into at once"
+    )]
+    fn ask(&self, start: u64, options: &HubOptions) -> Result<ureq::Response, ureq::Error> {
+        let url = format!("{}/{}", options.storage.trim_end_matches('/'), self.file());
+        let agent = ureq::AgentBuilder::new()
+            .user_agent(concat!("saescope/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Duration::from_secs(30))
+            .timeout_read(Duration::from_secs(60))
+            .try_proxy_from_env(true)
+            .build();
+        let request = agent.get(&url);
+        let request = match start {
+            0 => request,
+            start => request.set("Range", &format!("bytes={start}-")),
+        };
+        request.call()
+    }
+
+    /// Writes what comes behind the `done` bytes that are there, until there are `total`.
+    fn append(
+        &self,
+        (file, part): (&mut File, &Path),
+        (mut done, total): (u64, u64),
+        answer: ureq::Response,
+        options: &HubOptions,
+    ) -> Result<(), Failure> {
+        let io = |error| Failure::Refused(Error::io(part, error));
         let name = self.to_string();
         let report = |done| {
             if let Some(report) = options.progress {
-                report(&Progress {
-                    file: &name,
-                    done,
-                    total,
-                });
+                let file = name.as_str();
+                report(&Progress { file, done, total });
             }
         };
         report(done);
@@ -181,7 +197,8 @@ impl OpenAiReference {
             let read = body.read(&mut buffer);
             let read = read.map_err(|error| Failure::Passing(error.to_string()))?;
             if read == 0 {
-                return Err(Failure::Passing(format!("{done} of {total} bytes arrived")));
+                let reason = format!("{done} of {total} bytes arrived");
+                return Err(Failure::Passing(reason));
             }
             file.write_all(&buffer[..read]).map_err(io)?;
             done += read as u64;

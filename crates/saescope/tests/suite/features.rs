@@ -53,7 +53,7 @@ fn saes() -> [Sae; 3] {
     [
         sae(Gate::TopK(5), InputNorm::LayerNorm),
         sae(Gate::Positive, InputNorm::None),
-        sae(Gate::Above(vec![0.5; D_SAE]), InputNorm::None),
+        sae(Gate::Above(vec![0.1; D_SAE]), InputNorm::None),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! `saescope bench`
 
+mod sae;
+
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -23,6 +25,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Lm(LmArgs),
+    Sae(sae::Args),
 }
 
 /// Time forward passes and generation with the shapes of GPT-2 small
@@ -81,7 +84,13 @@ struct Work {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let What::Lm(args) = &args.what;
+    match &args.what {
+        What::Lm(args) => lm(args),
+        What::Sae(args) => sae::run(args),
+    }
+}
+
+fn lm(args: &LmArgs) -> anyhow::Result<()> {
     use_threads(args.threads)?;
     let peak_gflops = saescope::peak_gflops();
     let config = if args.tiny {

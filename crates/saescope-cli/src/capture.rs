@@ -138,7 +138,7 @@ fn save(
 fn record(args: &Args, text: &str) -> BTreeMap<String, String> {
     let pairs = [
         ("model", args.model.reference().to_owned()),
-        ("dtype", args.model.dtype().to_owned()),
+        ("dtype", args.model.dtype().name().to_owned()),
         ("bos", args.model.bos_name().to_owned()),
         ("prompt", text.to_owned()),
         ("saescope", env!("CARGO_PKG_VERSION").to_owned()),

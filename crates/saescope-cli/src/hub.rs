@@ -8,8 +8,31 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::hub::{ENDPOINT, HubOptions, Progress, Reference};
 
-/// The folder or file that a reference stands for, downloaded if need be.
+use crate::output;
+
+/// The folder or file of the model that a reference stands for, downloaded if need be.
 pub(crate) fn locate(reference: &str) -> anyhow::Result<PathBuf> {
+    locate_by(reference, Reference::resolve)
+}
+
+/// The same of an autoencoder.
+pub(crate) fn locate_sae(reference: &str) -> anyhow::Result<PathBuf> {
+    locate_by(reference, Reference::resolve_autoencoder)
+}
+
+/// The model that a reference stands for, if it is here already.
+pub(crate) fn at_hand(reference: &str) -> anyhow::Result<PathBuf> {
+    let options = HubOptions {
+        offline: true,
+        ..options(|name| std::env::var_os(name))?
+    };
+    Ok(Reference::parse(reference)?.resolve(&options)?)
+}
+
+fn locate_by(
+    reference: &str,
+    resolve: impl Fn(&Reference, &HubOptions) -> saescope::Result<PathBuf>,
+) -> anyhow::Result<PathBuf> {
     let bar = Bar::default();
     let show = |progress: &Progress| bar.show(progress);
     let options = HubOptions {
@@ -17,16 +40,19 @@ pub(crate) fn locate(reference: &str) -> anyhow::Result<PathBuf> {
         ..options(|name| std::env::var_os(name))?
     };
     let parsed = Reference::parse(reference)?;
-    let found = parsed.resolve(&options);
+    let found = resolve(&parsed, &options);
     bar.clear();
     match parsed {
-        Reference::Path(_) => Ok(found?),
+        Reference::Path(_) | Reference::OpenAi(_) => Ok(found?),
         // `org/name` can as well be a path with a slip in it.
         Reference::Hub(_) => {
             found.with_context(|| format!("{reference} is no file or folder here"))
         }
     }
 }
+
+/// Bytes of a download whose size is said first.
+const LARGE: u64 = 50_000_000;
 
 /// The options that variables ask for; empty ones ask for nothing.
 fn options(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<HubOptions<'static>> {
@@ -50,6 +76,7 @@ fn options(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<HubOpt
         endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()),
         token: token.filter(|token| !token.is_empty()),
         offline: offline.is_some_and(|value| matches!(value.as_str(), "1" | "true" | "yes" | "on")),
+        storage_cache: home.join("saescope"),
         ..HubOptions::new(cache)
     })
 }
@@ -67,6 +94,14 @@ impl Bar {
             .as_ref()
             .is_none_or(|(file, _)| file != progress.file)
         {
+            // Before the wait, and where no bar is drawn too: it may be worth another thought.
+            if progress.total >= LARGE {
+                let (total, done) = (output::bytes(progress.total), output::bytes(progress.done));
+                eprintln!(
+                    "downloading {}: {total}, of which {done} are here",
+                    progress.file
+                );
+            }
             let bar = ProgressBar::new(progress.total).with_message(progress.file.to_owned());
             if let Ok(style) = ProgressStyle::with_template(
                 "{msg}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",

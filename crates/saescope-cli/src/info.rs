@@ -1,25 +1,45 @@
 //! `saescope info`
 
-use std::collections::BTreeMap;
+mod autoencoder;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use saescope::hub::Reference;
 use saescope::model::{Config, Model, Positions};
+use saescope::sae::Sae;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
+pub(crate) use autoencoder::parts;
+
+use crate::hub::{locate, locate_sae};
 use crate::open::{ModelArgs, Opened};
 use crate::output::{self, Align, Table, bytes};
 
-/// Show what a model is: family, shapes, sites, memory, tokenizer, licence
+/// Show what a model or an autoencoder is, and whether an autoencoder fits its model
+///
+/// Of a model: family, shapes, sites, memory, tokenizer, licence. Of an autoencoder: where it belongs,
+/// how it encodes, and a self-test; with its model at hand, how well it reconstructs a short text.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   saescope info tests/data/stories260K
+  saescope info tests/data/sae
+  saescope info tests/data/sae --model tests/data/stories260K --site resid_post.3
   saescope info tests/data/stories260K --dtype bf16 --json
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    /// Of an autoencoder: the model to test it on [default: its own, if it is here]
+    #[arg(long = "model", value_name = "MODEL")]
+    of_model: Option<String>,
+    /// Of an autoencoder: where it reads [default: where its file says]
+    #[arg(long, value_name = "SITE")]
+    site: Option<Site>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -80,6 +100,13 @@ struct TokenizerRecord<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(path) = autoencoder(args.model.reference())? {
+        return autoencoder::run(args, &path);
+    }
+    if args.of_model.is_some() || args.site.is_some() {
+        let reference = args.model.reference();
+        bail!("{reference}: --model and --site are for autoencoders, and it is a model");
+    }
     let Opened { model, tokenizer } = args.model.open()?;
     let record = record(args, &model, &tokenizer);
     if args.json {
@@ -87,6 +114,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         print(&record)
     }
+}
+
+/// Where the autoencoder lies that a reference stands for; none where it is a model or nothing.
+fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
+    let path = match Reference::parse(reference)? {
+        Reference::Path(path) => path,
+        Reference::OpenAi(_) => locate_sae(reference)?,
+        // A repository of models has no autoencoder, and says so.
+        Reference::Hub(_) => match locate(reference) {
+            Ok(path) => path,
+            Err(error) => locate_sae(reference).map_err(|_| error)?,
+        },
+    };
+    Ok(Some(path).filter(|path| Sae::is_at(path)))
 }
 
 fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Record<'a> {
@@ -113,7 +154,7 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
         parallel_residual: config.parallel_residual,
         sites: model.sites().collect(),
         stored_bytes: source.bytes,
-        dtype: args.model.dtype(),
+        dtype: args.model.dtype().name(),
         loaded_bytes: model.bytes() as u64,
         tokenizer: TokenizerRecord {
             kind: tokenizer.kind(),

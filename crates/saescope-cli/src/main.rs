@@ -5,6 +5,10 @@ mod bench;
 mod capture;
 mod chat;
 mod completions;
+mod contrast;
+mod convert;
+mod feature;
+mod features;
 mod hub;
 mod info;
 mod lens;
@@ -12,6 +16,7 @@ mod open;
 mod output;
 mod rss;
 mod run;
+mod sae;
 mod sampling;
 mod tokens;
 
@@ -45,6 +50,10 @@ enum Command {
     Tokens(tokens::Args),
     Capture(capture::Args),
     Lens(lens::Args),
+    Features(features::Args),
+    Contrast(contrast::Args),
+    Feature(feature::Args),
+    Convert(convert::Args),
     Info(info::Args),
     Bench(bench::Args),
     Completions(completions::Args),
@@ -73,6 +82,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Tokens(args) => tokens::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Lens(args) => lens::run(args),
+        Command::Features(args) => features::run(args),
+        Command::Contrast(args) => contrast::run(args),
+        Command::Feature(args) => feature::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),

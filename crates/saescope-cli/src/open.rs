@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use anyhow::Context as _;
 use saescope::model::Model;
@@ -76,16 +77,43 @@ impl Dtype {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum BosArg {
+pub(crate) enum BosArg {
     Auto,
     Always,
     Never,
+}
+
+impl BosArg {
+    pub(crate) fn bos(self) -> Bos {
+        match self {
+            BosArg::Auto => Bos::Auto,
+            BosArg::Always => Bos::Always,
+            BosArg::Never => Bos::Never,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            BosArg::Auto => "auto",
+            BosArg::Always => "always",
+            BosArg::Never => "never",
+        }
+    }
 }
 
 /// A model and the tokenizer that goes with it.
 pub(crate) struct Opened {
     pub(crate) model: Model,
     pub(crate) tokenizer: Tokenizer,
+}
+
+impl Opened {
+    /// The model in a file or folder.
+    pub(crate) fn at(path: &Path, dtype: Dtype) -> anyhow::Result<Opened> {
+        let tokenizer = Tokenizer::of_model(path)?;
+        let model = Model::open(path, dtype.storage())?;
+        Ok(Opened { model, tokenizer })
+    }
 }
 
 impl TokenizerArgs {
@@ -99,21 +127,14 @@ impl TokenizerArgs {
     }
 
     pub(crate) fn bos(&self) -> Bos {
-        match self.bos {
-            BosArg::Auto => Bos::Auto,
-            BosArg::Always => Bos::Always,
-            BosArg::Never => Bos::Never,
-        }
+        self.bos.bos()
     }
 }
 
 impl ModelArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
         use_threads(self.threads)?;
-        let path = locate(self.reference())?;
-        let tokenizer = Tokenizer::of_model(&path)?;
-        let model = Model::open(&path, self.dtype.storage())?;
-        Ok(Opened { model, tokenizer })
+        Opened::at(&locate(self.reference())?, self.dtype)
     }
 
     pub(crate) fn reference(&self) -> &str {
@@ -125,15 +146,15 @@ impl ModelArgs {
     }
 
     pub(crate) fn bos_name(&self) -> &'static str {
-        match self.tokenizer.bos {
-            BosArg::Auto => "auto",
-            BosArg::Always => "always",
-            BosArg::Never => "never",
-        }
+        self.tokenizer.bos.name()
     }
 
-    pub(crate) fn dtype(&self) -> &'static str {
-        self.dtype.name()
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    pub(crate) fn threads(&self) -> Option<NonZeroUsize> {
+        self.threads
     }
 }
 

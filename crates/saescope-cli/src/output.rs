@@ -88,8 +88,13 @@ pub(crate) fn terminal_width() -> Option<usize> {
     Some(usize::from(width.0))
 }
 
-/// Text of a token for a table: one line, spaces visible at its ends.
-pub(crate) fn visible(text: &str) -> String {
+/// Whether colours reach whoever reads standard output.
+pub(crate) fn coloured() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Text in one line, its control characters spelled out.
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars() {
         match c {
@@ -101,6 +106,12 @@ pub(crate) fn visible(text: &str) -> String {
             c => shown.push(c),
         }
     }
+    shown
+}
+
+/// Text of a token for a table: one line, spaces visible at its ends.
+pub(crate) fn visible(text: &str) -> String {
+    let shown = printable(text);
     let spaces_before = shown.len() - shown.trim_start_matches(' ').len();
     let text_end = shown.trim_end_matches(' ').len();
     let inner = if text_end == 0 {

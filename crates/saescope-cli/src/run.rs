@@ -252,7 +252,7 @@ fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> 
         let (stopped_by, stop_string) = ended_by(completion.ended_by);
         Record {
             model: args.model.reference(),
-            dtype: args.model.dtype(),
+            dtype: args.model.dtype().name(),
             prompt: &prompts[prompt],
             text: completion.text,
             tokens: completion.tokens,

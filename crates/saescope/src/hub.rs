@@ -1,11 +1,14 @@
-//! Where a model's files live: a path, or a repository on the Hugging Face Hub and its cache.
+//! Where the files of models and autoencoders live: a path, a repository on the Hugging Face Hub and
+//! its cache, or OpenAI's public storage.
 //!
 //! A path comes first, and what the cache holds completely is used as it is: the network is asked
 //! for nothing else. This module reads no environment variable; [`HubOptions`] says which one its
 //! caller is to read for each field.
 
+mod autoencoder;
 mod download;
 mod files;
+mod openai;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +16,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use hf_hub::{Repo, RepoType};
+
+pub use openai::{OpenAiReference, STORAGE};
 
 use crate::error::{Error, Result};
 
@@ -26,6 +31,10 @@ pub struct HubOptions<'a> {
     pub cache: PathBuf,
     /// The Hub's address: `HF_ENDPOINT`, or [`ENDPOINT`].
     pub endpoint: String,
+    /// The folder for what does not come from the Hub: `saescope` in `HF_HOME`, beside its cache.
+    pub storage_cache: PathBuf,
+    /// The address of OpenAI's storage: [`STORAGE`].
+    pub storage: String,
     /// What the Hub knows its user by: `HF_TOKEN`, or what the file `token` in `HF_HOME` holds.
     pub token: Option<String>,
     /// Whether the network is not to be used: `HF_HUB_OFFLINE`.
@@ -48,8 +57,11 @@ pub struct Progress<'a> {
 impl HubOptions<'_> {
     /// The Hub's own address, without a token, online and silent, with its cache in `cache`.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
+        let cache = cache.into();
         HubOptions {
-            cache: cache.into(),
+            storage_cache: cache.with_file_name("saescope"),
+            storage: STORAGE.to_owned(),
+            cache,
             endpoint: ENDPOINT.to_owned(),
             token: None,
             offline: false,
@@ -58,29 +70,41 @@ impl HubOptions<'_> {
     }
 }
 
-/// What a person calls a model.
+/// What a person calls a model or an autoencoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// A file or a folder.
     Path(PathBuf),
-    /// A repository on the Hub, or one file of it.
+    /// A repository on the Hub, or one file or folder of it.
     Hub(HubReference),
+    /// An autoencoder in OpenAI's storage.
+    OpenAi(OpenAiReference),
 }
 
-/// `org/name`, `org/name@revision`, `org/name/file` or `org/name/file@revision`.
+/// What is looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Model,
+    Autoencoder,
+}
+
+/// `org/name`, `org/name@revision`, `org/name/file` or `org/name/file@revision`; of an autoencoder
+/// `file` may be a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubReference {
     /// `org/name`.
     pub repository: String,
     /// A branch, a tag or a commit; `main` where none is given.
     pub revision: Option<String>,
-    /// One file of the repository; a whole model where none is given.
+    /// One file of the repository, a whole model where none is given; for an autoencoder a file or a
+    /// folder.
     pub file: Option<String>,
 }
 
 impl Reference {
     /// Reads a reference. What exists as a path is one, and so is what begins with `.`, `/` or
-    /// `~`; anything else is `org/name`, which may also be written `hf:org/name`.
+    /// `~`; `openai/v5_128k/resid_post_mlp/8` and the like are autoencoders of OpenAI's; anything else
+    /// is `org/name`, which may also be written `hf:org/name`.
     ///
     /// # Errors
     /// When the text is neither.
@@ -94,17 +118,37 @@ impl Reference {
         if !text.is_empty() && (looks_like_path || path.exists()) {
             return Ok(Reference::Path(path.to_path_buf()));
         }
+        if let Some(storage) = text
+            .strip_prefix("openai/")
+            .and_then(OpenAiReference::parse)
+        {
+            return storage.map(Reference::OpenAi);
+        }
         HubReference::parse(text).map(Reference::Hub)
     }
 
-    /// The local file or folder that the reference stands for, downloaded if need be.
+    /// The local file or folder of the model that the reference stands for, downloaded if need be.
     pub fn resolve(&self, options: &HubOptions) -> Result<PathBuf> {
+        self.resolve_kind(Kind::Model, options)
+    }
+
+    /// The same of an autoencoder.
+    pub fn resolve_autoencoder(&self, options: &HubOptions) -> Result<PathBuf> {
+        self.resolve_kind(Kind::Autoencoder, options)
+    }
+
+    fn resolve_kind(&self, kind: Kind, options: &HubOptions) -> Result<PathBuf> {
         match self {
             Reference::Path(path) if path.exists() => Ok(path.clone()),
             Reference::Path(path) => {
                 Err(refused(path.display(), "there is no such file or folder"))
             }
-            Reference::Hub(reference) => reference.resolve(options),
+            Reference::Hub(reference) => reference.resolve(kind, options),
+            Reference::OpenAi(reference) if kind == Kind::Autoencoder => reference.resolve(options),
+            Reference::OpenAi(reference) => Err(refused(
+                reference,
+                "it is an autoencoder; its model is openai-community/gpt2",
+            )),
         }
     }
 }
@@ -137,23 +181,27 @@ impl HubReference {
             _ => Err(refused(
                 text,
                 "no such file or folder is here, and on the Hub models are called `org/name`, \
-                 `org/name@revision` or `org/name/file.gguf`",
+                 `org/name@revision` or `org/name/file.gguf`, and autoencoders `org/name/folder`",
             )),
         }
     }
 
     /// What the cache holds of it, or else what the Hub sends.
-    fn resolve(&self, options: &HubOptions) -> Result<PathBuf> {
+    fn resolve(&self, kind: Kind, options: &HubOptions) -> Result<PathBuf> {
         let snapshot = self.cached(&options.cache);
+        let complete = match kind {
+            Kind::Model => files::complete,
+            Kind::Autoencoder => autoencoder::complete,
+        };
         if let Some(folder) = &snapshot
-            && let Some(whole) = files::complete(folder, self.file.as_deref())
+            && let Some(whole) = complete(folder, self.file.as_deref())
             // One GGUF in the cache may be one of several in the repository.
             && (whole.is_dir() || self.file.is_some() || options.offline)
         {
             return Ok(whole);
         }
         if !options.offline {
-            return download::download(self, options);
+            return download::download(self, kind, options);
         }
         let cache = options.cache.display();
         let held = match snapshot {

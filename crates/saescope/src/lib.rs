@@ -26,6 +26,10 @@ pub mod generate;
 pub mod complete;
 pub mod lens;
 
-pub use saescope_kernels::{Activation, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops};
+pub mod features;
+
+pub use saescope_kernels::{
+    Activation, Encoder, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops,
+};
 
 pub use error::{Error, Result};

@@ -4,13 +4,18 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 7] = [
+pub(crate) const COMMANDS: [&str; 12] = [
     "run",
     "tokens",
     "capture",
     "lens",
+    "features",
+    "contrast",
+    "feature",
+    "convert",
     "info",
     "bench lm",
+    "bench sae",
     "completions",
 ];
 
@@ -61,7 +66,11 @@ fn every_help_has_an_example_that_runs() {
                 "{example}"
             );
             // With the real shapes a debug build would take minutes.
-            let tiny = if command == "bench lm" { " --tiny" } else { "" };
+            let tiny = if command.starts_with("bench") {
+                " --tiny"
+            } else {
+                ""
+            };
             succeeds(&format!("{example}{tiny}"));
         }
     }

@@ -8,6 +8,7 @@
     reason = "clippy takes only `#[test]` functions for tests"
 )]
 
+mod autoencoders;
 mod contract;
 mod errors;
 mod examples;

@@ -10,14 +10,18 @@ use hf_hub::api::Progress as Watch;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 
 use super::files::{Needed, is_index, is_plain, needed, shards};
-use super::{HubOptions, HubReference, Progress, refused};
+use super::{HubOptions, HubReference, Kind, Progress, autoencoder, refused};
 use crate::error::{Error, Result};
 
 /// Attempts in a row that may bring nothing before a download is given up.
 const ATTEMPTS: u32 = 4;
 
 /// Downloads what `reference` needs and the cache lacks.
-pub(super) fn download(reference: &HubReference, options: &HubOptions) -> Result<PathBuf> {
+pub(super) fn download(
+    reference: &HubReference,
+    kind: Kind,
+    options: &HubOptions,
+) -> Result<PathBuf> {
     let cache = Cache::new(options.cache.clone());
     let api = ApiBuilder::from_cache(cache.clone())
         .with_endpoint(options.endpoint.trim_end_matches('/').to_owned())
@@ -27,7 +31,10 @@ pub(super) fn download(reference: &HubReference, options: &HubOptions) -> Result
         .build()
         .map_err(|error| refused(reference, &error.to_string()))?;
     let remote = Remote::look_up(reference, options, &api)?;
-    let path = remote.fetch_all()?;
+    let path = match kind {
+        Kind::Model => remote.fetch_all()?,
+        Kind::Autoencoder => remote.fetch_autoencoder()?,
+    };
     // hf-hub notes a commit under the revision it is told, here the commit itself. Under the name
     // that was asked for it is noted only now that everything is there.
     if remote.commit != reference.revision() {
@@ -104,6 +111,15 @@ impl<'a> Remote<'a> {
             }
         }
         Ok(self.snapshot())
+    }
+
+    fn fetch_autoencoder(&self) -> Result<PathBuf> {
+        let inner = self.reference.file.as_deref();
+        let files = autoencoder::needed(&self.names, inner);
+        for file in &files.map_err(|reason| refused(self.reference, &reason))? {
+            self.fetch(file)?;
+        }
+        Ok(inner.map_or_else(|| self.snapshot(), |inner| self.snapshot().join(inner)))
     }
 
     fn fetch(&self, file: &str) -> Result<PathBuf> {

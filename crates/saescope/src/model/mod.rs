@@ -107,6 +107,17 @@ impl Model {
         })
     }
 
+    /// How wide the activation at `site` is; none for attention patterns, which are as wide as there
+    /// are tokens.
+    pub fn width(&self, site: Site) -> Option<usize> {
+        match site {
+            Site::AttnPattern(_) => None,
+            Site::AttnZ(_) => Some(self.config.n_heads * self.config.d_head),
+            Site::MlpAct(_) => Some(self.config.d_mlp),
+            _ => Some(self.config.d_model),
+        }
+    }
+
     /// Runs `prompts`, each from its first token on, as far as the last site that `hook` wants.
     ///
     /// # Errors
@@ -157,6 +168,34 @@ impl Model {
             &mut normed,
         );
         self.project(&normed)
+    }
+
+    /// What each direction adds to the logits when it is added to a residual stream whose own size
+    /// the final norm does not change: `[rows, d_model]` to `[rows, d_vocab]`.
+    ///
+    /// The final norm's gain, and a layer norm's centring, are applied; its division by the size of
+    /// what it norms is not, nor are biases and a cap on logits. That is the derivative of
+    /// [`Model::unembed`] along the direction, at a residual of unit size that is orthogonal to it.
+    pub fn logit_effect(&self, directions: &Matrix) -> Matrix {
+        let mut scaled = directions.clone();
+        let norm = &self.weights.final_norm;
+        let d_model = scaled.cols();
+        for row in scaled.data_mut().chunks_exact_mut(d_model.max(1)) {
+            let mean = match self.config.norm {
+                NormKind::Layer { .. } => row.iter().sum::<f32>() / d_model as f32,
+                NormKind::Rms { .. } => 0.0,
+            };
+            for (x, gain) in row.iter_mut().zip(&norm.weight) {
+                *x = (*x - mean) * gain;
+            }
+        }
+        let mut effect = Matrix::default();
+        let weight = match &self.weights.unembed {
+            Some(linear) => &linear.weight,
+            None => &self.weights.embed,
+        };
+        weight.product(&scaled, None, saescope_kernels::Then::Keep, &mut effect);
+        effect
     }
 
     fn pass_once(&self, prompts: &[&[u32]], hook: &mut dyn Hook, logits: Logits) -> Result<Matrix> {

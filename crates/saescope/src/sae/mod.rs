@@ -74,6 +74,11 @@ impl Sae {
         open::open(path)
     }
 
+    /// Whether `path` is, by its name or what lies in it, an autoencoder and no model.
+    pub fn is_at(path: &Path) -> bool {
+        open::is_at(path)
+    }
+
     /// Reads an autoencoder from the bytes of its weights and, where its format has one, of its
     /// configuration; errors call it `path`.
     pub fn from_bytes(path: &Path, weights: Vec<u8>, config: Option<&[u8]>) -> Result<Sae> {

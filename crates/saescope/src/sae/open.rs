@@ -76,6 +76,19 @@ pub(super) fn open(path: &Path) -> Result<Sae> {
     })
 }
 
+pub(super) fn is_at(path: &Path) -> bool {
+    let named = |name: &str| NAMES.iter().any(|(weights, _)| *weights == name);
+    if path.is_dir() {
+        return NAMES
+            .iter()
+            .any(|(weights, _)| path.join(weights).is_file());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // No model is kept in these; one in a `.bin` or `.safetensors` may be either's.
+    let own = path.extension().is_some_and(|e| e == "pt" || e == "npz");
+    named(&name) || own || name == "cfg.json"
+}
+
 pub(super) fn from_bytes(path: &Path, weights: Vec<u8>, config: Option<&[u8]>) -> Result<Sae> {
     let config = config
         .map(|config| Config::parse(path, config))

@@ -1,0 +1,297 @@
+//! `saescope feature`
+
+use std::io::Write;
+
+use saescope::features::{self, Effect, Intervention, Role, Shift};
+use saescope::tokenizer::Tokenizer;
+use serde::Serialize;
+
+use crate::output::{self, Align, Cell, Table, cut, printable, visible};
+use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, slices, texts};
+
+/// Show what one feature is, and what it does on texts
+///
+/// By its weights: the tokens whose logits its direction raises and lowers, through the final norm's
+/// gain; norms; features of a like direction. On texts: how the next token's distribution changes
+/// when the feature is ablated, doubled, or injected at every token, all else staying as it is.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope feature tests/data/sae 1 --top 5
+  saescope feature tests/data/sae 1 -p \"Lily was\" -p \"Once upon a time\" --top 3
+  saescope feature tests/data/sae 1 -p \"Lily was\" --inject 10 --json
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sae: SaeArgs,
+    /// The feature, from 0
+    #[arg(value_name = "N")]
+    feature: u32,
+    #[command(flatten)]
+    texts: PromptsArgs,
+    /// The activation that is injected [default: that of the text's strongest feature at its end]
+    #[arg(long, value_name = "ACTIVATION", allow_hyphen_values = true)]
+    inject: Option<f32>,
+    /// How many tokens and features in each list
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    origin: &'a Origin,
+    feature: u32,
+    encoder_norm: f32,
+    decoder_norm: f32,
+    encoder_bias: f32,
+    cosine: Option<f32>,
+    promotes: Vec<Token>,
+    suppresses: Vec<Token>,
+    nearest: Vec<Near>,
+    prompts: Vec<OnPrompt<'a>>,
+}
+
+#[derive(Serialize)]
+struct Token {
+    token: u32,
+    piece: String,
+    effect: f32,
+}
+
+#[derive(Serialize)]
+struct Near {
+    feature: u32,
+    cosine: f32,
+}
+
+#[derive(Serialize)]
+struct OnPrompt<'a> {
+    prompt: &'a str,
+    tokens: Vec<String>,
+    activations: &'a [f32],
+    written_scale: f32,
+    changes: Vec<Change>,
+}
+
+#[derive(Serialize)]
+struct Change {
+    intervention: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activation: Option<f32>,
+    kl: f64,
+    risers: Vec<Moved>,
+    fallers: Vec<Moved>,
+}
+
+#[derive(Serialize)]
+struct Moved {
+    token: u32,
+    piece: String,
+    before: f32,
+    after: f32,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let given = args.texts.read_any()?;
+    let opened = args.sae.open()?;
+    let ids = args.sae.encode(&opened, &given)?;
+    let OpenedSae {
+        model,
+        sae,
+        tokenizer,
+        origin,
+    } = &opened;
+    let top = args.top as usize;
+    let role = features::role(model, sae, args.feature, top)?;
+    let effects = features::effects(model, sae, &slices(&ids), args.feature, args.inject, top)?;
+    let prompts = given.iter().zip(&ids).zip(&effects);
+    let prompts = prompts.map(|((prompt, ids), effect)| OnPrompt {
+        prompt,
+        tokens: texts(tokenizer, ids),
+        activations: &effect.activations,
+        written_scale: effect.written_scale,
+        changes: changes(tokenizer, effect),
+    });
+    let record = record(origin, &role, tokenizer, prompts.collect());
+    if args.json {
+        return output::json(&record);
+    }
+    print(&record, &mut output::styled_stdout())
+}
+
+fn record<'a>(
+    origin: &'a Origin,
+    role: &Role,
+    tokenizer: &Tokenizer,
+    prompts: Vec<OnPrompt<'a>>,
+) -> Record<'a> {
+    let tokens = |list: &[(u32, f32)]| {
+        let token = |&(token, effect): &(u32, f32)| Token {
+            token,
+            piece: piece(tokenizer, token),
+            effect,
+        };
+        list.iter().map(token).collect()
+    };
+    let near = |&(feature, cosine): &(u32, f32)| Near { feature, cosine };
+    Record {
+        origin,
+        feature: role.feature,
+        encoder_norm: role.encoder_norm,
+        decoder_norm: role.decoder_norm,
+        encoder_bias: role.encoder_bias,
+        cosine: role.cosine,
+        promotes: tokens(&role.promotes),
+        suppresses: tokens(&role.suppresses),
+        nearest: role.nearest.iter().map(near).collect(),
+        prompts,
+    }
+}
+
+fn changes(tokenizer: &Tokenizer, effect: &Effect) -> Vec<Change> {
+    let moved = |shifts: &[Shift]| {
+        let moved = |shift: &Shift| Moved {
+            token: shift.token,
+            piece: piece(tokenizer, shift.token),
+            before: shift.before,
+            after: shift.after,
+        };
+        shifts.iter().map(moved).collect()
+    };
+    let change = |change: &features::Changed| {
+        let (intervention, activation) = match change.intervention {
+            Intervention::Ablated => ("ablated", None),
+            Intervention::Doubled => ("doubled", None),
+            Intervention::Injected(activation) => ("injected", Some(activation)),
+        };
+        Change {
+            intervention,
+            activation,
+            kl: change.kl,
+            risers: moved(&change.risers),
+            fallers: moved(&change.fallers),
+        }
+    };
+    effect.changes.iter().map(change).collect()
+}
+
+fn piece(tokenizer: &Tokenizer, id: u32) -> String {
+    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
+}
+
+/// Longer pieces and texts are cut.
+const PIECE_WIDTH: usize = 16;
+const TEXT_WIDTH: usize = 60;
+
+fn print(record: &Record, out: &mut impl Write) -> anyhow::Result<()> {
+    let cosine = record
+        .cosine
+        .map_or(String::new(), |cosine| format!(", cosine {cosine:.3}"));
+    writeln!(
+        out,
+        "feature {} at {} of {}\nnorms: encoder {:.3}, decoder {:.3}{cosine}; encoder bias {:.3}\n",
+        record.feature,
+        record.origin.site,
+        record.origin.model,
+        record.encoder_norm,
+        record.decoder_norm,
+        record.encoder_bias
+    )?;
+    lists(record).write(out, None)?;
+    for prompt in &record.prompts {
+        writeln!(out, "\n{}", cut(&printable(prompt.prompt), TEXT_WIDTH))?;
+        writeln!(out, "active: {}", activations(prompt))?;
+        moves(prompt).write(out, None)?;
+    }
+    Ok(())
+}
+
+/// Promoted and suppressed tokens and near features, side by side.
+fn lists(record: &Record) -> Table {
+    let mut table = Table::new(vec![
+        Align::Left,
+        Align::Right,
+        Align::Left,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+    ]);
+    table.header([
+        "promotes",
+        "logit",
+        "suppresses",
+        "logit",
+        "nearest",
+        "cosine",
+    ]);
+    let rows = [&record.promotes, &record.suppresses].map(Vec::len);
+    let rows = rows
+        .into_iter()
+        .max()
+        .unwrap_or(0)
+        .max(record.nearest.len());
+    for at in 0..rows {
+        let mut cells: Vec<Cell> = Vec::new();
+        for list in [&record.promotes, &record.suppresses] {
+            let (piece, effect) = list.get(at).map_or_else(Default::default, |token| {
+                let piece = cut(&visible(&token.piece), PIECE_WIDTH);
+                (piece, format!("{:+.3}", token.effect))
+            });
+            cells.extend([piece.into(), effect.into()]);
+        }
+        let (feature, cosine) = record
+            .nearest
+            .get(at)
+            .map_or_else(Default::default, |near| {
+                (near.feature.to_string(), format!("{:.3}", near.cosine))
+            });
+        cells.extend([feature.into(), cosine.into()]);
+        table.row(cells);
+    }
+    table
+}
+
+fn activations(prompt: &OnPrompt) -> String {
+    let active = prompt.tokens.iter().zip(prompt.activations).enumerate();
+    let active = active.filter(|(_, (_, activation))| **activation > 0.0);
+    let active = active.map(|(position, (token, activation))| {
+        format!("{} (position {position}) {activation:.2}", visible(token))
+    });
+    let active: Vec<String> = active.collect();
+    match active.is_empty() {
+        true => "nowhere, so that only injecting it changes anything".to_owned(),
+        false => active.join(", "),
+    }
+}
+
+/// What each intervention does to the next token.
+fn moves(prompt: &OnPrompt) -> Table {
+    let mut table = Table::new(vec![Align::Left, Align::Right, Align::Left, Align::Left]);
+    table.header(["feature", "KL (nats)", "likelier next", "less likely next"]);
+    for change in &prompt.changes {
+        let name = match change.activation {
+            Some(activation) => format!("{} {activation:.2}", change.intervention),
+            None => change.intervention.to_owned(),
+        };
+        let list = |moved: &[Moved]| {
+            let moved = moved.iter().map(|m| {
+                let piece = cut(&visible(&m.piece), PIECE_WIDTH);
+                let (before, after) = (m.before * 100.0, m.after * 100.0);
+                format!("{piece} {before:.1}→{after:.1}%")
+            });
+            moved.collect::<Vec<_>>().join(", ")
+        };
+        table.row(vec![
+            name.into(),
+            format!("{:.4}", change.kl).into(),
+            list(&change.risers).into(),
+            list(&change.fallers).into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,216 @@
+//! `saescope features`
+
+use std::io::Write as _;
+
+use anstyle::{Ansi256Color, AnsiColor, Style};
+use saescope::features::{self, Found, Position, Reading};
+use serde::Serialize;
+
+use crate::output::{self, Align, Cell, Table, cut, printable, visible};
+use crate::sae::{OpenedSae, PromptsArgs, SaeArgs, slices, texts};
+
+/// Show which features of an autoencoder a text activates
+///
+/// A row for each text: its strongest features at the last token, each with its activation. With
+/// --feature, the whole text, coloured by how strongly that one feature is active on each token.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope features tests/data/sae -p \"Once upon a time\" -p \"Lily was sad\" --top 5
+  saescope features tests/data/sae -p \"Tim saw a big dog.\" --position all --top 3
+  saescope features tests/data/sae --prompts tests/data/happy.txt --top 3
+  saescope features tests/data/sae -p \"She was very happy\" --feature 1
+  saescope features tests/data/sae -p \"Once upon a time\" --top 10 --json
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sae: SaeArgs,
+    #[command(flatten)]
+    texts: PromptsArgs,
+    /// How many features, the strongest first
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Which tokens: `last`, `all`, a position from 0, or one row of each feature's `max` or `mean`
+    #[arg(long, value_name = "WHICH", default_value_t = Position::default())]
+    position: Position,
+    /// Leave the beginning-of-sequence token out of `max` and `mean`
+    #[arg(long)]
+    no_bos: bool,
+    /// Colour the texts by this feature
+    #[arg(long, value_name = "N", conflicts_with_all = ["position", "top", "no_bos"])]
+    feature: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    prompt: &'a str,
+    /// A number, or how tokens were pooled.
+    position: serde_json::Value,
+    token: Option<&'a str>,
+    features: Vec<Active>,
+}
+
+#[derive(Serialize)]
+struct Active {
+    feature: u32,
+    activation: f32,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let texts_given = args.texts.read()?;
+    let opened = args.sae.open()?;
+    let ids = args.sae.encode(&opened, &texts_given)?;
+    let tokens: Vec<Vec<String>> = ids
+        .iter()
+        .map(|ids| texts(&opened.tokenizer, ids))
+        .collect();
+    if let Some(feature) = args.feature {
+        return one(args, &opened, feature, &texts_given, (&ids, &tokens));
+    }
+    let reading = Reading {
+        position: args.position,
+        leave_out: opened.tokenizer.bos().filter(|_| args.no_bos),
+    };
+    let OpenedSae { model, sae, .. } = &opened;
+    let found = features::features(model, sae, &slices(&ids), reading, args.top as usize)?;
+    let rows: Vec<Row> = found
+        .iter()
+        .map(|f| row(args, f, &texts_given, &tokens))
+        .collect();
+    if args.json {
+        return output::json(&rows);
+    }
+    table(args, &rows).write(&mut output::styled_stdout(), output::terminal_width())?;
+    Ok(())
+}
+
+fn row<'a>(args: &Args, found: &Found, given: &'a [String], tokens: &'a [Vec<String>]) -> Row<'a> {
+    let active = found.features.iter().map(|active| Active {
+        feature: active.feature,
+        activation: active.activation,
+    });
+    Row {
+        prompt: &given[found.prompt],
+        position: match found.position {
+            Some(position) => position.into(),
+            None => args.position.to_string().into(),
+        },
+        token: found.position.map(|at| tokens[found.prompt][at].as_str()),
+        features: active.collect(),
+    }
+}
+
+fn table(args: &Args, rows: &[Row]) -> Table {
+    /// Longer texts are cut, so that the features stay beside them.
+    const TEXT_WIDTH: usize = 40;
+    let most = rows.iter().map(|row| row.features.len()).max().unwrap_or(0);
+    let mut columns = vec![Align::Left, Align::Right, Align::Left];
+    columns.extend(vec![Align::Right; most]);
+    let mut table = Table::new(columns);
+    let ranks = (1..=most).map(|rank| format!("{rank}."));
+    let names = ["text", "position", "token"].map(str::to_owned);
+    table.header(names.into_iter().chain(ranks));
+    let mut before = None;
+    for row in rows {
+        // At every position of a text, the text is shown once.
+        let again = args.position == Position::All && before == Some(row.prompt);
+        before = Some(row.prompt);
+        let text = if again {
+            String::new()
+        } else {
+            cut(&printable(row.prompt), TEXT_WIDTH)
+        };
+        let position = match &row.position {
+            serde_json::Value::String(pooled) => pooled.clone(),
+            number => number.to_string(),
+        };
+        let mut cells: Vec<Cell> = vec![
+            text.into(),
+            position.into(),
+            row.token.map_or(String::new(), visible).into(),
+        ];
+        let features = row.features.iter();
+        cells.extend(features.map(|f| format!("{} {:.2}", f.feature, f.activation).into()));
+        table.row(cells);
+    }
+    table
+}
+
+#[derive(Serialize)]
+struct Coloured<'a> {
+    prompt: &'a str,
+    feature: u32,
+    tokens: Vec<Token<'a>>,
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    position: usize,
+    token: &'a str,
+    activation: f32,
+}
+
+/// The texts by one feature.
+fn one(
+    args: &Args,
+    opened: &OpenedSae,
+    feature: u32,
+    given: &[String],
+    (ids, tokens): (&[Vec<u32>], &[Vec<String>]),
+) -> anyhow::Result<()> {
+    let OpenedSae { model, sae, .. } = opened;
+    let activations = features::activations(model, sae, &slices(ids), feature)?;
+    if args.json {
+        let texts = given.iter().zip(tokens).zip(&activations);
+        let coloured: Vec<Coloured> = texts
+            .map(|((prompt, tokens), activations)| Coloured {
+                prompt,
+                feature,
+                tokens: (0..tokens.len())
+                    .map(|position| Token {
+                        position,
+                        token: &tokens[position],
+                        activation: activations[position],
+                    })
+                    .collect(),
+            })
+            .collect();
+        return output::json(&coloured);
+    }
+    let mut out = output::styled_stdout();
+    let strongest = activations.iter().flatten().copied().fold(0.0, f32::max);
+    for (ids, activations) in ids.iter().zip(&activations) {
+        let mut line = String::new();
+        for piece in opened.tokenizer.readable_pieces(ids) {
+            let values = &activations[piece.tokens.clone()];
+            line += &painted(&printable(&piece.text), values, strongest);
+        }
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "feature {feature}, strongest {strongest:.2}")?;
+    Ok(())
+}
+
+/// A stretch of text by the activations of its tokens; with numbers where colours do not reach.
+fn painted(text: &str, values: &[f32], strongest: f32) -> String {
+    /// Backgrounds from faint to strong.
+    const SHADES: [u8; 5] = [230, 222, 214, 208, 202];
+    let largest = values.iter().copied().fold(0.0, f32::max);
+    if largest <= 0.0 {
+        return text.to_owned();
+    }
+    if !output::coloured() {
+        let values: Vec<String> = values.iter().map(|v| format!("{v:.2}")).collect();
+        return format!("{text}[{}]", values.join(" "));
+    }
+    let share = largest / strongest * SHADES.len() as f32;
+    let shade = SHADES[(share.ceil() as usize).clamp(1, SHADES.len()) - 1];
+    let style = Style::new()
+        .bg_color(Some(Ansi256Color(shade).into()))
+        .fg_color(Some(AnsiColor::Black.into()));
+    format!("{style}{text}{style:#}")
+}

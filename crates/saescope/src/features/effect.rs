@@ -1,0 +1,144 @@
+//! What a feature does on a prompt, found by changing it.
+
+use saescope_kernels::Matrix;
+
+use super::{captured, check, strongest};
+use crate::edit::Span;
+use crate::error::Result;
+use crate::model::Model;
+use crate::sae::{Change, FeatureOp, Sae, Splice};
+
+/// What is done to a feature, at every token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Intervention {
+    /// Its activation becomes 0.
+    Ablated,
+    /// Its activation is doubled.
+    Doubled,
+    /// Its activation becomes this.
+    Injected(f32),
+}
+
+impl Intervention {
+    fn op(self) -> FeatureOp {
+        match self {
+            Intervention::Ablated => FeatureOp::Set(0.0),
+            Intervention::Doubled => FeatureOp::Scale(2.0),
+            Intervention::Injected(activation) => FeatureOp::Set(activation),
+        }
+    }
+}
+
+/// A token whose probability changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shift {
+    /// Its id.
+    pub token: u32,
+    /// Its probability in the model as it is.
+    pub before: f32,
+    /// Its probability with the feature changed.
+    pub after: f32,
+}
+
+/// What one intervention does to what comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// What was done.
+    pub intervention: Intervention,
+    /// `KL(before || after)` of the next token's distribution, in nats.
+    pub kl: f64,
+    /// Tokens that become likelier, by how much, the most first.
+    pub risers: Vec<Shift>,
+    /// Tokens that become less likely, the most first.
+    pub fallers: Vec<Shift>,
+}
+
+/// What a feature does on one prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect {
+    /// Its activation at every token of the prompt.
+    pub activations: Vec<f32>,
+    /// What one unit of activation writes at the last token, in multiples of its direction.
+    pub written_scale: f32,
+    /// Each intervention: ablated, doubled, injected.
+    pub changes: Vec<Changed>,
+}
+
+/// What `feature` does to the token that follows each of `prompts`, when it is ablated, doubled, and
+/// injected everywhere with the activation `inject`, or, where none is given, with the largest that
+/// any feature has at the prompt's last token. What the autoencoder does not reconstruct stays
+/// ([`Splice::edit`]). Each list has up to `top` tokens.
+///
+/// # Errors
+/// When there is no such feature, the model does not fit the autoencoder, or a prompt is empty or
+/// too long.
+pub fn effects(
+    model: &Model,
+    sae: &Sae,
+    prompts: &[&[u32]],
+    feature: u32,
+    inject: Option<f32>,
+    top: usize,
+) -> Result<Vec<Effect>> {
+    sae.direction(feature)?;
+    check(model, sae)?;
+    let each = prompts.iter().map(|prompt| {
+        let encoded = sae.encode(&captured(model, &[prompt], sae.site()?)?)?;
+        let last = encoded.rows().saturating_sub(1);
+        let (_, values) = encoded.features.row(last);
+        let strongest = values.iter().copied().fold(0.0, f32::max);
+        let plain = log_softmax(&model.last_logits(&[prompt], &mut ())?);
+        let change = |intervention: Intervention| {
+            let change = Change {
+                feature,
+                span: Span::All,
+                op: intervention.op(),
+            };
+            let mut splice = Splice::edit(sae, vec![change])?;
+            let changed = log_softmax(&model.last_logits(&[prompt], &mut splice)?);
+            Ok(compare(intervention, &plain, &changed, top))
+        };
+        let injected = Intervention::Injected(inject.unwrap_or(strongest));
+        let interventions = [Intervention::Ablated, Intervention::Doubled, injected];
+        Ok(Effect {
+            activations: (0..encoded.rows())
+                .map(|row| encoded.features.value(row, feature))
+                .collect(),
+            written_scale: encoded.written_scale(last),
+            changes: interventions
+                .into_iter()
+                .map(change)
+                .collect::<Result<_>>()?,
+        })
+    });
+    each.collect()
+}
+
+/// The logarithms of the probabilities of the only row.
+fn log_softmax(logits: &Matrix) -> Vec<f64> {
+    let row = logits.row(0);
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|&l| f64::from(l - max).exp()).sum();
+    let sum = sum.ln();
+    row.iter().map(|&l| f64::from(l - max) - sum).collect()
+}
+
+fn compare(intervention: Intervention, before: &[f64], after: &[f64], top: usize) -> Changed {
+    let pairs = before.iter().zip(after);
+    let kl: f64 = pairs.clone().map(|(p, q)| p.exp() * (p - q)).sum();
+    let shifts = (0..).zip(pairs).map(|(token, (before, after))| Shift {
+        token,
+        before: before.exp() as f32,
+        after: after.exp() as f32,
+    });
+    let by = |shift: &Shift| shift.after - shift.before;
+    let (up, down): (Vec<Shift>, Vec<Shift>) =
+        shifts.filter(|s| by(s) != 0.0).partition(|s| by(s) > 0.0);
+    Changed {
+        intervention,
+        // Rounding may leave equal distributions a hair below 0.
+        kl: kl.max(0.0),
+        risers: strongest(up, top, |s| (by(s), s.token)),
+        fallers: strongest(down, top, |s| (-by(s), s.token)),
+    }
+}

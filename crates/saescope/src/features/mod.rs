@@ -1,0 +1,374 @@
+//! Where a model and an autoencoder meet: which features a text activates, and what each one does.
+//!
+//! Everything stays sparse: of the features only those that are active are ever listed.
+
+mod check;
+mod contrast;
+mod effect;
+mod fit;
+mod role;
+
+use std::fmt;
+use std::str::FromStr;
+
+use saescope_kernels::{Matrix, SparseRows};
+
+pub use check::check;
+pub use contrast::{Contrasted, Rank, contrast, contrast_rows};
+pub use effect::{Changed, Effect, Intervention, Shift, effects};
+pub use fit::{Fit, fit};
+pub use role::{Role, role};
+
+use crate::error::{Error, Result};
+use crate::hook::Capture;
+use crate::model::Model;
+use crate::sae::Sae;
+use crate::site::Site;
+
+/// How the tokens of a prompt become one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// The last token alone.
+    #[default]
+    Last,
+    /// Each feature's largest activation over the tokens.
+    Max,
+    /// Each feature's mean activation over the tokens, 0 where it is not active.
+    Mean,
+}
+
+/// Which tokens of a prompt are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Every token.
+    All,
+    /// The token at this position, from 0.
+    At(usize),
+    /// One row for the prompt.
+    Pooled(Pooling),
+}
+
+impl Default for Position {
+    fn default() -> Position {
+        Position::Pooled(Pooling::Last)
+    }
+}
+
+/// What is read of each prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Which tokens.
+    pub position: Position,
+    /// A token whose positions [`Pooling::Max`] and [`Pooling::Mean`] leave out: BOS, whose residual
+    /// is of another size than that of a text.
+    pub leave_out: Option<u32>,
+}
+
+impl fmt::Display for Pooling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pooling::Last => "last",
+            Pooling::Max => "max",
+            Pooling::Mean => "mean",
+        })
+    }
+}
+
+impl FromStr for Pooling {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Pooling> {
+        let known = [Pooling::Last, Pooling::Max, Pooling::Mean];
+        let found = known.into_iter().find(|known| known.to_string() == text);
+        found.ok_or_else(|| {
+            Error::Argument(format!(
+                "`{text}` is no pooling; there is last, max and mean"
+            ))
+        })
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Position::All => f.write_str("all"),
+            Position::At(position) => write!(f, "{position}"),
+            Position::Pooled(pooling) => pooling.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Position {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Position> {
+        match (text, text.parse()) {
+            ("all", _) => Ok(Position::All),
+            (_, Ok(position)) => Ok(Position::At(position)),
+            (_, Err(_)) => text.parse().map(Position::Pooled).map_err(|_| {
+                Error::Argument(format!(
+                    "`{text}` is no position; there is last, all, max, mean, and a number from 0"
+                ))
+            }),
+        }
+    }
+}
+
+/// A feature that is active.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Active {
+    /// Which.
+    pub feature: u32,
+    /// How strongly.
+    pub activation: f32,
+}
+
+/// The strongest features of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Which prompt, from 0.
+    pub prompt: usize,
+    /// Which token of it; none where several were pooled.
+    pub position: Option<usize>,
+    /// The strongest first; of equal ones the lower feature.
+    pub features: Vec<Active>,
+}
+
+/// The `top` strongest features of each of `prompts`, which are token ids, in the rows that
+/// `reading` asks for.
+///
+/// # Errors
+/// When the model does not fit the autoencoder ([`check`]), a prompt is empty or too long, or lacks
+/// the position asked for.
+pub fn features(
+    model: &Model,
+    sae: &Sae,
+    prompts: &[&[u32]],
+    reading: Reading,
+    top: usize,
+) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for_each_prompt(model, sae, prompts, reading, |prompt, positions, rows| {
+        for row in 0..rows.rows() {
+            let entries = rows.entries(row).map(|(feature, activation)| Active {
+                feature,
+                activation,
+            });
+            found.push(Found {
+                prompt,
+                position: positions.get(row).copied(),
+                features: strongest(entries.collect(), top, |f| (f.activation, f.feature)),
+            });
+        }
+    })?;
+    Ok(found)
+}
+
+/// One row of activations per prompt, pooled.
+///
+/// # Errors
+/// As for [`features()`].
+pub fn pooled(
+    model: &Model,
+    sae: &Sae,
+    prompts: &[&[u32]],
+    pooling: Pooling,
+    leave_out: Option<u32>,
+) -> Result<SparseRows> {
+    let reading = Reading {
+        position: Position::Pooled(pooling),
+        leave_out,
+    };
+    let mut all = SparseRows::default();
+    for_each_prompt(model, sae, prompts, reading, |_, _, rows| {
+        all.push(rows.entries(0));
+    })?;
+    Ok(all)
+}
+
+/// The activation of one feature at every token of each of `prompts`, 0 where it is not active.
+///
+/// # Errors
+/// When there is no such feature, and as for [`features()`].
+pub fn activations(
+    model: &Model,
+    sae: &Sae,
+    prompts: &[&[u32]],
+    feature: u32,
+) -> Result<Vec<Vec<f32>>> {
+    sae.direction(feature)?;
+    let reading = Reading {
+        position: Position::All,
+        leave_out: None,
+    };
+    let mut all = Vec::with_capacity(prompts.len());
+    for_each_prompt(model, sae, prompts, reading, |_, _, rows| {
+        all.push(
+            (0..rows.rows())
+                .map(|row| rows.value(row, feature))
+                .collect(),
+        );
+    })?;
+    Ok(all)
+}
+
+/// Calls `each` with the number of every prompt, the positions of its rows (none where they are
+/// pooled) and the rows.
+fn for_each_prompt(
+    model: &Model,
+    sae: &Sae,
+    prompts: &[&[u32]],
+    reading: Reading,
+    mut each: impl FnMut(usize, &[usize], &SparseRows),
+) -> Result<()> {
+    /// Tokens of a pass: enough for a good product, few enough for the memory of a laptop.
+    const TOKENS: usize = 2048;
+    check(model, sae)?;
+    let site = sae.site()?;
+    let mut first = 0;
+    while first < prompts.len() {
+        let mut end = first + 1;
+        let mut tokens = prompts[first].len();
+        while end < prompts.len() && tokens + prompts[end].len() <= TOKENS {
+            tokens += prompts[end].len();
+            end += 1;
+        }
+        let batch = &prompts[first..end];
+        let chosen: Vec<Vec<usize>> = (first..end)
+            .map(|prompt| positions(prompt, prompts[prompt], reading))
+            .collect::<Result<_>>()?;
+        let x = captured(model, batch, site)?; // [tokens, d_in]
+        let mut rows = Vec::new();
+        let mut start = 0;
+        for (prompt, chosen) in batch.iter().zip(&chosen) {
+            rows.extend(chosen.iter().map(|position| start + position));
+            start += prompt.len();
+        }
+        let encoded = sae.encode(&x.select_rows(&rows))?.features;
+        let mut row = 0;
+        for (at, chosen) in chosen.iter().enumerate() {
+            let mut of_prompt = SparseRows::default();
+            for _ in chosen {
+                of_prompt.push(encoded.entries(row));
+                row += 1;
+            }
+            match reading.position {
+                Position::Pooled(pooling @ (Pooling::Max | Pooling::Mean)) => {
+                    each(first + at, &[], &pool(&of_prompt, pooling));
+                }
+                _ => each(first + at, chosen, &of_prompt),
+            }
+        }
+        first = end;
+    }
+    Ok(())
+}
+
+/// The activation of `prompts` at `site`: `[all tokens, width]`.
+fn captured(model: &Model, prompts: &[&[u32]], site: Site) -> Result<Matrix> {
+    let mut capture = Capture::new([site]);
+    model.run(prompts, &mut capture)?;
+    capture.take(site)
+}
+
+/// The positions of a prompt whose rows are needed.
+fn positions(prompt: usize, tokens: &[u32], reading: Reading) -> Result<Vec<usize>> {
+    let last = tokens.len().saturating_sub(1);
+    match reading.position {
+        Position::All => Ok((0..tokens.len()).collect()),
+        Position::Pooled(Pooling::Last) => Ok(vec![last]),
+        Position::At(position) if position <= last => Ok(vec![position]),
+        Position::At(position) => Err(Error::Argument(format!(
+            "prompt {prompt} has no position {position}; its last one is {last}"
+        ))),
+        Position::Pooled(_) => {
+            let kept = |&at: &usize| Some(tokens[at]) != reading.leave_out;
+            Ok((0..tokens.len()).filter(kept).collect())
+        }
+    }
+}
+
+/// One row out of several.
+fn pool(rows: &SparseRows, pooling: Pooling) -> SparseRows {
+    let mut entries: Vec<(u32, f32)> = (0..rows.rows()).flat_map(|r| rows.entries(r)).collect();
+    // Stable, so that a feature's activations are summed in the order of their positions.
+    entries.sort_by_key(|&(feature, _)| feature);
+    let mut pooled = SparseRows::default();
+    pooled.push(entries.chunk_by(|a, b| a.0 == b.0).map(|same| {
+        let values = same.iter().map(|&(_, value)| value);
+        let value = match pooling {
+            Pooling::Mean => (values.map(f64::from).sum::<f64>() / rows.rows() as f64) as f32,
+            _ => values.fold(0.0, f32::max),
+        };
+        (same[0].0, value)
+    }));
+    pooled
+}
+
+/// The `top` of `items` with the largest value; of equal ones that with the lower id.
+fn strongest<T>(mut items: Vec<T>, top: usize, key: impl Fn(&T) -> (f32, u32)) -> Vec<T> {
+    let order = |a: &T, b: &T| {
+        let (a, b) = (key(a), key(b));
+        b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+    };
+    if top < items.len() {
+        items.select_nth_unstable_by(top, order);
+        items.truncate(top);
+    }
+    items.sort_unstable_by(order);
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn positions_print_and_parse_to_themselves() {
+        for text in ["last", "all", "max", "mean", "0", "17"] {
+            assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
+        }
+        for text in ["", "first", "-1", "1.5"] {
+            assert!(text.parse::<Position>().is_err(), "{text}");
+        }
+        assert!("all".parse::<Pooling>().is_err());
+    }
+
+    #[test]
+    fn a_prompt_of_nothing_but_what_is_left_out_has_an_empty_row() {
+        let reading = Reading {
+            position: Position::Pooled(Pooling::Mean),
+            leave_out: Some(1),
+        };
+        assert!(positions(0, &[1, 1], reading).unwrap().is_empty());
+        assert_eq!(positions(0, &[1, 2], reading).unwrap(), [1]);
+        let pooled = pool(&SparseRows::default(), Pooling::Mean);
+        assert_eq!((pooled.rows(), pooled.len()), (1, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn pooling_is_that_of_dense_rows(rows in prop::collection::vec(prop::collection::btree_map(0_u32..9, 0.1_f32..4.0, 0..9), 1..6)) {
+            let mut sparse = SparseRows::default();
+            rows.iter().for_each(|row| sparse.push(row.iter().map(|(&f, &v)| (f, v))));
+            let (max, mean) = (pool(&sparse, Pooling::Max), pool(&sparse, Pooling::Mean));
+            for feature in 0..9 {
+                let column = rows.iter().map(|row| row.get(&feature).copied().unwrap_or(0.0));
+                let sum: f64 = column.clone().map(f64::from).sum();
+                prop_assert_eq!(max.value(0, feature), column.fold(0.0, f32::max));
+                prop_assert_eq!(mean.value(0, feature), (sum / rows.len() as f64) as f32);
+            }
+        }
+
+        #[test]
+        fn the_strongest_are_those_of_a_full_sort(values in prop::collection::vec(-3_i8..3, 0..40), top in 0_usize..50) {
+            let items: Vec<(u32, f32)> = (0..).zip(values.into_iter().map(f32::from)).collect();
+            let mut sorted = items.clone();
+            sorted.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: the lower id stays first
+            sorted.truncate(top);
+            prop_assert_eq!(strongest(items, top, |&(id, value)| (value, id)), sorted);
+        }
+    }
+}

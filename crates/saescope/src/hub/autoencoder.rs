@@ -1,0 +1,186 @@
+//! Which files of a repository an autoencoder needs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Weights, the first that is there, and whether they are nothing without their configuration.
+const WEIGHTS: [(&str, bool); 5] = [
+    ("sae_weights.safetensors", true),
+    ("sae.safetensors", true),
+    ("ae.pt", true),
+    ("params.npz", false),
+    ("params.safetensors", true),
+];
+/// Small files, taken where they are there.
+const BESIDE: [&str; 3] = ["cfg.json", "config.json", "activation_scaler.json"];
+
+/// Chooses from the `names` of a repository's files: those of the autoencoder at `inner`, a folder
+/// or its weights, or that of the repository's own folder. The last one holds the weights.
+pub(super) fn needed(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, String> {
+    let inner = inner.unwrap_or_default();
+    let weights = if names.contains(inner) {
+        Some(inner.to_owned())
+    } else {
+        let known = WEIGHTS.iter().map(|(name, _)| within(inner, name));
+        known.into_iter().find(|name| names.contains(name))
+    };
+    let Some(weights) = weights else {
+        return Err(missing(names, inner));
+    };
+    let folder = parent(&weights);
+    let mut files: Vec<String> = BESIDE.iter().map(|name| within(folder, name)).collect();
+    // What sparsify and dictionary_learning say of a run stands one folder above.
+    if !folder.is_empty() {
+        files.push(within(parent(folder), "config.json"));
+    }
+    files.retain(|name| names.contains(name) && *name != weights);
+    files.push(weights);
+    Ok(files)
+}
+
+/// What `snapshot` of the cache holds of the autoencoder at `inner`, if nothing is missing.
+pub(super) fn complete(snapshot: &Path, inner: Option<&str>) -> Option<PathBuf> {
+    let place = inner.map_or_else(|| snapshot.to_path_buf(), |inner| snapshot.join(inner));
+    let configured = |folder: &Path| BESIDE[..2].iter().any(|name| folder.join(name).is_file());
+    if place.is_file() {
+        let name = place.file_name()?.to_str()?;
+        let known = WEIGHTS.iter().find(|(weights, _)| *weights == name);
+        let alone = known.is_some_and(|(_, configured)| !configured) || configured(place.parent()?);
+        return alone.then_some(place);
+    }
+    let mut known = WEIGHTS.iter();
+    let (_, needs) = known.find(|(name, _)| place.join(name).is_file())?;
+    (!needs || configured(&place)).then_some(place)
+}
+
+/// Says where in the repository there are autoencoders.
+fn missing(names: &BTreeSet<String>, inner: &str) -> String {
+    const SHOWN: usize = 12;
+    let is_weights = |name: &&String| {
+        WEIGHTS
+            .iter()
+            .any(|(w, _)| name.rsplit('/').next() == Some(w))
+    };
+    let near = |name: &&String| inner.is_empty() || name.starts_with(&format!("{inner}/"));
+    let all: Vec<&str> = names
+        .iter()
+        .filter(is_weights)
+        .map(|name| parent(name))
+        .collect();
+    let within: Vec<&str> = names
+        .iter()
+        .filter(is_weights)
+        .filter(near)
+        .map(|n| parent(n))
+        .collect();
+    let shown = if within.is_empty() { &all } else { &within };
+    if shown.is_empty() {
+        let known: Vec<&str> = WEIGHTS.iter().map(|(name, _)| *name).collect();
+        return format!(
+            "the repository has no autoencoder: none of {}",
+            known.join(", ")
+        );
+    }
+    let more = match shown.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let place = if inner.is_empty() {
+        "its own folder"
+    } else {
+        inner
+    };
+    format!(
+        "{place} holds no autoencoder; name a folder that does, as in org/name/{}: {}{more}",
+        shown[0],
+        shown[..shown.len().min(SHOWN)].join(", ")
+    )
+}
+
+fn parent(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+fn within(folder: &str, name: &str) -> String {
+    match folder {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(names: &[&str], inner: Option<&str>) -> Result<Vec<String>, String> {
+        needed(&names.iter().map(|&name| name.to_owned()).collect(), inner)
+    }
+
+    #[test]
+    fn only_what_is_needed_of_the_folder_named_is_chosen() {
+        let names = [
+            "README.md",
+            "config.json",
+            "layer_8/cfg.json",
+            "layer_8/examples.safetensors",
+            "layer_8/sae_weights.safetensors",
+            "layer_8/sparsity.safetensors",
+            "layer_9/cfg.json",
+            "layer_9/sae_weights.safetensors",
+        ];
+        let chosen = [
+            "layer_8/cfg.json",
+            "config.json",
+            "layer_8/sae_weights.safetensors",
+        ];
+        for inner in ["layer_8", "layer_8/sae_weights.safetensors"] {
+            assert_eq!(choose(&names, Some(inner)).unwrap(), chosen);
+        }
+        for inner in [None, Some("layer_7")] {
+            let refused = choose(&names, inner).unwrap_err();
+            assert!(
+                refused.ends_with("as in org/name/layer_8: layer_8, layer_9"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn folders_within_the_one_named_are_proposed() {
+        let names = [
+            "a/16k/l0_9/params.npz",
+            "a/16k/l0_70/params.npz",
+            "b/params.npz",
+        ];
+        let refused = choose(&names, Some("a")).unwrap_err();
+        assert!(
+            refused.contains("a/16k/l0_70, a/16k/l0_9") && !refused.contains("b"),
+            "{refused}"
+        );
+        assert!(
+            choose(&["model.safetensors"], None)
+                .unwrap_err()
+                .contains("no autoencoder")
+        );
+    }
+
+    #[test]
+    fn weights_without_their_configuration_are_not_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let touch = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        assert_eq!(complete(folder.path(), None), None);
+        touch("sae_weights.safetensors");
+        assert_eq!(complete(folder.path(), None), None);
+        assert_eq!(
+            complete(folder.path(), Some("sae_weights.safetensors")),
+            None
+        );
+        touch("cfg.json");
+        assert_eq!(complete(folder.path(), None).unwrap(), folder.path());
+        assert!(
+            complete(folder.path(), Some("sae_weights.safetensors"))
+                .unwrap()
+                .is_file()
+        );
+    }
+}

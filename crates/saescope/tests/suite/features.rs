@@ -1,0 +1,452 @@
+//! Where model and autoencoder meet: features of prompts, roles, effects, fit.
+
+use std::path::Path;
+
+use saescope::features::{
+    self, Intervention, Pooling, Position, Rank, Reading, check, contrast, effects, fit, pooled,
+    role,
+};
+use saescope::hook::Capture;
+use saescope::model::Model;
+use saescope::sae::{InputNorm, Record, Sae, Weights};
+use saescope::site::Site;
+use saescope::{Error, Gate, Matrix, Storage};
+
+use crate::tiny;
+
+const PROMPTS: [&[u32]; 3] = [&[3, 1, 4, 1, 5, 9], &[2, 7], &[1, 8, 2, 8]];
+const SITE: Site = Site::ResidPost(1);
+const D_SAE: usize = 40;
+
+/// Values that look random and are the same everywhere.
+fn noise(i: usize) -> f32 {
+    let mixed = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed >> 40) as f32) / (1_u64 << 23) as f32 - 1.0
+}
+
+fn matrix(rows: usize, cols: usize, from: usize) -> Matrix {
+    Matrix::from_fn(rows, cols, |row, col| noise(from + row * cols + col))
+}
+
+/// An autoencoder for the tiny models.
+fn sae(gate: Gate, input_norm: InputNorm) -> Sae {
+    let weights = Weights {
+        w_enc: matrix(D_SAE, 16, 0),
+        b_enc: vec![0.1; D_SAE],
+        gate,
+        w_dec: matrix(D_SAE, 16, 10_000),
+        b_dec: (0..16).map(|i| 0.1 * noise(20_000 + i)).collect(),
+        subtract_b_dec: true,
+        input_norm,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    };
+    let record = Record {
+        site: Some(SITE),
+        ..Record::default()
+    };
+    Sae::new(weights, record).unwrap()
+}
+
+fn saes() -> [Sae; 3] {
+    [
+        sae(Gate::TopK(5), InputNorm::LayerNorm),
+        sae(Gate::Positive, InputNorm::None),
+        sae(Gate::Above(vec![0.1; D_SAE]), InputNorm::None),
+    ]
+}
+
+fn captured(model: &Model, prompt: &[u32], site: Site) -> Matrix {
+    let mut capture = Capture::new([site]);
+    model.run(&[prompt], &mut capture).unwrap();
+    capture.take(site).unwrap()
+}
+
+/// All activations of a prompt, `[tokens][D_SAE]`, each prompt by itself.
+fn dense(model: &Model, sae: &Sae, prompt: &[u32]) -> Vec<Vec<f32>> {
+    let encoded = sae.encode(&captured(model, prompt, SITE)).unwrap();
+    let row = |row| {
+        (0..D_SAE as u32)
+            .map(|f| encoded.features.value(row, f))
+            .collect()
+    };
+    (0..prompt.len()).map(row).collect()
+}
+
+fn at(position: Position) -> Reading {
+    Reading {
+        position,
+        leave_out: None,
+    }
+}
+
+/// The active ones, sorted by a plain sort.
+fn sorted(row: &[f32]) -> Vec<(u32, f32)> {
+    let mut all: Vec<(u32, f32)> = (0..)
+        .zip(row.iter().copied())
+        .filter(|f| f.1 > 0.0)
+        .collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    all
+}
+
+#[test]
+fn features_are_those_of_the_captured_activations() {
+    for model in tiny::models() {
+        for sae in saes() {
+            let found =
+                features::features(&model, &sae, &PROMPTS, at(Position::All), D_SAE).unwrap();
+            let mut rows = found.iter();
+            for (number, prompt) in PROMPTS.iter().enumerate() {
+                for (position, expected) in dense(&model, &sae, prompt).iter().enumerate() {
+                    let row = rows.next().unwrap();
+                    assert_eq!((row.prompt, row.position), (number, Some(position)));
+                    let found: Vec<(u32, f32)> = row
+                        .features
+                        .iter()
+                        .map(|f| (f.feature, f.activation))
+                        .collect();
+                    assert_eq!(found, sorted(expected));
+                }
+            }
+            assert!(rows.next().is_none());
+        }
+    }
+}
+
+#[test]
+fn one_position_the_last_and_pools_are_rows_of_all() {
+    let [model, _] = tiny::models();
+    for sae in saes() {
+        let read = |position| features::features(&model, &sae, &PROMPTS, at(position), 3).unwrap();
+        for (number, prompt) in PROMPTS.iter().enumerate() {
+            let dense = dense(&model, &sae, prompt);
+            let column = |f: usize| dense.iter().map(move |row| row[f]);
+            let max: Vec<f32> = (0..D_SAE).map(|f| column(f).fold(0.0, f32::max)).collect();
+            let mean: Vec<f32> = (0..D_SAE)
+                .map(|f| (column(f).map(f64::from).sum::<f64>() / dense.len() as f64) as f32)
+                .collect();
+            for (position, expected) in [
+                (Position::At(1), &dense[1]),
+                (Position::default(), &dense[prompt.len() - 1]),
+                (Position::Pooled(Pooling::Max), &max),
+                (Position::Pooled(Pooling::Mean), &mean),
+            ] {
+                let row = &read(position)[number];
+                let found: Vec<(u32, f32)> = row
+                    .features
+                    .iter()
+                    .map(|f| (f.feature, f.activation))
+                    .collect();
+                let mut expected = sorted(expected);
+                expected.truncate(3);
+                assert_eq!(found, expected, "{position}");
+            }
+        }
+    }
+    let beyond = features::features(&model, &saes()[0], &PROMPTS, at(Position::At(2)), 1);
+    assert!(matches!(beyond, Err(Error::Argument(_))));
+}
+
+#[test]
+fn what_is_left_out_is_pooled_from_the_other_tokens() {
+    let [model, _] = tiny::models();
+    let [_, relu, _] = saes();
+    let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, Some(1)).unwrap();
+    let dense = dense(&model, &relu, PROMPTS[0]);
+    for feature in 0..D_SAE {
+        // Token 1 stands at positions 1 and 3.
+        let kept = [0, 2, 4, 5].map(|position: usize| dense[position][feature]);
+        assert_eq!(
+            rows.value(0, feature as u32),
+            kept.into_iter().fold(0.0, f32::max)
+        );
+    }
+}
+
+#[test]
+fn contrasting_a_set_with_itself_tells_nothing() {
+    let [model, _] = tiny::models();
+    let [sae, ..] = saes();
+    let pooling = (Pooling::Max, None);
+    let all = contrast(&model, &sae, (&PROMPTS, &PROMPTS), pooling, Rank::Auroc).unwrap();
+    assert!(!all.is_empty());
+    assert!(all.iter().all(|c| c.auroc == 0.5 && c.difference == 0.0));
+    let sets: (&[&[u32]], &[&[u32]]) = (&PROMPTS[..1], &PROMPTS[1..2]);
+    let all = contrast(&model, &sae, sets, pooling, Rank::Auroc).unwrap();
+    // With one prompt a side, a feature is larger on one of them, or equal on both.
+    assert!(all.iter().all(|c| [0.0, 0.5, 1.0].contains(&c.auroc)));
+    assert!(all.iter().any(|c| c.auroc == 1.0) && all.iter().any(|c| c.auroc == 0.0));
+}
+
+/// `logit_effect` is the derivative of `unembed`, where the final norm divides by 1 and the direction
+/// does not change what it divides by.
+#[test]
+fn logit_effects_are_finite_differences_of_the_logits() {
+    for (which, model) in tiny::models().into_iter().enumerate() {
+        let direction = matrix(1, 16, 500);
+        let centred = which == 0; // GPT-2 has a layer norm, Llama an RMS norm
+        let centre = |x: &mut [f64]| {
+            let mean = if centred {
+                x.iter().sum::<f64>() / 16.0
+            } else {
+                0.0
+            };
+            x.iter_mut().for_each(|x| *x -= mean);
+        };
+        let mut d: Vec<f64> = direction.row(0).iter().map(|&x| f64::from(x)).collect();
+        centre(&mut d);
+        let mut x: Vec<f64> = (0..16).map(|i| f64::from(noise(900 + i))).collect();
+        centre(&mut x);
+        let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+        let along = dot(&x, &d) / dot(&d, &d);
+        x.iter_mut().zip(&d).for_each(|(x, d)| *x -= along * d);
+        // Of mean square 1, so that the norm divides by 1.
+        let size = (dot(&x, &x) / 16.0).sqrt();
+        x.iter_mut().for_each(|x| *x /= size);
+
+        let step = 0.02;
+        let logits = |sign: f64| {
+            let moved = direction.row(0).iter().zip(&x);
+            let moved = moved.map(|(&d, x)| (x + sign * step * f64::from(d)) as f32);
+            model.unembed(&Matrix::from_vec(1, 16, moved.collect()))
+        };
+        let (up, down) = (logits(1.0), logits(-1.0));
+        let effect = model.logit_effect(&direction);
+        let largest = effect.row(0).iter().fold(0.0_f32, |m, e| m.max(e.abs()));
+        assert!(largest > 0.1);
+        for (token, effect) in effect.row(0).iter().enumerate() {
+            let slope = f64::from(up.row(0)[token] - down.row(0)[token]) / (2.0 * step);
+            let off = (slope - f64::from(*effect)).abs() / f64::from(largest);
+            assert!(off < 5e-3, "token {token}: {slope} {effect}");
+        }
+    }
+}
+
+#[test]
+fn a_role_is_that_of_plain_loops() {
+    for model in tiny::models() {
+        let [_, sae, _] = saes();
+        let feature = 7;
+        let role = role(&model, &sae, feature, 4).unwrap();
+        let (w_enc, w_dec) = (sae.encoder().0, sae.decoder().0);
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter()
+                .zip(b)
+                .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                .sum()
+        };
+        let cosine = |a: &[f32], b: &[f32]| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+        let (own, read) = (w_dec.row(7), w_enc.row(7));
+        assert!((f64::from(role.decoder_norm) - dot(own, own).sqrt()).abs() < 1e-5);
+        assert!((f64::from(role.encoder_norm) - dot(read, read).sqrt()).abs() < 1e-5);
+        assert!((f64::from(role.cosine.unwrap()) - cosine(read, own)).abs() < 1e-6);
+
+        let others = (0..D_SAE as u32).filter(|&f| f != feature);
+        let mut near: Vec<(u32, f64)> = others
+            .map(|f| (f, cosine(own, w_dec.row(f as usize))))
+            .collect();
+        near.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (found, expected) in role.nearest.iter().zip(&near) {
+            assert_eq!(found.0, expected.0);
+            assert!((f64::from(found.1) - expected.1).abs() < 1e-6);
+        }
+        let effect = model.logit_effect(&Matrix::from_vec(1, 16, own.to_vec()));
+        let mut tokens: Vec<(u32, f32)> = (0..).zip(effect.row(0).iter().copied()).collect();
+        tokens.sort_by(|a, b| b.1.total_cmp(&a.1));
+        assert_eq!(role.promotes, tokens[..4]);
+        tokens.reverse();
+        assert_eq!(role.suppresses, tokens[..4]);
+        assert!(matches!(
+            features::role(&model, &sae, D_SAE as u32, 4),
+            Err(Error::Argument(_))
+        ));
+    }
+}
+
+/// The distribution of the next token when `scale(row) * direction` is added at every token by hand.
+fn added(
+    model: &Model,
+    sae: &Sae,
+    prompt: &[u32],
+    feature: u32,
+    to: impl Fn(f32) -> f32,
+) -> Vec<f64> {
+    let mut x = captured(model, prompt, SITE);
+    let encoded = sae.encode(&x).unwrap();
+    let direction = sae.direction(feature).unwrap();
+    for row in 0..x.rows() {
+        let before = encoded.features.value(row, feature);
+        let scale = (to(before) - before) * encoded.written_scale(row);
+        let row = x.row_mut(row).iter_mut().zip(direction);
+        row.for_each(|(x, d)| *x += scale * d);
+    }
+    // Behind the last block only the last row counts.
+    let last = x.select_rows(&[x.rows() - 1]);
+    let logits = model.unembed(&last);
+    let exp: Vec<f64> = logits.row(0).iter().map(|&l| f64::from(l).exp()).collect();
+    let sum: f64 = exp.iter().sum();
+    exp.into_iter().map(|e| e / sum).collect()
+}
+
+#[test]
+fn effects_are_those_of_adding_what_the_feature_writes_by_hand() {
+    for model in tiny::models() {
+        for sae in saes() {
+            let prompt = PROMPTS[0];
+            let dense = dense(&model, &sae, prompt);
+            let feature = sorted(&dense[prompt.len() - 1])[0].0;
+            let effect = &effects(&model, &sae, &[prompt], feature, Some(0.7), 50).unwrap()[0];
+            let of_feature: Vec<f32> = dense.iter().map(|row| row[feature as usize]).collect();
+            assert_eq!(effect.activations, of_feature);
+            let plain = added(&model, &sae, prompt, feature, |a| a);
+            let changed = [
+                (
+                    Intervention::Ablated,
+                    added(&model, &sae, prompt, feature, |_| 0.0),
+                ),
+                (
+                    Intervention::Doubled,
+                    added(&model, &sae, prompt, feature, |a| 2.0 * a),
+                ),
+                (
+                    Intervention::Injected(0.7),
+                    added(&model, &sae, prompt, feature, |_| 0.7),
+                ),
+            ];
+            for (found, (intervention, expected)) in effect.changes.iter().zip(&changed) {
+                assert_eq!(found.intervention, *intervention);
+                let pairs = plain.iter().zip(expected);
+                let kl: f64 = pairs.map(|(p, q)| p * (p / q).ln()).sum();
+                assert!(
+                    (found.kl - kl).abs() < 1e-5 * (1.0 + kl),
+                    "{} {kl}",
+                    found.kl
+                );
+                assert!(kl > 1e-6, "the feature does something");
+                for shift in found.risers.iter().chain(&found.fallers) {
+                    let token = shift.token as usize;
+                    assert!((f64::from(shift.before) - plain[token]).abs() < 1e-5);
+                    assert!((f64::from(shift.after) - expected[token]).abs() < 1e-5);
+                }
+                let by = |s: &features::Shift| s.after - s.before;
+                assert!(
+                    found
+                        .risers
+                        .is_sorted_by(|a, b| by(a) >= by(b) && by(b) > 0.0)
+                );
+                assert!(
+                    found
+                        .fallers
+                        .is_sorted_by(|a, b| by(a) <= by(b) && by(b) < 0.0)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_feature_that_is_off_changes_nothing_but_by_injection() {
+    let [model, _] = tiny::models();
+    let [sae, ..] = saes();
+    let off = (0..D_SAE as u32).find(|&f| {
+        let dense = dense(&model, &sae, PROMPTS[1]);
+        dense.iter().all(|row| row[f as usize] == 0.0)
+    });
+    let effect = &effects(&model, &sae, &PROMPTS[1..2], off.unwrap(), None, 3).unwrap()[0];
+    let kls: Vec<f64> = effect.changes.iter().map(|c| c.kl).collect();
+    assert_eq!(kls[..2], [0.0, 0.0]);
+    assert!(kls[2] > 0.0);
+    assert!(effect.changes[0].risers.is_empty() && effect.changes[1].fallers.is_empty());
+    // Injected as strongly as the strongest feature at the end.
+    let strongest = dense(&model, &sae, PROMPTS[1])[1]
+        .iter()
+        .copied()
+        .fold(0.0, f32::max);
+    assert_eq!(
+        effect.changes[2].intervention,
+        Intervention::Injected(strongest)
+    );
+}
+
+#[test]
+fn the_fit_is_that_of_plain_loops() {
+    let [model, _] = tiny::models();
+    for sae in saes() {
+        let fit = fit(&model, &sae, &PROMPTS).unwrap();
+        let mut rows: Vec<(Vec<f32>, Vec<f32>, usize)> = Vec::new();
+        for prompt in PROMPTS {
+            let x = captured(&model, prompt, SITE);
+            let encoded = sae.encode(&x).unwrap();
+            let y = sae.decode(&encoded);
+            for row in 1..prompt.len() {
+                let active = encoded.features.row(row).0.len();
+                rows.push((x.row(row).to_vec(), y.row(row).to_vec(), active));
+            }
+        }
+        let n = rows.len() as f64;
+        let mean = |i: usize| rows.iter().map(|r| f64::from(r.0[i])).sum::<f64>() / n;
+        let (mut error, mut variance) = (0.0, 0.0);
+        for i in 0..16 {
+            for (x, y, _) in &rows {
+                error += (f64::from(x[i]) - f64::from(y[i])).powi(2);
+                variance += (f64::from(x[i]) - mean(i)).powi(2);
+            }
+        }
+        let l0 = rows.iter().map(|r| r.2).sum::<usize>() as f64 / n;
+        assert_eq!((fit.tokens, fit.l0), (rows.len(), l0));
+        assert!((fit.fvu - error / variance).abs() < 1e-9 * fit.fvu.max(1.0));
+        assert_ne!(fit.fvu, fit.fvu_with_first);
+    }
+}
+
+#[test]
+fn models_that_do_not_fit_are_refused_with_both_sides_named() {
+    let [gpt2, llama] = tiny::models();
+    let [mut sae, ..] = saes();
+    check(&gpt2, &sae).unwrap();
+    sae.record_mut().model = Some("openai-community/gpt2".to_owned());
+    check(&gpt2, &sae).unwrap();
+    let family = check(&llama, &sae).unwrap_err().to_string();
+    assert!(
+        family.contains("llama") && family.contains("openai-community/gpt2"),
+        "{family}"
+    );
+
+    sae.record_mut().site = Some(Site::MlpAct(0));
+    let width = check(&gpt2, &sae).unwrap_err().to_string();
+    for named in [
+        "mlp_act.0",
+        "gpt2) is 40 wide",
+        "16 wide",
+        "openai-community/gpt2",
+    ] {
+        assert!(width.contains(named), "{width}");
+    }
+    sae.record_mut().site = Some(Site::ResidPost(2));
+    let layer = check(&gpt2, &sae).unwrap_err().to_string();
+    assert!(
+        layer.contains("layers 0 to 1") && layer.contains("openai-community/gpt2"),
+        "{layer}"
+    );
+    sae.record_mut().site = None;
+    assert!(matches!(check(&gpt2, &sae), Err(Error::Argument(_))));
+}
+
+/// The autoencoder that stands in the repository belongs to the model that does.
+#[test]
+fn the_autoencoder_in_the_repository_reconstructs_its_model() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
+    let model = Model::open(&data.join("stories260K"), Storage::F32).unwrap();
+    let mut sae = Sae::open(&data.join("sae")).unwrap();
+    let tokenizer = saescope::tokenizer::Tokenizer::of_model(&data.join("stories260K")).unwrap();
+    let text = "Once upon a time, there was a little girl named Lily. She had a red ball.";
+    let ids = tokenizer
+        .encode(text, saescope::tokenizer::Bos::Auto)
+        .unwrap();
+    let right = fit(&model, &sae, &[&ids]).unwrap();
+    assert!(right.fvu < 0.2 && right.l0 == 8.0, "{right:?}");
+    sae.record_mut().site = Some(Site::MlpOut(0));
+    assert!(fit(&model, &sae, &[&ids]).unwrap().fvu > 1.0);
+}

@@ -26,6 +26,8 @@ pub mod generate;
 pub mod complete;
 pub mod lens;
 
+pub mod steer;
+
 pub use saescope_kernels::{Activation, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops};
 
 pub use error::{Error, Result};

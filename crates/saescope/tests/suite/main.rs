@@ -7,5 +7,6 @@ mod generation;
 mod golden;
 mod lens;
 mod sae;
+mod steer;
 mod text;
 mod tiny;

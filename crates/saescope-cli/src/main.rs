@@ -5,6 +5,7 @@ mod bench;
 mod capture;
 mod chat;
 mod completions;
+mod edits;
 mod hub;
 mod info;
 mod lens;
@@ -12,7 +13,9 @@ mod open;
 mod output;
 mod rss;
 mod run;
+mod sae;
 mod sampling;
+mod steer;
 mod tokens;
 
 use std::process::ExitCode;
@@ -45,6 +48,7 @@ enum Command {
     Tokens(tokens::Args),
     Capture(capture::Args),
     Lens(lens::Args),
+    Steer(Box<steer::Args>),
     Info(info::Args),
     Bench(bench::Args),
     Completions(completions::Args),
@@ -73,6 +77,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Tokens(args) => tokens::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Lens(args) => lens::run(args),
+        Command::Steer(args) => steer::run(args),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),

@@ -76,7 +76,7 @@ impl Dtype {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum BosArg {
+pub(crate) enum BosArg {
     Auto,
     Always,
     Never,
@@ -99,10 +99,24 @@ impl TokenizerArgs {
     }
 
     pub(crate) fn bos(&self) -> Bos {
-        match self.bos {
+        self.bos.bos()
+    }
+}
+
+impl BosArg {
+    pub(crate) fn bos(self) -> Bos {
+        match self {
             BosArg::Auto => Bos::Auto,
             BosArg::Always => Bos::Always,
             BosArg::Never => Bos::Never,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            BosArg::Auto => "auto",
+            BosArg::Always => "always",
+            BosArg::Never => "never",
         }
     }
 }
@@ -125,11 +139,7 @@ impl ModelArgs {
     }
 
     pub(crate) fn bos_name(&self) -> &'static str {
-        match self.tokenizer.bos {
-            BosArg::Auto => "auto",
-            BosArg::Always => "always",
-            BosArg::Never => "never",
-        }
+        self.tokenizer.bos.name()
     }
 
     pub(crate) fn dtype(&self) -> &'static str {

@@ -365,6 +365,11 @@ impl<'a> Builder<'a> {
 }
 
 impl Args {
+    /// Whether there is anything that the scale multiplies.
+    pub(super) fn asks_for_scale(&self) -> bool {
+        !self.feature.is_empty() || !self.vector.is_empty()
+    }
+
     /// What the scale counts.
     pub(super) fn unit(&self) -> UnitArg {
         self.unit.unwrap_or(if self.clamp {

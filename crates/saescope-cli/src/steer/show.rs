@@ -166,6 +166,11 @@ impl Report<'_> {
     pub(super) fn print(&self) -> anyhow::Result<()> {
         let mut out = output::styled_stdout();
         self.print_activations(&mut out)?;
+        if !self.args.ablate && self.args.asks_for_scale() {
+            let scale = self.args.scale.map(|scale| format!(", scale {scale}"));
+            let unit = self.args.unit().name();
+            writeln!(out, "unit {unit}{}", scale.unwrap_or_default())?;
+        }
         let one = self.settings.len() == 1;
         for (setting, texts) in self.settings.iter().zip(&self.comparison.steered) {
             self.print_added(&mut out, setting, texts)?;
@@ -214,6 +219,10 @@ impl Report<'_> {
         setting: &Setting,
         texts: &[Steered],
     ) -> io::Result<()> {
+        // Each subset adds what the whole set adds, less some.
+        if setting.features.len() < self.args.feature.len() {
+            return Ok(());
+        }
         let name = self.name(setting);
         for (at, edit) in setting.edits.iter().enumerate() {
             let raw = texts.iter().map(|text| text.raw[at]).sum::<f64>() / texts.len() as f64;

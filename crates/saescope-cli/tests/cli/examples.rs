@@ -4,11 +4,12 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 7] = [
+pub(crate) const COMMANDS: [&str; 8] = [
     "run",
     "tokens",
     "capture",
     "lens",
+    "steer",
     "info",
     "bench lm",
     "completions",

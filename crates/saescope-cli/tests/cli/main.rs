@@ -12,6 +12,7 @@ mod contract;
 mod errors;
 mod examples;
 mod help;
+mod steer;
 mod text;
 
 use std::path::{Path, PathBuf};

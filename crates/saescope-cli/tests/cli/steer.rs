@@ -259,11 +259,8 @@ fn what_changes_nothing_is_said() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_both_sides_named() {
-    let other = "tests/golden/saes/openai_v5/resid_post_mlp_v5_32k";
-    let file = std::fs::read_dir(crate::root().join(other)).unwrap();
-    let file = file.map(|entry| entry.unwrap()).next().unwrap().file_name();
-    let file = format!("{other}/{}", file.to_str().unwrap());
-    let golden = ["steer", file.as_str(), "-p", "a", "-f", "1", "--scale", "1"];
+    let other = "tests/golden/saes/openai_v5/resid_post_mlp_v5_32k/autoencoders/8.pt";
+    let golden = ["steer", other, "-p", "a", "-f", "1", "--scale", "1"];
     let message = |args: &[&str]| {
         let output = run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");

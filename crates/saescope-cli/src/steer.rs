@@ -25,11 +25,11 @@ use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector}
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope steer tests/data/stories260K-sae -p \"Once upon a time\" -f 61 --scale 3 -n 24
-  saescope steer tests/data/stories260K-sae -p Lily -f 93 -f 75=0.5 --sweep 0,0.2,0.4 --unit norm
-  saescope steer tests/data/stories260K-sae -p Lily -f 93 -f 75 --combinations --scale 3 -n 12
-  saescope steer tests/data/stories260K-sae -p Lily -f 61 --scale 3 -n 12 --save edits.json
-  saescope steer tests/data/stories260K-sae -p Tim -f 93 --clamp --scale 2 -n 12 --json
+  saescope steer tests/data/sae -p \"Once upon a time\" -f 61 --scale 3 -n 24
+  saescope steer tests/data/sae -p Lily -f 93 -f 75=0.5 --sweep 0,0.2,0.4 --unit norm
+  saescope steer tests/data/sae -p Lily -f 93 -f 75 --combinations --scale 3 -n 12
+  saescope steer tests/data/sae -p Lily -f 61 --scale 3 -n 12 --save edits.json
+  saescope steer tests/data/sae -p Tim -f 93 --clamp --scale 2 -n 12 --json
 ")]
 pub(crate) struct Args {
     #[command(flatten)]

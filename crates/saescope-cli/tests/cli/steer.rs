@@ -7,7 +7,7 @@ use serde_json::{Value, json as value};
 use crate::{MODEL, check, json, run, stdout};
 
 /// An autoencoder of the model in the repository.
-const SAE: &str = "tests/data/stories260K-sae";
+const SAE: &str = "tests/data/sae";
 
 /// `steer` with an autoencoder, twelve tokens, and the rest of the arguments.
 fn steer<'a>(rest: &[&'a str]) -> Vec<&'a str> {

@@ -97,10 +97,10 @@ fn resid(model: &Model) -> Matrix {
 fn off_and_on(sae: &Sae, x: &Matrix) -> (u32, u32) {
     let features = sae.encode(x).unwrap().features;
     let active = |f: &u32| (0..x.rows()).any(|row| features.value(row, *f) > 0.0);
-    let all = 0..sae.d_sae() as u32;
+    let mut all = 0..sae.d_sae() as u32;
     (
         all.clone().find(|f| !active(f)).unwrap(),
-        all.clone().find(active).unwrap(),
+        all.find(active).unwrap(),
     )
 }
 

@@ -1,6 +1,6 @@
 """Trains the autoencoder in this folder: TopK on what stories260K computes at resid_post.2.
 
-    cargo build && python tests/data/stories260K-sae/make.py target/debug/saescope
+    cargo build && python tests/data/sae/make.py target/debug/saescope
 
 Needs torch, safetensors and numpy. Takes a minute; the same versions give the same file.
 """

@@ -12,6 +12,7 @@ use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::site::Site;
 
+use crate::edits::EditsArgs;
 use crate::open::{ModelArgs, Opened, TextArgs};
 use crate::output::{self, Align, Table};
 
@@ -30,6 +31,8 @@ pub(crate) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     text: TextArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// A site such as `resid_post.8`, one in every layer as `resid_post.*`, or `all`. May be given
     /// several times
     #[arg(long, required = true, value_name = "SITE")]
@@ -73,11 +76,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let sites = chosen(&model, &args.site)?;
     let text = args.text.read()?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
+    let edits = args.edits.open(&model)?;
     let mut capture = Capture::new(sites.iter().copied());
+    let mut hooks = (edits.hook()?, &mut capture);
     let logits = if args.logits {
-        Some(model.logits(&[&tokens], &mut capture)?)
+        Some(model.logits(&[&tokens], &mut hooks)?)
     } else {
-        model.run(&[&tokens], &mut capture)?;
+        model.run(&[&tokens], &mut hooks)?;
         None
     };
 

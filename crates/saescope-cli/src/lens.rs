@@ -5,6 +5,7 @@ use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
+use crate::edits::EditsArgs;
 use crate::open::{ModelArgs, Opened, TextArgs};
 use crate::output::{self, Align, Cell, Table, cut, probability_style, visible};
 
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     text: TextArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// Where in each layer the residual stream is read
     #[arg(long, value_name = "SITE", default_value = "resid_post")]
     #[arg(value_parser = ["resid_pre", "resid_mid", "resid_post"])]
@@ -63,7 +66,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     let in_layer = |layer| format!("{}.{layer}", args.site).parse();
     let sites: saescope::Result<Vec<Site>> = (0..model.config().n_layers()).map(in_layer).collect();
-    let rows = lens(&model, &tokens, &sites?, usize::from(args.top))?;
+    let edits = args.edits.open(&model)?;
+    let rows = lens(
+        &model,
+        &tokens,
+        &sites?,
+        usize::from(args.top),
+        &mut edits.hook()?,
+    )?;
     if args.json {
         return output::json(&Record {
             model: args.model.reference(),

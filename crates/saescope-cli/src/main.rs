@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod contrast;
 mod convert;
+mod edits;
 mod feature;
 mod features;
 mod hub;
@@ -18,6 +19,7 @@ mod rss;
 mod run;
 mod sae;
 mod sampling;
+mod steer;
 mod tokens;
 
 use std::process::ExitCode;
@@ -54,6 +56,7 @@ enum Command {
     Contrast(contrast::Args),
     Feature(feature::Args),
     Convert(convert::Args),
+    Steer(Box<steer::Args>),
     Info(info::Args),
     Bench(bench::Args),
     Completions(completions::Args),
@@ -86,6 +89,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Contrast(args) => contrast::run(args),
         Command::Feature(args) => feature::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Steer(args) => steer::run(args),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),

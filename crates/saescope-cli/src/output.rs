@@ -260,6 +260,66 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     kept + "…"
 }
 
+/// Writes two texts in columns of half the width, broken between words.
+pub(crate) fn side_by_side(
+    out: &mut impl Write,
+    width: usize,
+    heads: (&str, &str),
+    texts: (&str, &str),
+) -> io::Result<()> {
+    let column = width.saturating_sub(2) / 2;
+    let (left, right) = (wrapped(texts.0, column), wrapped(texts.1, column));
+    let bold = Style::new().bold();
+    let pad = |text: &str| " ".repeat(column.saturating_sub(text.width()) + 2);
+    writeln!(
+        out,
+        "{bold}{}{bold:#}{}{bold}{}{bold:#}",
+        heads.0,
+        pad(heads.0),
+        heads.1
+    )?;
+    for line in 0..left.len().max(right.len()) {
+        let of = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
+        let (left, right) = (of(&left), of(&right));
+        let line = format!("{left}{}{right}", pad(&left));
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Lines of a text that are at most `width` columns wide.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            // Escape sequences in a text must not reach the terminal.
+            let mut word = word.replace(char::is_control, " ");
+            if !line.is_empty() && line.width() + 1 + word.width() > width {
+                lines.push(std::mem::take(&mut line));
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            while word.width() > width {
+                let mut used = 0;
+                let fits = |c: &char| {
+                    used += c.width().unwrap_or(0);
+                    used <= width
+                };
+                let head: String = word.chars().take_while(fits).collect();
+                if head.is_empty() {
+                    break;
+                }
+                word = word.split_off(head.len());
+                lines.push(head);
+            }
+            line.push_str(&word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 /// A number of bytes for people.
 pub(crate) fn bytes(bytes: u64) -> String {
     let mb = bytes as f64 / 1e6;
@@ -323,6 +383,19 @@ mod tests {
         assert_eq!(visible("  "), "··");
         assert_eq!(visible("\u{1b}[1m"), "\\u{1b}[1m");
         assert_eq!(visible(""), "");
+    }
+
+    #[test]
+    fn two_texts_stand_side_by_side() {
+        let mut bytes = Vec::new();
+        let texts = ("one two three", "abcdefghijk 한국\nend");
+        side_by_side(&mut bytes, 20, ("l", "r"), texts).unwrap();
+        let lines = String::from_utf8(bytes).unwrap();
+        let lines = anstream::adapter::strip_str(&lines).to_string();
+        assert_eq!(
+            lines,
+            "l          r\none two    abcdefghi\nthree      jk 한국\n           end\n"
+        );
     }
 
     #[test]

@@ -2,17 +2,16 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use saescope::complete::{Completion, EndedBy, complete};
-use saescope::edit::{Edit, Steer};
 use saescope::generate::{Prompt, StoppedBy};
-use saescope::model::Model;
+use saescope::steer::Steer;
 use serde::Serialize;
 
 use crate::chat::{self, Conversation};
+use crate::edits::EditsArgs;
 use crate::open::{ModelArgs, Opened};
 use crate::output;
 use crate::sampling::SamplingArgs;
@@ -52,9 +51,8 @@ pub(crate) struct Args {
     /// What the conversation is to be like; implies --chat
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// A JSON list of edits to apply while the model reads and writes
-    #[arg(long, value_name = "FILE")]
-    edits: Option<PathBuf>,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// Print JSON: an object, or a list of them when there are several prompts or samples
     #[arg(long)]
     json: bool,
@@ -82,18 +80,18 @@ struct Record<'a> {
 /// A model ready to write, and how it is to.
 pub(crate) struct Writer<'a> {
     args: &'a Args,
-    opened: Opened,
-    steer: Steer,
+    opened: &'a Opened,
+    steer: Steer<'a>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
     let opened = args.model.open()?;
-    let steer = Steer::new(edits(args, &opened.model)?);
+    let edits = args.edits.open(&opened.model)?;
     let mut writer = Writer {
         args,
-        opened,
-        steer,
+        opened: &opened,
+        steer: edits.hook()?,
     };
     if prompts.is_empty() {
         let chats = writer.chats() || writer.has_template();
@@ -219,7 +217,7 @@ impl Writer<'_> {
         prompts: &[Prompt],
         on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> anyhow::Result<Vec<Completion>> {
-        let Opened { model, tokenizer } = &self.opened;
+        let Opened { model, tokenizer } = self.opened;
         let sampling = self.args.sampling.sampling(tokenizer.eos_ids());
         let stops = &self.args.stop;
         let both = (model, tokenizer);
@@ -318,19 +316,4 @@ fn prompts(args: &Args) -> anyhow::Result<Vec<String>> {
         given.collect()
     };
     given.into_iter().map(crate::open::prompt).collect()
-}
-
-fn edits(args: &Args, model: &Model) -> anyhow::Result<Vec<Edit>> {
-    let Some(path) = &args.edits else {
-        return Ok(Vec::new());
-    };
-    let name = || path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(name)?;
-    let edits: Vec<Edit> = serde_json::from_str(&text)
-        .context("expected a list of edits such as {\"site\": \"resid_post.2\", \"op\": {\"ablate\": {\"direction\": [0.1, …]}}}")
-        .with_context(name)?;
-    for edit in &edits {
-        model.check_site(edit.site).with_context(name)?;
-    }
-    Ok(edits)
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::hook::Capture;
+use crate::hook::{Capture, Hook};
 use crate::model::Model;
 use crate::site::Site;
 
@@ -27,18 +27,24 @@ pub struct LensRow {
 
 /// For each of `sites`, which are places in the residual stream, and each position of `prompt` the
 /// `top` likeliest next tokens: the final norm and the unembedding are applied as if the remaining
-/// layers added nothing.
+/// layers added nothing. `hook` comes before what is read, so that edits are seen.
 ///
 /// # Errors
 /// When the model lacks a site, or one is not as wide as the residual stream.
-pub fn lens(model: &Model, prompt: &[u32], sites: &[Site], top: usize) -> Result<Vec<LensRow>> {
+pub fn lens(
+    model: &Model,
+    prompt: &[u32],
+    sites: &[Site],
+    top: usize,
+    hook: &mut dyn Hook,
+) -> Result<Vec<LensRow>> {
     /// Positions unembedded at once: enough for a good product, few enough for a large vocabulary.
     const CHUNK: usize = 64;
     for &site in sites {
         model.check_site(site)?;
     }
     let mut capture = Capture::new(sites.iter().copied());
-    model.run(&[prompt], &mut capture)?;
+    model.run(&[prompt], &mut (hook, &mut capture))?;
     let mut rows = Vec::with_capacity(sites.len());
     for &site in sites {
         let resid = capture.take(site)?; // [tokens, d_model]

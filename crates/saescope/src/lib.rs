@@ -28,6 +28,8 @@ pub mod lens;
 
 pub mod features;
 
+pub mod steer;
+
 pub use saescope_kernels::{
     Activation, Encoder, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops,
 };

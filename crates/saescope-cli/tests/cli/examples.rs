@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 12] = [
+pub(crate) const COMMANDS: [&str; 13] = [
     "run",
     "tokens",
     "capture",
@@ -13,6 +13,7 @@ pub(crate) const COMMANDS: [&str; 12] = [
     "contrast",
     "feature",
     "convert",
+    "steer",
     "info",
     "bench lm",
     "bench sae",

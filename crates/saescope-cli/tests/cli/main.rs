@@ -13,6 +13,7 @@ mod contract;
 mod errors;
 mod examples;
 mod help;
+mod steer;
 mod text;
 
 use std::path::{Path, PathBuf};

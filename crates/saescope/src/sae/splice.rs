@@ -100,6 +100,21 @@ impl<'a> Splice<'a> {
         Splice { span, ..self }
     }
 
+    /// Reads, or a transcoder writes, at `site` instead of where the record says.
+    #[must_use]
+    pub fn placed(self, site: Site) -> Splice<'a> {
+        let reads = if self.sae.is_transcoder() {
+            self.site
+        } else {
+            site
+        };
+        Splice {
+            site: reads,
+            out_site: site,
+            ..self
+        }
+    }
+
     /// The new activations of the features of a row that is at `position`, where they differ, in
     /// ascending order of features.
     fn changed(&self, position: usize, encoded: &Encoded, row: usize) -> Vec<(u32, f32)> {

@@ -1,9 +1,10 @@
 //! Identities that a plausible but wrong forward pass would break.
 
-use saescope::edit::{Edit, Op, Span, Steer};
+use saescope::edit::{Edit, Op, Span, Unit};
 use saescope::hook::{Capture, Hook, Rows};
 use saescope::model::Model;
 use saescope::site::Site;
+use saescope::steer::Steer;
 use saescope::{Error, Matrix, Result};
 
 use crate::tiny;
@@ -133,12 +134,13 @@ fn steering_by_zero_changes_nothing_and_steering_is_adding_by_hand() {
             let op = Op::Add {
                 direction: direction.clone(),
                 scale,
+                unit: Unit::Raw,
             };
-            Steer::new(vec![Edit {
-                site: Site::ResidPost(0),
+            let edit = Edit {
                 span: Span::From(4),
-                op,
-            }])
+                ..Edit::new(Site::ResidPost(0), op)
+            };
+            Steer::new(&[edit], &[]).unwrap()
         };
         assert_eq!(model.logits(&[&TOKENS], &mut steer(0.0)).unwrap(), plain);
 
@@ -166,18 +168,12 @@ fn hooks_act_from_left_to_right() {
     let op = Op::Add {
         direction: vec![1.0; model.config().d_model],
         scale: 1.0,
+        unit: Unit::Raw,
     };
-    let edit = Edit {
-        site: Site::ResidPost(0),
-        span: Span::All,
-        op,
-    };
-    let mut behind = (
-        Steer::new(vec![edit.clone()]),
-        Capture::new([Site::ResidPost(0)]),
-    );
+    let steer = || Steer::new(&[Edit::new(Site::ResidPost(0), op.clone())], &[]).unwrap();
+    let mut behind = (steer(), Capture::new([Site::ResidPost(0)]));
     model.run(&[&TOKENS], &mut behind).unwrap();
-    let mut before = (Capture::new([Site::ResidPost(0)]), Steer::new(vec![edit]));
+    let mut before = (Capture::new([Site::ResidPost(0)]), steer());
     model.run(&[&TOKENS], &mut before).unwrap();
     let steered = behind.1.take(Site::ResidPost(0)).unwrap();
     let plain = before.0.take(Site::ResidPost(0)).unwrap();

@@ -4,11 +4,8 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use saescope::Error;
-use saescope::edit::{Edit, Op, Span, Steer};
-use saescope::generate::{Generated, Prompt, Sampling, StoppedBy, generate, most_likely};
-use saescope::hook::Hook;
+use saescope::generate::{Generated, Prompt, Sampling, StoppedBy, generate};
 use saescope::model::Model;
-use saescope::site::Site;
 
 use crate::tiny;
 
@@ -25,101 +22,6 @@ fn go_on(_: usize, _: u32) -> ControlFlow<()> {
 
 fn run(model: &Model, prompts: &[Prompt], sampling: &Sampling) -> Vec<Generated> {
     generate(model, prompts, sampling, &mut (), &mut go_on).unwrap()
-}
-
-/// Every edit and span, at sites of every kind.
-fn edits(d_model: usize) -> Vec<Edit> {
-    let direction = |k: usize| {
-        (0..d_model)
-            .map(|i| ((i * k) % 7) as f32 - 3.0)
-            .collect::<Vec<_>>()
-    };
-    vec![
-        Edit {
-            site: Site::Embed,
-            span: Span::Only(vec![0, 5, 9]),
-            op: add(direction(3), 0.05),
-        },
-        Edit {
-            site: Site::ResidPost(0),
-            span: Span::All,
-            op: add(direction(2), 0.02),
-        },
-        Edit {
-            site: Site::AttnOut(1),
-            span: Span::From(6),
-            op: add(direction(5), 0.03),
-        },
-        Edit {
-            site: Site::MlpOut(1),
-            span: Span::From(2),
-            op: Op::Ablate {
-                direction: direction(4),
-            },
-        },
-    ]
-}
-
-fn add(direction: Vec<f32>, scale: f32) -> Op {
-    Op::Add { direction, scale }
-}
-
-/// Greedy continuation without a cache: everything again for every token.
-fn recomputed(model: &Model, tokens: &[u32], n: usize, hook: &mut dyn Hook) -> Vec<u32> {
-    let mut all = tokens.to_vec();
-    for _ in 0..n {
-        let logits = model.last_logits(&[&all], hook).unwrap();
-        all.push(most_likely(logits.row(0)));
-    }
-    all[tokens.len()..].to_vec()
-}
-
-#[test]
-fn cached_generation_equals_recomputed_generation_under_edits() {
-    for model in tiny::models() {
-        for edits in [Vec::new(), edits(model.config().d_model)] {
-            let sampling = Sampling {
-                max_tokens: 30,
-                ..Sampling::default()
-            };
-            let prompts = [prompt(&[1, 2, 3], 0), prompt(&[9, 8, 7, 6, 5, 4, 3], 0)];
-            let mut steer = Steer::new(edits.clone());
-            let cached = generate(&model, &prompts, &sampling, &mut steer, &mut go_on).unwrap();
-            for (prompt, cached) in prompts.iter().zip(cached) {
-                let expected = recomputed(&model, &prompt.tokens, 30, &mut steer);
-                assert_eq!(cached.tokens, expected, "{} edits", edits.len());
-            }
-        }
-    }
-}
-
-#[test]
-fn edits_change_the_continuation() {
-    let model = &tiny::models()[0];
-    let sampling = Sampling {
-        max_tokens: 30,
-        ..Sampling::default()
-    };
-    let plain = run(model, &[prompt(&[1, 2, 3], 0)], &sampling);
-    let direction = (0..16).map(|i| if i == 3 { 4.0 } else { 0.0 }).collect();
-    let op = Op::Add {
-        direction,
-        scale: 1.0,
-    };
-    let mut steer = Steer::new(vec![Edit {
-        site: Site::ResidPost(1),
-        span: Span::All,
-        op,
-    }]);
-    let steered = generate(
-        model,
-        &[prompt(&[1, 2, 3], 0)],
-        &sampling,
-        &mut steer,
-        &mut go_on,
-    )
-    .unwrap();
-    assert_ne!(plain, steered);
 }
 
 #[test]

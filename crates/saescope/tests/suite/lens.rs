@@ -12,7 +12,7 @@ const PROMPT: [u32; 6] = [3, 1, 4, 1, 5, 9];
 fn behind_the_last_layer_it_is_the_model() {
     for model in tiny::models() {
         let logits = model.logits(&[&PROMPT], &mut ()).unwrap();
-        let rows = lens(&model, &PROMPT, &[Site::ResidPost(1)], 50).unwrap();
+        let rows = lens(&model, &PROMPT, &[Site::ResidPost(1)], 50, &mut ()).unwrap();
         assert_eq!(rows[0].positions.len(), PROMPT.len());
         for (position, guesses) in rows[0].positions.iter().enumerate() {
             let exp = |token: u32| f64::from(logits.row(position)[token as usize]).exp();
@@ -30,7 +30,7 @@ fn behind_the_last_layer_it_is_the_model() {
 fn before_the_last_layer_it_is_something_else() {
     for model in tiny::models() {
         let sites = [Site::ResidPost(0), Site::ResidPost(1)];
-        let rows = lens(&model, &PROMPT, &sites, 1).unwrap();
+        let rows = lens(&model, &PROMPT, &sites, 1, &mut ()).unwrap();
         assert_eq!(rows[0].site, Site::ResidPost(0));
         assert_ne!(rows[0].positions, rows[1].positions);
     }
@@ -38,9 +38,9 @@ fn before_the_last_layer_it_is_something_else() {
 
 #[test]
 fn a_site_that_is_missing_or_no_residual_stream_is_refused() {
-    let missing = lens(&tiny::parallel(), &PROMPT, &[Site::ResidMid(0)], 1);
+    let missing = lens(&tiny::parallel(), &PROMPT, &[Site::ResidMid(0)], 1, &mut ());
     assert!(matches!(missing, Err(Error::Site { .. })));
     let [model, _] = tiny::models();
-    let wide = lens(&model, &PROMPT, &[Site::MlpAct(0)], 1);
+    let wide = lens(&model, &PROMPT, &[Site::MlpAct(0)], 1, &mut ());
     assert!(matches!(wide, Err(Error::Shape { .. })));
 }

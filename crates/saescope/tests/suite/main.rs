@@ -8,5 +8,6 @@ mod generation;
 mod golden;
 mod lens;
 mod sae;
+mod steer;
 mod text;
 mod tiny;

@@ -1,0 +1,197 @@
+//! `saescope steer`
+
+mod setting;
+mod show;
+mod subject;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use saescope::edit::Document;
+use saescope::sae::Sae;
+use saescope::steer::{Request, steer};
+
+use crate::edits::{Edits, EditsArgs};
+use crate::open::Opened;
+use crate::sampling::SamplingArgs;
+use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector};
+use subject::SubjectArgs;
+
+/// Turn features up and see the plain and the steered text side by side
+///
+/// The same prompt is continued without and with the edits, with the same seed. Both models are then
+/// compared along the steered text: KL(steered || plain) in nats per token, how far the edited site
+/// moved, and the text's perplexity under the plain model and its repetition, which tell a changed text
+/// from a broken one. docs/steering.md explains units, spans and numbers.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope steer tests/data/sae -p \"Once upon a time\" -f 61 --scale 3 -n 24
+  saescope steer tests/data/sae -p Lily -f 93 -f 75=0.5 --sweep 0,0.2,0.4 --unit norm
+  saescope steer tests/data/sae -p Lily -f 93 -f 75 --combinations --scale 3 -n 12
+  saescope steer tests/data/sae -p Lily -f 61 --scale 3 -n 12 --save edits.json
+  saescope steer tests/data/sae -p Tim -f 93 --clamp --scale 2 -n 12 --json
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sae: SubjectArgs,
+    /// The text to continue; `-` reads it from standard input
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: String,
+    /// A feature, with its own weight if need be, which the scale multiplies. May be given several times
+    #[arg(short, long, value_name = "N[=W]", requires = "sae")]
+    feature: Vec<FeatureArg>,
+    /// A steering vector: a safetensors file with tensors named as sites, or one named `vector` for
+    /// --site. May be given several times
+    #[arg(long, value_name = "FILE")]
+    vector: Vec<PathBuf>,
+    #[command(flatten)]
+    edits: EditsArgs,
+    /// How far features and vectors are turned up
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    #[arg(required_unless_present_any = ["sweep", "ablate", "edits"])]
+    scale: Option<f32>,
+    /// Several scales, one row each
+    #[arg(
+        long,
+        value_name = "X,Y,…",
+        allow_hyphen_values = true,
+        value_delimiter = ','
+    )]
+    #[arg(conflicts_with_all = ["scale", "ablate"], value_parser = finite)]
+    sweep: Vec<f32>,
+    /// What the scale counts [default: raw, with --clamp activation]
+    #[arg(long, value_enum)]
+    unit: Option<UnitArg>,
+    /// Each subset of the features, one row each
+    #[arg(long, requires = "feature")]
+    combinations: bool,
+    /// What stands in a feature's slot: 1, or both that and the activation that it really has on
+    /// --reference-prompt
+    #[arg(long, value_enum, default_value = "one", requires = "feature")]
+    slot: Slot,
+    /// The text on which --slot actual looks for the features' largest activations
+    #[arg(long, value_name = "TEXT", required_if_eq("slot", "actual"))]
+    reference_prompt: Option<String>,
+    /// The text, one per line, on which --unit max looks for them [default: a built-in one]
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Set the features' activations instead of adding to them
+    #[arg(long, requires = "feature")]
+    clamp: bool,
+    /// Set the features' activations to 0
+    #[arg(long, requires = "feature", conflicts_with_all = ["scale", "clamp", "slot", "unit"])]
+    ablate: bool,
+    /// Which positions: `all`, `prompt`, `generated`, `N..` from N on, or `N,M,…`
+    #[arg(long, value_name = "SPAN", default_value = "all")]
+    span: SpanArg,
+    /// Texts per setting, with the seeds N, N+1, …
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// Write the edits as a JSON document, which `run`, `capture`, `lens` and `steer` read with --edits
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sweep", "combinations"])]
+    save: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().ok().filter(|x| x.is_finite());
+    number.ok_or_else(|| "expected a number".to_owned())
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let text = crate::open::prompt(&args.prompt)?;
+    let document = args.edits.load()?;
+    if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
+        bail!("there is nothing to steer with; give --feature, --vector or --edits");
+    }
+    let sae = args.sae.open_autoencoder()?;
+    let (model_name, opened) = args.sae.open_model(sae.as_ref(), document.model.clone())?;
+    let Opened { model, tokenizer } = &opened;
+    let sae_name = args.sae.sae.as_deref().unwrap_or_default();
+    let tokens = tokenizer.encode(&text, args.sae.bos.bos())?;
+    warn_of_length(sae.as_ref(), tokens.len());
+
+    let vectors = vectors(args, sae.as_ref())?;
+    let mut builder = Builder::new(args, &opened, sae.as_ref());
+    builder.find_peaks()?;
+    let settings = builder.settings(&vectors, &document, tokens.len())?;
+    let activations = builder.activations();
+    let all = settings.iter().flat_map(|setting| setting.edits.clone());
+    let held = sae.map(|sae| (sae_name.to_owned(), sae));
+    let edits = Edits::open(all.collect(), held.into_iter().collect(), model)?;
+    save(args, &model_name, &settings)?;
+
+    let seed = |sample| args.sampling.seed.wrapping_add(u64::from(sample));
+    let seeds: Vec<u64> = (0..args.samples).map(seed).collect();
+    let lists: Vec<_> = settings.iter().map(|s| s.edits.clone()).collect();
+    let request = Request {
+        prompt: &tokens,
+        settings: &lists,
+        saes: &edits.saes(),
+        sampling: &args.sampling.sampling(tokenizer.eos_ids()),
+        seeds: &seeds,
+    };
+    let comparison = steer((model, tokenizer), &request)?;
+    let report = show::Report {
+        args,
+        model: &model_name,
+        prompt: &text,
+        tokens: &tokens,
+        activations: &activations,
+        settings: &settings,
+        comparison: &comparison,
+    };
+    report.warn();
+    if args.json {
+        report.json()
+    } else {
+        report.print()
+    }
+}
+
+fn warn_of_length(sae: Option<&Sae>, tokens: usize) {
+    let context = sae.and_then(|sae| sae.record().context);
+    if let Some(context) = context.filter(|context| tokens > *context) {
+        eprintln!(
+            "warning: the prompt has {tokens} tokens and the autoencoder was trained on {context}"
+        );
+    }
+}
+
+/// The directions of the vector files, with their sites and files.
+fn vectors(args: &Args, sae: Option<&Sae>) -> anyhow::Result<Vec<setting::Vector>> {
+    let recorded = sae.and_then(|sae| sae.out_site().ok());
+    let site = args.sae.site.or(recorded);
+    let mut vectors = Vec::new();
+    for path in &args.vector {
+        vectors.extend(read_vector(path, site)?);
+    }
+    Ok(vectors)
+}
+
+fn save(args: &Args, model: &str, settings: &[Setting]) -> anyhow::Result<()> {
+    let Some(path) = &args.save else {
+        return Ok(());
+    };
+    let [setting] = settings else {
+        bail!(
+            "--save writes one setting, and there are {}",
+            settings.len()
+        );
+    };
+    let document = Document {
+        model: Some(model.to_owned()),
+        edits: setting.edits.clone(),
+    };
+    document.save(path).context("--save")
+}

@@ -1,0 +1,325 @@
+//! A text with and without edits, and what the edits did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use saescope_kernels::Matrix;
+
+use super::measure::{Divergence, divergence, perplexity, repetition};
+use super::{Saes, Steer};
+use crate::complete::{Completion, complete};
+use crate::edit::{Edit, Op};
+use crate::error::Result;
+use crate::generate::{Prompt, Sampling};
+use crate::hook::{Capture, Hook};
+use crate::model::Model;
+use crate::sae::Sae;
+use crate::site::Site;
+use crate::tokenizer::Tokenizer;
+
+/// What is to be written.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Token ids, at least one.
+    pub prompt: &'a [u32],
+    /// One text is written under each of these lists of edits.
+    pub settings: &'a [Vec<Edit>],
+    /// The autoencoders that the edits name.
+    pub saes: &'a Saes<'a>,
+    /// How tokens are chosen.
+    pub sampling: &'a Sampling,
+    /// One text is written with each of these.
+    pub seeds: &'a [u64],
+}
+
+/// A text, and how good it is by the plain model's standards.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// Seed of its random choices.
+    pub seed: u64,
+    /// What was written behind the prompt.
+    pub completion: Completion,
+    /// Perplexity of its tokens, behind the prompt, under the model without edits; none without tokens.
+    pub perplexity: Option<f64>,
+    /// Share of its 3-grams of tokens that occurred before in it (seq-rep-3 of Welleck et al. 2020).
+    pub repetition: Option<f64>,
+}
+
+/// A text written under edits, and what they did. Plain and steered model are compared along the
+/// prompt and this text.
+#[derive(Clone, Debug)]
+pub struct Steered {
+    /// The text.
+    pub text: Text,
+    /// How far the plain model's distribution is from each of the distributions from which the text's
+    /// tokens were chosen, or, without a text, from that behind the prompt.
+    pub divergences: Vec<Divergence>,
+    /// For each site with an edit how far its rows moved.
+    pub shifts: Vec<Shift>,
+    /// For each edit the multiple of its direction that it added to a token, on the average of the
+    /// tokens in its span.
+    pub raw: Vec<f64>,
+    /// Whether not a single bit of the logits changed.
+    pub unchanged: bool,
+}
+
+/// How far the rows of a site moved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shift {
+    /// Where.
+    pub site: Site,
+    /// `|after - before| / |before|` on the average of the tokens in an edit's span.
+    pub share: f64,
+    /// `|before|` on the same average.
+    pub norm: f64,
+}
+
+/// Texts without and with edits.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// One per seed.
+    pub plain: Vec<Text>,
+    /// For each setting one per seed.
+    pub steered: Vec<Vec<Steered>>,
+}
+
+impl Steered {
+    /// The mean of its divergences.
+    pub fn mean(&self) -> Divergence {
+        let n = self.divergences.len().max(1) as f64;
+        let sum = |part: fn(&Divergence) -> f64| self.divergences.iter().map(part).sum::<f64>() / n;
+        Divergence {
+            kl: sum(|d| d.kl),
+            reverse_kl: sum(|d| d.reverse_kl),
+        }
+    }
+}
+
+/// Continues a prompt without edits and under each setting, with each seed.
+///
+/// # Errors
+/// When the model lacks a site, an edit does not fit it, or what is written does not fit the context.
+pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison> {
+    let model = both.0;
+    for edit in request.settings.iter().flatten() {
+        model.check_site(edit.site)?;
+    }
+    let prompt = request.prompt;
+    let write = |hook: &mut dyn Hook| {
+        let prompts: Vec<Prompt> = request
+            .seeds
+            .iter()
+            .map(|&seed| Prompt {
+                tokens: prompt.to_vec(),
+                seed,
+            })
+            .collect();
+        let mut go_on = |_: usize, _: &str| ControlFlow::Continue(());
+        complete(both, &prompts, request.sampling, &[], hook, &mut go_on)
+    };
+    let mut plain = Vec::with_capacity(request.seeds.len());
+    for (&seed, completion) in request.seeds.iter().zip(write(&mut ())?) {
+        let read = Read::new(prompt, &completion);
+        let logits = read.choices(&model.logits(&[&read.tokens], &mut ())?);
+        plain.push(text(seed, completion, &logits));
+    }
+    let mut steered = Vec::with_capacity(request.settings.len());
+    for edits in request.settings {
+        let mut hook = Steer::new(edits, request.saes)?;
+        let mut texts = Vec::with_capacity(request.seeds.len());
+        for (&seed, completion) in request.seeds.iter().zip(write(&mut hook)?) {
+            texts.push(measured(model, request, edits, seed, completion)?);
+        }
+        steered.push(texts);
+    }
+    Ok(Comparison { plain, steered })
+}
+
+/// What a model has read when it has chosen a text's last token.
+struct Read {
+    tokens: Vec<u32>,
+    prompt: usize,
+}
+
+impl Read {
+    fn new(prompt: &[u32], completion: &Completion) -> Read {
+        let written = completion.tokens.len().saturating_sub(1);
+        Read {
+            tokens: [prompt, &completion.tokens[..written]].concat(),
+            prompt: prompt.len(),
+        }
+    }
+
+    /// The logits from which the text's tokens were chosen, of those behind every token.
+    fn choices(&self, logits: &Matrix) -> Matrix {
+        let rows: Vec<usize> = (self.prompt.max(1) - 1..logits.rows()).collect();
+        logits.select_rows(&rows)
+    }
+}
+
+fn text(seed: u64, completion: Completion, choices: &Matrix) -> Text {
+    Text {
+        seed,
+        perplexity: perplexity(choices, &completion.tokens),
+        repetition: repetition(&completion.tokens, 3),
+        completion,
+    }
+}
+
+/// Compares the plain with the steered model along a steered text.
+fn measured(
+    model: &Model,
+    request: &Request,
+    edits: &[Edit],
+    seed: u64,
+    completion: Completion,
+) -> Result<Steered> {
+    let read = Read::new(request.prompt, &completion);
+    let tokens: &[u32] = &read.tokens;
+    let seen = Seen::along(model, tokens, edits, request.saes)?;
+    let plain = model.logits(&[tokens], &mut ())?;
+    let choices = read.choices(&plain);
+    let mut shifts: Vec<Shift> = Vec::new();
+    let mut raw = Vec::with_capacity(edits.len());
+    for edit in edits {
+        if shifts.iter().all(|shift| shift.site != edit.site) {
+            shifts.push(seen.shift(edits, edit.site));
+        }
+        raw.push(seen.added(edit, sae_of(edit, request.saes))?);
+    }
+    Ok(Steered {
+        divergences: divergence(&choices, &read.choices(&seen.logits)),
+        text: text(seed, completion, &choices),
+        shifts,
+        raw,
+        unchanged: plain == seen.logits,
+    })
+}
+
+/// The autoencoder whose feature an edit changes.
+fn sae_of<'a>(edit: &Edit, saes: &Saes<'a>) -> Option<&'a Sae> {
+    let name = edit.sae()?;
+    let found = saes.iter().find(|(known, _)| *known == name);
+    found.map(|(_, sae)| *sae)
+}
+
+/// What a steered pass went through.
+struct Seen {
+    /// Activations as they came to the sites with edits, and to those where autoencoders read.
+    before: BTreeMap<Site, Matrix>,
+    /// Activations as they left the sites with edits.
+    after: BTreeMap<Site, Matrix>,
+    logits: Matrix,
+}
+
+impl Seen {
+    fn along(model: &Model, tokens: &[u32], edits: &[Edit], saes: &Saes) -> Result<Seen> {
+        let sites: BTreeSet<Site> = edits.iter().map(|edit| edit.site).collect();
+        let transcoders = edits.iter().filter_map(|edit| sae_of(edit, saes));
+        let transcoders = transcoders.filter(|sae| sae.is_transcoder());
+        let mut read = sites.clone();
+        for transcoder in transcoders {
+            read.insert(transcoder.site()?);
+        }
+        let mut before = Capture::new(read.iter().copied());
+        let mut after = Capture::new(sites.iter().copied());
+        let mut hook = Steer::new(edits, saes)?;
+        let mut hooks = (&mut before, (&mut hook, &mut after));
+        let logits = model.logits(&[tokens], &mut hooks)?;
+        let taken = |capture: &mut Capture, sites: BTreeSet<Site>| {
+            let taken = sites
+                .into_iter()
+                .map(|site| Ok((site, capture.take(site)?)));
+            taken.collect::<Result<BTreeMap<Site, Matrix>>>()
+        };
+        Ok(Seen {
+            before: taken(&mut before, read)?,
+            after: taken(&mut after, sites)?,
+            logits,
+        })
+    }
+
+    /// How far the rows of a site moved that lie in the span of an edit there.
+    fn shift(&self, edits: &[Edit], site: Site) -> Shift {
+        let (before, after) = (&self.before[&site], &self.after[&site]);
+        let edited = |position: &usize| {
+            let mut here = edits.iter().filter(|edit| edit.site == site);
+            here.any(|edit| edit.span.contains(*position))
+        };
+        let length =
+            |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        let (mut shares, mut norms) = (Vec::new(), Vec::new());
+        for position in (0..before.rows()).filter(edited) {
+            let (x, y) = (before.row(position), after.row(position));
+            let norm = length(&mut x.iter().copied());
+            let moved = length(&mut x.iter().zip(y).map(|(x, y)| y - x));
+            norms.push(norm);
+            if norm > 0.0 {
+                shares.push(moved / norm);
+            }
+        }
+        Shift {
+            site,
+            share: mean(&shares),
+            norm: mean(&norms),
+        }
+    }
+
+    /// The multiple of its direction that an edit added, on the average of the tokens in its span.
+    fn added(&self, edit: &Edit, sae: Option<&Sae>) -> Result<f64> {
+        let read = match sae {
+            Some(sae) if sae.is_transcoder() => sae.site()?,
+            _ => edit.site,
+        };
+        let x = &self.before[&read];
+        let rows: Vec<usize> = (0..x.rows())
+            .filter(|row| edit.span.contains(*row))
+            .collect();
+        let x = x.select_rows(&rows);
+        let encoded = sae.map(|sae| sae.encode(&x)).transpose()?;
+        let added = (0..x.rows()).map(|row| {
+            let of = |change: &dyn Fn(f32) -> f32, feature| {
+                encoded.as_ref().map_or(0.0, |encoded| {
+                    let activation = encoded.features.value(row, feature);
+                    (change(activation) - activation) * encoded.written_scale(row)
+                })
+            };
+            f64::from(match &edit.op {
+                Op::Add {
+                    direction,
+                    scale,
+                    unit,
+                } => scale * unit.size(x.row(row), direction),
+                Op::Ablate { direction } => -share(x.row(row), direction),
+                Op::Set {
+                    feature,
+                    activation,
+                    ..
+                } => of(&|_| *activation, *feature),
+                Op::Multiply {
+                    feature, factor, ..
+                } => of(&|a| a * factor, *feature),
+            })
+        });
+        Ok(mean(&added.collect::<Vec<f64>>()))
+    }
+}
+
+/// The multiple of `direction` that `x` holds.
+fn share(x: &[f32], direction: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let products = a.iter().zip(b);
+        products.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    let norm = dot(direction, direction);
+    if norm > 0.0 {
+        (dot(x, direction) / norm) as f32
+    } else {
+        0.0
+    }
+}
+
+/// 0 of nothing.
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}

@@ -9,5 +9,6 @@ mod golden;
 mod lens;
 mod sae;
 mod steer;
+mod steer_texts;
 mod text;
 mod tiny;

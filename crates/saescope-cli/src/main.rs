@@ -14,6 +14,7 @@ mod rss;
 mod run;
 mod sampling;
 mod tokens;
+mod vector;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ enum Command {
     Tokens(tokens::Args),
     Capture(capture::Args),
     Lens(lens::Args),
+    Vector(vector::Args),
     Info(info::Args),
     Bench(bench::Args),
     Completions(completions::Args),
@@ -73,6 +75,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Tokens(args) => tokens::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Lens(args) => lens::run(args),
+        Command::Vector(args) => vector::run(args),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),

@@ -25,6 +25,7 @@ pub mod generate;
 
 pub mod complete;
 pub mod lens;
+pub mod vector;
 
 pub use saescope_kernels::{Activation, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops};
 

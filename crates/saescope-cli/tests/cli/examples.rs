@@ -4,11 +4,17 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 7] = [
+pub(crate) const COMMANDS: [&str; 13] = [
     "run",
     "tokens",
     "capture",
     "lens",
+    "vector caa",
+    "vector difference",
+    "vector pca",
+    "vector evaluate",
+    "vector edits",
+    "vector info",
     "info",
     "bench lm",
     "completions",

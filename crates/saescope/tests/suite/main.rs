@@ -9,3 +9,4 @@ mod lens;
 mod sae;
 mod text;
 mod tiny;
+mod vector;

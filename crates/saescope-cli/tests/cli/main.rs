@@ -13,6 +13,7 @@ mod errors;
 mod examples;
 mod help;
 mod text;
+mod vector;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -21,8 +21,9 @@ use crate::output::{self, Align, Table};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope vector caa tests/data/stories260K --questions tests/data/caa/refusal.json -o refusal.safetensors
-  saescope vector caa tests/data/stories260K --questions tests/data/caa/refusal.json --site resid_post.3 --limit 10 --seed 7 -o refusal.gguf
+  saescope vector caa tests/data/stories260K --questions tests/data/caa/refusal.json -o v.gguf
+  saescope vector caa tests/data/stories260K --questions tests/data/caa/refusal.json \\
+      --site resid_post.3 --limit 10 --seed 7 -o refusal.safetensors
 ")]
 pub(super) struct CaaArgs {
     #[command(flatten)]
@@ -38,8 +39,11 @@ pub(super) struct CaaArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope vector difference tests/data/stories260K --positive tests/data/text/stories-en.txt --negative tests/data/text/books-en.txt --limit 20 -o stories.safetensors
-  saescope vector difference tests/data/stories260K --positive tests/data/text/emotions-en.jsonl --positive-label joy --negative tests/data/text/emotions-en.jsonl --negative-label anger --pooling mean --site resid_post.3 --unit -o joy.safetensors
+  saescope vector difference tests/data/stories260K --limit 20 -o stories.safetensors \\
+      --positive tests/data/text/stories-en.txt --negative tests/data/text/books-en.txt
+  saescope vector difference tests/data/stories260K --pooling mean --unit -o joy.gguf \\
+      --positive tests/data/text/emotions-en.jsonl --positive-label joy \\
+      --negative tests/data/text/emotions-en.jsonl --negative-label anger
 ")]
 pub(super) struct DifferenceArgs {
     #[command(flatten)]
@@ -61,8 +65,9 @@ pub(super) struct DifferenceArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope vector pca tests/data/stories260K --questions tests/data/caa/sycophancy.json -o sycophancy.safetensors
-  saescope vector pca tests/data/stories260K --positive tests/data/text/stories-en.txt --negative tests/data/text/books-en.txt --limit 20 --about mean -o stories.safetensors
+  saescope vector pca tests/data/stories260K --questions tests/data/caa/sycophancy.json -o v.gguf
+  saescope vector pca tests/data/stories260K --limit 20 --about mean -o stories.safetensors \\
+      --positive tests/data/text/stories-en.txt --negative tests/data/text/books-en.txt
 ")]
 pub(super) struct PcaArgs {
     #[command(flatten)]

@@ -25,8 +25,11 @@ use crate::output::{self, Align, Table};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope vector evaluate tests/data/stories260K tests/data/caa/refusal.safetensors --questions tests/data/caa/refusal.json
-  saescope vector evaluate tests/data/stories260K tests/data/caa/refusal.safetensors --questions tests/data/caa/refusal.json --site resid_post.3 --multipliers=-8,0,8 --limit 5 --plot refusal.svg --json
+  saescope vector evaluate tests/data/stories260K tests/data/caa/refusal.safetensors \\
+      --questions tests/data/caa/refusal.json
+  saescope vector evaluate tests/data/stories260K tests/data/caa/refusal.safetensors \\
+      --questions tests/data/caa/refusal.json --site resid_post.3 --multipliers=-8,0,8 \\
+      --limit 5 --plot refusal.svg --json
 ")]
 pub(super) struct Args {
     #[command(flatten)]

@@ -35,7 +35,8 @@ pub(super) struct InfoArgs {
 #[command(after_help = "\
 Examples:
   saescope vector edits tests/data/caa/refusal.safetensors --site resid_post.3 --scale 4
-  saescope vector edits tests/data/caa/refusal.safetensors --site resid_post.3 --scale 4 -o edits.json && saescope run tests/data/stories260K -p Once --edits edits.json -n 20 --seed 7
+  saescope vector edits tests/data/caa/refusal.safetensors --scale 4 -o edits.json && \\
+      saescope run tests/data/stories260K -p Once --edits edits.json -n 20 --seed 7
 ")]
 pub(super) struct EditsArgs {
     #[command(flatten)]

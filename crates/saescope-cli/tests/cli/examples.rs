@@ -22,6 +22,8 @@ pub(crate) const COMMANDS: [&str; 13] = [
 
 /// Lines of a text that call the command, without the prompt before them.
 fn calls(text: &str) -> Vec<String> {
+    // A line may go on behind a backslash.
+    let text = text.replace("\\\n", " ");
     let lines = text
         .lines()
         .map(|line| line.trim().trim_start_matches("$ "));

@@ -157,17 +157,17 @@ struct Report<'a> {
 pub(super) fn caa(args: &CaaArgs) -> anyhow::Result<()> {
     let build = &args.shared;
     let opened = build.open()?;
-    let from_questions = (&args.questions, &args.style);
-    let vector = build.from_questions(&opened, from_questions, Method::Caa)?;
-    build.finish(vector)
+    let of_questions = (&args.questions, &args.style);
+    let vector = build.of_questions(&opened, of_questions, Method::Caa)?;
+    build.finish(&vector)
 }
 
 pub(super) fn difference(args: &DifferenceArgs) -> anyhow::Result<()> {
     let build = &args.shared;
     let opened = build.open()?;
     let files = [&args.positive, &args.negative];
-    let vector = build.from_texts(&opened, files, &args.texts, Method::Difference)?;
-    build.finish(vector)
+    let vector = build.of_texts(&opened, files, &args.texts, Method::Difference)?;
+    build.finish(&vector)
 }
 
 pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
@@ -178,15 +178,13 @@ pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
     };
     let opened = build.open()?;
     let vector = match (&args.questions, &args.positive, &args.negative) {
-        (Some(questions), _, _) => {
-            build.from_questions(&opened, (questions, &args.style), method)?
-        }
+        (Some(questions), _, _) => build.of_questions(&opened, (questions, &args.style), method)?,
         (None, Some(positive), Some(negative)) => {
-            build.from_texts(&opened, [positive, negative], &args.texts, method)?
+            build.of_texts(&opened, [positive, negative], &args.texts, method)?
         }
         _ => bail!("give --questions, or --positive and --negative"),
     };
-    build.finish(vector)
+    build.finish(&vector)
 }
 
 impl BuildArgs {
@@ -195,7 +193,7 @@ impl BuildArgs {
         self.model.open()
     }
 
-    fn from_questions(
+    fn of_questions(
         &self,
         opened: &Opened,
         (file, style): (&PathBuf, &StyleArgs),
@@ -209,7 +207,7 @@ impl BuildArgs {
         Ok(vector)
     }
 
-    fn from_texts(
+    fn of_texts(
         &self,
         opened: &Opened,
         [positive, negative]: [&PathBuf; 2],
@@ -284,17 +282,17 @@ impl BuildArgs {
         Ok(vector)
     }
 
-    fn finish(&self, vector: Vector) -> anyhow::Result<()> {
+    fn finish(&self, vector: &Vector) -> anyhow::Result<()> {
         vector.save(&self.output)?;
         if self.json {
             return output::json(&Report {
                 vector: file_name(&self.output),
                 record: &vector.record,
-                sites: site_records(&vector),
+                sites: site_records(vector),
             });
         }
         let mut out = output::styled_stdout();
-        norms(&vector).write(&mut out, None)?;
+        norms(vector).write(&mut out, None)?;
         let Record {
             positive, negative, ..
         } = vector.record;

@@ -29,10 +29,10 @@ pub struct Selection {
 /// When the file cannot be read, a record is no object with such fields, or no text is left.
 pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
     let content = read_file(path)?;
-    let lines = content.lines().enumerate();
     let mut texts = Vec::new();
     if path.extension().is_some_and(|e| e == "jsonl") {
-        for (line, record) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        let records = content.lines().enumerate();
+        for (line, record) in records.filter(|(_, record)| !record.trim().is_empty()) {
             let text = selection
                 .text_of(record)
                 .map_err(|reason| Error::format(path, format!("line {}: {reason}", line + 1)))?;
@@ -43,7 +43,7 @@ pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
             let reason = "only JSON Lines have labels, in a file named `….jsonl`";
             return Err(Error::format(path, reason));
         }
-        texts.extend(lines.map(|(_, line)| line.to_owned()));
+        texts.extend(content.lines().map(str::to_owned));
     }
     texts.retain(|text| !text.trim().is_empty());
     if texts.is_empty() {
@@ -71,7 +71,11 @@ impl Selection {
             let chosen = match field(&self.label_field)? {
                 Value::String(found) => found == label,
                 Value::Array(all) => matches!(&all[..], [Value::String(only)] if only == label),
-                other => other.to_string() == *label,
+                // A number, as it is written.
+                other => {
+                    let written = other.to_string();
+                    written == *label
+                }
             };
             if !chosen {
                 return Ok(None);

@@ -1,7 +1,7 @@
 //! `saescope vector evaluate`
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use saescope::checkpoint::save_whole;
 use saescope::site::Site;
@@ -121,11 +121,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let outcomes = outcomes?;
     if let Some(path) = &args.plot {
-        let questions = file_name(&args.questions);
         let title = format!(
-            "{}, {} questions of {questions}",
-            args.model.reference(),
-            pairs.len()
+            "{}: {} questions of {}",
+            end(Path::new(args.model.reference()), 1),
+            pairs.len(),
+            end(&args.questions, 2)
         );
         let svg = Chart::of_outcomes(&title, &outcomes).to_svg();
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;
@@ -147,6 +147,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         });
     }
     print(&trial, &outcomes)
+}
+
+/// The last parts of a path, as many as a title has room for.
+fn end(path: &Path, parts: usize) -> String {
+    let all: Vec<_> = path.iter().collect();
+    let last: PathBuf = all[all.len().saturating_sub(parts)..].iter().collect();
+    last.display().to_string()
 }
 
 fn print(trial: &Trial, outcomes: &[Outcome]) -> anyhow::Result<()> {

@@ -47,7 +47,7 @@ pub(crate) struct Args {
 
 /// What `--site` accepts.
 #[derive(Clone)]
-enum Sites {
+pub(crate) enum Sites {
     All,
     /// One in every layer, by its name without the layer.
     InEveryLayer(String),
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Says before the work what would otherwise be said after it.
-fn check_output(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_output(path: &Path) -> anyhow::Result<()> {
     // Renaming a finished file over a device or a pipe would put the file in its place.
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         bail!("{}: it is there and not a file", path.display());
@@ -155,7 +155,7 @@ fn record(args: &Args, text: &str) -> BTreeMap<String, String> {
 }
 
 /// The sites asked for, in the order of the forward pass, each once.
-fn chosen(model: &Model, patterns: &[Sites]) -> anyhow::Result<Vec<Site>> {
+pub(crate) fn chosen(model: &Model, patterns: &[Sites]) -> anyhow::Result<Vec<Site>> {
     let mut sites = Vec::new();
     for pattern in patterns {
         let before = sites.len();

@@ -21,6 +21,7 @@ mod sae;
 mod sampling;
 mod steer;
 mod tokens;
+mod vector;
 
 use std::process::ExitCode;
 
@@ -55,8 +56,9 @@ enum Command {
     Features(features::Args),
     Contrast(contrast::Args),
     Feature(feature::Args),
-    Convert(convert::Args),
     Steer(Box<steer::Args>),
+    Vector(vector::Args),
+    Convert(convert::Args),
     Info(info::Args),
     Bench(bench::Args),
     Completions(completions::Args),
@@ -90,6 +92,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Feature(args) => feature::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Steer(args) => steer::run(args),
+        Command::Vector(args) => vector::run(args),
         Command::Info(args) => info::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),

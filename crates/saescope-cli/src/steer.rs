@@ -46,8 +46,8 @@ pub(crate) struct Args {
     /// A feature, with its own weight if need be, which the scale multiplies. May be given several times
     #[arg(short, long, value_name = "N[=W]", requires = "sae")]
     feature: Vec<FeatureArg>,
-    /// A steering vector: a safetensors file with tensors named as sites, or one named `vector` for
-    /// --site. May be given several times
+    /// A steering vector: control-vector GGUF, or safetensors with tensors named as sites or one named
+    /// `vector` for --site. May be given several times
     #[arg(long, value_name = "FILE")]
     vector: Vec<PathBuf>,
     #[command(flatten)]
@@ -169,7 +169,7 @@ fn warn_of_length(sae: Option<&Sae>, tokens: usize) {
 }
 
 /// The directions of the vector files, with their sites and files.
-fn vectors(args: &Args, sae: Option<&Sae>) -> anyhow::Result<Vec<setting::Vector>> {
+fn vectors(args: &Args, sae: Option<&Sae>) -> anyhow::Result<Vec<setting::Direction>> {
     let recorded = sae.and_then(|sae| sae.out_site().ok());
     let site = args.sae.site.or(recorded);
     let mut vectors = Vec::new();

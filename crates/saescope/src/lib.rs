@@ -30,6 +30,8 @@ pub mod features;
 
 pub mod steer;
 
+pub mod vector;
+
 pub use saescope_kernels::{
     Activation, Encoder, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops,
 };

@@ -9,6 +9,7 @@ use saescope::edit::{Document, Edit, Op, Span, Unit};
 use saescope::sae::Sae;
 use saescope::site::Site;
 use saescope::steer::{Amount, Peak, REFERENCE_TEXTS, feature_edit, peaks};
+use saescope::vector::Vector;
 use serde::Serialize;
 
 use super::Args;
@@ -106,34 +107,33 @@ impl SpanArg {
 }
 
 /// A direction from a file.
-pub(super) struct Vector {
+pub(super) struct Direction {
     file: String,
     site: Site,
     direction: Vec<f32>,
 }
 
-/// The directions in a safetensors file whose tensors are named as sites, or `vector`, which is at
-/// `site`.
-pub(super) fn read_vector(path: &Path, site: Option<Site>) -> anyhow::Result<Vec<Vector>> {
-    let file = Checkpoint::open(path)?;
-    let mut vectors = Vec::new();
-    for tensor in file.tensors() {
-        let site = match tensor.name() {
-            "vector" => site.with_context(|| {
-                let path = path.display();
-                format!("{path}: the vector has no site; name it with --site")
-            })?,
-            name => name.parse().with_context(|| path.display().to_string())?,
-        };
-        let direction = tensor.to_vec()?;
-        tensor.check_finite(&direction, 0)?;
-        vectors.push(Vector {
-            file: path.display().to_string(),
-            site,
-            direction,
-        });
-    }
-    Ok(vectors)
+/// The directions of a vector's file; one without a site, named `vector`, is at `site`.
+pub(super) fn read_vector(path: &Path, site: Option<Site>) -> anyhow::Result<Vec<Direction>> {
+    let file = path.display().to_string();
+    let checkpoint = Checkpoint::open(path)?;
+    let directions = match checkpoint.tensor("vector") {
+        Ok(tensor) => {
+            let site = site
+                .with_context(|| format!("{file}: the vector has no site; name it with --site"))?;
+            let direction = tensor.to_vec()?;
+            tensor.check_finite(&direction, 0)?;
+            vec![(site, direction)]
+        }
+        Err(_) => Vector::open(path)?.directions.into_iter().collect(),
+    };
+    let held = directions.into_iter();
+    let held = held.map(|(site, direction)| Direction {
+        file: file.clone(),
+        site,
+        direction,
+    });
+    Ok(held.collect())
 }
 
 /// One list of edits, and what tells it from the others.
@@ -246,7 +246,7 @@ impl<'a> Builder<'a> {
     /// Every combination of features, slot and scale that is asked for.
     pub(super) fn settings(
         &self,
-        vectors: &[Vector],
+        vectors: &[Direction],
         document: &Document,
         prompt: usize,
     ) -> anyhow::Result<Vec<Setting>> {
@@ -285,7 +285,7 @@ impl<'a> Builder<'a> {
     fn edits(
         &self,
         features: &[FeatureArg],
-        vectors: &[Vector],
+        vectors: &[Direction],
         scale: Option<f32>,
         slot: Slot,
     ) -> anyhow::Result<Vec<Edit>> {

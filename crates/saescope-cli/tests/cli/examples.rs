@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 13] = [
+pub(crate) const COMMANDS: [&str; 19] = [
     "run",
     "tokens",
     "capture",
@@ -14,6 +14,12 @@ pub(crate) const COMMANDS: [&str; 13] = [
     "feature",
     "convert",
     "steer",
+    "vector caa",
+    "vector difference",
+    "vector pca",
+    "vector evaluate",
+    "vector edits",
+    "vector info",
     "info",
     "bench lm",
     "bench sae",
@@ -22,6 +28,8 @@ pub(crate) const COMMANDS: [&str; 13] = [
 
 /// Lines of a text that call the command, without the prompt before them.
 fn calls(text: &str) -> Vec<String> {
+    // A line may go on behind a backslash.
+    let text = text.replace("\\\n", " ");
     let lines = text
         .lines()
         .map(|line| line.trim().trim_start_matches("$ "));

@@ -15,6 +15,7 @@ mod examples;
 mod help;
 mod steer;
 mod text;
+mod vector;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -18,6 +18,7 @@ mod safetensors;
 mod tensor;
 pub mod torch;
 mod write;
+mod write_gguf;
 mod zip;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 pub use dtype::Dtype;
 pub use tensor::Tensor;
 pub use write::{Elements, NewTensor, save_safetensors, save_whole};
+pub use write_gguf::{NewValue, save_gguf};
 
 use crate::error::{Error, Result};
 use file::File;

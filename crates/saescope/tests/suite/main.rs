@@ -12,3 +12,4 @@ mod steer;
 mod steer_texts;
 mod text;
 mod tiny;
+mod vector;

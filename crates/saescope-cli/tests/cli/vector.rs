@@ -1,0 +1,114 @@
+//! Steering vectors from questions to edits.
+
+use crate::{MODEL, check, json, run, stdout};
+
+const QUESTIONS: &str = "tests/data/caa/refusal.json";
+const VECTOR: &str = "tests/data/caa/refusal.safetensors";
+
+#[test]
+fn a_vector_says_what_made_it() {
+    check("vector-info", &["vector", "info", VECTOR]);
+    let golden = "tests/golden/vectors/control.gguf";
+    check("vector-info-gguf", &["vector", "info", golden]);
+}
+
+#[test]
+fn a_vector_is_built_read_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (gguf, svg) = (file("a.gguf"), file("a.svg"));
+    let built = json(&[
+        "vector",
+        "caa",
+        MODEL,
+        "--questions",
+        QUESTIONS,
+        "--limit",
+        "8",
+        "--seed",
+        "3",
+        "-o",
+        &gguf,
+        "--json",
+    ]);
+    assert_eq!(built["record"]["positive"], 8);
+    assert_eq!(built["record"]["seed"], 3);
+    assert_eq!(built["record"]["prompt"], "plain");
+    // Layer 0 has no place in the format.
+    assert_eq!(built["sites"].as_array().unwrap().len(), 4);
+    let outcome = json(&[
+        "vector",
+        "evaluate",
+        MODEL,
+        &gguf,
+        "--questions",
+        QUESTIONS,
+        "--multipliers=-4,0,4",
+        "--plot",
+        &svg,
+        "--json",
+    ]);
+    let outcomes = outcome["outcomes"].as_array().unwrap();
+    assert_eq!(outcomes.len(), 12);
+    // Without the vector, every site gives the same.
+    let plain = outcomes.iter().filter(|o| o["multiplier"] == 0.0);
+    let mut plain: Vec<f64> = plain
+        .map(|o| o["logit_difference"].as_f64().unwrap())
+        .collect();
+    plain.dedup();
+    assert_eq!(plain.len(), 1);
+    let drawn = std::fs::read_to_string(svg).unwrap();
+    assert_eq!(drawn.matches("<polyline").count(), 3);
+}
+
+#[test]
+fn edits_of_a_vector_are_what_run_applies() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("edits.json");
+    let path = path.to_str().unwrap();
+    let mut args = vec![
+        "vector",
+        "edits",
+        VECTOR,
+        "--site",
+        "resid_post.2",
+        "--scale=-40.5",
+    ];
+    let printed = json(&args);
+    assert_eq!(printed[0]["site"], "resid_post.2");
+    assert_eq!(printed[0]["op"]["add"]["scale"], -40.5);
+    args.extend(["-o", path]);
+    stdout(&args);
+    let text = |edits: &[&str]| {
+        let run = ["run", MODEL, "-p", "Once", "-n", "12", "--temperature", "0"];
+        stdout(&[&run, edits].concat())
+    };
+    assert_ne!(text(&["--edits", path]), text(&[]));
+}
+
+#[test]
+fn what_a_vector_lacks_is_refused_with_what_it_has() {
+    check(
+        "error-vector-site",
+        &["vector", "edits", VECTOR, "--site", "mlp_out.1"],
+    );
+    let text = "tests/data/text/stories-en.txt";
+    check(
+        "error-vector-label",
+        &[
+            "vector",
+            "difference",
+            MODEL,
+            "--positive",
+            text,
+            "--positive-label",
+            "joy",
+            "--negative",
+            text,
+            "-o",
+            "/tmp/never.safetensors",
+        ],
+    );
+    let no_source = run(&["vector", "pca", MODEL, "-o", "/tmp/never.safetensors"]);
+    assert_eq!(no_source.status.code(), Some(2));
+}

@@ -1,0 +1,161 @@
+//! How far a vector moves a model from one answer to the other.
+
+use serde::Serialize;
+
+use super::Vector;
+use super::gather::{batches, read_into_cache};
+use super::question::Pair;
+use crate::edit::Span;
+use crate::error::{Error, Result};
+use crate::model::{Cache, Model};
+use crate::site::Site;
+use crate::steer::Steer;
+
+/// At which tokens a vector is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// At those behind the question, as CAA does.
+    Answer,
+    /// At every token.
+    All,
+}
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Trial<'a> {
+    /// The questions.
+    pub pairs: &'a [Pair],
+    /// Sites of the vector, each tried alone.
+    pub sites: &'a [Site],
+    /// Multipliers of the direction; 0 leaves the model as it is.
+    pub multipliers: &'a [f32],
+    /// Where the vector is added.
+    pub positions: Positions,
+}
+
+/// What came out at one site with one multiplier.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Where the vector was added.
+    pub site: Site,
+    /// Times this.
+    pub multiplier: f32,
+    /// Mean over the questions of the logit of the matching letter minus that of the other, where
+    /// the letter comes. The softmax's sum cancels: it is the difference of the log-probabilities too.
+    pub logit_difference: f64,
+    /// Mean of the probability of the matching letter, of the two.
+    pub probability: f64,
+    /// Share of the questions in which the matching letter is the likelier one.
+    pub preferred: f64,
+}
+
+/// Tries every site with every multiplier on every question: sites in the order given, for each the
+/// multipliers in the order given. `on_done` receives the number of questions tried.
+///
+/// What stands before the first token that is steered is read once for all of them.
+///
+/// # Errors
+/// When the vector lacks a site or does not fit the model, or a question is too long.
+pub fn evaluate(
+    model: &Model,
+    vector: &Vector,
+    trial: &Trial,
+    on_done: &mut dyn FnMut(usize),
+) -> Result<Vec<Outcome>> {
+    vector.check(model)?;
+    vector.check_sites(trial.sites)?;
+    if trial.pairs.is_empty() {
+        return Err(Error::Argument("there is no question to try".to_owned()));
+    }
+    let mut settings = Vec::new();
+    for &site in trial.sites {
+        settings.extend(
+            trial
+                .multipliers
+                .iter()
+                .map(|&multiplier| (site, multiplier)),
+        );
+    }
+    let mut sums = vec![Sums::default(); settings.len()];
+    for range in batches(trial.pairs.iter().map(|pair| pair.shared.len())) {
+        let pairs = &trial.pairs[range];
+        let mut batch = Batch::read(model, pairs, trial.positions)?;
+        for (&(site, multiplier), sums) in settings.iter().zip(&mut sums) {
+            // What is in the cache is what is not steered, so that every row of the pass is.
+            let edits = vector.edits(multiplier, &Span::All, &[site]);
+            batch.answer(model, &mut Steer::new(&edits, &[])?, sums)?;
+        }
+        on_done(pairs.len());
+    }
+    let count = trial.pairs.len() as f64;
+    let outcome = |((site, multiplier), sums): ((Site, f32), Sums)| Outcome {
+        site,
+        multiplier,
+        logit_difference: sums.difference / count,
+        probability: sums.probability / count,
+        preferred: sums.preferred as f64 / count,
+    };
+    Ok(settings.into_iter().zip(sums).map(outcome).collect())
+}
+
+/// Whether the outcomes at `site`, taken by rising multiplier, only ever rise.
+pub fn rises(outcomes: &[Outcome], site: Site) -> bool {
+    let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
+    of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
+    let mut steps = of_site.windows(2);
+    steps.all(|step| step[0].logit_difference < step[1].logit_difference)
+}
+
+#[derive(Clone, Default)]
+struct Sums {
+    difference: f64,
+    probability: f64,
+    preferred: usize,
+}
+
+/// Questions whose beginnings the model has read.
+struct Batch<'a> {
+    cache: Cache,
+    pairs: &'a [Pair],
+    /// Where in each question steering begins.
+    starts: Vec<usize>,
+}
+
+impl Batch<'_> {
+    fn read<'a>(model: &Model, pairs: &'a [Pair], positions: Positions) -> Result<Batch<'a>> {
+        let start = |pair: &Pair| match positions {
+            Positions::Answer => pair.instruction,
+            Positions::All => 0,
+        };
+        let starts: Vec<usize> = pairs.iter().map(start).collect();
+        let both = pairs.iter().zip(&starts);
+        let before: Vec<&[u32]> = both.map(|(pair, &start)| &pair.shared[..start]).collect();
+        let longest = pairs.iter().map(|pair| pair.shared.len()).max();
+        let cache = read_into_cache(model, &before, longest.unwrap_or(0))?;
+        Ok(Batch {
+            cache,
+            pairs,
+            starts,
+        })
+    }
+
+    /// Reads the rest of every question under `steer` and adds up what the model would answer.
+    fn answer(&mut self, model: &Model, steer: &mut Steer, sums: &mut Sums) -> Result<()> {
+        let both = self.pairs.iter().zip(&self.starts);
+        let rest: Vec<(usize, &[u32])> = both
+            .map(|(pair, &start)| &pair.shared[start..])
+            .enumerate()
+            .collect();
+        let logits = model.extend(&mut self.cache, &rest, steer)?; // [pairs, d_vocab]
+        for (slot, pair) in self.pairs.iter().enumerate() {
+            let of = |token: u32| f64::from(logits.row(slot)[token as usize]);
+            let difference = of(pair.matching) - of(pair.other);
+            sums.difference += difference;
+            sums.probability += 1.0 / (1.0 + (-difference).exp());
+            sums.preferred += usize::from(difference > 0.0);
+            self.cache.truncate(slot, self.starts[slot]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! Vectors in files: safetensors, and control-vector GGUF as llama.cpp and repeng write it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Record, Vector};
+use crate::checkpoint::{
+    Checkpoint, Elements, NewTensor, NewValue, Tensor, save_gguf, save_safetensors,
+};
+use crate::error::{Error, Result};
+use crate::site::Site;
+
+/// The key of our own record, in either format.
+const RECORD: &str = "saescope.vector";
+
+const ARCHITECTURE: &str = "general.architecture";
+const CONTROL_VECTOR: &str = "controlvector";
+const MODEL_HINT: &str = "controlvector.model_hint";
+const LAYER_COUNT: &str = "controlvector.layer_count";
+/// What precedes the layer in the name of a GGUF's tensor.
+const DIRECTION: &str = "direction.";
+
+/// A direction longer than this belongs to no model.
+const MAX_WIDTH: usize = 1 << 20;
+
+impl Vector {
+    /// Reads a vector from safetensors, one tensor per site and named as it, or from a
+    /// control-vector GGUF, whose `direction.N` is what llama.cpp adds to the output of block N,
+    /// counted from 0: our `resid_post.N`.
+    ///
+    /// # Errors
+    /// When the file is of another kind, or a tensor is no direction of finite numbers.
+    pub fn open(path: &Path) -> Result<Vector> {
+        Vector::read(&Checkpoint::open(path)?)
+    }
+
+    /// Reads a vector from the bytes of a file; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As for [`Vector::open`].
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Vector> {
+        Vector::read(&Checkpoint::from_bytes(path, bytes)?)
+    }
+
+    fn read(checkpoint: &Checkpoint) -> Result<Vector> {
+        let path = checkpoint.path();
+        let (site_of, record): (fn(&str) -> Option<Site>, _) = match checkpoint.gguf() {
+            Some(metadata) => {
+                let architecture = metadata.str(ARCHITECTURE)?.unwrap_or("nothing");
+                if architecture != CONTROL_VECTOR {
+                    let reason = format!(
+                        "a GGUF of the architecture `{architecture}`, not `{CONTROL_VECTOR}`: it is \
+                         no steering vector"
+                    );
+                    return Err(Error::format(path, reason));
+                }
+                let mut record = record(path, metadata.str(RECORD)?)?;
+                let hint = metadata.str(MODEL_HINT)?.map(str::to_owned);
+                record.model_type = record.model_type.or(hint);
+                (site_of_direction, record)
+            }
+            None => {
+                let metadata = checkpoint.metadata().ok_or_else(|| {
+                    let reason = "a steering vector is a safetensors or a GGUF file";
+                    Error::format(path, reason)
+                })?;
+                let text = metadata.get(RECORD).map(String::as_str);
+                (|name| name.parse().ok(), record(path, text)?)
+            }
+        };
+        let mut directions = BTreeMap::new();
+        for tensor in checkpoint.tensors() {
+            let site = site_of(tensor.name()).ok_or_else(|| {
+                let expected = "its name is no site such as `resid_post.8`, and in a GGUF no \
+                                `direction.8`: the file is no steering vector";
+                tensor.error(expected)
+            })?;
+            directions.insert(site, direction(&tensor)?);
+        }
+        if directions.is_empty() {
+            return Err(Error::format(path, "there is no direction in it"));
+        }
+        Ok(Vector { directions, record })
+    }
+
+    /// Writes the vector to `path`: as control-vector GGUF when the name ends in `.gguf`, as
+    /// safetensors otherwise.
+    ///
+    /// # Errors
+    /// When the system refuses, or a GGUF is wanted and has no place for a site: it knows
+    /// `resid_post` only, and llama.cpp refuses that of layer 0.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        if path.extension().is_some_and(|e| e == "gguf") {
+            self.save_gguf(path)
+        } else {
+            self.save_safetensors(path)
+        }
+    }
+
+    fn save_safetensors(&self, path: &Path) -> Result<()> {
+        let named: Vec<(String, &Vec<f32>)> = self
+            .directions
+            .iter()
+            .map(|(site, direction)| (site.to_string(), direction))
+            .collect();
+        let metadata = BTreeMap::from([(RECORD.to_owned(), self.record_json(path)?)]);
+        save_safetensors(path, &tensors(&named, &shapes(&named)), &metadata)
+    }
+
+    fn save_gguf(&self, path: &Path) -> Result<()> {
+        let mut named = Vec::with_capacity(self.directions.len());
+        for (site, direction) in &self.directions {
+            match site {
+                Site::ResidPost(layer) if *layer > 0 => {
+                    named.push((format!("{DIRECTION}{layer}"), direction));
+                }
+                _ => {
+                    let reason = "a control-vector GGUF holds `resid_post` from layer 1 on; write \
+                                  a `.safetensors` file instead";
+                    return Err(Error::Site {
+                        site: site.to_string(),
+                        reason: reason.to_owned(),
+                    });
+                }
+            }
+        }
+        let record = self.record_json(path)?;
+        let count = u32::try_from(named.len()).unwrap_or(u32::MAX);
+        let metadata = [
+            (ARCHITECTURE, NewValue::Str(CONTROL_VECTOR)),
+            (
+                MODEL_HINT,
+                NewValue::Str(self.record.model_type.as_deref().unwrap_or("unknown")),
+            ),
+            (LAYER_COUNT, NewValue::U32(count)),
+            (RECORD, NewValue::Str(&record)),
+        ];
+        save_gguf(path, &metadata, &tensors(&named, &shapes(&named)))
+    }
+
+    fn record_json(&self, path: &Path) -> Result<String> {
+        serde_json::to_string(&self.record).map_err(|e| Error::format(path, e.to_string()))
+    }
+}
+
+fn shapes(named: &[(String, &Vec<f32>)]) -> Vec<[usize; 1]> {
+    named
+        .iter()
+        .map(|(_, direction)| [direction.len()])
+        .collect()
+}
+
+fn tensors<'a>(named: &'a [(String, &Vec<f32>)], shapes: &'a [[usize; 1]]) -> Vec<NewTensor<'a>> {
+    let both = named.iter().zip(shapes);
+    both.map(|((name, direction), shape)| NewTensor {
+        name,
+        shape,
+        elements: Elements::F32(direction),
+    })
+    .collect()
+}
+
+fn record(path: &Path, text: Option<&str>) -> Result<Record> {
+    let Some(text) = text else {
+        return Ok(Record::default());
+    };
+    serde_json::from_str(text).map_err(|e| Error::format(path, format!("`{RECORD}`: {e}")))
+}
+
+fn site_of_direction(name: &str) -> Option<Site> {
+    let layer = name.strip_prefix(DIRECTION)?;
+    // Through the site's own parser, which takes no `+8` and no `08`.
+    format!("resid_post.{layer}").parse().ok()
+}
+
+fn direction(tensor: &Tensor) -> Result<Vec<f32>> {
+    let &[width] = tensor.shape() else {
+        return Err(tensor.error(format!("shape {:?} is no direction", tensor.shape())));
+    };
+    if width == 0 || width > MAX_WIDTH {
+        return Err(tensor.error(format!("no activation is {width} wide")));
+    }
+    let direction = tensor.to_vec()?;
+    tensor.check_finite(&direction, 0)?;
+    Ok(direction)
+}

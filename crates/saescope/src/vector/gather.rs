@@ -1,0 +1,215 @@
+//! Runs texts through a model and hands out what stands for each of them, a batch at a time.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use saescope_kernels::Matrix;
+
+use super::question::Pair;
+use super::{Contrast, Pooling, Texts};
+use crate::error::Result;
+use crate::hook::{self, Hook};
+use crate::model::{Cache, Model};
+use crate::site::Site;
+
+/// Tokens of a batch: enough for good products, few enough for their keys and values.
+pub(super) const BATCH_TOKENS: usize = 1024;
+
+/// Which of the two sets a text belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Positive,
+    Negative,
+}
+
+/// The activations of successive texts at one site.
+pub(super) struct Rows<'a> {
+    /// Which of the sites, by its place among them.
+    pub(super) site: usize,
+    pub(super) side: Side,
+    /// The number of the first text in its set.
+    pub(super) first: usize,
+    /// One row per text: `[texts, d]`.
+    pub(super) matrix: &'a Matrix,
+}
+
+/// Hands the activations of every text at every site to `take`.
+pub(super) fn gather(
+    model: &Model,
+    contrast: Contrast,
+    sites: &[Site],
+    take: &mut dyn FnMut(Rows),
+    on_done: &mut dyn FnMut(usize),
+) -> Result<()> {
+    match contrast {
+        Contrast::Answers(pairs) => answers(model, pairs, sites, take, on_done),
+        Contrast::Texts(texts) => {
+            for (side, set) in [
+                (Side::Positive, texts.positive),
+                (Side::Negative, texts.negative),
+            ] {
+                read(model, (&texts, side, set), sites, take, on_done)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Reads each question once, then either letter behind it.
+fn answers(
+    model: &Model,
+    pairs: &[Pair],
+    sites: &[Site],
+    take: &mut dyn FnMut(Rows),
+    on_done: &mut dyn FnMut(usize),
+) -> Result<()> {
+    for range in batches(pairs.iter().map(|pair| pair.shared.len())) {
+        let first = range.start;
+        let pairs = &pairs[range];
+        let shared: Vec<&[u32]> = pairs.iter().map(|pair| &pair.shared[..]).collect();
+        let longest = shared.iter().map(|text| text.len()).max().unwrap_or(0);
+        let mut cache = read_into_cache(model, &shared, longest + 1)?;
+        for side in [Side::Positive, Side::Negative] {
+            let letters: Vec<(usize, &[u32])> = pairs
+                .iter()
+                .map(|pair| match side {
+                    Side::Positive => std::slice::from_ref(&pair.matching),
+                    Side::Negative => std::slice::from_ref(&pair.other),
+                })
+                .enumerate()
+                .collect();
+            let mut pool = Pool::new(sites, Pooling::Last, Vec::new());
+            model.extend(&mut cache, &letters, &mut pool)?;
+            pool.hand_out(sites, side, first, take);
+            for (slot, shared) in shared.iter().enumerate() {
+                cache.truncate(slot, shared.len());
+            }
+        }
+        on_done(pairs.len());
+    }
+    Ok(())
+}
+
+/// A cache that has read `texts` and has room for `capacity` tokens of each.
+pub(super) fn read_into_cache(model: &Model, texts: &[&[u32]], capacity: usize) -> Result<Cache> {
+    let mut cache = Cache::new(model.config(), texts.len(), capacity)?;
+    let full = texts.iter().copied().enumerate();
+    let batch: Vec<(usize, &[u32])> = full.filter(|(_, text)| !text.is_empty()).collect();
+    if !batch.is_empty() {
+        model.extend(&mut cache, &batch, &mut ())?;
+    }
+    Ok(cache)
+}
+
+/// Reads the texts of one set.
+fn read(
+    model: &Model,
+    (texts, side, set): (&Texts, Side, &[Vec<u32>]),
+    sites: &[Site],
+    take: &mut dyn FnMut(Rows),
+    on_done: &mut dyn FnMut(usize),
+) -> Result<()> {
+    for range in batches(set.iter().map(Vec::len)) {
+        let first = range.start;
+        let prompts: Vec<&[u32]> = set[range].iter().map(Vec::as_slice).collect();
+        let begins_with_bos =
+            |text: &&[u32]| texts.bos.is_some() && text.first() == texts.bos.as_ref();
+        let skip = prompts.iter().map(begins_with_bos).collect();
+        let mut pool = Pool::new(sites, texts.pooling, skip);
+        model.run(&prompts, &mut pool)?;
+        pool.hand_out(sites, side, first, take);
+        on_done(prompts.len());
+    }
+    Ok(())
+}
+
+/// Ranges of successive texts that make about [`BATCH_TOKENS`] each, at least one text.
+pub(super) fn batches(lens: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> = Vec::new();
+    let mut tokens = 0;
+    for (text, len) in lens.enumerate() {
+        match batches.last_mut() {
+            Some(batch) if tokens + len <= BATCH_TOKENS => batch.end = text + 1,
+            _ => {
+                batches.push(text..text + 1);
+                tokens = 0;
+            }
+        }
+        tokens += len;
+    }
+    batches
+}
+
+/// Keeps of every text the row that stands for it, so that no more than that is held.
+struct Pool {
+    pooling: Pooling,
+    /// For each text whether its first token is left out of a mean.
+    skip: Vec<bool>,
+    /// `[texts, d]` by site.
+    taken: BTreeMap<Site, Matrix>,
+}
+
+impl Pool {
+    fn new(sites: &[Site], pooling: Pooling, skip: Vec<bool>) -> Pool {
+        Pool {
+            pooling,
+            skip,
+            taken: sites
+                .iter()
+                .map(|&site| (site, Matrix::default()))
+                .collect(),
+        }
+    }
+
+    fn hand_out(&self, sites: &[Site], side: Side, first: usize, take: &mut dyn FnMut(Rows)) {
+        for (site, name) in sites.iter().enumerate() {
+            if let Some(matrix) = self.taken.get(name) {
+                take(Rows {
+                    site,
+                    side,
+                    first,
+                    matrix,
+                });
+            }
+        }
+    }
+}
+
+impl Hook for Pool {
+    fn wants(&self, site: Site) -> bool {
+        self.taken.contains_key(&site)
+    }
+
+    fn at(&mut self, site: Site, rows: &hook::Rows, x: Matrix) -> Result<Matrix> {
+        let mut pooled = Matrix::zeros(rows.spans().len(), x.cols());
+        let mut start = 0;
+        for (text, span) in rows.spans().iter().enumerate() {
+            let end = start + span.len;
+            match self.pooling {
+                Pooling::Last => pooled.row_mut(text).copy_from_slice(x.row(end - 1)),
+                Pooling::Mean => {
+                    // A text that is nothing but BOS has only that to show.
+                    let skip = self.skip[text] && span.len > 1;
+                    mean(&x, start + usize::from(skip)..end, pooled.row_mut(text));
+                }
+            }
+            start = end;
+        }
+        self.taken.insert(site, pooled);
+        Ok(x)
+    }
+}
+
+/// The mean of some rows, summed in f64.
+fn mean(x: &Matrix, rows: Range<usize>, out: &mut [f32]) {
+    let count = rows.len() as f64;
+    let mut sums = vec![0.0_f64; out.len()];
+    for row in rows {
+        for (sum, x) in sums.iter_mut().zip(x.row(row)) {
+            *sum += f64::from(*x);
+        }
+    }
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = (sum / count) as f32;
+    }
+}

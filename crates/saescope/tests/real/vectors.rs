@@ -1,0 +1,46 @@
+//! Contrastive activation addition moves a real model's answers the way it should.
+
+use std::path::Path;
+
+use saescope::Storage;
+use saescope::model::Model;
+use saescope::site::Site;
+use saescope::tokenizer::{Bos, Tokenizer};
+use saescope::vector::evaluate::{Positions, Trial, evaluate};
+use saescope::vector::question::{self, Pair, Style};
+use saescope::vector::{Contrast, Method, Vector};
+
+use crate::{model, shared_path};
+
+/// The first questions of a file.
+fn pairs(tokenizer: &Tokenizer, file: &Path, count: usize) -> Vec<Pair> {
+    let questions = question::read(file).unwrap();
+    let pair = |q: &question::Question| q.pair(tokenizer, Style::of(tokenizer), Bos::Auto);
+    questions[..count]
+        .iter()
+        .map(|q| pair(q).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_refusal_vector_moves_smollm2_towards_refusing_and_away() {
+    let path = model("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let tokenizer = Tokenizer::of_model(&path).unwrap();
+    let model = Model::open(&path, Storage::F32).unwrap();
+    let from = shared_path("data/caa/generate/refusal/generate_dataset.json");
+    let on = shared_path("data/caa/test/refusal/test_dataset_ab.json");
+    let site = [Site::ResidPost(14)];
+    let made_from = pairs(&tokenizer, &from, 60);
+    let answers = Contrast::Answers(&made_from);
+    let vector = Vector::build(&model, answers, Method::Caa, &site, &mut |_| {}).unwrap();
+    let trial = Trial {
+        pairs: &pairs(&tokenizer, &on, 30),
+        sites: &site,
+        multipliers: &[-1.0, 0.0, 1.0],
+        positions: Positions::Answer,
+    };
+    let outcomes = evaluate(&model, &vector, &trial, &mut |_| {}).unwrap();
+    let found: Vec<f64> = outcomes.iter().map(|o| o.logit_difference).collect();
+    println!("mean logit difference at -1, 0, 1: {found:?}");
+    assert!(found[0] < found[1] && found[1] < found[2], "{found:?}");
+}

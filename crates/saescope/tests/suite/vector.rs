@@ -1,0 +1,207 @@
+//! Files of steering vectors: round trips, those of other tools, and those no honest writer makes.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use saescope::Error;
+use saescope::checkpoint::{Elements, NewTensor, NewValue, save_gguf, save_safetensors};
+use saescope::site::Site;
+use saescope::vector::text::{self, Selection};
+use saescope::vector::{Method, Record, Vector, question};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/vectors/control.gguf")
+}
+
+fn vector(sites: &[Site]) -> Vector {
+    let direction = |n: usize| (0..7).map(|i| (i * n) as f32 - 3.25).collect();
+    Vector {
+        directions: sites
+            .iter()
+            .enumerate()
+            .map(|(n, &site)| (site, direction(n)))
+            .collect(),
+        record: Record {
+            model: Some("org/name".to_owned()),
+            model_type: Some("llama".to_owned()),
+            method: Some(Method::PcaDiff),
+            dataset: vec!["a.jsonl (joy)".to_owned(), "b.txt".to_owned()],
+            positive: 3,
+            negative: 3,
+            seed: Some(7),
+            ..Record::default()
+        },
+    }
+}
+
+/// `gguf` wrote the file; `tests/golden/make_vectors.py` has the formula.
+#[test]
+fn a_control_vector_of_another_writer_is_read() {
+    let vector = Vector::open(&golden()).unwrap();
+    assert_eq!(vector.record.model_type.as_deref(), Some("llama"));
+    let layers = [1, 2, 4];
+    let sites: Vec<Site> = vector.directions.keys().copied().collect();
+    assert_eq!(sites, layers.map(Site::ResidPost));
+    for layer in layers {
+        let expected: Vec<f32> = (0..64)
+            .map(|i| ((i * (layer + 3)) % 17) as f32 / 4.0 - 2.0)
+            .collect();
+        assert_eq!(vector.directions[&Site::ResidPost(layer)], expected);
+    }
+}
+
+#[test]
+fn both_formats_give_back_what_they_were_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = [Site::ResidPost(1), Site::ResidPost(12)];
+    for (name, sites) in [
+        ("a.gguf", &layers[..]),
+        (
+            "a.safetensors",
+            &[Site::Embed, Site::ResidPost(0), Site::MlpAct(3)],
+        ),
+    ] {
+        let path = folder.path().join(name);
+        let vector = vector(sites);
+        vector.save(&path).unwrap();
+        assert_eq!(Vector::open(&path).unwrap(), vector, "{name}");
+    }
+}
+
+/// Byte for byte what `gguf` writes, but for our own key, which stands last.
+#[test]
+fn a_gguf_has_the_keys_that_llama_cpp_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    Vector::open(&golden()).unwrap().save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let theirs = std::fs::read(golden()).unwrap();
+    let keys = |bytes: &[u8]| {
+        let at = bytes.windows(9).position(|w| w == b"direction").unwrap();
+        bytes[24..at - 8].to_vec()
+    };
+    let (ours, theirs) = (keys(&bytes), keys(&theirs));
+    let own = ours
+        .windows(15)
+        .position(|w| w == b"saescope.vector")
+        .unwrap();
+    assert_eq!(ours[..own - 8], theirs);
+}
+
+#[test]
+fn a_gguf_has_no_place_for_layer_0_and_other_sites() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    for site in [Site::ResidPost(0), Site::MlpOut(3), Site::Embed] {
+        let refused = vector(&[site]).save(&path);
+        assert!(matches!(refused, Err(Error::Site { .. })), "{refused:?}");
+    }
+    assert!(!path.exists());
+}
+
+#[test]
+fn files_that_are_no_vectors_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let shape = [2];
+    let tensor = |name: &'static str, elements: &'static [f32]| NewTensor {
+        name,
+        shape: &shape,
+        elements: Elements::F32(elements),
+    };
+    let control = [("general.architecture", NewValue::Str("controlvector"))];
+    let of_model = [("general.architecture", NewValue::Str("llama"))];
+    save_gguf(&path, &of_model, &[tensor("direction.1", &[1.0, 2.0])]).unwrap();
+    assert!(matches!(Vector::open(&path), Err(Error::Format { .. })));
+    save_gguf(&path, &control, &[]).unwrap();
+    assert!(matches!(Vector::open(&path), Err(Error::Format { .. })));
+    for name in [
+        "direction.+1",
+        "direction.01",
+        "direction.-1",
+        "direction.",
+        "token_embd.weight",
+    ] {
+        save_gguf(&path, &control, &[tensor(name, &[1.0, 2.0])]).unwrap();
+        assert!(
+            matches!(Vector::open(&path), Err(Error::Tensor { .. })),
+            "{name}"
+        );
+    }
+    save_gguf(&path, &control, &[tensor("direction.1", &[1.0, f32::NAN])]).unwrap();
+    assert!(matches!(Vector::open(&path), Err(Error::NotFinite { .. })));
+
+    let path = folder.path().join("a.safetensors");
+    let matrix = NewTensor {
+        shape: &[1, 2],
+        ..tensor("resid_post.1", &[1.0, 2.0])
+    };
+    save_safetensors(&path, &[matrix], &[].into()).unwrap();
+    assert!(matches!(Vector::open(&path), Err(Error::Tensor { .. })));
+    save_safetensors(&path, &[tensor("w_enc", &[1.0, 2.0])], &[].into()).unwrap();
+    assert!(matches!(Vector::open(&path), Err(Error::Tensor { .. })));
+    let record = (
+        "saescope.vector".to_owned(),
+        "{\"method\":\"magic\"}".to_owned(),
+    );
+    let one = [tensor("resid_post.1", &[1.0, 2.0])];
+    save_safetensors(&path, &one, &[record].into()).unwrap();
+    assert!(matches!(Vector::open(&path), Err(Error::Format { .. })));
+}
+
+#[test]
+fn questions_and_texts_that_cannot_be_read_name_the_file_and_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let labelled = |label: Option<&str>| Selection {
+        text: "text".to_owned(),
+        label_field: "emotions".to_owned(),
+        label: label.map(str::to_owned),
+    };
+    for content in ["", "[]", "{}", "[{\"question\": \"a\"}]"] {
+        std::fs::write(&path, content).unwrap();
+        assert!(
+            matches!(question::read(&path), Err(Error::Format { .. })),
+            "{content}"
+        );
+    }
+    std::fs::write(
+        &path,
+        "{\"text\": \"a\", \"emotions\": [\"joy\"]}\nno JSON\n",
+    )
+    .unwrap();
+    let error = text::read(&path, &labelled(Some("joy")))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("a.jsonl") && error.contains("line 2"),
+        "{error}"
+    );
+    std::fs::write(&path, "{\"text\": \"a\", \"emotions\": [\"joy\"]}\n").unwrap();
+    assert_eq!(text::read(&path, &labelled(None)).unwrap(), ["a"]);
+    let none = text::read(&path, &labelled(Some("anger")));
+    assert!(matches!(none, Err(Error::Format { .. })), "{none:?}");
+    let lines = folder.path().join("a.txt");
+    std::fs::write(&lines, "one\n\n  \ntwo\n").unwrap();
+    assert_eq!(text::read(&lines, &labelled(None)).unwrap(), ["one", "two"]);
+    assert!(text::read(&lines, &labelled(Some("joy"))).is_err());
+}
+
+proptest! {
+    /// A typed error or a vector of finite directions, never a panic.
+    #[test]
+    fn damaged_files_never_panic(gguf in any::<bool>(), at in 0_usize..2000, byte in any::<u8>(), cut in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(if gguf { "a.gguf" } else { "a.safetensors" });
+        vector(&[Site::ResidPost(1), Site::ResidPost(2)]).save(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        if cut {
+            bytes.truncate(at);
+        }
+        if let Ok(vector) = Vector::from_bytes(&path, bytes) {
+            prop_assert!(vector.directions.values().flatten().all(|x| x.is_finite()));
+        }
+    }
+}

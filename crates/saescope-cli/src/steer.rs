@@ -2,6 +2,7 @@
 
 mod setting;
 mod show;
+mod steered;
 
 use std::path::PathBuf;
 
@@ -12,9 +13,9 @@ use saescope::steer::{Request, check_fit, steer};
 
 use crate::edits::{Edits, EditsArgs};
 use crate::open::Opened;
-use crate::sae::SaeArgs;
 use crate::sampling::SamplingArgs;
 use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector};
+use steered::SteeredArgs;
 
 /// Turn features up and see the plain and the steered text side by side
 ///
@@ -33,7 +34,7 @@ Examples:
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
-    sae: SaeArgs,
+    sae: SteeredArgs,
     /// The text to continue; `-` reads it from standard input
     #[arg(
         short,

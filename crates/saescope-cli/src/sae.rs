@@ -197,8 +197,12 @@ pub(crate) fn open_sae(reference: &str) -> anyhow::Result<Sae> {
 
 /// Lets an autoencoder read, and unless it is a transcoder write, at `site`.
 pub(crate) fn move_to(sae: &mut Sae, site: Site) {
+    let moves = !sae.is_transcoder();
     let record = sae.record_mut();
     record.site = Some(site);
+    if moves {
+        record.out_site = None;
+    }
 }
 
 /// Ids as the library takes them.

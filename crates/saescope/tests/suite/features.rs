@@ -155,13 +155,10 @@ fn what_is_left_out_is_pooled_from_the_other_tokens() {
     let [_, relu, _] = saes();
     let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, Some(1)).unwrap();
     let dense = dense(&model, &relu, PROMPTS[0]);
-    for feature in 0..D_SAE {
+    for feature in 0..D_SAE as u32 {
         // Token 1 stands at positions 1 and 3.
-        let kept = [0, 2, 4, 5].map(|position: usize| dense[position][feature]);
-        assert_eq!(
-            rows.value(0, feature as u32),
-            kept.into_iter().fold(0.0, f32::max)
-        );
+        let kept = [0, 2, 4, 5].map(|position: usize| dense[position][feature as usize]);
+        assert_eq!(rows.value(0, feature), kept.into_iter().fold(0.0, f32::max));
     }
 }
 

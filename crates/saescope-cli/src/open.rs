@@ -110,9 +110,15 @@ pub(crate) struct Opened {
 impl Opened {
     /// The model in a file or folder.
     pub(crate) fn at(path: &Path, dtype: Dtype) -> anyhow::Result<Opened> {
-        let tokenizer = Tokenizer::of_model(path)?;
-        let model = Model::open(path, dtype.storage())?;
-        Ok(Opened { model, tokenizer })
+        // Reading a tokenizer keeps one thread busy for as long as some models take to load.
+        let (tokenizer, model) = rayon::join(
+            || Tokenizer::of_model(path),
+            || Model::open(path, dtype.storage()),
+        );
+        Ok(Opened {
+            tokenizer: tokenizer?,
+            model: model?,
+        })
     }
 }
 

@@ -77,7 +77,10 @@ pub(crate) struct Origin {
 impl SaeArgs {
     pub(crate) fn open(&self) -> anyhow::Result<OpenedSae> {
         use_threads(self.threads)?;
-        let mut sae = open_sae(&self.sae)?;
+        let at = |reference: &str| locate(reference).and_then(|path| Opened::at(&path, self.dtype));
+        // Both at once when it is known which model.
+        let (sae, named) = rayon::join(|| open_sae(&self.sae), || self.model.as_deref().map(at));
+        let mut sae = sae?;
         if let Some(site) = self.site {
             move_to(&mut sae, site);
         }
@@ -88,7 +91,7 @@ impl SaeArgs {
                 self.sae
             );
         };
-        let opened = locate(&reference).and_then(|path| Opened::at(&path, self.dtype));
+        let opened = named.unwrap_or_else(|| at(&reference));
         let Opened { model, tokenizer } = opened.with_context(|| match self.model {
             Some(_) => "--model".to_owned(),
             None => format!("the model of {}; --model names another", self.sae),

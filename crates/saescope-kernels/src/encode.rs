@@ -28,7 +28,7 @@ pub enum Gate {
 /// `gate(x W^T + bias)` with few survivors.
 ///
 /// An activation is always the same f32 dot product, whichever way it was found: with many rows, a
-/// [`Screen`] in integers first rules out most features.
+/// `Screen` in integers first rules out most features.
 pub struct Encoder {
     isa: Isa,
     weight: Matrix,

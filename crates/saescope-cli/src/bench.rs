@@ -3,6 +3,7 @@
 mod sae;
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use saescope::generate::most_likely;
@@ -41,15 +42,22 @@ struct LmArgs {
     /// Measure only weights stored like this
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a benchmark is run and shown.
+#[derive(clap::Args)]
+struct How {
     /// Fewer runs: rougher numbers in less time
     #[arg(long)]
     quick: bool,
-    /// The same rows with a model that is too small to say anything: tests check the command with it
+    /// The same with shapes that are too small to say anything: tests check the command with it
     #[arg(long, hide = true)]
     tiny: bool,
     /// Threads to use [default: all]
     #[arg(long, value_name = "N")]
-    threads: Option<std::num::NonZeroUsize>,
+    threads: Option<NonZeroUsize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -91,15 +99,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn lm(args: &LmArgs) -> anyhow::Result<()> {
-    use_threads(args.threads)?;
+    use_threads(args.how.threads)?;
     let peak_gflops = saescope::peak_gflops();
-    let config = if args.tiny {
+    let config = if args.how.tiny {
         tiny()
     } else {
         Config::gpt2_small()
     };
     let work = work(&config);
-    let runs = if args.quick { 3 } else { 7 };
+    let runs = if args.how.quick { 3 } else { 7 };
     let mut rows = Vec::new();
     for dtype in [Dtype::F32, Dtype::Bf16] {
         if args.dtype.is_some_and(|only| only != dtype) {
@@ -116,7 +124,7 @@ fn lm(args: &LmArgs) -> anyhow::Result<()> {
         peak_gflops,
         rows,
     };
-    if args.json {
+    if args.how.json {
         output::json(&record)
     } else {
         print(&record)

@@ -1,7 +1,6 @@
 //! `saescope bench sae`
 
 use std::io::Write as _;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use saescope::sae::Sae;
 use saescope::{Encoder, Gate, Isa, Matrix};
 use serde::Serialize;
 
+use crate::bench::How;
 use crate::open::use_threads;
 use crate::output::{self, Align, Table};
 use crate::rss;
@@ -29,18 +29,8 @@ pub(crate) struct Args {
     /// Time the opening of this autoencoder too
     #[arg(long, value_name = "FILE")]
     open: Option<PathBuf>,
-    /// Fewer runs: rougher numbers in less time
-    #[arg(long)]
-    quick: bool,
-    /// The same with shapes that are too small to say anything: tests check the command with it
-    #[arg(long, hide = true)]
-    tiny: bool,
-    /// Threads to use [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    how: How,
 }
 
 #[derive(Serialize)]
@@ -78,10 +68,10 @@ struct Opening {
 const SEED: u64 = 1;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    use_threads(args.threads)?;
+    use_threads(args.how.threads)?;
     let opened = args.open.as_deref().map(opening).transpose()?;
     let record = encoding(args, opened)?;
-    if args.json {
+    if args.how.json {
         return output::json(&record);
     }
     print(&record)
@@ -104,7 +94,7 @@ fn opening(file: &Path) -> anyhow::Result<Opening> {
 fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
     /// Few enough that the encoder takes the way without the screen.
     const FEW: usize = 16;
-    let (tokens, d_in, d_sae, k) = match args.tiny {
+    let (tokens, d_in, d_sae, k) = match args.how.tiny {
         true => (64, 48, 2048, 8),
         false => (1024, 768, 131_072, 32),
     };
@@ -120,7 +110,7 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
         (start.elapsed().as_secs_f64(), rows)
     };
     let (first_s, rows) = timed();
-    let mut seconds: Vec<f64> = (0..if args.quick { 3 } else { 7 })
+    let mut seconds: Vec<f64> = (0..if args.how.quick { 3 } else { 7 })
         .map(|_| timed().0)
         .collect();
     seconds.sort_by(f64::total_cmp);

@@ -77,9 +77,15 @@ pub(crate) struct Origin {
 impl SaeArgs {
     pub(crate) fn open(&self) -> anyhow::Result<OpenedSae> {
         use_threads(self.threads)?;
-        let at = |reference: &str| locate(reference).and_then(|path| Opened::at(&path, self.dtype));
-        // Both at once when it is known which model.
-        let (sae, named) = rayon::join(|| open_sae(&self.sae), || self.model.as_deref().map(at));
+        // Downloads one after another, each with its bar; then both files at once where it is known
+        // which model.
+        let sae_at = locate_sae(&self.sae)?;
+        let named_at = self.model.as_deref().map(locate).transpose();
+        let named_at = named_at.context("--model")?;
+        let (sae, named) = rayon::join(
+            || Sae::open(&sae_at),
+            || named_at.map(|path| Opened::at(&path, self.dtype)),
+        );
         let mut sae = sae?;
         if let Some(site) = self.site {
             move_to(&mut sae, site);
@@ -91,7 +97,7 @@ impl SaeArgs {
                 self.sae
             );
         };
-        let opened = named.unwrap_or_else(|| at(&reference));
+        let opened = named.unwrap_or_else(|| Opened::at(&locate(&reference)?, self.dtype));
         let Opened { model, tokenizer } = opened.with_context(|| match self.model {
             Some(_) => "--model".to_owned(),
             None => format!("the model of {}; --model names another", self.sae),

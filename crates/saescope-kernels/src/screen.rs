@@ -74,6 +74,7 @@ impl Candidates {
     #[inline]
     fn push(&mut self, candidate: Candidate) {
         self.entries.push(candidate);
+        // Pruned when full, before more memory is asked for.
         if let Some(k) = self.k
             && self.entries.len() == self.entries.capacity().max(2 * k + 64)
         {

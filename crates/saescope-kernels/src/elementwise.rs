@@ -1,8 +1,14 @@
-//! Sums and multiples of whole matrices.
+//! Sums and multiples of whole matrices, and products of single rows.
 
 use rayon::prelude::*;
 
 use crate::matrix::Matrix;
+
+/// The dot product of two rows of one length, summed in order in f64.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let products = a.iter().zip(b);
+    products.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
 
 /// Values that a task takes at a time.
 const CHUNK: usize = 1 << 14;

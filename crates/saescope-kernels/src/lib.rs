@@ -32,6 +32,7 @@ mod tests;
 
 pub use activation::{Activation, gated, softcap};
 pub use attention::{Attention, KeysValues, Sequence, attend, attend_by, pattern};
+pub use elementwise::dot;
 pub use encode::{Encoder, Gate};
 pub use isa::Isa;
 pub use matrix::Matrix;

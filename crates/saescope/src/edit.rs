@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, dot};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::save_whole;
@@ -210,21 +210,23 @@ impl Op {
                 }
             }
             Op::Ablate { direction } => {
-                let norm = dot(direction, direction);
-                if norm > 0.0 {
-                    let share = (dot(x, direction) / norm) as f32;
-                    for (x, d) in x.iter_mut().zip(direction) {
-                        *x -= share * d;
-                    }
+                let share = share(x, direction);
+                for (x, d) in x.iter_mut().zip(direction) {
+                    *x -= share * d;
                 }
             }
         }
     }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let products = a.iter().zip(b);
-    products.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+/// The multiple of `direction` that `x` holds; 0 of a direction of zeros.
+pub(crate) fn share(x: &[f32], direction: &[f32]) -> f32 {
+    let norm = dot(direction, direction);
+    if norm > 0.0 {
+        (dot(x, direction) / norm) as f32
+    } else {
+        0.0
+    }
 }
 
 /// Steering settings as a file holds them.

@@ -1,7 +1,7 @@
 //! What a feature is, by its weights alone.
 
 use rayon::prelude::*;
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, dot};
 
 use super::{check, strongest};
 use crate::error::Result;
@@ -96,11 +96,6 @@ fn nearest(sae: &Sae, feature: u32, top: usize) -> Vec<(u32, f32)> {
         .collect();
     let others = (0..).zip(cosines).filter(|&(other, _)| other != feature);
     strongest(others.collect(), top, |&(other, cosine)| (cosine, other))
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
-    products.sum()
 }
 
 fn norm(a: &[f32]) -> f32 {

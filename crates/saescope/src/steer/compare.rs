@@ -8,7 +8,7 @@ use saescope_kernels::Matrix;
 use super::measure::{Divergence, divergence, perplexity, repetition};
 use super::{Saes, Steer};
 use crate::complete::{Completion, complete};
-use crate::edit::{Edit, Op};
+use crate::edit::{Edit, Op, share};
 use crate::error::Result;
 use crate::generate::{Prompt, Sampling};
 use crate::hook::{Capture, Hook};
@@ -302,20 +302,6 @@ impl Seen {
             })
         });
         Ok(mean(&added.collect::<Vec<f64>>()))
-    }
-}
-
-/// The multiple of `direction` that `x` holds.
-fn share(x: &[f32], direction: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        let products = a.iter().zip(b);
-        products.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-    };
-    let norm = dot(direction, direction);
-    if norm > 0.0 {
-        (dot(x, direction) / norm) as f32
-    } else {
-        0.0
     }
 }
 

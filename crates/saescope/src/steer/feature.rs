@@ -1,5 +1,7 @@
 //! What turning a feature up means in each unit.
 
+use saescope_kernels::dot;
+
 use crate::edit::{Edit, Op, Unit};
 use crate::error::{Error, Result};
 use crate::hook::Capture;
@@ -66,8 +68,7 @@ fn written(sae: &Sae, activation: f32, direction: &[f32]) -> (f32, Unit) {
         }
         // `|x| / sqrt(d)`, for a direction as long as it is.
         InputNorm::ConstantNorm => {
-            let squares = direction.iter().map(|&x| f64::from(x).powi(2));
-            let norm = squares.sum::<f64>().sqrt() as f32;
+            let norm = dot(direction, direction).sqrt() as f32;
             (activation * norm / d.sqrt(), Unit::Norm)
         }
     }

@@ -14,7 +14,7 @@ pub mod text;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, dot};
 use serde::{Deserialize, Serialize};
 
 use self::gather::{Rows, Side};
@@ -352,8 +352,7 @@ fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
 
 /// Length of a direction.
 pub fn norm(direction: &[f32]) -> f64 {
-    let squares = direction.iter().map(|&x| f64::from(x) * f64::from(x));
-    squares.sum::<f64>().sqrt()
+    dot(direction, direction).sqrt()
 }
 
 #[cfg(test)]

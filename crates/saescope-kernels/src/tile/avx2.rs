@@ -66,23 +66,19 @@ macro_rules! step {
     };
 }
 
-/// # Safety
-/// As for [`six_rows`].
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn sum(tile: &Tile, b: *const f32) -> [[__m256; 2]; 6] {
-    // SAFETY: the loops read `depth` values of each row and `depth` times 16 of the panel.
-    unsafe {
-        let zero = _mm256_setzero_ps();
-        let (mut c, mut d) = ([zero; 6], [zero; 6]);
+/// Runs `$step` `$n` times from zero and gives the six sums of each half of the columns. The rows at
+/// `$a` are `$stride` bytes apart, and a step takes four bytes of each and 64 of the panel at `$b`.
+macro_rules! six_rows_loop {
+    ($step:ident, $n:expr, $a:expr, $a3:expr, $stride:expr, $b:expr, $zero:expr) => {{
+        let (mut c, mut d) = ([$zero; 6], [$zero; 6]);
         asm!(
             "test {fours}, {fours}",
             "jz 3f",
             "2:",
-            step!("0", "0", "32"),
-            step!("4", "64", "96"),
-            step!("8", "128", "160"),
-            step!("12", "192", "224"),
+            $step!("0", "0", "32"),
+            $step!("4", "64", "96"),
+            $step!("8", "128", "160"),
+            $step!("12", "192", "224"),
             "add {a}, 16",
             "add {a3}, 16",
             "add {b}, 256",
@@ -92,19 +88,19 @@ unsafe fn sum(tile: &Tile, b: *const f32) -> [[__m256; 2]; 6] {
             "test {ones}, {ones}",
             "jz 5f",
             "4:",
-            step!("0", "0", "32"),
+            $step!("0", "0", "32"),
             "add {a}, 4",
             "add {a3}, 4",
             "add {b}, 64",
             "dec {ones}",
             "jnz 4b",
             "5:",
-            fours = inout(reg) tile.depth / 4 => _,
-            ones = inout(reg) tile.depth % 4 => _,
-            a = inout(reg) tile.a => _,
-            a3 = inout(reg) tile.a.add(3 * tile.a_stride) => _,
-            s = in(reg) 4 * tile.a_stride,
-            b = inout(reg) b => _,
+            fours = inout(reg) $n / 4 => _,
+            ones = inout(reg) $n % 4 => _,
+            a = inout(reg) $a => _,
+            a3 = inout(reg) $a3 => _,
+            s = in(reg) $stride,
+            b = inout(reg) $b => _,
             b0 = out(ymm_reg) _,
             b1 = out(ymm_reg) _,
             x = out(ymm_reg) _,
@@ -123,8 +119,22 @@ unsafe fn sum(tile: &Tile, b: *const f32) -> [[__m256; 2]; 6] {
             d5 = inout(ymm_reg) d[5],
             options(readonly, nostack),
         );
-        std::array::from_fn(|r| [c[r], d[r]])
-    }
+        (c, d)
+    }};
+}
+
+/// # Safety
+/// As for [`six_rows`].
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn sum(tile: &Tile, b: *const f32) -> [[__m256; 2]; 6] {
+    let (a, stride) = (tile.a, tile.a_stride);
+    // SAFETY: the loop reads `depth` values of each row and `depth` times 16 of the panel.
+    let (c, d) = unsafe {
+        let (a3, zero) = (a.add(3 * stride), _mm256_setzero_ps());
+        six_rows_loop!(step, tile.depth, a, a3, 4 * stride, b, zero)
+    };
+    std::array::from_fn(|r| [c[r], d[r]])
 }
 
 /// One step over a pair of integers for six rows, `$x` bytes into each row and `$b` bytes into the
@@ -179,58 +189,19 @@ macro_rules! integer_row {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn six_integer_rows(tile: &IntegerTile) {
+    let (a, stride) = (tile.a, tile.a_stride);
     // SAFETY: the loop reads `pairs` pairs of each row and of each of 16 columns; `out` has room
     // for six rows of sums.
     unsafe {
-        let zero = _mm256_setzero_si256();
-        let (mut c, mut d) = ([zero; 6], [zero; 6]);
-        asm!(
-            "test {fours}, {fours}",
-            "jz 3f",
-            "2:",
-            integer_step!("0", "0", "32"),
-            integer_step!("4", "64", "96"),
-            integer_step!("8", "128", "160"),
-            integer_step!("12", "192", "224"),
-            "add {a}, 16",
-            "add {a3}, 16",
-            "add {b}, 256",
-            "dec {fours}",
-            "jnz 2b",
-            "3:",
-            "test {ones}, {ones}",
-            "jz 5f",
-            "4:",
-            integer_step!("0", "0", "32"),
-            "add {a}, 4",
-            "add {a3}, 4",
-            "add {b}, 64",
-            "dec {ones}",
-            "jnz 4b",
-            "5:",
-            fours = inout(reg) tile.pairs / 4 => _,
-            ones = inout(reg) tile.pairs % 4 => _,
-            a = inout(reg) tile.a => _,
-            a3 = inout(reg) tile.a.add(3 * tile.a_stride) => _,
-            s = in(reg) 2 * tile.a_stride,
-            b = inout(reg) tile.panel => _,
-            b0 = out(ymm_reg) _,
-            b1 = out(ymm_reg) _,
-            x = out(ymm_reg) _,
-            y = out(ymm_reg) _,
-            c0 = inout(ymm_reg) c[0],
-            c1 = inout(ymm_reg) c[1],
-            c2 = inout(ymm_reg) c[2],
-            c3 = inout(ymm_reg) c[3],
-            c4 = inout(ymm_reg) c[4],
-            c5 = inout(ymm_reg) c[5],
-            d0 = inout(ymm_reg) d[0],
-            d1 = inout(ymm_reg) d[1],
-            d2 = inout(ymm_reg) d[2],
-            d3 = inout(ymm_reg) d[3],
-            d4 = inout(ymm_reg) d[4],
-            d5 = inout(ymm_reg) d[5],
-            options(readonly, nostack),
+        let (a3, zero) = (a.add(3 * stride), _mm256_setzero_si256());
+        let (c, d) = six_rows_loop!(
+            integer_step,
+            tile.pairs,
+            a,
+            a3,
+            2 * stride,
+            tile.panel,
+            zero
         );
         for (row, (c, d)) in c.into_iter().zip(d).enumerate() {
             let out = tile.out.add(16 * row);

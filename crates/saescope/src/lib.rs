@@ -21,6 +21,10 @@ pub mod model;
 
 pub mod sae;
 
+pub mod activations;
+
+pub mod train;
+
 pub mod generate;
 
 pub mod complete;

@@ -25,6 +25,8 @@ pub mod activations;
 
 pub mod train;
 
+pub mod runs;
+
 pub mod generate;
 
 pub mod complete;

@@ -23,6 +23,7 @@ use saescope_kernels::{Encoder, Gate, Matrix, Storage, Then, Weight};
 
 pub use encoded::Encoded;
 pub use norm::InputNorm;
+pub(crate) use open::IN_RUN;
 pub use record::{Format, Record, SourceFile};
 pub use splice::{Change, FeatureOp, Splice};
 

@@ -21,6 +21,9 @@ const NAMES: [(&str, &str); 5] = [
     ("params.safetensors", "config.json"),
 ];
 
+/// The folder of the autoencoder in that of the run that trained it.
+pub(crate) const IN_RUN: &str = "sae";
+
 /// A configuration is some kilobytes.
 const MAX_CONFIG: u64 = 16 << 20;
 
@@ -79,9 +82,7 @@ pub(super) fn open(path: &Path) -> Result<Sae> {
 pub(super) fn is_at(path: &Path) -> bool {
     let named = |name: &str| NAMES.iter().any(|(weights, _)| *weights == name);
     if path.is_dir() {
-        return NAMES
-            .iter()
-            .any(|(weights, _)| path.join(weights).is_file());
+        return in_folder(path).is_some();
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // No model is kept in these; one in a `.bin` or `.safetensors` may be either's.
@@ -103,8 +104,7 @@ pub(super) fn from_bytes(path: &Path, weights: Vec<u8>, config: Option<&[u8]>) -
 
 /// The weights in a folder.
 fn find(folder: &Path) -> Result<PathBuf> {
-    let mut known = NAMES.iter().map(|(weights, _)| folder.join(weights));
-    known.find(|path| path.is_file()).ok_or_else(|| {
+    in_folder(folder).ok_or_else(|| {
         let names: Vec<&str> = NAMES.iter().map(|(weights, _)| *weights).collect();
         let names = names.join(", ");
         let reason = format!(
@@ -112,6 +112,15 @@ fn find(folder: &Path) -> Result<PathBuf> {
         );
         Error::format(folder, reason)
     })
+}
+
+/// The weights in a folder, or in that of the autoencoder in the folder of a run.
+fn in_folder(folder: &Path) -> Option<PathBuf> {
+    let folders = [folder.to_path_buf(), folder.join(IN_RUN)];
+    let mut known = folders
+        .iter()
+        .flat_map(|folder| NAMES.iter().map(|(weights, _)| folder.join(weights)));
+    known.find(|path| path.is_file())
 }
 
 impl Config {

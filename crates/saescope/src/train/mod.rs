@@ -37,6 +37,16 @@ impl State {
         todo!()
     }
 
+    /// Writes it.
+    pub fn save(&self, _path: &std::path::Path) -> Result<()> {
+        todo!()
+    }
+
+    /// Reads it.
+    pub fn load(_path: &std::path::Path) -> Result<State> {
+        todo!()
+    }
+
     /// What is used after training: other architectures as ReLU, TopK or JumpReLU, the input's scale
     /// and mean folded in.
     pub fn sae(&self, _record: Record) -> Result<Sae> {

@@ -1,0 +1,136 @@
+//! Where in a run's folder its files are.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::save_whole;
+use crate::error::{Error, Result};
+use crate::sae::IN_RUN;
+
+/// A configuration or an evaluation is no longer than this.
+const MAX_JSON: u64 = 16 << 20;
+
+/// Metrics are no longer than this: a million lines.
+const MAX_METRICS: u64 = 1 << 30;
+
+/// The folder of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    pub(super) fn config(&self) -> PathBuf {
+        self.0.join("config.json")
+    }
+
+    pub(super) fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+
+    pub(super) fn sae(&self) -> PathBuf {
+        self.0.join(IN_RUN)
+    }
+
+    pub(super) fn evaluation(&self) -> PathBuf {
+        self.0.join("eval.json")
+    }
+
+    pub(super) fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
+
+    pub(super) fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
+    pub(super) fn checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints().join(format!("step-{step}.safetensors"))
+    }
+
+    /// The steps at which there are checkpoints, ascending.
+    pub(super) fn steps(&self) -> Result<Vec<u64>> {
+        let folder = self.checkpoints();
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io(folder, e)),
+        };
+        let mut steps = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(&folder, e))?;
+            steps.extend(entry.file_name().to_str().and_then(step_of));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+}
+
+/// The step in a checkpoint's name, if it is one.
+fn step_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+    let step: u64 = digits.parse().ok()?;
+    // `step-007` and `step-+7` are not ours.
+    (step.to_string() == digits).then_some(step)
+}
+
+/// Reads a small file; `None` where there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    read_up_to(path, MAX_JSON)
+}
+
+/// Reads the metrics; `None` where there are none.
+pub(super) fn read_metrics(path: &Path) -> Result<Option<Vec<u8>>> {
+    read_up_to(path, MAX_METRICS)
+}
+
+fn read_up_to(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let length = match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => found.len(),
+        Ok(_) => return Err(Error::format(path, "it is not a file")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path, e)),
+    };
+    if length > limit {
+        let reason = format!("{length} bytes are more than any run writes there");
+        return Err(Error::format(path, reason));
+    }
+    std::fs::read(path)
+        .map(Some)
+        .map_err(|e| Error::io(path, e))
+}
+
+/// Writes a text, whole or not at all.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    save_whole(path, |file| {
+        std::io::Write::write_all(file, text.as_bytes())
+    })
+}
+
+/// Removes a file or a folder with all that is in it, if it is there.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    };
+    removed.map_err(|e| Error::io(path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_a_run_gives_are_checkpoints() {
+        assert_eq!(step_of("step-12.safetensors"), Some(12));
+        let others = [
+            "step-012.safetensors",
+            "step-+12.safetensors",
+            "step-12",
+            "step-99999999999999999999.safetensors",
+            ".tmp12",
+        ];
+        for name in others {
+            assert_eq!(step_of(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A run, and a comparison of several, as a page for people: one file, no scripts, nothing loaded.
+
+mod chart;
+mod compare;
+mod curves;
+mod held_out;
+
+use minijinja::Environment;
+use serde::Serialize;
+use serde_json::Value;
+
+use self::chart::short;
+use self::held_out::HeldOut;
+use super::{SavedRun, Verdict, verdict};
+use crate::error::{Error, Result};
+use crate::train::{Objective, TrainConfig};
+
+pub use compare::{Compared, comparison_html};
+
+const CSS: &str = include_str!("report.css");
+
+/// A number and what it is.
+#[derive(Serialize)]
+struct Tile {
+    name: String,
+    value: String,
+}
+
+/// A chart with its heading and the names of its lines.
+#[derive(Serialize)]
+struct Chart {
+    title: String,
+    names: Vec<String>,
+    svg: String,
+}
+
+/// Names and values one under another.
+#[derive(Serialize)]
+struct Listing {
+    title: String,
+    rows: Vec<Tile>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    css: &'static str,
+    model: String,
+    place: String,
+    folder: String,
+    summary: String,
+    tiles: Vec<Tile>,
+    verdict: Verdict,
+    charts: Vec<Chart>,
+    evaluation: HeldOut,
+    tables: Vec<Listing>,
+}
+
+/// A run as a page.
+///
+/// # Errors
+/// When the page cannot be put together.
+pub fn report_html(run: &SavedRun) -> Result<String> {
+    let config = &run.config;
+    let page = Page {
+        css: CSS,
+        model: config.model.reference.clone(),
+        place: place(run),
+        folder: run.folder().display().to_string(),
+        summary: summary(run),
+        tiles: tiles(run),
+        verdict: verdict(run),
+        charts: curves::charts(&run.lines),
+        evaluation: HeldOut::of(run.evaluation.as_ref()),
+        tables: tables(run)?,
+    };
+    render("report.html", include_str!("report.html"), &page)
+}
+
+/// Fills a template in. Every text in it is escaped, since the name ends in `.html`.
+fn render(name: &str, template: &str, page: &impl Serialize) -> Result<String> {
+    let failed = |e: minijinja::Error| Error::Argument(format!("{name}: {e:#}"));
+    let mut environment = Environment::new();
+    environment.add_template(name, template).map_err(failed)?;
+    let template = environment.get_template(name).map_err(failed)?;
+    template.render(page).map_err(failed)
+}
+
+fn place(run: &SavedRun) -> String {
+    match run.config.out_site {
+        Some(out) => format!("{} → {out}", run.config.site),
+        None => run.config.site.to_string(),
+    }
+}
+
+/// What kind of autoencoder a configuration trains.
+pub(super) fn kind(config: &TrainConfig) -> String {
+    match &config.objective {
+        Objective::L1 { coefficient, .. } => format!("ReLU + L1, coefficient {coefficient}"),
+        Objective::TopK { k, .. } => format!("TopK, k {k}"),
+        Objective::BatchTopK { k, .. } => format!("BatchTopK, k {k}"),
+        Objective::Matryoshka { k, prefixes, .. } => {
+            format!("Matryoshka BatchTopK, k {k}, {} prefixes", prefixes.len())
+        }
+        Objective::JumpRelu { .. } => "JumpReLU".to_owned(),
+        Objective::Gated { coefficient, .. } => format!("gated, coefficient {coefficient}"),
+    }
+}
+
+fn summary(run: &SavedRun) -> String {
+    let config = &run.config;
+    let train = &config.train;
+    format!(
+        "{} · {} → {} features ({}x) · {} steps of {} tokens · seed {} · saescope {}",
+        kind(train),
+        config.d_in,
+        train.d_sae,
+        short(train.d_sae as f64 / config.d_in as f64),
+        train.steps,
+        train.batch_tokens,
+        train.seed,
+        config.saescope
+    )
+}
+
+fn tiles(run: &SavedRun) -> Vec<Tile> {
+    let Some(last) = run.lines.last() else {
+        return Vec::new();
+    };
+    let measured = |key: &str| run.evaluation.as_ref()?.get(key)?.as_f64();
+    let tile = |name: &str, value: String| Tile {
+        name: name.to_owned(),
+        value,
+    };
+    let metrics = &last.metrics;
+    let explained = measured("explained_variance").unwrap_or(metrics.explained_variance);
+    let l0 = measured("l0").unwrap_or(metrics.l0);
+    let dead = metrics.dead as f64 / run.config.train.d_sae as f64;
+    let mut tiles = vec![
+        tile("explained variance", format!("{explained:.3}")),
+        tile("active features (L0)", format!("{l0:.1}")),
+        tile("dead features", format!("{:.1} %", dead * 100.0)),
+        tile("tokens", short(metrics.tokens as f64)),
+        tile("tokens a second", short(metrics.tokens_per_s)),
+    ];
+    if let (Some(with), Some(without)) = (measured("ce_with_sae"), measured("ce_without_sae")) {
+        let increase = tile("rise of cross-entropy", format!("{:.3}", with - without));
+        tiles.insert(2, increase);
+    }
+    tiles
+}
+
+fn tables(run: &SavedRun) -> Result<Vec<Listing>> {
+    let config = serde_json::to_value(&run.config)
+        .map_err(|e| Error::format(run.folder().join("config.json"), e.to_string()))?;
+    let listing = |title: &str, keys: &[&str]| {
+        let mut rows = Vec::new();
+        for key in keys {
+            flatten(key, &config[*key], &mut rows);
+        }
+        Listing {
+            title: title.to_owned(),
+            rows,
+        }
+    };
+    Ok(vec![
+        listing("Corpus", &["corpus", "corpus_digest", "activations"]),
+        listing(
+            "Model and machine",
+            &["model", "site", "out_site", "machine", "saescope"],
+        ),
+        listing("Configuration", &["train"]),
+    ])
+}
+
+/// Every value with its path, as `--set` takes it.
+fn flatten(path: &str, value: &Value, rows: &mut Vec<Tile>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                flatten(&format!("{path}.{key}"), value, rows);
+            }
+        }
+        Value::Null => {}
+        Value::String(text) => rows.push(Tile {
+            name: path.to_owned(),
+            value: text.clone(),
+        }),
+        value => rows.push(Tile {
+            name: path.to_owned(),
+            value: value.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,110 @@
+//! Reads a run's folder.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::folder::{self, Folder};
+use super::line;
+use super::{Line, RunConfig};
+use crate::error::{Error, Result};
+use crate::sae::Sae;
+use crate::train::State;
+
+/// A run as its folder has it, finished or not.
+#[derive(Clone, Debug)]
+pub struct SavedRun {
+    folder: Folder,
+    /// Everything that made it.
+    pub config: RunConfig,
+    /// Its metrics, in the order of steps.
+    pub lines: Vec<Line>,
+    /// How its autoencoder does on texts it has not seen, once that was measured.
+    pub evaluation: Option<Value>,
+}
+
+impl SavedRun {
+    /// Whether `folder` holds a run. Other programs write a `config.json` too.
+    pub fn is_at(folder: &Path) -> bool {
+        let path = Folder(folder.to_path_buf()).config();
+        config_at(&path).is_ok_and(|found| found.is_some())
+    }
+
+    /// Opens the run in a folder.
+    ///
+    /// # Errors
+    /// When there is none, or a file of it is not what a run writes.
+    pub fn open(folder: &Path) -> Result<SavedRun> {
+        let folder = Folder(folder.to_path_buf());
+        let config = config_at(&folder.config())?.ok_or_else(|| {
+            let reason = "the folder holds no run: there is no `config.json`";
+            Error::format(&folder.0, reason)
+        })?;
+        let lines = line::read(&folder.metrics())?;
+        let evaluation = evaluation_at(&folder.evaluation())?;
+        Ok(SavedRun {
+            folder,
+            config,
+            lines,
+            evaluation,
+        })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// Where its autoencoder is, or will be.
+    pub fn sae_folder(&self) -> PathBuf {
+        self.folder.sae()
+    }
+
+    /// Whether the autoencoder is there: the run went to its end.
+    pub fn is_finished(&self) -> bool {
+        Sae::is_at(&self.folder.sae())
+    }
+
+    /// The steps at which it can go on, ascending.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn checkpoints(&self) -> Result<Vec<u64>> {
+        self.folder.steps()
+    }
+
+    /// The state at a step.
+    ///
+    /// # Errors
+    /// When there is no such checkpoint, or it is broken.
+    pub fn state(&self, step: u64) -> Result<State> {
+        let path = self.folder.checkpoint(step);
+        let state = State::load(&path)?;
+        if state.step() != step {
+            let reason = format!("it was written at step {}, not {step}", state.step());
+            return Err(Error::format(path, reason));
+        }
+        Ok(state)
+    }
+}
+
+pub(super) fn config_at(path: &Path) -> Result<Option<RunConfig>> {
+    let Some(bytes) = folder::read(path)? else {
+        return Ok(None);
+    };
+    let config = serde_json::from_slice(&bytes).map_err(|e| {
+        Error::format(
+            path,
+            format!("it is not the configuration of a training run: {e}"),
+        )
+    })?;
+    Ok(Some(config))
+}
+
+fn evaluation_at(path: &Path) -> Result<Option<Value>> {
+    let bytes = folder::read(path)?;
+    let parsed = bytes.map(|bytes| {
+        serde_json::from_slice(&bytes).map_err(|e| Error::format(path, e.to_string()))
+    });
+    parsed.transpose()
+}

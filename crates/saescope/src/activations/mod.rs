@@ -1,6 +1,10 @@
 //! Activations of many texts, as training and evaluation take them: batch by batch.
 
+mod stream;
+
 use saescope_kernels::Matrix;
+
+pub use stream::{Stream, StreamConfig};
 
 /// Activations of some tokens.
 #[derive(Clone, Debug, PartialEq)]

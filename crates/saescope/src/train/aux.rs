@@ -61,10 +61,14 @@ fn strongest(job: &Job, aux: &AuxK, dead: &[u32]) -> SparseRows {
     let b_enc = &job.weights.small.b_enc;
     let signed = aux.form == AuxForm::Saelens;
     // Adding what makes all of them positive changes nothing about which are the largest.
-    let lift = if signed { bound(&w_enc, &job.inner, b_enc) } else { 0.0 };
+    let lift = if signed {
+        bound(&w_enc, job.inner, b_enc)
+    } else {
+        0.0
+    };
     let bias = indices.iter().map(|&i| b_enc[i] + lift).collect();
     let encoder = Encoder::new(w_enc, bias, Gate::TopK(aux.k.min(dead.len())));
-    let found = encoder.encode(&job.inner);
+    let found = encoder.encode(job.inner);
     let mut rows = SparseRows::default();
     for row in 0..found.rows() {
         let entries = found.entries(row);
@@ -73,7 +77,7 @@ fn strongest(job: &Job, aux: &AuxK, dead: &[u32]) -> SparseRows {
     if !signed {
         return rows;
     }
-    let mut values = rows.dots(&job.inner, job.weights.w_enc());
+    let mut values = rows.dots(job.inner, job.weights.w_enc());
     for (value, &feature) in values.iter_mut().zip(rows.features()) {
         *value += b_enc[feature as usize];
     }

@@ -98,9 +98,10 @@ impl TrainConfig {
     fn objective_fault(&self) -> Option<String> {
         let d_sae = self.d_sae;
         match &self.objective {
-            Objective::L1 { coefficient, .. } | Objective::Gated { coefficient, .. } => {
-                first(&[(!weight(*coefficient), "`coefficient` is not a number from 0 on")])
-            }
+            Objective::L1 { coefficient, .. } | Objective::Gated { coefficient, .. } => first(&[(
+                !weight(*coefficient),
+                "`coefficient` is not a number from 0 on",
+            )]),
             Objective::TopK { k, aux } | Objective::BatchTopK { k, aux } => {
                 k_fault(*k, d_sae).or_else(|| aux_fault(*aux))
             }
@@ -113,13 +114,19 @@ impl TrainConfig {
                 threshold,
                 pre_activation,
             } => first(&[
-                (!positive(*bandwidth), "`bandwidth` is not a positive number"),
+                (
+                    !positive(*bandwidth),
+                    "`bandwidth` is not a positive number",
+                ),
                 (!weight(*threshold), "`threshold` is not a number from 0 on"),
                 (
                     !weight(*pre_activation),
                     "`pre_activation` is not a number from 0 on",
                 ),
-                (!makes_sense(*penalty, d_sae), "`penalty` holds what is no weight"),
+                (
+                    !makes_sense(*penalty, d_sae),
+                    "`penalty` holds what is no weight",
+                ),
             ]),
         }
     }
@@ -152,14 +159,18 @@ fn weight(value: f32) -> bool {
 
 fn k_fault(k: usize, d_sae: usize) -> Option<String> {
     let fits = (1..=d_sae).contains(&k);
-    (!fits).then(|| format!("`k` is {k}; of {d_sae} features at least 1 and at most all can be active"))
+    (!fits).then(|| {
+        format!("`k` is {k}; of {d_sae} features at least 1 and at most all can be active")
+    })
 }
 
 fn prefix_fault(prefixes: &[usize], d_sae: usize) -> Option<String> {
     let ascend = prefixes.windows(2).all(|pair| pair[0] < pair[1]);
     let fits = ascend && prefixes.first() > Some(&0) && prefixes.last() == Some(&d_sae);
     (!fits).then(|| {
-        format!("`prefixes` are {prefixes:?}; they have to ascend from at least 1 and end at {d_sae}")
+        format!(
+            "`prefixes` are {prefixes:?}; they have to ascend from at least 1 and end at {d_sae}"
+        )
     })
 }
 

@@ -99,7 +99,11 @@ fn resample(state: &mut State, of: &Leftovers) {
     let dead = state.fires.dead(state.config.dead.window_tokens);
     let alive = alive_norm(&row_norms(state.weights.w_enc()), &dead);
     let draw = Draw::Dead(state.step);
-    let tokens = draw_tokens(of.squared, dead.len(), Random::new(state.config.seed, draw, 0));
+    let tokens = draw_tokens(
+        of.squared,
+        dead.len(),
+        Random::new(state.config.seed, draw, 0),
+    );
     let State {
         weights,
         config,

@@ -95,7 +95,10 @@ fn gate(
     shifts: &[f32],
 ) -> (Vec<f32>, Gate) {
     let shifted = |bias: &[f32]| -> Vec<f32> {
-        bias.iter().zip(shifts).map(|(b, shift)| b + shift).collect()
+        bias.iter()
+            .zip(shifts)
+            .map(|(b, shift)| b + shift)
+            .collect()
     };
     let b_enc = shifted(&small.b_enc);
     match &config.objective {
@@ -131,7 +134,9 @@ fn note(config: &TrainConfig, entrance: &Entrance, record: &mut Record) -> Resul
     record.notes.extend(folded.map(str::to_owned));
     if entrance.x.scale != 1.0 {
         let scale = entrance.x.scale;
-        record.notes.push(format!("trained on activations times {scale}; folded into the weights"));
+        record.notes.push(format!(
+            "trained on activations times {scale}; folded into the weights"
+        ));
     }
     Ok(())
 }

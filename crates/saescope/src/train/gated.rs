@@ -38,13 +38,16 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
     let gates = (found.values(), &by_gate.gradient);
     let magnitudes = (entries.magnitudes.as_slice(), &error.gradient);
     let (decoder, errors) = match aux_trains_decoder {
-        true => (vec![magnitudes, gates], vec![&error.gradient, &by_gate.gradient]),
+        true => (
+            vec![magnitudes, gates],
+            vec![&error.gradient, &by_gate.gradient],
+        ),
         false => (vec![magnitudes], vec![&error.gradient]),
     };
     let columns = found.columns(job.config.d_sae);
     let backward = Backward {
         columns: &columns,
-        x: &job.inner,
+        x: job.inner,
         d_pre: &terms.d_product,
         decoder: &decoder,
         errors: &errors,
@@ -107,13 +110,7 @@ impl<'a> Entries<'a> {
     }
 
     /// `errors` are the gradients by the two reconstructions.
-    fn terms(
-        &self,
-        job: &Job,
-        errors: (&Matrix, &Matrix),
-        norms: &[f32],
-        weight: f32,
-    ) -> Terms {
+    fn terms(&self, job: &Job, errors: (&Matrix, &Matrix), norms: &[f32], weight: f32) -> Terms {
         let by_magnitude = self.found.dots(errors.0, &job.weights.w_dec);
         let by_gate = self.found.dots(errors.1, &job.weights.w_dec);
         let mut terms = Terms {
@@ -134,8 +131,12 @@ impl<'a> Entries<'a> {
             let product = gate - job.weights.small.b_enc[feature];
             terms.d_gate.push(d_gate);
             terms.d_magnitude.push(d_magnitude);
-            terms.d_scale.push(d_magnitude * self.scales[feature] * product);
-            terms.d_product.push(d_gate + self.scales[feature] * d_magnitude);
+            terms
+                .d_scale
+                .push(d_magnitude * self.scales[feature] * product);
+            terms
+                .d_product
+                .push(d_gate + self.scales[feature] * d_magnitude);
         }
         terms
     }

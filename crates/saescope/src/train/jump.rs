@@ -59,7 +59,7 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
     let columns = found.columns(job.config.d_sae);
     let backward = Backward {
         columns: &columns,
-        x: &job.inner,
+        x: job.inner,
         d_pre: &terms.d_pre,
         decoder: &[(&entries.values, &error.gradient)],
         errors: &[&error.gradient],
@@ -141,7 +141,11 @@ impl Jump {
         for (at, &feature) in entries.rows.features().iter().enumerate() {
             let theta = threshold[feature as usize];
             let by_value = by_value[at];
-            d_pre.push(if entries.values[at] > 0.0 { by_value } else { 0.0 });
+            d_pre.push(if entries.values[at] > 0.0 {
+                by_value
+            } else {
+                0.0
+            });
             let through = -(theta * by_value + by_step) / self.bandwidth;
             d_threshold.push(if entries.near[at] { through } else { 0.0 });
         }
@@ -162,7 +166,7 @@ impl Jump {
         }
         gradients.extend(dead);
         let n = job.n() as f64;
-        let sums = column_sums(&job.inner);
+        let sums = column_sums(job.inner);
         let means: Vec<f32> = sums.iter().map(|sum| (sum / n) as f32).collect();
         let norms = job.decoder_norms();
         let mut loss = 0.0;
@@ -212,14 +216,16 @@ fn tanh(
 ) -> (f64, Vec<f32>) {
     let mut loss = 0.0;
     let features = entries.rows.features().iter().zip(&entries.values);
-    let by_norm = features.zip(by_value).map(|((&feature, &value), by_value)| {
-        let norm = norms[feature as usize];
-        let tanh = (scale * value * norm).tanh();
-        let slope = weight * scale * (1.0 - tanh * tanh);
-        loss += f64::from(weight * tanh);
-        *by_value += slope * norm;
-        slope * value
-    });
+    let by_norm = features
+        .zip(by_value)
+        .map(|((&feature, &value), by_value)| {
+            let norm = norms[feature as usize];
+            let tanh = (scale * value * norm).tanh();
+            let slope = weight * scale * (1.0 - tanh * tanh);
+            loss += f64::from(weight * tanh);
+            *by_value += slope * norm;
+            slope * value
+        });
     let by_norm = by_norm.collect();
     (loss, by_norm)
 }

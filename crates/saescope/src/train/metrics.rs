@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Metrics, State};
 use super::step::Told;
+use super::{Metrics, State};
 use crate::direction::{Pairs, orthogonality};
 
 /// Multiply-adds that a line may spend on the decoder's orthogonality.
@@ -12,7 +12,7 @@ const ORTHOGONALITY_BUDGET: u64 = 30_000_000_000;
 /// Share of tokens from which on a feature is dense.
 const DENSE: f64 = 0.1;
 
-/// Bins of half a decade from 1e-6 to 1, and what is below in the first.
+/// One bin for what is below 1e-6, then half decades up to 1.
 const BINS: usize = 13;
 
 /// Where the time since the last line went.
@@ -53,7 +53,11 @@ pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics
     let pairs = Pairs::within(ORTHOGONALITY_BUDGET, shape, state.config.seed);
     let right_angles = orthogonality(w_dec, pairs, 1);
     let tokens = state.fires.recent_tokens.max(1) as f64;
-    let densities = state.fires.recent.iter().map(|&fires| fires as f64 / tokens);
+    let densities = state
+        .fires
+        .recent
+        .iter()
+        .map(|&fires| fires as f64 / tokens);
     let (dense, density_histogram) = by_density(densities);
     let dead = state.fires.dead(state.config.dead.window_tokens).len();
     let seconds = clock.since.elapsed().as_secs_f64();
@@ -104,6 +108,6 @@ mod tests {
     fn features_are_counted_by_the_half_decade_of_their_density() {
         let (dense, bins) = by_density([0.0, 5e-7, 2e-6, 4e-6, 0.05, 0.2, 1.0].into_iter());
         assert_eq!(dense, 2);
-        assert_eq!(bins, [2, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1]);
+        assert_eq!(bins, [2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
     }
 }

@@ -5,8 +5,6 @@
 //! reconstruction, everything that trains a feature is a sum over the tokens it has entries on:
 //! `dL/df_i = r . d_i`, `dL/dd_i = sum f_i r`, `dL/de_i = sum dL/dpre_i x` (`e_i` the encoder's row).
 
-use std::borrow::Cow;
-
 use rayon::prelude::*;
 use saescope_kernels::{Columns, Matrix, SparseRows, Storage, Then, Weight, transpose};
 
@@ -45,7 +43,7 @@ pub(super) struct Job<'a> {
     pub(super) weights: &'a Weights,
     pub(super) tokens: &'a Tokens<'a>,
     /// What is encoded, `[tokens, d_in]`.
-    pub(super) inner: Cow<'a, Matrix>,
+    pub(super) inner: &'a Matrix,
     /// What the sparsity penalty is multiplied with by now.
     pub(super) sparsity: f32,
 }
@@ -229,7 +227,10 @@ impl Gradients {
         if job.config.decoder == DecoderNorm::Unit {
             return;
         }
-        let rows = self.w_dec.data_mut().par_chunks_exact_mut(job.weights.w_dec.cols());
+        let rows = self
+            .w_dec
+            .data_mut()
+            .par_chunks_exact_mut(job.weights.w_dec.cols());
         rows.zip(&self.features).for_each(|(row, &feature)| {
             let direction = job.weights.w_dec.row(feature as usize);
             let norm = saescope_kernels::dot(direction, direction).sqrt();

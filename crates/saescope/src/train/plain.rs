@@ -194,11 +194,11 @@ impl Stack {
     /// What was encoded in each row.
     fn x<'a>(&self, job: &'a Job) -> Cow<'a, Matrix> {
         if self.groups == 1 {
-            return Cow::Borrowed(&job.inner);
+            return Cow::Borrowed(job.inner);
         }
         let mut x = Matrix::zeros(0, job.inner.cols());
         for _ in 0..self.groups {
-            x.append_rows(&job.inner);
+            x.append_rows(job.inner);
         }
         Cow::Owned(x)
     }

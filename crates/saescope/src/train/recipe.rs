@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adam, AuxForm, AuxK, Dead, DecoderNorm, Init, InitBias, Input, JumpPenalty, Objective, Products,
-    Reconstruction, TrainConfig, Transcoder, Treatment,
+    Adam, AuxForm, AuxK, Dead, DecoderNorm, Init, InitBias, Input, JumpPenalty, Objective,
+    Products, Reconstruction, TrainConfig, Transcoder, Treatment,
 };
 
 /// A configuration to start from.

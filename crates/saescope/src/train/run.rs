@@ -28,10 +28,7 @@ struct Active<'a> {
 /// # Errors
 /// When a configuration makes no sense, a batch fails or does not fit, activations or the loss are not
 /// finite, or a sink fails. The last checkpoint stays good.
-pub fn train(
-    runs: Vec<Run>,
-    batches: &mut dyn Iterator<Item = Result<Batch>>,
-) -> Result<Vec<Sae>> {
+pub fn train(runs: Vec<Run>, batches: &mut dyn Iterator<Item = Result<Batch>>) -> Result<Vec<Sae>> {
     let mut runs: Vec<Active> = runs.into_iter().map(Active::new).collect::<Result<_>>()?;
     same_step(&runs)?;
     while runs.iter().any(Active::goes_on) {
@@ -41,8 +38,9 @@ pub fn train(
         let at = runs.iter().map(Active::step).max().unwrap_or(0);
         let batch = batch.ok_or_else(|| Error::Training {
             step: at,
-            reason: "the activations ended before the last step; give a larger corpus or fewer steps"
-                .to_owned(),
+            reason:
+                "the activations ended before the last step; give a larger corpus or fewer steps"
+                    .to_owned(),
         })??;
         check_batch(at, &batch)?;
         for run in runs.iter_mut().filter(|run| run.goes_on()) {
@@ -74,12 +72,19 @@ fn same_step(runs: &[Active]) -> Result<()> {
 /// # Errors
 /// When an activation is not finite, or there are not as many of the target.
 fn check_batch(step: u64, batch: &Batch) -> Result<()> {
-    for (what, x) in [("activation", Some(&batch.x)), ("target", batch.target.as_ref())] {
+    for (what, x) in [
+        ("activation", Some(&batch.x)),
+        ("target", batch.target.as_ref()),
+    ] {
         let Some(x) = x else {
             continue;
         };
         if x.rows() != batch.x.rows() {
-            return Err(wrong("rows of the target of a batch", batch.x.rows(), x.rows()));
+            return Err(wrong(
+                "rows of the target of a batch",
+                batch.x.rows(),
+                x.rows(),
+            ));
         }
         if let Some(at) = x.data().iter().position(|x| !x.is_finite()) {
             return Err(Error::Training {
@@ -154,7 +159,11 @@ impl<'a> Active<'a> {
     fn check_widths(&self, batch: &Batch) -> Result<()> {
         let target = batch.target.as_ref().unwrap_or(&batch.x);
         if batch.x.rows() != self.config.batch_tokens {
-            return Err(wrong("tokens of a batch", self.config.batch_tokens, batch.x.rows()));
+            return Err(wrong(
+                "tokens of a batch",
+                self.config.batch_tokens,
+                batch.x.rows(),
+            ));
         }
         if batch.target.is_some() != self.config.transcoder.is_some() {
             return Err(Error::Training {
@@ -167,7 +176,11 @@ impl<'a> Active<'a> {
             return self.config.check(batch.x.cols(), target.cols());
         };
         if (batch.x.cols(), target.cols()) != (state.d_in(), state.d_out()) {
-            return Err(wrong("width of an activation", state.d_in(), batch.x.cols()));
+            return Err(wrong(
+                "width of an activation",
+                state.d_in(),
+                batch.x.cols(),
+            ));
         }
         Ok(())
     }

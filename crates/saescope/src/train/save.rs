@@ -51,8 +51,14 @@ impl State {
         };
         let metadata = BTreeMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
-            ("config".to_owned(), json(serde_json::to_string(&self.config))?),
-            ("counters".to_owned(), json(serde_json::to_string(&self.counters()))?),
+            (
+                "config".to_owned(),
+                json(serde_json::to_string(&self.config))?,
+            ),
+            (
+                "counters".to_owned(),
+                json(serde_json::to_string(&self.counters()))?,
+            ),
         ]);
         save_safetensors(path, &tensors, &metadata)
     }
@@ -70,7 +76,11 @@ impl State {
         }
         let config: TrainConfig = parse(path, &metadata, "config")?;
         let counters: Counters = parse(path, &metadata, "counters")?;
-        Reader { file: &file, config: &config }.state(&counters)
+        Reader {
+            file: &file,
+            config: &config,
+        }
+        .state(&counters)
     }
 
     /// Whether it may go on under this configuration.
@@ -86,7 +96,9 @@ impl State {
             _ => serde_json::Map::new(),
         };
         let (was, is) = (fields(&self.config), fields(config));
-        let differs = was.iter().find(|&(name, value)| is.get(name) != Some(value));
+        let differs = was
+            .iter()
+            .find(|&(name, value)| is.get(name) != Some(value));
         let differs = differs.map_or_else(String::new, |(name, value)| {
             let now = is.get(name).unwrap_or(&serde_json::Value::Null);
             format!(": `{name}` was {value} and is {now}")
@@ -139,13 +151,19 @@ impl State {
             }
         }
         let target = self.entrance.target.as_ref();
-        let means = [("input.mean", Some(&self.entrance.x)), ("target.mean", target)];
+        let means = [
+            ("input.mean", Some(&self.entrance.x)),
+            ("target.mean", target),
+        ];
         for (name, affine) in means {
             if let Some(Affine { mean, .. }) = affine {
                 tensors.push((name.to_owned(), vec![mean.len()], Elements::F32(mean)));
             }
         }
-        let fires = [("fires.since", &self.fires.since), ("fires.recent", &self.fires.recent)];
+        let fires = [
+            ("fires.since", &self.fires.since),
+            ("fires.recent", &self.fires.recent),
+        ];
         for (name, counts) in fires {
             tensors.push((name.to_owned(), vec![counts.len()], Elements::I64(counts)));
         }
@@ -189,9 +207,8 @@ impl Reader<'_> {
             m: self.small(".m", lengths)?,
             v: self.small(".v", lengths)?,
         };
-        let counts = |name: &str| -> Result<Vec<i64>> {
-            self.sized(name, &[self.config.d_sae])?.to_i64()
-        };
+        let counts =
+            |name: &str| -> Result<Vec<i64>> { self.sized(name, &[self.config.d_sae])?.to_i64() };
         Ok(State {
             config: self.config.clone(),
             weights,
@@ -237,7 +254,10 @@ impl Reader<'_> {
         let of = |used: bool| if used { d_sae } else { 0 };
         let jump = of(matches!(self.config.objective, JumpRelu { .. }));
         let gated = of(matches!(self.config.objective, Gated { .. }));
-        let skip = self.config.transcoder.is_some_and(|transcoder| transcoder.skip);
+        let skip = self
+            .config
+            .transcoder
+            .is_some_and(|transcoder| transcoder.skip);
         let skip = if skip { d_in * d_out } else { 0 };
         [d_sae, d_out, jump, gated, gated, skip]
     }

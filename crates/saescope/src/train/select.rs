@@ -26,7 +26,11 @@ pub(super) fn largest(
             continue;
         }
         let chosen = choose(&found, count);
-        let least = chosen.values().iter().copied().fold(f32::INFINITY, f32::min);
+        let least = chosen
+            .values()
+            .iter()
+            .copied()
+            .fold(f32::INFINITY, f32::min);
         // Low enough for the next batch, most of the time.
         *guess = if least.is_finite() { 0.9 * least } else { 0.0 };
         return chosen;
@@ -41,7 +45,9 @@ fn above(encoder: &mut Encoder, x: &Matrix, threshold: f32) -> SparseRows {
 /// What about enough pre-activations of some tokens exceed.
 fn guess_from_sample(encoder: &mut Encoder, x: &Matrix, count: usize) -> f32 {
     let sampled = SAMPLE.min(x.rows());
-    let rows: Vec<usize> = (0..sampled).map(|i| i * x.rows() / sampled.max(1)).collect();
+    let rows: Vec<usize> = (0..sampled)
+        .map(|i| i * x.rows() / sampled.max(1))
+        .collect();
     let mut values = above(encoder, &x.select_rows(&rows), 0.0).values().to_vec();
     let share = count * sampled / x.rows().max(1);
     if share == 0 || share >= values.len() {

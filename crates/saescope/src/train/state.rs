@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::TrainConfig;
 use super::dead::Fires;
 use super::input::Entrance;
 use super::weights::{Optimiser, Weights};
-use super::TrainConfig;
 use crate::activations::Batch;
 
 /// What was measured of the activations of a run's first batch.

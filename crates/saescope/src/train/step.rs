@@ -63,11 +63,10 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
         config: &config,
         weights: &state.weights,
         tokens: &tokens,
-        inner,
+        inner: &inner,
         sparsity: config.sparsity(state.step),
     };
     let mut pass = run(&job, found, &mut state.fires);
-    let inner = job.inner;
     Optimiser::project(&config, &state.weights, &mut pass.gradients);
     let grad_norm = pass.gradients.norm();
     check(state.step, &pass.loss, grad_norm)?;
@@ -80,7 +79,9 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
     let adam = config.adam;
     let adam = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, state.step + 1);
     let weights = &mut state.weights;
-    state.optimiser.step(&config, weights, &pass.gradients, scale, adam);
+    state
+        .optimiser
+        .step(&config, weights, &pass.gradients, scale, adam);
     let told = Told {
         loss: pass.loss,
         l0: pass.active.len() as f64 / pass.active.rows().max(1) as f64,
@@ -107,7 +108,11 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
 }
 
 /// What is encoded, `[tokens, d_in]`.
-fn inner<'a>(config: &TrainConfig, tokens: &'a Tokens, b_dec: &[f32]) -> Cow<'a, Matrix> {
+pub(super) fn inner<'a>(
+    config: &TrainConfig,
+    tokens: &'a Tokens,
+    b_dec: &[f32],
+) -> Cow<'a, Matrix> {
     if !config.init.subtract_b_dec {
         return Cow::Borrowed(&tokens.x);
     }
@@ -118,7 +123,7 @@ fn inner<'a>(config: &TrainConfig, tokens: &'a Tokens, b_dec: &[f32]) -> Cow<'a,
 }
 
 /// The entries that the step has to look at.
-fn find(state: &mut State, inner: &Matrix) -> SparseRows {
+pub(super) fn find(state: &mut State, inner: &Matrix) -> SparseRows {
     match &state.config.objective {
         Objective::BatchTopK { k, .. } | Objective::Matryoshka { k, .. } => {
             let count = k * inner.rows();
@@ -129,7 +134,7 @@ fn find(state: &mut State, inner: &Matrix) -> SparseRows {
     }
 }
 
-fn run(job: &Job, found: SparseRows, fires: &mut super::dead::Fires) -> Pass {
+pub(super) fn run(job: &Job, found: SparseRows, fires: &mut super::dead::Fires) -> Pass {
     match job.config.objective {
         Objective::JumpRelu { .. } => jump::pass(job, &found, fires),
         Objective::Gated { .. } => gated::pass(job, &found, fires),
@@ -145,7 +150,11 @@ impl State {
             self.config.objective,
             Objective::BatchTopK { .. } | Objective::Matryoshka { .. }
         );
-        let least = active.values().iter().copied().fold(f32::INFINITY, f32::min);
+        let least = active
+            .values()
+            .iter()
+            .copied()
+            .fold(f32::INFINITY, f32::min);
         if chosen_by_batch && least.is_finite() {
             let least = f64::from(least);
             let before = self.threshold.unwrap_or(least);
@@ -181,5 +190,9 @@ fn explained_variance(batch: &Batch, tokens: &Tokens, squared: &[f64]) -> f64 {
         let in_units = pairs.map(|(squared, &unit)| squared * f64::from(unit).powi(2));
         (in_units.sum::<f64>(), variance(&batch.x))
     };
-    if whole > 0.0 { 1.0 - error / whole } else { 0.0 }
+    if whole > 0.0 {
+        1.0 - error / whole
+    } else {
+        0.0
+    }
 }

@@ -1,7 +1,7 @@
 //! What is trained, the gradient of it, and the optimiser's moments.
 
 use saescope_kernels::{
-    AdamStep, Encoder, Gate, Matrix, Moments, RowNorm, adam_rows, adam_slice, project_rows,
+    AdamStep, Encoder, Gate, Matrix, Optimised, RowNorm, adam_rows, adam_slice, project_rows,
     squared_norm,
 };
 
@@ -110,7 +110,9 @@ fn encoder_bias(config: &TrainConfig, small: &Small) -> Vec<f32> {
     match config.objective {
         Objective::JumpRelu { bandwidth, .. } => {
             let pairs = small.b_enc.iter().zip(&small.threshold);
-            pairs.map(|(b, theta)| b - theta + bandwidth / 2.0).collect()
+            pairs
+                .map(|(b, theta)| b - theta + bandwidth / 2.0)
+                .collect()
         }
         _ => small.b_enc.clone(),
     }
@@ -168,8 +170,8 @@ impl MatrixMoments {
         }
     }
 
-    fn with<'a>(&'a mut self, params: &'a mut Matrix) -> Moments<'a> {
-        Moments {
+    fn with<'a>(&'a mut self, params: &'a mut Matrix) -> Optimised<'a> {
+        Optimised {
             params,
             m: &mut self.m,
             v: &mut self.v,

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::matrix::Matrix;
+use crate::simd::{Simd, kernel, load};
 
 /// The dot product of two rows of one length, summed in order in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -39,5 +40,43 @@ impl Matrix {
                 *value *= factor;
             }
         });
+    }
+}
+
+kernel! {
+    /// `sum` becomes the dot product.
+    ///
+    /// # Safety
+    /// Both have the same length.
+    pub(crate) fn dot_f32(a: &[f32], b: &[f32], sum: &mut f32) = dot_f32_with
+}
+
+/// # Safety
+/// As for [`dot_f32`].
+#[inline(always)]
+pub(crate) unsafe fn dot_f32_with<S: Simd>(a: &[f32], b: &[f32], sum: &mut f32) {
+    /// Sums under way at once, to hide the latency of an addition.
+    const CHAINS: usize = 4;
+    let n = a.len();
+    let (a, b) = (a.as_ptr(), b.as_ptr());
+    // SAFETY: every vector lies within both.
+    unsafe {
+        let mut sums = [S::splat(0.0); CHAINS];
+        let mut i = 0;
+        while i + CHAINS * S::LANES <= n {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                let at = i + chain * S::LANES;
+                *sum = S::fma(S::load(a.add(at)), S::load(b.add(at)), *sum);
+            }
+            i += CHAINS * S::LANES;
+        }
+        while i < n {
+            let lanes = (n - i).min(S::LANES);
+            let (x, y) = (load::<S>(a.add(i), lanes), load::<S>(b.add(i), lanes));
+            sums[0] = S::fma(x, y, sums[0]);
+            i += lanes;
+        }
+        let halves = (S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+        *sum = S::sum(S::add(halves.0, halves.1));
     }
 }

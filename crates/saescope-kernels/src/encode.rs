@@ -2,14 +2,14 @@
 //!
 //! The dense `[tokens, d_sae]` is never formed.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rayon::prelude::*;
 
+use crate::elementwise::dot_f32;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::screen::{Candidates, Screen};
-use crate::simd::{Simd, kernel, load};
 use crate::sparse::SparseRows;
 
 /// Which pre-activations become activations.
@@ -36,6 +36,8 @@ pub struct Encoder {
     gate: Gate,
     /// Made when first needed.
     screen: OnceLock<Screen>,
+    /// Memory of a screen that no longer fits the weight.
+    stale: Mutex<Option<Screen>>,
 }
 
 /// Rows from which on a screen pays, though it has to be made first.
@@ -51,18 +53,39 @@ impl Encoder {
     }
 
     pub(crate) fn new_on(isa: Isa, weight: Matrix, bias: Vec<f32>, gate: Gate) -> Encoder {
-        assert_eq!(bias.len(), weight.rows(), "length of an encoder's bias");
-        if let Gate::Above(thresholds) = &gate {
-            assert_eq!(thresholds.len(), weight.rows(), "number of thresholds");
-        }
-        let screen = OnceLock::new();
-        Encoder {
+        let encoder = Encoder {
             isa,
             weight,
             bias,
             gate,
-            screen,
+            screen: OnceLock::new(),
+            stale: Mutex::new(None),
+        };
+        encoder.check();
+        encoder
+    }
+
+    /// # Panics
+    /// When the bias, or the thresholds of the gate, are not one for each feature.
+    fn check(&self) {
+        let features = self.weight.rows();
+        assert_eq!(self.bias.len(), features, "length of an encoder's bias");
+        if let Gate::Above(thresholds) = &self.gate {
+            assert_eq!(thresholds.len(), features, "number of thresholds");
         }
+    }
+
+    /// Lets `f` change weight `[d_sae, d_in]`, bias and gate, as training does.
+    ///
+    /// # Panics
+    /// When the bias, or the thresholds of the gate, are not one for each feature afterwards.
+    pub fn update<R>(&mut self, f: impl FnOnce(&mut Matrix, &mut Vec<f32>, &mut Gate) -> R) -> R {
+        if let Some(screen) = self.screen.take() {
+            self.stale = Mutex::new(Some(screen));
+        }
+        let result = f(&mut self.weight, &mut self.bias, &mut self.gate);
+        self.check();
+        result
     }
 
     /// `[d_sae, d_in]`
@@ -110,7 +133,7 @@ impl Encoder {
         assert_eq!(x.len(), row.len(), "width of what is encoded");
         let mut sum = 0.0;
         // SAFETY: both have the same length.
-        unsafe { dot(self.isa, x, row, &mut sum) };
+        unsafe { dot_f32(self.isa, x, row, &mut sum) };
         sum + self.bias[feature as usize]
     }
 
@@ -150,7 +173,14 @@ impl Encoder {
                 }
                 _ => self.bias.clone(),
             };
-            Screen::new(self.isa, &self.weight, &offset)
+            let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+            match stale.take() {
+                Some(mut screen) => {
+                    screen.renew(&self.weight, &offset);
+                    screen
+                }
+                None => Screen::new(self.isa, &self.weight, &offset),
+            }
         });
         let k = match self.gate {
             Gate::TopK(k) => Some(k),
@@ -188,43 +218,5 @@ impl Encoder {
             row.sort_unstable_by_key(|&(feature, _)| feature);
         }
         row
-    }
-}
-
-kernel! {
-    /// `sum` becomes the dot product.
-    ///
-    /// # Safety
-    /// Both have the same length.
-    fn dot(a: &[f32], b: &[f32], sum: &mut f32) = dot_with
-}
-
-/// # Safety
-/// As for [`dot`].
-#[inline(always)]
-unsafe fn dot_with<S: Simd>(a: &[f32], b: &[f32], sum: &mut f32) {
-    /// Sums under way at once, to hide the latency of an addition.
-    const CHAINS: usize = 4;
-    let n = a.len();
-    let (a, b) = (a.as_ptr(), b.as_ptr());
-    // SAFETY: every vector lies within both.
-    unsafe {
-        let mut sums = [S::splat(0.0); CHAINS];
-        let mut i = 0;
-        while i + CHAINS * S::LANES <= n {
-            for (chain, sum) in sums.iter_mut().enumerate() {
-                let at = i + chain * S::LANES;
-                *sum = S::fma(S::load(a.add(at)), S::load(b.add(at)), *sum);
-            }
-            i += CHAINS * S::LANES;
-        }
-        while i < n {
-            let lanes = (n - i).min(S::LANES);
-            let (x, y) = (load::<S>(a.add(i), lanes), load::<S>(b.add(i), lanes));
-            sums[0] = S::fma(x, y, sums[0]);
-            i += lanes;
-        }
-        let halves = (S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
-        *sum = S::sum(S::add(halves.0, halves.1));
     }
 }

@@ -15,6 +15,8 @@ mod elementwise;
 mod norm;
 mod rotary;
 
+mod transpose;
+
 mod tile;
 
 mod weight;
@@ -23,21 +25,30 @@ mod attention;
 
 mod sparse;
 
+mod columns;
+
 mod screen;
 
 mod encode;
+
+mod optimiser;
 
 #[cfg(test)]
 mod tests;
 
 pub use activation::{Activation, gated, softcap};
 pub use attention::{Attention, KeysValues, Sequence, attend, attend_by, pattern};
+pub use columns::Columns;
 pub use elementwise::dot;
 pub use encode::{Encoder, Gate};
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use norm::{layer_norm, rms_norm, rms_norm_heads};
+pub use optimiser::{
+    AdamStep, Optimised, RowNorm, adam_rows, adam_slice, project_rows, squared_norm,
+};
 pub use peak::peak_gflops;
 pub use rotary::Rotation;
 pub use sparse::SparseRows;
+pub use transpose::transpose;
 pub use weight::{Storage, Then, Weight};

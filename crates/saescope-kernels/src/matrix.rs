@@ -60,7 +60,7 @@ impl Buffer {
     }
 
     /// Takes a length; the values are unspecified.
-    fn renew(&mut self, len: usize) {
+    pub(crate) fn renew(&mut self, len: usize) {
         if len > self.capacity() {
             // The old memory first: both at once would be the peak.
             *self = Buffer::default();

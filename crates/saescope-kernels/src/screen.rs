@@ -5,13 +5,18 @@
 //! product of the rows themselves is known from the lengths of what rounding cut off
 //! (Cauchy-Schwarz), so no feature that could pass is ever lost.
 
+mod rounding;
+
 use rayon::prelude::*;
 
 use crate::isa::Isa;
 use crate::matrix::{Buffer, Matrix};
 use crate::simd::kernel;
 use crate::tile::integer::{IntegerTile, IntegerTiles};
+use crate::transpose::words;
 use crate::weight::panel_width;
+
+use rounding::{Bounds, round};
 
 /// Encoder rows as integers.
 pub(crate) struct Screen {
@@ -25,6 +30,7 @@ pub(crate) struct Screen {
 }
 
 /// `[panels * width]` each; columns that stand for no feature never pass.
+#[derive(Default)]
 struct Columns {
     /// What an integer of the row is worth.
     unit: Vec<f32>,
@@ -34,6 +40,22 @@ struct Columns {
     length: Vec<f32>,
     /// Length of what rounding cut off, and of what f32 arithmetic may.
     cut: Vec<f32>,
+}
+
+impl Columns {
+    /// Room for so many columns; the values are unspecified.
+    fn each(&mut self, columns: usize) -> [&mut [f32]; 4] {
+        let parts = [
+            &mut self.unit,
+            &mut self.offset,
+            &mut self.length,
+            &mut self.cut,
+        ];
+        parts.map(|part| {
+            part.resize(columns, 0.0);
+            part.as_mut_slice()
+        })
+    }
 }
 
 /// Rows of activations as integers.
@@ -107,91 +129,60 @@ impl Candidates {
     }
 }
 
-/// Rounds a row to integers whose length times that of another such row stays within 32 bits.
-/// Returns the unit, the length of `row` and that of what was cut off.
-fn round(row: &[f32], out: &mut [i16]) -> (f32, f32, f32) {
-    let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    let largest = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-    let length = squares.sqrt();
-    // The square root of 2^31, less what rounding may add to the length.
-    let room = 46_340.0 - 0.5 * (row.len() as f64).sqrt() - 1.0;
-    let unit = (length / room).max(f64::from(largest) / 32_767.0) as f32;
-    if !(unit.is_normal() && (1.0 / unit).is_normal() && length.is_finite()) {
-        // Nothing is known of a row without length, or of one that is not a number.
-        out.fill(0);
-        return (0.0, length as f32, length as f32);
-    }
-    let inverse = 1.0 / unit;
-    let mut cut = 0.0_f64;
-    for (out, &x) in out.iter_mut().zip(row) {
-        // Adding what leaves no bits for a fraction rounds, without a call where the processor has
-        // no instruction for it.
-        const NO_FRACTION: f32 = 12_582_912.0;
-        let whole = (x * inverse + NO_FRACTION) - NO_FRACTION;
-        let whole = whole.clamp(-32_767.0, 32_767.0);
-        *out = whole as i32 as i16;
-        let rest = f64::from(x) - f64::from(whole) * f64::from(unit);
-        cut += rest * rest;
-    }
-    (unit, length as f32 * ABOVE, cut.sqrt() as f32 * ABOVE)
-}
-
-/// Makes up for the rounding of a few f32 operations.
-const ABOVE: f32 = 1.0 + 1e-6;
-
 impl Screen {
     /// Rounds `weight` `[features, d_in]`; `offset` `[features]` is added to products.
     pub(crate) fn new(isa: Isa, weight: &Matrix, offset: &[f32]) -> Screen {
-        let (n_features, d_in) = (weight.rows(), weight.cols());
-        let width = panel_width(isa);
-        let n_panels = n_features.div_ceil(width);
-        let padded = d_in.next_multiple_of(2);
-        let mut panels = Buffer::zeros(n_panels * width * padded / 2);
-        let chunks = panels.as_bf16_mut().par_chunks_mut((width * padded).max(1));
-        // The sum of `d_in` products in f32, in any order, is off by at most this share of the
-        // lengths' product (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
-        let summed = (d_in + 8) as f32 * f32::EPSILON;
-        let columns: Vec<[f32; 4]> = chunks
-            .enumerate()
-            .flat_map_iter(|(panel, out)| {
-                let mut row = vec![0_i16; padded];
-                let of_column = (0..width).map(|column| {
-                    let feature = panel * width + column;
-                    if feature >= n_features {
-                        return [0.0, f32::NEG_INFINITY, 0.0, 0.0];
-                    }
-                    let (unit, length, cut) = round(weight.row(feature), &mut row);
-                    for (k, value) in row.iter().enumerate() {
-                        out[(k / 2 * width + column) * 2 + k % 2] = value.cast_unsigned();
-                    }
-                    if !length.is_finite() {
-                        // Nothing is known of it: always a candidate.
-                        return [0.0, f32::INFINITY, 0.0, 0.0];
-                    }
-                    [unit, offset[feature], length, cut + summed * length]
-                });
-                of_column.collect::<Vec<_>>()
-            })
-            .collect();
-        let part = |at: usize| columns.iter().map(|column| column[at]).collect();
-        let columns = Columns {
-            unit: part(0),
-            offset: part(1),
-            length: part(2),
-            cut: part(3),
-        };
-        Screen {
+        let mut screen = Screen {
             isa,
-            d_in,
-            n_features,
-            panels,
-            columns,
-        }
+            d_in: 0,
+            n_features: 0,
+            panels: Buffer::default(),
+            columns: Columns::default(),
+        };
+        screen.renew(weight, offset);
+        screen
+    }
+
+    /// The same in the memory of what was rounded before.
+    pub(crate) fn renew(&mut self, weight: &Matrix, offset: &[f32]) {
+        (self.n_features, self.d_in) = (weight.rows(), weight.cols());
+        let width = panel_width(self.isa);
+        let n_panels = self.n_features.div_ceil(width);
+        let pairs = self.d_in.div_ceil(2);
+        self.panels.renew(n_panels * width * pairs);
+        let columns = self.columns.each(n_panels * width);
+        let columns = columns.map(|values| values.par_chunks_mut(width));
+        let [unit, added, length, cut] = columns;
+        let panels = self
+            .panels
+            .as_mut_slice()
+            .par_chunks_mut((width * pairs).max(1));
+        let panels = panels.zip(unit.zip(added)).zip(length.zip(cut)).enumerate();
+        let rounder = Rounder {
+            isa: self.isa,
+            weight,
+            offset,
+        };
+        let rows = || vec![0_i16; width * 2 * pairs];
+        panels.for_each_init(
+            rows,
+            |rows, (panel, ((out, (unit, added)), (length, cut)))| {
+                for (column, row) in rows.chunks_exact_mut((2 * pairs).max(1)).enumerate() {
+                    let values = rounder.column(panel * width + column, row);
+                    [unit[column], added[column], length[column], cut[column]] = values;
+                }
+                // SAFETY: there are `width` rows of pairs of integers, a word each, and as many columns.
+                unsafe {
+                    let (rows, out) = (rows.as_ptr().cast(), out.as_mut_ptr().cast());
+                    words(rounder.isa, (width, pairs), (rows, pairs), (out, width));
+                }
+            },
+        );
     }
 
     /// Gathers the candidates of every row of `x`, `[rows, d_in]`.
     pub(crate) fn walk(&self, x: &Matrix, sinks: &mut [Candidates]) {
-        let rows = Rows::new(x);
+        let rows = Rows::new(self.isa, x);
         let n_panels = self.n_features.div_ceil(panel_width(self.isa));
         let chunk = x.rows().div_ceil(2 * rayon::current_num_threads());
         let chunk = chunk.next_multiple_of(24).clamp(24, ROWS_PER_TASK);
@@ -214,23 +205,50 @@ impl Screen {
     }
 }
 
+/// Makes columns of features.
+struct Rounder<'a> {
+    isa: Isa,
+    weight: &'a Matrix,
+    offset: &'a [f32],
+}
+
+impl Rounder<'_> {
+    /// Rounds a feature's row; returns what [`Columns`] hold of it.
+    fn column(&self, feature: usize, row: &mut [i16]) -> [f32; 4] {
+        if feature >= self.weight.rows() {
+            row.fill(0);
+            return [0.0, f32::NEG_INFINITY, 0.0, 0.0];
+        }
+        let Bounds { unit, length, cut } = round(self.isa, self.weight.row(feature), row);
+        if !length.is_finite() {
+            // Nothing is known of it: always a candidate.
+            return [0.0, f32::INFINITY, 0.0, 0.0];
+        }
+        // The sum of `d_in` products in f32, in any order, is off by at most this share of the
+        // lengths' product (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
+        let summed = (self.weight.cols() + 8) as f32 * f32::EPSILON;
+        [unit, self.offset[feature], length, cut + summed * length]
+    }
+}
+
 /// Rows that stay in the second cache while panels pass by.
 const ROWS_PER_TASK: usize = 192;
 
 impl Rows {
-    fn new(x: &Matrix) -> Rows {
+    fn new(isa: Isa, x: &Matrix) -> Rows {
         let stride = x.cols().next_multiple_of(2);
         let mut values = vec![0; x.rows() * stride];
         let rows = values.par_chunks_exact_mut(stride.max(1)).enumerate();
-        let bounds: Vec<(f32, f32, f32)> = rows
-            .map(|(row, out)| round(x.row(row), &mut out[..x.cols()]))
+        let bounds: Vec<Bounds> = rows
+            .with_min_len(16)
+            .map(|(row, out)| round(isa, x.row(row), out))
             .collect();
         Rows {
             values,
             stride,
-            unit: bounds.iter().map(|bound| bound.0).collect(),
-            length: bounds.iter().map(|bound| bound.1).collect(),
-            cut: bounds.iter().map(|bound| bound.2).collect(),
+            unit: bounds.iter().map(|bounds| bounds.unit).collect(),
+            length: bounds.iter().map(|bounds| bounds.length).collect(),
+            cut: bounds.iter().map(|bounds| bounds.cut).collect(),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Rows that are mostly zero, and their product with a dense matrix.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
+use crate::elementwise::dot_f32;
+use crate::isa::Isa;
 use crate::matrix::Matrix;
+use crate::parallel::{self, Shared};
+use crate::simd::{Simd, kernel, load, store};
 
 /// Sparse rows: which features are active on each token, and how strongly.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +35,23 @@ impl SparseRows {
 
     /// The features of a row in ascending order, and their values.
     pub fn row(&self, row: usize) -> (&[u32], &[f32]) {
-        let range = self.starts[row]..self.starts[row + 1];
+        let range = self.range(row);
         (&self.features[range.clone()], &self.values[range])
+    }
+
+    /// Where the entries of a row stand among all.
+    pub(crate) fn range(&self, row: usize) -> Range<usize> {
+        self.starts[row]..self.starts[row + 1]
+    }
+
+    /// The features of all entries, row by row.
+    pub fn features(&self) -> &[u32] {
+        &self.features
+    }
+
+    /// The values of all entries, row by row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// The features and values of a row.
@@ -82,20 +101,154 @@ impl SparseRows {
     /// # Panics
     /// When a feature is not a row of `weight`, or the bias has another length.
     pub fn product(&self, weight: &Matrix, bias: &[f32]) -> Matrix {
+        let mut out = Matrix::default();
+        self.product_on(Isa::current(), weight, bias, &mut out);
+        out
+    }
+
+    pub(crate) fn product_on(&self, isa: Isa, weight: &Matrix, bias: &[f32], out: &mut Matrix) {
         let d = weight.cols();
         assert_eq!(bias.len(), d, "length of a bias");
-        let mut out = Matrix::zeros(self.rows(), d);
-        let rows = out.data_mut().par_chunks_exact_mut(d.max(1));
-        rows.enumerate().for_each(|(row, out)| {
-            for (feature, value) in self.entries(row) {
-                for (out, w) in out.iter_mut().zip(weight.row(feature as usize)) {
-                    *out += value * w;
+        self.check(weight);
+        out.reshape(self.rows(), d);
+        let shared = Shared::new(out.data_mut());
+        self.by_rows(self.len() * d, |row| {
+            let w = (weight.data().as_ptr(), d);
+            // SAFETY: the features are rows of the weight, and each row of `out` is one task's.
+            unsafe { product_row(isa, self.row(row), w, bias, shared.get().add(row * d)) };
+        });
+    }
+
+    /// For every entry the dot product of its row of `rows` `[rows, d]` with its feature's row of
+    /// `weight` `[features, d]`.
+    ///
+    /// # Panics
+    /// When there are not as many rows, a feature is not a row of `weight`, or widths differ.
+    pub fn dots(&self, rows: &Matrix, weight: &Matrix) -> Vec<f32> {
+        self.dots_on(Isa::current(), rows, weight)
+    }
+
+    pub(crate) fn dots_on(&self, isa: Isa, rows: &Matrix, weight: &Matrix) -> Vec<f32> {
+        assert_eq!(rows.rows(), self.rows(), "rows of sparse dot products");
+        assert_eq!(rows.cols(), weight.cols(), "width of sparse dot products");
+        self.check(weight);
+        let mut out = vec![0.0; self.len()];
+        let shared = Shared::new(&mut out);
+        self.by_rows(self.len() * rows.cols(), |row| {
+            for at in self.range(row) {
+                let feature = self.features[at] as usize;
+                // SAFETY: both rows have the same length, and each entry is one task's.
+                unsafe {
+                    let out = &mut *shared.get().add(at);
+                    dot_f32(isa, rows.row(row), weight.row(feature), out);
                 }
-            }
-            for (out, bias) in out.iter_mut().zip(bias) {
-                *out += bias;
             }
         });
         out
+    }
+
+    /// # Panics
+    /// When a feature is not a row of `weight`.
+    fn check(&self, weight: &Matrix) {
+        let largest = self.features.iter().max();
+        let known = largest.is_none_or(|&feature| (feature as usize) < weight.rows());
+        assert!(known, "a feature without a row of the weight");
+    }
+
+    /// Runs `task` for every row, some rows at a time, when `work` is worth it on all threads.
+    fn by_rows(&self, work: usize, task: impl Fn(usize) + Sync) {
+        const ROWS: usize = 16;
+        parallel::for_each(self.rows().div_ceil(ROWS), work, |chunk| {
+            (chunk * ROWS..((chunk + 1) * ROWS).min(self.rows())).for_each(&task);
+        });
+    }
+}
+
+kernel! {
+    /// `out = sum value * weight[feature] + bias` over the entries of a row, its features and
+    /// values; `weight` is a pointer and the length of its rows.
+    ///
+    /// # Safety
+    /// The features are rows of the weight, `bias` is as long, and `out` has room for one.
+    fn product_row(
+        row: (&[u32], &[f32]),
+        weight: (*const f32, usize),
+        bias: &[f32],
+        out: *mut f32,
+    ) = product_row_with
+}
+
+/// # Safety
+/// As for [`product_row`].
+#[inline(always)]
+unsafe fn product_row_with<S: Simd>(
+    (features, values): (&[u32], &[f32]),
+    weight: (*const f32, usize),
+    bias: &[f32],
+    out: *mut f32,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let entry = |at: usize| {
+            (
+                *values.get_unchecked(at),
+                *features.get_unchecked(at) as usize,
+            )
+        };
+        weighted_row_with::<S, _>(features.len(), entry, weight, out);
+        let mut i = 0;
+        while i < bias.len() {
+            let lanes = (bias.len() - i).min(S::LANES);
+            let sum = load::<S>(out.add(i), lanes);
+            let bias = load::<S>(bias.as_ptr().add(i), lanes);
+            store::<S>(out.add(i), S::add(sum, bias), lanes);
+            i += lanes;
+        }
+    }
+}
+
+/// `out = sum value * x[row]` over `n` entries, value and row, in their order; `x` is a pointer and
+/// the length of its rows.
+///
+/// # Safety
+/// The rows exist, and `out` has room for one.
+#[inline(always)]
+pub(crate) unsafe fn weighted_row_with<S: Simd, E: Fn(usize) -> (f32, usize)>(
+    n: usize,
+    entry: E,
+    (x, d): (*const f32, usize),
+    out: *mut f32,
+) {
+    /// Vectors whose sums stay in registers.
+    const VECTORS: usize = 8;
+    let block = VECTORS * S::LANES;
+    let mut column = 0;
+    // SAFETY: every vector lies within a row.
+    unsafe {
+        while column + block <= d {
+            let mut sums = [S::splat(0.0); VECTORS];
+            for at in 0..n {
+                let (value, row) = entry(at);
+                let (value, x) = (S::splat(value), x.add(row * d + column));
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(value, S::load(x.add(v * S::LANES)), *sum);
+                }
+            }
+            for (v, sum) in sums.into_iter().enumerate() {
+                S::store(out.add(column + v * S::LANES), sum);
+            }
+            column += block;
+        }
+        while column < d {
+            let lanes = (d - column).min(S::LANES);
+            let mut sum = S::splat(0.0);
+            for at in 0..n {
+                let (value, row) = entry(at);
+                let x = load::<S>(x.add(row * d + column), lanes);
+                sum = S::fma(S::splat(value), x, sum);
+            }
+            store::<S>(out.add(column), sum, lanes);
+            column += lanes;
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Every kernel against a plain f64 loop, over odd shapes, under every instruction set here.
 
+mod training;
+
 use half::bf16;
 
 use crate::*;

@@ -4,6 +4,8 @@
 //! whether they have a thousand rows or one. The packed form is the only copy: rows are gathered
 //! from it where an embedding is looked up.
 
+mod repack;
+
 use std::ops::Range;
 
 use half::bf16;

@@ -59,6 +59,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_div_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn sqrt(a: __m256) -> __m256 {
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+    #[inline(always)]
     unsafe fn max(a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_max_ps(a, b) }
     }
@@ -110,6 +114,34 @@ impl Simd for Avx2 {
         unsafe {
             let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
             _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(p.cast()), high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
+        unsafe {
+            let mut a = [_mm256_setzero_si256(); 8];
+            for (row, a) in a.iter_mut().enumerate() {
+                *a = _mm256_loadu_si256(from.add(row * from_stride).cast());
+            }
+            // Words, then pairs of them, then halves of a vector change places.
+            let mut b = a;
+            for i in (0..8).step_by(2) {
+                b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+                b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+            }
+            for i in (0..8).step_by(4) {
+                for half in 0..2 {
+                    a[i + 2 * half] = _mm256_unpacklo_epi64(b[i + half], b[i + 2 + half]);
+                    a[i + 2 * half + 1] = _mm256_unpackhi_epi64(b[i + half], b[i + 2 + half]);
+                }
+            }
+            for i in 0..4 {
+                b[i] = _mm256_permute2x128_si256::<0x20>(a[i], a[i + 4]);
+                b[i + 4] = _mm256_permute2x128_si256::<0x31>(a[i], a[i + 4]);
+            }
+            for (row, b) in b.into_iter().enumerate() {
+                _mm256_storeu_si256(to.add(row * to_stride).cast(), b);
+            }
         }
     }
 }

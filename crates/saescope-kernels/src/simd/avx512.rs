@@ -55,6 +55,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn sqrt(a: __m512) -> __m512 {
+        unsafe { _mm512_sqrt_ps(a) }
+    }
+    #[inline(always)]
     unsafe fn max(a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_max_ps(a, b) }
     }
@@ -95,6 +99,42 @@ impl Simd for Avx512 {
         unsafe {
             let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
             _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p.cast()), high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
+        unsafe {
+            let mut a = [_mm512_setzero_si512(); 16];
+            for (row, a) in a.iter_mut().enumerate() {
+                *a = _mm512_loadu_si512(from.add(row * from_stride).cast());
+            }
+            // Words, then pairs of them, then quarters of a vector change places.
+            let mut b = a;
+            for i in (0..16).step_by(2) {
+                b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+                b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+            }
+            for i in (0..16).step_by(4) {
+                for half in 0..2 {
+                    a[i + 2 * half] = _mm512_unpacklo_epi64(b[i + half], b[i + 2 + half]);
+                    a[i + 2 * half + 1] = _mm512_unpackhi_epi64(b[i + half], b[i + 2 + half]);
+                }
+            }
+            for i in 0..4 {
+                b[i] = _mm512_shuffle_i32x4::<0x88>(a[i], a[i + 4]);
+                b[i + 4] = _mm512_shuffle_i32x4::<0xdd>(a[i], a[i + 4]);
+                b[i + 8] = _mm512_shuffle_i32x4::<0x88>(a[i + 8], a[i + 12]);
+                b[i + 12] = _mm512_shuffle_i32x4::<0xdd>(a[i + 8], a[i + 12]);
+            }
+            for i in 0..4 {
+                a[i] = _mm512_shuffle_i32x4::<0x88>(b[i], b[i + 8]);
+                a[i + 4] = _mm512_shuffle_i32x4::<0x88>(b[i + 4], b[i + 12]);
+                a[i + 8] = _mm512_shuffle_i32x4::<0xdd>(b[i], b[i + 8]);
+                a[i + 12] = _mm512_shuffle_i32x4::<0xdd>(b[i + 4], b[i + 12]);
+            }
+            for (row, a) in a.into_iter().enumerate() {
+                _mm512_storeu_si512(to.add(row * to_stride).cast(), a);
+            }
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
     /// The larger of two; `b` where either is NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
@@ -61,6 +62,16 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16_first(p: *const u16) -> Self::V;
     /// Of `LANES` pairs of bf16 the second of each, as f32.
     unsafe fn load_bf16_second(p: *const u16) -> Self::V;
+    /// Writes the transpose of `LANES` rows of `LANES` 32-bit words. Strides count words.
+    #[inline(always)]
+    unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
+        for row in 0..Self::LANES {
+            for col in 0..Self::LANES {
+                // SAFETY: as the caller promises.
+                unsafe { *to.add(col * to_stride + row) = *from.add(row * from_stride + col) };
+            }
+        }
+    }
 }
 
 /// `exp(x)` with a relative error under 2e-7, for x clamped to what f32 can hold.

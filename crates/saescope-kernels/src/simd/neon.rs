@@ -58,6 +58,10 @@ impl Simd for Neon {
         unsafe { vdivq_f32(a, b) }
     }
     #[inline(always)]
+    unsafe fn sqrt(a: float32x4_t) -> float32x4_t {
+        unsafe { vsqrtq_f32(a) }
+    }
+    #[inline(always)]
     unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
         unsafe { vmaxq_f32(a, b) }
     }

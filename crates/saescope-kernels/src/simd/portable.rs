@@ -57,6 +57,10 @@ impl Simd for Portable {
         zip(a, b, |a, b| a / b)
     }
     #[inline(always)]
+    unsafe fn sqrt(a: V) -> V {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
     unsafe fn max(a: V, b: V) -> V {
         zip(a, b, |a, b| if a > b { a } else { b })
     }

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 use saescope_kernels::{Encoder, Gate, Matrix, Storage, Then, Weight};
 
 pub use encoded::Encoded;
+pub(crate) use fold::{gated, row_norms};
 pub use norm::InputNorm;
 pub(crate) use open::IN_RUN;
 pub use record::{Format, Record, SourceFile};

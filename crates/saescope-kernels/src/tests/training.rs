@@ -1,0 +1,354 @@
+//! What training is made of.
+
+use super::*;
+use crate::{optimiser, transpose};
+
+/// Rows with none to some entries, a hole here and there.
+fn sparse(rows: usize, n_features: usize, seed: u64) -> SparseRows {
+    let chances = matrix(rows, n_features, seed);
+    let mut sparse = SparseRows::default();
+    for row in 0..rows {
+        let entries = chances.row(row).iter().enumerate();
+        let entries = entries.filter(|(_, chance)| row % 5 != 3 && **chance > 0.6);
+        sparse.push(entries.map(|(feature, chance)| (feature as u32, chance - 0.8)));
+    }
+    sparse
+}
+
+fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(work)
+}
+
+#[test]
+fn a_transpose_has_columns_for_rows() {
+    for isa in Isa::available() {
+        for rows in SIZES {
+            for cols in SIZES {
+                let from = matrix(rows, cols, 1);
+                let mut to = Matrix::zeros(3, 3);
+                transpose::transpose_on(isa, &from, &mut to);
+                let expected = Matrix::from_fn(cols, rows, |r, c| from.row(c)[r]);
+                assert_eq!(to, expected, "{isa} {rows} x {cols}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_weight_packed_again_is_the_weight_packed_once() {
+    for isa in Isa::available() {
+        for storage in [Storage::F32, Storage::Bf16] {
+            let mut again = Weight::empty_on(isa, storage);
+            for (d_out, d_in) in [(49, 1000), (1, 1), (17, 7), (48, 49), (1000, 17), (7, 48)] {
+                let (w, x) = (matrix(d_out, d_in, 1), matrix(9, d_in, 2));
+                let (mut once, mut out) = (Matrix::default(), Matrix::default());
+                pack(isa, &w, storage).product(&x, None, Then::Keep, &mut once);
+                again.repack(&w);
+                assert_eq!((again.d_out(), again.d_in()), (d_out, d_in));
+                again.product(&x, None, Then::Keep, &mut out);
+                assert_eq!(out, once, "{isa} {storage:?} {d_out} x {d_in}");
+                // Garbage, so that nothing is left over from the same weight.
+                again.repack(&matrix(d_out, d_in, 3));
+                again.repack_transposed(&Matrix::from_fn(d_in, d_out, |r, c| w.row(c)[r]));
+                again.product(&x, None, Then::Keep, &mut out);
+                assert_eq!(out, once, "{isa} {storage:?} {d_out} x {d_in} transposed");
+            }
+        }
+    }
+}
+
+#[test]
+fn sparse_products_equal_a_plain_loop() {
+    for isa in Isa::available() {
+        for d in SIZES {
+            for rows in [1, 7, 49] {
+                let (entries, weight) = (sparse(rows, 30, 1), matrix(30, d, 2));
+                let (bias, x) = (values(d, 3), matrix(rows, d, 4));
+                let what = format!("{isa} {rows} x {d}");
+                let mut out = Matrix::default();
+                entries.product_on(isa, &weight, &bias, &mut out);
+                let cell = |row: usize, column: usize| {
+                    let of = |(f, a): (u32, f32)| {
+                        f64::from(a) * f64::from(weight.row(f as usize)[column])
+                    };
+                    entries.entries(row).map(of).sum::<f64>() + f64::from(bias[column])
+                };
+                let cells = (0..rows).flat_map(|row| (0..d).map(move |column| (row, column)));
+                let expected: Vec<f64> = cells.map(|(row, column)| cell(row, column)).collect();
+                assert_close(out.data(), &expected, 1e-6, &what);
+
+                let expected: Vec<f64> = (0..rows)
+                    .flat_map(|row| entries.entries(row).map(move |(f, _)| (row, f as usize)))
+                    .map(|(row, feature)| dot(x.row(row), weight.row(feature)))
+                    .collect();
+                assert_close(&entries.dots_on(isa, &x, &weight), &expected, 2e-6, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_are_the_entries_by_feature() {
+    for (rows, n_features) in [(1, 7), (49, 17), (7, 1000)] {
+        let entries = sparse(rows, n_features, 5);
+        let columns = entries.columns(n_features);
+        let mut expected = vec![Vec::new(); n_features];
+        let mut position = 0;
+        for row in 0..rows {
+            for (feature, _) in entries.entries(row) {
+                expected[feature as usize].push((row as u32, position));
+                position += 1;
+            }
+        }
+        let mut active = columns.features().iter().enumerate();
+        for (feature, expected) in expected.iter().enumerate().filter(|(_, e)| !e.is_empty()) {
+            let (index, &found) = active.next().unwrap();
+            assert_eq!(found as usize, feature);
+            let (rows, positions) = columns.entries(index);
+            let found: Vec<_> = rows
+                .iter()
+                .copied()
+                .zip(positions.iter().copied())
+                .collect();
+            assert_eq!(&found, expected);
+        }
+        assert_eq!(active.next(), None);
+    }
+}
+
+#[test]
+fn sums_over_a_features_tokens_equal_a_plain_loop() {
+    for isa in Isa::available() {
+        for d in SIZES {
+            let entries = sparse(49, 30, 1);
+            let (x, factors) = (matrix(49, d, 2), values(entries.len(), 3));
+            let columns = entries.columns(30);
+            let mut out = Matrix::default();
+            columns.weighted_sums_on(isa, &factors, &x, &mut out);
+            assert_eq!((out.rows(), out.cols()), (columns.features().len(), d));
+            for index in 0..out.rows() {
+                let (rows, positions) = columns.entries(index);
+                let pairs = || rows.iter().zip(positions);
+                let sum = |column: usize| -> f64 {
+                    let of = |(&row, &at): (&u32, &u32)| {
+                        f64::from(factors[at as usize]) * f64::from(x.row(row as usize)[column])
+                    };
+                    pairs().map(of).sum()
+                };
+                let expected: Vec<f64> = (0..d).map(sum).collect();
+                assert_close(
+                    out.row(index),
+                    &expected,
+                    1e-6,
+                    &format!("{isa} {d} row {index}"),
+                );
+                let total: f64 = pairs()
+                    .map(|(_, &at)| f64::from(factors[at as usize]))
+                    .sum();
+                assert!((f64::from(columns.sums(&factors)[index]) - total).abs() < 1e-5);
+            }
+        }
+    }
+}
+
+/// Adam by its formula, in f64; returns parameters and moments.
+fn adam_f64(at: [f32; 3], grad: f64, step: &AdamStep) -> [f64; 3] {
+    let [p, m, v] = at.map(f64::from);
+    let (beta1, beta2) = (f64::from(step.beta1), f64::from(step.beta2));
+    let m = beta1 * m + (1.0 - beta1) * grad;
+    let v = beta2 * v + (1.0 - beta2) * grad * grad;
+    let below = (v / f64::from(step.correction2)).sqrt() + f64::from(step.eps);
+    let p = p - f64::from(step.lr) * (m / f64::from(step.correction1)) / below;
+    [p, m, v]
+}
+
+#[test]
+fn adam_equals_its_formula_with_and_without_a_gradient() {
+    let step = AdamStep::new(3e-3, (0.9, 0.999), 1e-8, 3);
+    for isa in Isa::available() {
+        for d in SIZES {
+            for norm in [RowNorm::Free, RowNorm::Unit] {
+                let features = [0, 3, 4, 33, 39];
+                let grads = matrix(5, d, 1);
+                let before = [matrix(40, d, 2), matrix(40, d, 3), matrix(40, d, 4)];
+                let [mut params, mut m, mut v] = before.clone();
+                v.data_mut().iter_mut().for_each(|v| *v = v.abs());
+                let squares = v.clone();
+                let to = Optimised {
+                    params: &mut params,
+                    m: &mut m,
+                    v: &mut v,
+                };
+                optimiser::adam_rows_on(isa, to, (&features, &grads), 0.5, step, norm);
+                for row in 0..40 {
+                    let grad = features.iter().position(|&feature| feature == row as u32);
+                    let cell = |column: usize| {
+                        let at = [&before[0], &before[1], &squares].map(|x| x.row(row)[column]);
+                        let grad = grad.map_or(0.0, |at| 0.5 * f64::from(grads.row(at)[column]));
+                        adam_f64(at, grad, &step)
+                    };
+                    let cells: Vec<[f64; 3]> = (0..d).map(cell).collect();
+                    let part = |i: usize| cells.iter().map(|cell| cell[i]).collect::<Vec<f64>>();
+                    let mut expected = part(0);
+                    if norm == RowNorm::Unit {
+                        let length = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
+                        expected.iter_mut().for_each(|x| *x /= length);
+                    }
+                    let what = format!("{isa} {d} {norm:?} row {row}");
+                    assert_close(params.row(row), &expected, 2e-6, &what);
+                    assert_close(m.row(row), &part(1), 1e-6, &what);
+                    assert_close(v.row(row), &part(2), 1e-6, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn adam_of_a_slice_is_adam_of_a_row() {
+    let step = AdamStep::new(1e-3, (0.9, 0.99), 1e-8, 1);
+    let n = 40_000;
+    let (grad, mut params) = (values(n, 1), values(n, 2));
+    let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
+    let mut rows = [
+        Matrix::from_vec(1, n, params.clone()),
+        Matrix::zeros(1, n),
+        Matrix::zeros(1, n),
+    ];
+    adam_slice(&mut params, &mut m, &mut v, &grad, 2.0, step);
+    let grads = Matrix::from_vec(1, n, grad);
+    let [p, first, second] = &mut rows;
+    let to = Optimised {
+        params: p,
+        m: first,
+        v: second,
+    };
+    adam_rows(to, (&[0], &grads), 2.0, step, RowNorm::Free);
+    assert_eq!(rows.each_ref().map(Matrix::data), [&params[..], &m, &v]);
+}
+
+#[test]
+fn a_row_of_zeros_has_no_direction() {
+    let step = AdamStep::new(1e-3, (0.9, 0.999), 1e-8, 1);
+    let [mut params, mut m, mut v] = [
+        Matrix::zeros(2, 7),
+        Matrix::zeros(2, 7),
+        Matrix::zeros(2, 7),
+    ];
+    let to = Optimised {
+        params: &mut params,
+        m: &mut m,
+        v: &mut v,
+    };
+    adam_rows(to, (&[], &Matrix::zeros(0, 7)), 1.0, step, RowNorm::Unit);
+    assert_eq!(params, Matrix::zeros(2, 7));
+    let (mut grads, before) = (matrix(1, 7, 1), matrix(1, 7, 1));
+    project_rows(&mut grads, &params, &[1]);
+    assert_eq!(grads, before);
+}
+
+#[test]
+fn projected_gradients_are_orthogonal_to_their_rows_and_lose_nothing_else() {
+    for isa in Isa::available() {
+        for d in SIZES.into_iter().filter(|&d| d > 1) {
+            let (params, before) = (matrix(9, d, 1), matrix(3, d, 2));
+            let (mut grads, features) = (before.clone(), [0, 5, 8]);
+            optimiser::project_rows_on(isa, &mut grads, &params, &features);
+            for (at, &feature) in features.iter().enumerate() {
+                let (p, g) = (params.row(feature as usize), before.row(at));
+                let share = dot(p, g) / dot(p, p);
+                let expected: Vec<f64> = (p.iter().zip(g))
+                    .map(|(&p, &g)| f64::from(g) - share * f64::from(p))
+                    .collect();
+                assert_close(grads.row(at), &expected, 2e-6, &format!("{isa} {d}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn squared_norms_are_those_of_f64() {
+    for n in [0, 1, 17, 1000, 40_001] {
+        let x = values(n, 1);
+        let expected = dot(&x, &x);
+        assert!(
+            (squared_norm(&x) - expected).abs() <= 1e-12 * expected,
+            "{n}"
+        );
+    }
+}
+
+#[test]
+fn an_updated_encoder_is_a_new_one() {
+    for isa in Isa::available() {
+        let x = activations(64, 49, 1);
+        let thresholds = values(300, 2);
+        let mut encoder = Encoder::new_on(isa, matrix(300, 49, 3), values(300, 4), Gate::TopK(5));
+        encoder.encode(&x);
+        encoder.update(|weight, bias, gate| {
+            *weight = matrix(300, 49, 5);
+            bias[7] = 3.0;
+            *gate = Gate::Above(thresholds.clone());
+        });
+        // Twice, as a second change may come before anything is encoded.
+        encoder.update(|weight, _, _| weight.row_mut(11).fill(0.5));
+        let (mut weight, mut bias) = (matrix(300, 49, 5), values(300, 4));
+        weight.row_mut(11).fill(0.5);
+        bias[7] = 3.0;
+        let new = Encoder::new_on(isa, weight, bias, Gate::Above(thresholds.clone()));
+        assert_eq!(encoder.encode(&x), new.encode(&x), "{isa}");
+    }
+}
+
+#[test]
+fn a_screen_serves_rows_of_any_length() {
+    for isa in Isa::available() {
+        for (of_x, of_weight) in [(1e-20, 1.0), (1e18, 1.0), (1.0, 1e-20), (1e-9, 1e17)] {
+            let (mut x, mut weight) = (activations(40, 49, 1), matrix(300, 49, 2));
+            x.scale(of_x);
+            weight.scale(of_weight);
+            let encoder = Encoder::new_on(isa, weight, vec![0.0; 300], Gate::TopK(5));
+            let whole = encoder.encode(&x);
+            for row in 0..x.rows() {
+                let alone = encoder.encode(&x.select_rows(&[row]));
+                assert_eq!(
+                    whole.row(row),
+                    alone.row(0),
+                    "{isa} {of_x} {of_weight}, row {row}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn training_gives_the_same_bits_on_one_thread_and_two() {
+    let step = AdamStep::new(1e-3, (0.9, 0.999), 1e-8, 1);
+    let on = |threads: usize| {
+        on_threads(threads, || {
+            let x = matrix(200, 130, 1);
+            let [mut params, mut m, mut v] = [2, 3, 4].map(|seed| matrix(300, 130, seed));
+            v.data_mut().iter_mut().for_each(|v| *v = v.abs());
+            let mut encoder = Encoder::new(params.clone(), values(300, 5), Gate::TopK(9));
+            encoder.update(|weight, _, _| weight.scale(0.5));
+            let entries = encoder.encode(&x);
+            let columns = entries.columns(300);
+            let mut grads = Matrix::default();
+            columns.weighted_sums(&entries.dots(&x, &params), &x, &mut grads);
+            project_rows(&mut grads, &params, columns.features());
+            let norm = squared_norm(grads.data());
+            let to = Optimised {
+                params: &mut params,
+                m: &mut m,
+                v: &mut v,
+            };
+            let scale = 1.0 / norm.sqrt() as f32;
+            adam_rows(to, (columns.features(), &grads), scale, step, RowNorm::Unit);
+            let mut transposed = Matrix::default();
+            crate::transpose(&entries.product(&params, &values(130, 6)), &mut transposed);
+            (norm, params, m, v, transposed)
+        })
+    };
+    assert_eq!(on(1), on(2));
+}

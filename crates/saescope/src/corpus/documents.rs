@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::read::Reading;
-use super::{CorpusConfig, Progress, TextUnit};
+use super::{CorpusConfig, Progress, TextUnit, open};
 use crate::checkpoint::{File, save_whole};
 use crate::digest::{self, Digest};
 use crate::error::{Error, Result};
@@ -199,6 +199,7 @@ fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
     };
     digest.part(unit);
     for path in &config.files {
+        open::check(path)?;
         let name = path.file_name().unwrap_or_default();
         digest.part(name.as_encoded_bytes());
         let (content, len) = digest::of_file(path)?;

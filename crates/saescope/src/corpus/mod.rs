@@ -8,6 +8,7 @@
 mod documents;
 mod layout;
 mod open;
+mod parquet;
 mod read;
 mod template;
 #[cfg(test)]
@@ -230,7 +231,7 @@ impl Corpus {
             Layout::Packed => self.whole.context,
             Layout::Rows => {
                 let document = self.chosen[self.starts[i].place as usize];
-                self.whole.row_len(document).min(self.whole.context)
+                self.whole.kept(document)
             }
         }
     }
@@ -258,11 +259,11 @@ impl Corpus {
         shuffle::shuffle(&mut order, &mut random);
         let mut texts = HashSet::new();
         let mut held: u64 = 0;
-        for &document in order.iter().take_while(|_| tokens > 0) {
+        for &document in &order {
             if held >= tokens {
                 break;
             }
-            held += documents.ids(document as usize) as u64;
+            held += self.whole.kept(document) as u64;
             texts.insert(documents.digest(document as usize));
         }
         let (held_out, train): (Vec<u32>, Vec<u32>) = self
@@ -310,6 +311,14 @@ impl Whole {
             chosen,
             around: &self.around,
             context: self.context,
+        }
+    }
+
+    /// Tokens that a document adds to sequences.
+    fn kept(&self, document: u32) -> usize {
+        match self.layout {
+            Layout::Packed => self.documents.ids(document as usize),
+            Layout::Rows => self.row_len(document).min(self.context),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// How many times as long a file may become. Text rarely shrinks to a twentieth; a file that grows
 /// more is made to fill the memory or the disk of whoever reads it.
-const MAX_GROWTH: u64 = 1000;
+const MAX_GROWTH: u64 = 200;
 /// What a file may become whatever its own size.
 const SMALL: u64 = 16 << 20;
 
@@ -30,18 +30,25 @@ pub(super) struct Source {
     pub(super) bytes: Box<dyn BufRead>,
     /// How many of the file's own bytes were read.
     pub(super) read: Rc<Cell<u64>>,
+    pub(super) compressed: bool,
+}
+
+/// Refuses what is no regular file. Asked before opening: opening a pipe would wait for a writer.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let kind = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(Error::format(
+        path,
+        "not a regular file; name the files of a folder one by one, and save what comes out of a \
+         pipe, since a corpus is read twice",
+    ))
 }
 
 /// Opens the regular file at `path`.
 pub(super) fn open(path: &Path) -> Result<Source> {
-    // Asked before opening: opening a pipe would wait for a writer.
-    let kind = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    if !kind.is_file() {
-        return Err(Error::format(
-            path,
-            "not a regular file; a corpus is read twice, so save it to one first",
-        ));
-    }
+    check(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let read = Rc::new(Cell::new(0));
     let counted = Counted {
@@ -79,7 +86,11 @@ pub(super) fn open(path: &Path) -> Result<Source> {
             Box::new(BufReader::with_capacity(1 << 16, bounded))
         }
     };
-    Ok(Source { bytes, read })
+    Ok(Source {
+        bytes,
+        read,
+        compressed: compression != Compression::None,
+    })
 }
 
 /// Counts what is read of a file.

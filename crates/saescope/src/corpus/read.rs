@@ -10,13 +10,19 @@ use serde_json::Value;
 
 use super::TextUnit;
 use super::open::{Source, open};
+use super::parquet::{Broken, Parquet};
 use super::template::Template;
+use crate::checkpoint::File;
 use crate::error::{Error, Result};
 
 /// Bytes of the longest document, and of the longest line: a novel has one million.
 pub(super) const MAX_DOCUMENT: usize = 16 << 20;
 
-/// What a file holds, by its name.
+/// Bytes of the longest Parquet file that is held instead of mapped, because it is compressed as a
+/// whole.
+const MAX_HELD: u64 = 1 << 30;
+
+/// What a file holds, by its name. A Parquet file is one by its first bytes too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Text,
@@ -60,13 +66,17 @@ impl Reading<'_> {
                 take(document, read)
             }
         };
-        let lines = Lines::open(path)?;
+        let mut source = open(path)?;
+        let start = source.bytes.fill_buf().map_err(|e| Error::io(path, e))?;
+        if start.starts_with(b"PAR1") || Format::of(path) == Format::Parquet {
+            return self.parquet(path, source, &mut some);
+        }
+        let lines = Lines::new(path, source);
         match (Format::of(path), self.text) {
             (Format::JsonLines, _) => self.json_lines(lines, &mut some),
-            (Format::Parquet, _) => self.parquet(lines, &mut some),
-            (Format::Text, TextUnit::Paragraph) => paragraphs(lines, &mut some),
-            (Format::Text, TextUnit::Line) => single_lines(lines, &mut some),
-            (Format::Text, TextUnit::File) => whole(lines, &mut some),
+            (_, TextUnit::Paragraph) => paragraphs(lines, &mut some),
+            (_, TextUnit::Line) => single_lines(lines, &mut some),
+            (_, TextUnit::File) => whole(lines, &mut some),
         }
     }
 
@@ -84,10 +94,58 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn parquet(&self, mut lines: Lines, _take: Take) -> Result<()> {
-        let mut start = Vec::new();
-        lines.bytes.read_to_end(&mut start).ok();
-        Err(lines.error("Parquet"))
+    fn parquet(&self, path: &Path, source: Source, take: Take) -> Result<()> {
+        let len = std::fs::metadata(path)
+            .map_err(|e| Error::io(path, e))?
+            .len();
+        let file = if source.compressed {
+            let mut bytes = Vec::new();
+            let mut limited = source.bytes.take(MAX_HELD + 1);
+            let read = limited.read_to_end(&mut bytes);
+            read.map_err(|e| Error::format(path, e.to_string()))?;
+            if bytes.len() as u64 > MAX_HELD {
+                let reason = "it is longer than 1 GiB once decompressed; decompress it first";
+                return Err(Error::format(path, reason));
+            }
+            File::held(path, bytes)
+        } else {
+            File::open(path)?
+        };
+        let parquet = Parquet::open(file.bytes()).map_err(|e| Error::format(path, e))?;
+        let mut fields: Vec<&str> = self.template.fields().collect();
+        fields.sort_unstable();
+        fields.dedup();
+        let total = parquet.n_rows().max(1);
+        let rows = parquet.rows(&fields, &mut |row, texts| {
+            let document = self.template.render(|field| {
+                let column = fields.iter().position(|known| *known == field);
+                Ok(column.map_or(Cow::Borrowed(""), |column| {
+                    Cow::Borrowed(texts[column].as_str())
+                }))
+            });
+            let read = (u128::from(len) * u128::from(row) / u128::from(total)) as u64;
+            let taken = document.and_then(|document| take(document, read.min(len)));
+            taken.map_err(Stop::Taken)
+        });
+        rows.map_err(|stop| match stop {
+            Stop::Taken(error) => error,
+            Stop::Broken(Broken { row: 0, reason }) => Error::format(path, reason),
+            Stop::Broken(Broken { row, reason }) => {
+                Error::format(path, format!("row {row}: {reason}"))
+            }
+        })
+    }
+}
+
+/// Why the rows of a Parquet file were not read to the end.
+enum Stop {
+    Broken(Broken),
+    Taken(Error),
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Stop {
+        Stop::Broken(broken)
     }
 }
 
@@ -193,15 +251,14 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Lines> {
-        let Source { bytes, read } = open(path)?;
-        Ok(Lines {
+    fn new(path: &Path, source: Source) -> Lines {
+        Lines {
             path: path.to_path_buf(),
-            bytes,
-            read,
+            bytes: source.bytes,
+            read: source.read,
             number: 0,
             line: Vec::new(),
-        })
+        }
     }
 
     /// The next line without its end.

@@ -120,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
     let path = match Reference::parse(reference)? {
         Reference::Path(path) => path,
-        Reference::OpenAi(_) => locate_sae(reference)?,
+        Reference::Demo | Reference::OpenAi(_) => locate_sae(reference)?,
         // A repository of models has no autoencoder, and says so.
         Reference::Hub(_) => match locate(reference) {
             Ok(path) => path,

@@ -66,7 +66,7 @@ struct Fitted {
 }
 
 pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
-    use_threads(args.model.threads())?;
+    use_threads(args.model.load.threads)?;
     let mut sae = Sae::open(path)?;
     if let Some(site) = args.site {
         move_to(&mut sae, site);

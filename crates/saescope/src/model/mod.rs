@@ -34,6 +34,9 @@ pub struct Model {
     source: Source,
 }
 
+/// Rows to unembed at once: enough for a good product, few enough for a large vocabulary.
+pub const UNEMBED_ROWS: usize = 64;
+
 /// Which logits a pass returns.
 #[derive(Clone, Copy, PartialEq)]
 enum Logits {
@@ -320,8 +323,10 @@ impl Model {
         Ok(x)
     }
 
-    /// The unembedding, and the cap that Gemma-2 puts on logits.
-    fn project(&self, normed: &Matrix) -> Matrix {
+    /// The logits of rows as they leave [`Site::FinalNorm`], `[rows, d_model]` to `[rows, d_vocab]`: the
+    /// unembedding, and the cap that Gemma-2 puts on logits. A row's do not depend on the rows beside
+    /// it, so that many can be taken [`UNEMBED_ROWS`] at a time.
+    pub fn project(&self, normed: &Matrix) -> Matrix {
         let mut logits = Matrix::default();
         let (weight, bias) = match &self.weights.unembed {
             Some(linear) => (&linear.weight, linear.bias.as_deref()),

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use saescope::sae::Record;
+use saescope::sae::{Record, Sae};
 use serde::Serialize;
 
 use crate::open::last_of;
@@ -57,7 +57,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
             output.display()
         );
     }
-    let sae = args.sae.open()?;
+    let path = args.sae.locate()?;
+    let mut sae = Sae::open(&path)?;
+    sae.hash_files(&path)?;
     sae.save(&output)?;
     let record = sae.record();
     if args.json {

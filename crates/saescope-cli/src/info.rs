@@ -155,7 +155,8 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
         sites: model.sites().collect(),
         stored_bytes: source.bytes,
         dtype: args.model.dtype().name(),
-        loaded_bytes: model.bytes() as u64,
+        // Padding, of which each instruction set has its own, is left out.
+        loaded_bytes: (model.n_params() * args.model.dtype().bytes()) as u64,
         tokenizer: TokenizerRecord {
             kind: tokenizer.kind(),
             d_vocab: tokenizer.d_vocab(),

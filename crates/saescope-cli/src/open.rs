@@ -84,6 +84,14 @@ impl Dtype {
         }
     }
 
+    /// Of one weight.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::Bf16 => 2,
+        }
+    }
+
     pub(crate) fn storage(self) -> Storage {
         match self {
             Dtype::F32 => Storage::F32,

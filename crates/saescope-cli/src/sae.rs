@@ -87,8 +87,9 @@ impl SaeRef {
         self.sae.as_deref().unwrap_or(DEMO)
     }
 
-    pub(crate) fn open(&self) -> anyhow::Result<Sae> {
-        open_sae(self.reference())
+    /// Where it lies, downloaded if need be.
+    pub(crate) fn locate(&self) -> anyhow::Result<PathBuf> {
+        locate_sae(self.reference())
     }
 }
 

@@ -11,7 +11,7 @@ use saescope::sae::Sae;
 use saescope::steer::{Request, steer};
 
 use crate::edits::{Edits, EditsArgs};
-use crate::open::Opened;
+use crate::open::{Opened, TextArgs};
 use crate::sae::{SaeArgs, Subject};
 use crate::sampling::SamplingArgs;
 use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector};
@@ -34,14 +34,8 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     sae: SaeArgs,
-    /// The text to continue; `-` reads it from standard input
-    #[arg(
-        short,
-        long = "prompt",
-        value_name = "TEXT",
-        allow_hyphen_values = true
-    )]
-    prompt: String,
+    #[command(flatten)]
+    text: TextArgs,
     /// A feature, with its own weight if need be, which the scale multiplies. May be given several times
     #[arg(short, long, value_name = "N[=W]")]
     feature: Vec<FeatureArg>,
@@ -108,7 +102,7 @@ fn finite(text: &str) -> Result<f32, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let text = crate::open::prompt(&args.prompt)?;
+    let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
         bail!("there is nothing to steer with; give --feature, --vector or --edits");

@@ -12,7 +12,10 @@ use crate::error::Result;
 pub(super) fn folder(kind: Kind, _options: &HubOptions) -> Result<PathBuf> {
     let (what, other) = match kind {
         Kind::Model => ("model", "a model, such as a folder or `org/name`"),
-        Kind::Autoencoder => ("autoencoder", "an autoencoder, such as a folder or `org/name/folder`"),
+        Kind::Autoencoder => (
+            "autoencoder",
+            "an autoencoder, such as a folder or `org/name/folder`",
+        ),
     };
     let reason = format!("this build bundles no {what}; name {other}");
     Err(refused(DEMO, &reason))

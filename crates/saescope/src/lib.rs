@@ -21,7 +21,9 @@ pub mod model;
 
 pub mod sae;
 
+pub mod density;
 pub mod direction;
+pub mod distribution;
 
 pub mod activations;
 
@@ -33,6 +35,8 @@ pub mod complete;
 pub mod lens;
 
 pub mod features;
+
+pub mod eval;
 
 pub mod steer;
 

@@ -4,8 +4,13 @@
 
 pub mod error;
 
+mod digest;
+mod shuffle;
+
 pub mod checkpoint;
 pub mod tokenizer;
+
+pub mod corpus;
 
 pub mod chat;
 

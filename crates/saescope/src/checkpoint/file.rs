@@ -1,4 +1,4 @@
-//! A file of a checkpoint: its path and its bytes.
+//! A file that is mapped or held: its path and its bytes.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use super::mmap::Map;
 use crate::error::Result;
 
 /// A file that was opened, or bytes that stand for one.
-pub(super) struct File {
-    pub(super) path: PathBuf,
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
     content: Content,
 }
 
@@ -18,21 +18,21 @@ enum Content {
 }
 
 impl File {
-    pub(super) fn open(path: &Path) -> Result<File> {
+    pub(crate) fn open(path: &Path) -> Result<File> {
         Ok(File {
             path: path.to_path_buf(),
             content: Content::Mapped(Map::open(path)?),
         })
     }
 
-    pub(super) fn held(path: &Path, bytes: Vec<u8>) -> File {
+    pub(crate) fn held(path: &Path, bytes: Vec<u8>) -> File {
         File {
             path: path.to_path_buf(),
             content: Content::Held(bytes),
         }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match &self.content {
             Content::Mapped(map) => map,
             Content::Held(bytes) => bytes,

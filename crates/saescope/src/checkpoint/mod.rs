@@ -30,7 +30,7 @@ pub use write::{Elements, NewTensor, save_safetensors, save_whole};
 pub use write_gguf::{NewValue, save_gguf};
 
 use crate::error::{Error, Result};
-use file::File;
+pub(crate) use file::File;
 use tensor::Entry;
 
 /// An opened checkpoint: one file, or the shards of one.

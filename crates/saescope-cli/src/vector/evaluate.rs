@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use saescope::checkpoint::save_whole;
 use saescope::site::Site;
 use saescope::vector::Vector;
-use saescope::vector::evaluate::{Outcome, Positions, Trial, evaluate, rises};
-use saescope::vector::plot::Chart;
+use saescope::vector::evaluate::{Outcome, Positions, Trial, chart, evaluate, rises};
 use saescope::vector::question::Style;
 use serde::Serialize;
 
@@ -127,7 +126,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             pairs.len(),
             end(&args.questions, 2)
         );
-        let svg = Chart::of_outcomes(&title, &outcomes).to_svg();
+        let svg = chart(&title, &outcomes).to_svg();
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;
     }
     if args.json {

@@ -4,8 +4,14 @@
 
 pub mod error;
 
+mod digest;
+pub mod plot;
+mod shuffle;
+
 pub mod checkpoint;
 pub mod tokenizer;
+
+pub mod corpus;
 
 pub mod chat;
 
@@ -21,12 +27,22 @@ pub mod model;
 
 pub mod sae;
 
+pub mod density;
+pub mod direction;
+pub mod distribution;
+
+pub mod activations;
+
+pub mod train;
+
 pub mod generate;
 
 pub mod complete;
 pub mod lens;
 
 pub mod features;
+
+pub mod eval;
 
 pub mod steer;
 

@@ -7,8 +7,7 @@ use anyhow::Context as _;
 use saescope::checkpoint::save_whole;
 use saescope::site::Site;
 use saescope::vector::Vector;
-use saescope::vector::evaluate::{Outcome, Positions, Trial, best_site, evaluate, rises};
-use saescope::vector::plot::Chart;
+use saescope::vector::evaluate::{Outcome, Positions, Trial, best_site, chart, evaluate, rises};
 use saescope::vector::question::{Question, Style, halves};
 use serde::Serialize;
 
@@ -206,7 +205,7 @@ impl Args {
             end(Path::new(self.model.reference()), 1),
             end(&self.questions, 2)
         );
-        let svg = Chart::of_outcomes(&title, outcomes).to_svg();
+        let svg = chart(&title, outcomes).to_svg();
         Ok(save_whole(path, |file| file.write_all(svg.as_bytes()))?)
     }
 

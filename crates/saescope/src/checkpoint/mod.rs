@@ -25,13 +25,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use dtype::Dtype;
-pub use file::sha256;
 pub use tensor::Tensor;
 pub use write::{Elements, NewTensor, save_safetensors, save_whole};
 pub use write_gguf::{NewValue, save_gguf};
 
 use crate::error::{Error, Result};
-use file::File;
+pub(crate) use file::File;
 use tensor::Entry;
 
 /// An opened checkpoint: one file, or the shards of one.

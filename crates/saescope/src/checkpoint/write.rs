@@ -5,9 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use saescope_kernels::Matrix;
-use safetensors::tensor::{Dtype, TensorInfo};
+use safetensors::tensor::{Dtype as Written, TensorInfo};
 use serde_json::{Map, Value};
 
+use super::Dtype;
 use crate::error::{Error, Result};
 
 /// The elements of a tensor to be written, row-major.
@@ -18,6 +19,8 @@ pub enum Elements<'a> {
     I64(&'a [i64]),
     /// f32, the columns of a matrix one after another.
     Transposed(&'a Matrix),
+    /// Elements of a type as files have them, little-endian.
+    Stored(Dtype, &'a [u8]),
 }
 
 /// A tensor to be written.
@@ -89,9 +92,16 @@ fn header(
     let mut end = 0;
     for tensor in tensors {
         let (dtype, len, size) = match tensor.elements {
-            Elements::F32(elements) => (Dtype::F32, elements.len(), 4),
-            Elements::I64(elements) => (Dtype::I64, elements.len(), 8),
-            Elements::Transposed(matrix) => (Dtype::F32, matrix.data().len(), 4),
+            Elements::F32(elements) => (Written::F32, elements.len(), 4),
+            Elements::I64(elements) => (Written::I64, elements.len(), 8),
+            Elements::Transposed(matrix) => (Written::F32, matrix.data().len(), 4),
+            Elements::Stored(Dtype::F32, bytes) => (Written::F32, bytes.len() / 4, 4),
+            Elements::Stored(Dtype::F16, bytes) => (Written::F16, bytes.len() / 2, 2),
+            Elements::Stored(Dtype::Bf16, bytes) => (Written::BF16, bytes.len() / 2, 2),
+            Elements::Stored(dtype, _) => {
+                let reason = format!("{dtype} is not written");
+                return Err(Error::tensor(path, tensor.name, reason));
+            }
         };
         let expected = tensor
             .shape
@@ -128,6 +138,7 @@ fn write(file: &std::fs::File, header: &[u8], tensors: &[NewTensor]) -> std::io:
             Elements::F32(elements) => write_all(&mut to, elements, |x| x.to_le_bytes())?,
             Elements::I64(elements) => write_all(&mut to, elements, |x| x.to_le_bytes())?,
             Elements::Transposed(matrix) => write_transposed(&mut to, matrix)?,
+            Elements::Stored(_, bytes) => to.write_all(bytes)?,
         }
     }
     to.flush()

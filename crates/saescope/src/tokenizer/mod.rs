@@ -25,6 +25,7 @@ pub use display::{Piece, StreamDecoder};
 use self::pieces::Pieces;
 use self::spm::Spm;
 use crate::checkpoint::gguf::Metadata;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// Whether a text is to begin with the beginning-of-sequence token.
@@ -113,20 +114,7 @@ impl Tokenizer {
     /// # Errors
     /// When a beginning-of-sequence token is wanted and the tokenizer has none.
     pub fn encode(&self, text: &str, bos: Bos) -> Result<Vec<u32>> {
-        let special = &self.special;
-        let (before, after): (&[u32], &[u32]) = match bos {
-            Bos::Auto => (&special.before, &special.after),
-            Bos::Always if special.before.is_empty() => {
-                let bos = special.bos.as_ref().ok_or_else(|| {
-                    Error::Tokenizer(
-                        "it has no beginning-of-sequence token to put first".to_owned(),
-                    )
-                })?;
-                (std::slice::from_ref(bos), &[])
-            }
-            Bos::Always => (&special.before, &[]),
-            Bos::Never => (&[], &[]),
-        };
+        let (before, after) = self.around(bos)?;
         let mut ids = before.to_vec();
         match &self.engine {
             Engine::Library(library) => {
@@ -139,6 +127,50 @@ impl Tokenizer {
         }
         ids.extend_from_slice(after);
         Ok(ids)
+    }
+
+    /// What a text is put between.
+    ///
+    /// # Errors
+    /// When a beginning-of-sequence token is wanted and the tokenizer has none.
+    pub fn around(&self, bos: Bos) -> Result<(&[u32], &[u32])> {
+        let special = &self.special;
+        Ok(match bos {
+            Bos::Auto => (&special.before, &special.after),
+            Bos::Always if special.before.is_empty() => {
+                let bos = special.bos.as_ref().ok_or_else(|| {
+                    Error::Tokenizer(
+                        "it has no beginning-of-sequence token to put first".to_owned(),
+                    )
+                })?;
+                (std::slice::from_ref(bos), &[])
+            }
+            Bos::Always => (&special.before, &[]),
+            Bos::Never => (&[], &[]),
+        })
+    }
+
+    /// What tells it from tokenizers that would turn a text into other ids: SHA-256 in hexadecimal
+    /// digits.
+    pub fn digest(&self) -> Result<String> {
+        let mut digest = Digest::new();
+        match &self.engine {
+            Engine::Library(library) => {
+                let json = library.to_string(false);
+                digest.part(
+                    json.map_err(|e| Error::Tokenizer(e.to_string()))?
+                        .as_bytes(),
+                );
+            }
+            Engine::Spm(spm) => spm.digest(&mut digest),
+        }
+        let special = &self.special;
+        for ids in [&special.before, &special.after, &special.eos] {
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            digest.part(&bytes);
+        }
+        digest.part(format!("{:?}", special.bos).as_bytes());
+        Ok(digest.hex())
     }
 
     /// The ids of a text that already carries its special tokens, such as a rendered chat: nothing

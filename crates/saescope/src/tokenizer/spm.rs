@@ -5,6 +5,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
+use crate::digest::Digest;
+
 /// A vocabulary with scores.
 pub(super) struct Spm {
     /// Tokens that merging may produce, with their scores.
@@ -41,6 +43,25 @@ impl Spm {
             dummy_space: parts.dummy_space,
             metaspace: parts.metaspace,
         }
+    }
+
+    /// Adds everything that decides on ids to a digest.
+    pub(super) fn digest(&self, digest: &mut Digest) {
+        let mut merged: Vec<_> = self.merged.iter().collect();
+        merged.sort_by(|(a, (x, _)), (b, (y, _))| (x, a).cmp(&(y, b)));
+        for (piece, (id, score)) in merged {
+            digest.part(piece);
+            digest.add(&id.to_le_bytes());
+            digest.add(&score.to_le_bytes());
+        }
+        let mut whole: Vec<_> = self.whole.ids.iter().collect();
+        whole.sort();
+        for (piece, id) in whole {
+            digest.part(piece);
+            digest.add(&id.to_le_bytes());
+        }
+        let rest = (&self.bytes, self.unknown, self.dummy_space, self.metaspace);
+        digest.part(format!("{rest:?}").as_bytes());
     }
 
     /// Appends the ids of `text`.

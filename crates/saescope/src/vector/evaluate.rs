@@ -8,6 +8,7 @@ use super::question::Pair;
 use crate::edit::Span;
 use crate::error::{Error, Result};
 use crate::model::{Cache, Model};
+use crate::plot::{Chart, Line};
 use crate::site::Site;
 use crate::steer::Steer;
 
@@ -141,6 +142,40 @@ pub fn best_site(outcomes: &[Outcome]) -> Option<Site> {
     sites.into_iter().max_by(better)
 }
 
+/// The logit differences of an evaluation: over the multipliers when it tried one site, else
+/// over the layers, a line for each multiplier.
+pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
+    let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
+    sites.dedup();
+    let mut multipliers: Vec<f32> = outcomes.iter().map(|o| o.multiplier).collect();
+    multipliers.sort_by(f32::total_cmp);
+    multipliers.dedup();
+    let layer = |o: &Outcome| o.site.layer().unwrap_or(0) as f64;
+    let line = |name: String, points: &mut dyn Iterator<Item = (f64, f64)>| {
+        let mut points: Vec<(f64, f64)> = points.collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line { name, points }
+    };
+    let all = outcomes.iter();
+    let (x, lines) = if let [site] = &sites[..] {
+        let mut points = all.map(|o| (f64::from(o.multiplier), o.logit_difference));
+        ("multiplier", vec![line(site.to_string(), &mut points)])
+    } else {
+        let lines = multipliers.iter().rev().map(|&multiplier| {
+            let of_it = outcomes.iter().filter(|o| o.multiplier == multiplier);
+            let mut points = of_it.map(|o| (layer(o), o.logit_difference));
+            line(format!("multiplier {multiplier}"), &mut points)
+        });
+        ("layer", lines.collect())
+    };
+    Chart {
+        title: title.to_owned(),
+        x: x.to_owned(),
+        y: "mean logit difference".to_owned(),
+        lines,
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct Sums {
     difference: f64,
@@ -200,5 +235,27 @@ impl Batch<'_> {
             self.cache.truncate(slot, self.starts[slot]);
         }
         Ok(sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_site_is_drawn_over_multipliers_and_several_over_layers() {
+        let outcome = |layer, multiplier| Outcome {
+            site: Site::ResidPost(layer),
+            multiplier,
+            logit_difference: f64::from(multiplier) * layer as f64,
+            probability: 0.5,
+            preferred: 0.5,
+        };
+        let one = chart("t", &[outcome(2, 1.0), outcome(2, -1.0)]);
+        assert_eq!(one.x, "multiplier");
+        assert_eq!(one.lines[0].points, [(-1.0, -2.0), (1.0, 2.0)]);
+        let two = chart("t", &[outcome(1, 1.0), outcome(2, 1.0)]);
+        assert_eq!(two.x, "layer");
+        assert_eq!(two.lines[0].points, [(1.0, 1.0), (2.0, 2.0)]);
     }
 }

@@ -7,7 +7,6 @@ pub mod evaluate;
 mod file;
 mod gather;
 mod pca;
-pub mod plot;
 pub mod question;
 pub mod text;
 

@@ -1,0 +1,204 @@
+//! Activations on the disk, in an order by chance.
+//!
+//! A store is a folder: `store.json` says what made it and lists its shards, safetensors files with a
+//! tensor `x`, `[tokens, d_in]`, and a tensor `target`, `[tokens, d_out]`, where a transcoder is to be
+//! trained. Rows stand in an order in which every row may be anywhere in the store.
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use read::Reading;
+pub use write::{Progress, StoreConfig, write};
+
+use crate::checkpoint::Dtype;
+use crate::error::{Error, Result};
+use crate::site::Site;
+
+/// What `store.json` says in `format`.
+const FORMAT: &str = "saescope-activations-1";
+/// The file that makes a folder a store; it is written last.
+const MANIFEST: &str = "store.json";
+/// Bytes of the longest `store.json`: that of a store of 100,000 shards.
+const MAX_MANIFEST: u64 = 16 << 20;
+
+/// How the numbers of a store are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreDtype {
+    /// Exactly.
+    F32,
+    /// 11 bits of precision, numbers up to 65,504.
+    F16,
+    /// 8 bits of precision, all numbers.
+    #[default]
+    Bf16,
+}
+
+impl StoreDtype {
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        self.dtype().block_bytes()
+    }
+
+    fn dtype(self) -> Dtype {
+        match self {
+            StoreDtype::F32 => Dtype::F32,
+            StoreDtype::F16 => Dtype::F16,
+            StoreDtype::Bf16 => Dtype::Bf16,
+        }
+    }
+}
+
+/// Where the activations of a store come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Made {
+    /// The model as it was called.
+    pub model: String,
+    /// Where activations were taken.
+    pub site: Site,
+    /// Where a transcoder's targets were taken.
+    pub out_site: Option<Site>,
+    /// [`Corpus::digest`](crate::corpus::Corpus::digest) of the texts.
+    pub corpus: String,
+    /// Tokens of the longest sequence.
+    pub context: usize,
+    /// Whether the first token of every sequence was left out.
+    pub skip_first: bool,
+}
+
+/// What `store.json` holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    format: String,
+    /// Where the activations come from.
+    pub made: Made,
+    /// How numbers are kept.
+    pub dtype: StoreDtype,
+    /// Width of what is read.
+    pub d_in: usize,
+    /// Width of a transcoder's targets.
+    pub d_out: Option<usize>,
+    /// Number of rows.
+    pub tokens: u64,
+    /// Seed of their order.
+    pub seed: u64,
+    /// The files that hold them, in order.
+    pub shards: Vec<Shard>,
+}
+
+/// A file of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Its name in the folder.
+    pub file: String,
+    /// Number of its rows.
+    pub tokens: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file in hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Bytes of all shards.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.bytes).sum()
+    }
+}
+
+/// An opened store.
+pub struct Store {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+impl Store {
+    /// Opens the store in `folder`. The sizes of its files are checked now, their checksums when they
+    /// are first read.
+    ///
+    /// # Errors
+    /// When the folder is no finished store, or a file is missing or has another size.
+    pub fn open(folder: &Path) -> Result<Store> {
+        let path = folder.join(MANIFEST);
+        let len = std::fs::metadata(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::format(
+                folder,
+                "there is no store here: it has no store.json; `saescope capture --store` makes one",
+            ),
+            _ => Error::io(&path, e),
+        })?;
+        if len.len() > MAX_MANIFEST {
+            return Err(Error::format(&path, "it is too long for a store.json"));
+        }
+        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|e| Error::format(&path, e.to_string()))?;
+        let store = Store {
+            folder: folder.to_path_buf(),
+            manifest,
+        };
+        store
+            .check()
+            .map_err(|reason| Error::format(&path, reason))?;
+        store.check_files()?;
+        Ok(store)
+    }
+
+    /// What its `store.json` says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let manifest = &self.manifest;
+        if manifest.format != FORMAT {
+            let format = &manifest.format;
+            return Err(format!("its format is `{format}`; `{FORMAT}` is read"));
+        }
+        if manifest.d_in == 0 || manifest.d_out == Some(0) {
+            return Err("activations have no width".to_owned());
+        }
+        let mut tokens: u64 = 0;
+        for Shard {
+            file, tokens: rows, ..
+        } in &manifest.shards
+        {
+            if Path::new(file).file_name() != Some(file.as_ref()) {
+                return Err(format!("a shard is called {file:?}, which is no file name"));
+            }
+            tokens = tokens.saturating_add(*rows);
+        }
+        if tokens != manifest.tokens || tokens == 0 {
+            let stated = manifest.tokens;
+            return Err(format!("it says {stated} tokens, its shards have {tokens}"));
+        }
+        Ok(())
+    }
+
+    fn check_files(&self) -> Result<()> {
+        for shard in &self.manifest.shards {
+            let path = self.folder.join(&shard.file);
+            let found = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+            if found.len() != shard.bytes {
+                let (found, stated) = (found.len(), shard.bytes);
+                let reason = format!("it has {found} bytes, and store.json says {stated}");
+                return Err(Error::format(&path, reason));
+            }
+        }
+        Ok(())
+    }
+}

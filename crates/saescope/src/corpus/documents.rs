@@ -1,0 +1,333 @@
+//! Documents as ids, in memory or in a file of the cache.
+//!
+//! The file, all numbers little-endian: eight bytes that name the format, the key, the number of
+//! documents and of ids (u64 each), the SHA-256 of all that follows; then the ids (u32) of one document
+//! after another, and for each document where its ids end (u64).
+
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::read::Reading;
+use super::{CorpusConfig, Progress, TextUnit, open};
+use crate::checkpoint::{File, save_whole};
+use crate::digest::{self, Digest};
+use crate::error::{Error, Result};
+use crate::tokenizer::{Bos, Tokenizer};
+
+use super::template::Template;
+
+const MAGIC: &[u8; 8] = b"SAEDOCS1";
+const HEADER: usize = 8 + 32 + 8 + 8 + 32;
+/// Bytes of text that are turned into ids at once.
+const PIECE_TEXT: usize = 4 << 20;
+
+/// The ids of all documents, without what a tokenizer puts around a text.
+pub(super) struct Documents {
+    file: File,
+    len: usize,
+    ids: usize,
+    pub(super) key: [u8; 32],
+}
+
+impl Documents {
+    /// Turns the files into ids, or takes those that the cache has.
+    pub(super) fn open(
+        config: &CorpusConfig,
+        tokenizer: &Tokenizer,
+        cache: Option<&Path>,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Documents> {
+        let template = Template::parse(config.template.as_deref().unwrap_or("text"))?;
+        let reading = Reading {
+            template: &template,
+            text: config.text,
+        };
+        let key = key(config, tokenizer)?;
+        let d_vocab = tokenizer.d_vocab();
+        let making = Making {
+            files: &config.files,
+            reading,
+            tokenizer,
+        };
+        let Some(folder) = cache else {
+            let mut bytes = io::Cursor::new(Vec::new());
+            making.write(&mut bytes, &key, on_progress)?;
+            let name = Path::new("the corpus in memory");
+            return Documents::check(File::held(name, bytes.into_inner()), key, d_vocab);
+        };
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let path = folder.join(format!("{}.documents", &digest::hex(&key)[..32]));
+        let open = || File::open(&path).and_then(|file| Documents::check(file, key, d_vocab));
+        if path.exists()
+            // What is broken is made anew.
+            && let Ok(documents) = open()
+        {
+            return Ok(documents);
+        }
+        let mut failure = None;
+        let saved = save_whole(&path, |file| {
+            let mut file = io::BufWriter::with_capacity(1 << 18, file);
+            let made = making.write(&mut file, &key, on_progress);
+            made.map_err(|error| {
+                failure = Some(error);
+                io::Error::other("the documents could not be read")
+            })?;
+            file.flush()
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => saved.and_then(|()| open()),
+        }
+    }
+
+    /// Takes the bytes of a file for documents if they are exactly that.
+    fn check(file: File, key: [u8; 32], d_vocab: usize) -> Result<Documents> {
+        let broken = |reason: &str| Error::format(&file.path, reason);
+        let bytes = file.bytes();
+        let Some((header, body)) = bytes.split_at_checked(HEADER) else {
+            return Err(broken("it ends within its header"));
+        };
+        if header[..8] != *MAGIC || header[8..40] != key {
+            return Err(broken("it holds other documents"));
+        }
+        let (len, ids) = (number(&header[40..48]), number(&header[48..56]));
+        let expected = (ids.checked_mul(4)).zip(len.checked_mul(8));
+        let expected = expected.and_then(|(ids, ends)| ids.checked_add(ends));
+        if expected != Some(body.len() as u64) {
+            return Err(broken("it has the wrong length"));
+        }
+        let mut digest = Digest::new();
+        digest.add(body);
+        if digest.finish() != header[56..88] {
+            return Err(broken("its checksum does not fit what it holds"));
+        }
+        let documents = Documents {
+            len: len as usize,
+            ids: ids as usize,
+            key,
+            file,
+        };
+        documents.check_content(d_vocab)?;
+        Ok(documents)
+    }
+
+    fn check_content(&self, d_vocab: usize) -> Result<()> {
+        let broken = |reason: &str| Err(Error::format(&self.file.path, reason));
+        let mut before = 0;
+        for document in 0..self.len {
+            let end = self.end(document);
+            if end <= before || end > self.ids {
+                return broken("a document ends before it begins");
+            }
+            before = end;
+        }
+        if before != self.ids {
+            return broken("there are ids behind the last document");
+        }
+        let ids = self.body()[..4 * self.ids].as_chunks().0;
+        if ids
+            .par_iter()
+            .any(|id| u32::from_le_bytes(*id) as usize >= d_vocab)
+        {
+            return broken("it holds an id that the tokenizer does not have");
+        }
+        Ok(())
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.file.bytes()[HEADER..]
+    }
+
+    fn end(&self, document: usize) -> usize {
+        let at = 4 * self.ids + 8 * document;
+        number(&self.body()[at..at + 8]) as usize
+    }
+
+    fn start(&self, document: usize) -> usize {
+        document.checked_sub(1).map_or(0, |before| self.end(before))
+    }
+
+    /// Number of documents.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Number of ids of a document; no document is empty.
+    pub(super) fn ids(&self, document: usize) -> usize {
+        self.end(document) - self.start(document)
+    }
+
+    /// The bytes of some of the ids of a document.
+    fn bytes(&self, document: usize, range: Range<usize>) -> &[u8] {
+        let start = self.start(document);
+        &self.body()[4 * (start + range.start)..4 * (start + range.end)]
+    }
+
+    /// Appends some of the ids of a document.
+    pub(super) fn copy(&self, document: usize, range: Range<usize>, to: &mut Vec<u32>) {
+        let ids = self.bytes(document, range).as_chunks().0;
+        to.extend(ids.iter().map(|id| u32::from_le_bytes(*id)));
+    }
+
+    /// What tells a document from others.
+    pub(super) fn digest(&self, document: usize) -> [u8; 32] {
+        let mut digest = Digest::new();
+        digest.add(self.bytes(document, 0..self.ids(document)));
+        digest.finish()
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let mut array = [0; 8];
+    array.copy_from_slice(bytes);
+    u64::from_le_bytes(array)
+}
+
+/// What decides on the ids of the documents.
+fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
+    let mut digest = Digest::new();
+    digest.part(MAGIC);
+    digest.part(tokenizer.digest()?.as_bytes());
+    digest.part(config.template.as_deref().unwrap_or_default().as_bytes());
+    let unit: &[u8] = match config.text {
+        TextUnit::Paragraph => b"paragraph",
+        TextUnit::Line => b"line",
+        TextUnit::File => b"file",
+    };
+    digest.part(unit);
+    for path in &config.files {
+        open::check(path)?;
+        let name = path.file_name().unwrap_or_default();
+        digest.part(name.as_encoded_bytes());
+        let (content, len) = digest::of_file(path)?;
+        digest.part(&len.to_le_bytes());
+        digest.part(&content);
+    }
+    Ok(digest.finish())
+}
+
+/// Documents in the making.
+struct Making<'a> {
+    files: &'a [PathBuf],
+    reading: Reading<'a>,
+    tokenizer: &'a Tokenizer,
+}
+
+/// What of the documents is written, and what is to come.
+struct Written<'a, W> {
+    to: &'a mut W,
+    tokenizer: &'a Tokenizer,
+    digest: Digest,
+    ends: Vec<u64>,
+    waiting: Vec<String>,
+    waiting_text: usize,
+}
+
+impl Making<'_> {
+    /// Writes the file of the documents.
+    fn write<W: Write + Seek>(
+        &self,
+        to: &mut W,
+        key: &[u8; 32],
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let cache = Path::new("the cache of the corpus");
+        let failed = |e| Error::io(cache, e);
+        to.write_all(&[0; HEADER]).map_err(failed)?;
+        let mut written = Written {
+            to,
+            tokenizer: self.tokenizer,
+            digest: Digest::new(),
+            ends: Vec::new(),
+            waiting: Vec::new(),
+            waiting_text: 0,
+        };
+        let lens: Result<Vec<u64>> = self.files.iter().map(|path| len(path)).collect();
+        let lens = lens?;
+        let mut progress = Progress {
+            bytes: 0,
+            total_bytes: lens.iter().sum(),
+            documents: 0,
+            tokens: 0,
+        };
+        let mut before = 0;
+        for (path, len) in self.files.iter().zip(lens) {
+            self.reading.documents(path, &mut |document, read| {
+                written.push(document)?;
+                if written.waiting.is_empty() {
+                    progress.bytes = before + read;
+                    progress.documents = written.ends.len() as u64;
+                    progress.tokens = written.ends.last().copied().unwrap_or(0);
+                    on_progress(progress);
+                }
+                Ok(())
+            })?;
+            before += len;
+        }
+        written.flush()?;
+        written.finish(key).map_err(failed)
+    }
+}
+
+fn len(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    Ok(metadata.len())
+}
+
+impl<W: Write + Seek> Written<'_, W> {
+    fn push(&mut self, document: String) -> Result<()> {
+        self.waiting_text += document.len();
+        self.waiting.push(document);
+        if self.waiting_text >= PIECE_TEXT {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Turns what waits into ids.
+    fn flush(&mut self) -> Result<()> {
+        let tokenizer = self.tokenizer;
+        let ids: Result<Vec<Vec<u32>>> = self
+            .waiting
+            .par_iter()
+            .map(|document| tokenizer.encode(document, Bos::Never))
+            .collect();
+        self.waiting.clear();
+        self.waiting_text = 0;
+        for ids in ids? {
+            if ids.is_empty() {
+                continue;
+            }
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            let path = Path::new("the cache of the corpus");
+            self.put(&bytes).map_err(|e| Error::io(path, e))?;
+            let end = self.ends.last().copied().unwrap_or(0) + ids.len() as u64;
+            self.ends.push(end);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.digest.add(bytes);
+        self.to.write_all(bytes)
+    }
+
+    /// Writes what follows the ids, and then what stands before them.
+    fn finish(mut self, key: &[u8; 32]) -> io::Result<()> {
+        let ends = std::mem::take(&mut self.ends);
+        for piece in ends.chunks(1 << 14) {
+            let bytes: Vec<u8> = piece.iter().flat_map(|end| end.to_le_bytes()).collect();
+            self.put(&bytes)?;
+        }
+        let ids = ends.last().copied().unwrap_or(0);
+        self.to.seek(SeekFrom::Start(0))?;
+        self.to.write_all(MAGIC)?;
+        self.to.write_all(key)?;
+        self.to.write_all(&(ends.len() as u64).to_le_bytes())?;
+        self.to.write_all(&ids.to_le_bytes())?;
+        self.to.write_all(&self.digest.finish())
+    }
+}

@@ -1,0 +1,107 @@
+//! How documents become sequences.
+
+use super::documents::Documents;
+
+/// What stands around the text of a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Around {
+    /// Before every sequence.
+    pub(super) before: Vec<u32>,
+    /// Behind a document that has a sequence for itself.
+    pub(super) after: Vec<u32>,
+    /// Between two documents that share a sequence.
+    pub(super) between: Vec<u32>,
+}
+
+/// Where a sequence begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// Its first document, by its place among those chosen.
+    pub(super) place: u32,
+    /// The first of that document's ids.
+    pub(super) offset: u32,
+}
+
+/// Documents laid one after another and cut into sequences of `context` ids.
+pub(super) struct Packing<'a> {
+    pub(super) documents: &'a Documents,
+    /// The numbers of the documents, in order.
+    pub(super) chosen: &'a [u32],
+    pub(super) around: &'a Around,
+    pub(super) context: usize,
+}
+
+/// What a sequence takes next.
+enum Piece {
+    Between,
+    /// The ids from `offset` on, `len` of them, of the document at `place`.
+    Text {
+        place: usize,
+        offset: usize,
+        len: usize,
+    },
+}
+
+impl Packing<'_> {
+    /// Where every full sequence begins, and how many ids of text are left over behind the last.
+    pub(super) fn starts(&self) -> (Vec<Start>, usize) {
+        let mut starts = Vec::new();
+        let mut next = Start {
+            place: 0,
+            offset: 0,
+        };
+        loop {
+            let mut text = 0;
+            let end = self.walk(next, |piece| {
+                if let Piece::Text { len, .. } = piece {
+                    text += len;
+                }
+            });
+            match end {
+                Some(end) => starts.push(std::mem::replace(&mut next, end)),
+                None => return (starts, text),
+            }
+        }
+    }
+
+    /// Appends the sequence that begins at `start`.
+    pub(super) fn sequence(&self, start: Start, to: &mut Vec<u32>) {
+        to.extend_from_slice(&self.around.before);
+        let end = to.len() - self.around.before.len() + self.context;
+        self.walk(start, |piece| match piece {
+            Piece::Between => to.extend_from_slice(&self.around.between),
+            Piece::Text { place, offset, len } => {
+                let document = self.chosen[place] as usize;
+                self.documents.copy(document, offset..offset + len, to);
+            }
+        });
+        // What stands between two documents may reach over the end.
+        to.truncate(end);
+    }
+
+    /// Shows what the sequence that begins at `start` is made of, and says where the next one begins;
+    /// `None` when the documents do not fill it.
+    fn walk(&self, start: Start, mut show: impl FnMut(Piece)) -> Option<Start> {
+        let mut room = self.context - self.around.before.len();
+        let (mut place, mut offset) = (start.place as usize, start.offset as usize);
+        while room > 0 {
+            let &document = self.chosen.get(place)?;
+            let ids = self.documents.ids(document as usize);
+            let len = room.min(ids - offset);
+            show(Piece::Text { place, offset, len });
+            room -= len;
+            offset += len;
+            if offset == ids {
+                (place, offset) = (place + 1, 0);
+                if room > 0 && place < self.chosen.len() {
+                    show(Piece::Between);
+                    room = room.saturating_sub(self.around.between.len());
+                }
+            }
+        }
+        Some(Start {
+            place: place as u32,
+            offset: offset as u32,
+        })
+    }
+}

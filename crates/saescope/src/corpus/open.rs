@@ -1,0 +1,169 @@
+//! Bytes of a file as they were before it was compressed.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+
+use crate::error::{Error, Result};
+
+/// How many times as long a file may become. Text rarely shrinks to a twentieth; a file that grows
+/// more is made to fill the memory or the disk of whoever reads it.
+const MAX_GROWTH: u64 = 200;
+/// What a file may become whatever its own size.
+const SMALL: u64 = 16 << 20;
+
+/// How a file is compressed, by its first bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// An opened file.
+pub(super) struct Source {
+    /// Its bytes, no longer compressed.
+    pub(super) bytes: Box<dyn BufRead>,
+    /// How many of the file's own bytes were read.
+    pub(super) read: Rc<Cell<u64>>,
+    pub(super) compressed: bool,
+}
+
+/// Refuses what is no regular file. Asked before opening: opening a pipe would wait for a writer.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let kind = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(Error::format(
+        path,
+        "not a regular file; name the files of a folder one by one, and save what comes out of a \
+         pipe, since a corpus is read twice",
+    ))
+}
+
+/// Opens the regular file at `path`.
+pub(super) fn open(path: &Path) -> Result<Source> {
+    check(path)?;
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let read = Rc::new(Cell::new(0));
+    let counted = Counted {
+        file,
+        read: Rc::clone(&read),
+    };
+    let mut plain = BufReader::with_capacity(1 << 16, counted);
+    let start = plain.fill_buf().map_err(|e| Error::io(path, e))?;
+    let compression = match start {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        _ => Compression::None,
+    };
+    let bounded = |inner| Bounded {
+        inner,
+        read: Rc::clone(&read),
+        given: 0,
+    };
+    let bytes: Box<dyn BufRead> = match compression {
+        Compression::None => Box::new(plain),
+        Compression::Gzip => {
+            let decoder = flate2::bufread::MultiGzDecoder::new(plain);
+            Box::new(BufReader::with_capacity(1 << 16, bounded(decoder)))
+        }
+        Compression::Zstd => {
+            let decoder = Frames {
+                source: Some(plain),
+                frame: None,
+            };
+            let bounded = Bounded {
+                inner: decoder,
+                read: Rc::clone(&read),
+                given: 0,
+            };
+            Box::new(BufReader::with_capacity(1 << 16, bounded))
+        }
+    };
+    Ok(Source {
+        bytes,
+        read,
+        compressed: compression != Compression::None,
+    })
+}
+
+/// Counts what is read of a file.
+struct Counted {
+    file: File,
+    read: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.read.set(self.read.get() + read as u64);
+        Ok(read)
+    }
+}
+
+/// Ends a file that grows too much.
+struct Bounded<R> {
+    inner: R,
+    read: Rc<Cell<u64>>,
+    given: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.given += read as u64;
+        if self.given > SMALL + MAX_GROWTH * self.read.get() {
+            let reason = format!("it becomes more than {MAX_GROWTH} times as long as it is");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        Ok(read)
+    }
+}
+
+/// The frames of a zstd file one after another, as `zstd` itself reads them.
+struct Frames<R: BufRead> {
+    source: Option<R>,
+    frame: Option<StreamingDecoder<R, FrameDecoder>>,
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(frame) = &mut self.frame {
+                let read = frame.read(buffer)?;
+                if read > 0 || buffer.is_empty() {
+                    return Ok(read);
+                }
+            }
+            if let Some(frame) = self.frame.take() {
+                let sums = (
+                    frame.decoder.get_checksum_from_data(),
+                    frame.decoder.get_calculated_checksum(),
+                );
+                if let (Some(stated), Some(found)) = sums
+                    && stated != found
+                {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "a frame's checksum does not fit what it holds",
+                    ));
+                }
+                self.source = Some(frame.into_inner());
+            }
+            let Some(mut source) = self.source.take() else {
+                return Ok(0);
+            };
+            if source.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+            let frame = StreamingDecoder::new(source);
+            self.frame = Some(frame.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?);
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Files of every format as documents, documents as sequences, and the cache of both.
+
+use std::io::Write as _;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+fn tokenizer() -> Tokenizer {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
+    Tokenizer::from_llama2c(&data.join("stories260K/tok512.bin"), 512).unwrap()
+}
+
+fn config(files: Vec<PathBuf>) -> CorpusConfig {
+    CorpusConfig {
+        files,
+        template: None,
+        text: TextUnit::Paragraph,
+        layout: Layout::Packed,
+        context: 8,
+        bos: Bos::Auto,
+        seed: 7,
+    }
+}
+
+fn write(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn open(config: &CorpusConfig) -> Result<Corpus> {
+    Corpus::open(config, &tokenizer(), None, &mut |_| {})
+}
+
+/// The documents of a file as text, one row each, in the file's order.
+fn texts(config: CorpusConfig) -> Result<Vec<String>> {
+    let rows = CorpusConfig {
+        layout: Layout::Rows,
+        context: 1000,
+        bos: Bos::Never,
+        ..config
+    };
+    let corpus = open(&rows)?;
+    let tokenizer = tokenizer();
+    let mut order: Vec<usize> = (0..corpus.sequences()).collect();
+    order.sort_by_key(|&i| corpus.starts[i].place);
+    let text = |i: usize| tokenizer.decode(&corpus.sequence(i));
+    Ok(order.into_iter().map(text).collect())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+    compress_to_vec(bytes, CompressionLevel::Fastest)
+}
+
+#[test]
+fn a_text_is_cut_as_it_is_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let text = "\u{feff}one\r\ntwo\r\n\r\n \nthree\n\n\n";
+    let file = write(&folder, "a.txt", text.as_bytes());
+    let cut = |text| {
+        texts(CorpusConfig {
+            text,
+            ..config(vec![file.clone()])
+        })
+        .unwrap()
+    };
+    assert_eq!(cut(TextUnit::Paragraph), ["one\ntwo", "three"]);
+    assert_eq!(cut(TextUnit::Line), ["one", "two", "three"]);
+    assert_eq!(cut(TextUnit::File), ["one\ntwo\n\n \nthree\n\n"]);
+}
+
+#[test]
+fn a_compressed_file_is_the_file() {
+    let folder = TempDir::new().unwrap();
+    let lines = "{\"text\": \"one day\"}\n\n{\"text\": \"two cats\"}\n".repeat(300);
+    let plain = write(&folder, "a.jsonl", lines.as_bytes());
+    let expected = texts(config(vec![plain])).unwrap();
+    assert_eq!(expected.len(), 600);
+    let (head, tail) = lines.as_bytes().split_at(700);
+    for (name, bytes) in [
+        ("a.jsonl.gz", gzip(lines.as_bytes())),
+        ("b.jsonl.gz", [gzip(head), gzip(tail)].concat()),
+        ("a.jsonl.zst", zstd(lines.as_bytes())),
+        ("b.jsonl.zst", [zstd(head), zstd(tail)].concat()),
+        // By its first bytes, whatever its name.
+        ("c.jsonl", zstd(lines.as_bytes())),
+    ] {
+        let file = write(&folder, name, &bytes);
+        assert_eq!(texts(config(vec![file])).unwrap(), expected, "{name}");
+        let cut = write(&folder, &format!("cut-{name}"), &bytes[..bytes.len() - 9]);
+        assert!(
+            matches!(open(&config(vec![cut])), Err(Error::Format { .. })),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_file_made_to_fill_the_memory_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let blank = vec![b'\n'; 64 << 20];
+    let long = vec![b'x'; read::MAX_DOCUMENT + 2];
+    for (name, bytes, reason) in [
+        ("a.txt.gz", gzip(&blank), "200 times as long"),
+        ("b.txt.gz", gzip(&long), "longest document"),
+    ] {
+        let error = open(&config(vec![write(&folder, name, &bytes)]))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn fields_are_joined_by_a_template() {
+    let folder = TempDir::new().unwrap();
+    let lines = r#"{"q": "who", "more": {"n": 1}, "a": "me"}
+{"q": "", "more": {"n": null}, "a": "you"}
+"#;
+    let file = write(&folder, "a.ndjson", lines.as_bytes());
+    let with = |template: &str| {
+        texts(CorpusConfig {
+            template: Some(template.to_owned()),
+            ..config(vec![file.clone()])
+        })
+    };
+    assert_eq!(with("{q}\n{more.n}\n{a}").unwrap(), ["who\n1\nme", "you"]);
+    assert_eq!(with("q").unwrap(), ["who"]);
+    let error = with("b").unwrap_err().to_string();
+    assert!(
+        error.contains("a.ndjson: line 1: there is no field `b`, but q, more, a"),
+        "{error}"
+    );
+    let error = with("more").unwrap_err().to_string();
+    assert!(
+        error.contains("line 1: the field `more` is an object"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_error_names_file_and_line() {
+    let folder = TempDir::new().unwrap();
+    for (name, bytes, reason) in [
+        (
+            "a.jsonl",
+            &b"{\"text\": \"a\"}\n{\"text\": }\n"[..],
+            "a.jsonl: line 2: not JSON",
+        ),
+        ("b.json", b"[\n{\"text\": \"a\"}]", "line 1: not JSON: EOF"),
+        ("c.jsonl", b"[1]", "line 1: not an object with fields"),
+        (
+            "d.txt",
+            b"fine\nbad \xff\n",
+            "d.txt: line 2: byte 4 is not UTF-8",
+        ),
+    ] {
+        let file = write(&folder, name, bytes);
+        let error = open(&config(vec![file])).err().unwrap().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let missing = folder.path().join("none.txt");
+    assert!(matches!(
+        open(&config(vec![missing])),
+        Err(Error::Io { .. })
+    ));
+    let error = open(&config(vec![folder.path().to_path_buf()]))
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn packed_documents_follow_each_other_as_in_saelens() {
+    let folder = TempDir::new().unwrap();
+    let file = write(&folder, "a.txt", b"aaa\n\nbb\n\ncccccccccccc\n\nd");
+    let tokenizer = tokenizer();
+    let bos = tokenizer.bos().unwrap();
+    let ids = |text: &str| tokenizer.encode(text, Bos::Never).unwrap();
+    let (a, b, c) = (ids("aaa"), ids("bb"), ids("cccccccccccc"));
+    let stream = [&[bos], &a[..], &[bos], &b, &[bos], &c].concat();
+    let corpus = open(&config(vec![file])).unwrap();
+    let mut sequences: Vec<_> = (0..corpus.sequences())
+        .map(|i| corpus.sequence(i))
+        .collect();
+    sequences.sort_by_key(|s| u32::from(s[..] != stream[..8]));
+    assert_eq!(
+        sequences[0],
+        stream[..8],
+        "the first eight follow each other"
+    );
+    assert!(sequences.iter().all(|s| s.len() == 8 && s[0] == bos));
+    assert_eq!(
+        sequences[1][1..],
+        stream[8..15],
+        "and the next begins with BOS again"
+    );
+}
+
+proptest! {
+    #[test]
+    fn packing_loses_no_token_but_the_end(
+        lens in prop::collection::vec(1usize..40, 1..30),
+        context in 3usize..20,
+        bos in prop::sample::select(vec![Bos::Auto, Bos::Never]),
+    ) {
+        let folder = TempDir::new().unwrap();
+        let paragraphs: Vec<String> = lens
+            .iter()
+            .enumerate()
+            .map(|(i, &len)| (0..len).map(|k| char::from(b'a' + ((i * 7 + k) % 26) as u8)).collect())
+            .collect();
+        let file = write(&folder, "a.txt", paragraphs.join("\n\n").as_bytes());
+        let config = CorpusConfig { context, bos, ..config(vec![file]) };
+        let tokenizer = tokenizer();
+        let expected: Vec<u32> = paragraphs
+            .iter()
+            .flat_map(|text| tokenizer.encode(text, Bos::Never).unwrap())
+            .collect();
+        match open(&config) {
+            Ok(corpus) => {
+                let mut order: Vec<usize> = (0..corpus.sequences()).collect();
+                order.sort_by_key(|&i| (corpus.starts[i].place, corpus.starts[i].offset));
+                let mut text = Vec::new();
+                for i in order {
+                    let sequence = corpus.sequence(i);
+                    prop_assert_eq!(sequence.len(), context);
+                    prop_assert_eq!(sequence[0] == tokenizer.bos().unwrap(), bos == Bos::Auto);
+                    text.extend(sequence.into_iter().filter(|id| !tokenizer.is_special(*id)));
+                }
+                prop_assert_eq!(expected.len(), text.len() + corpus.left_out() as usize);
+                prop_assert!(corpus.left_out() < context as u64);
+                prop_assert_eq!(&expected[..text.len()], text);
+            }
+            Err(error) => prop_assert!(expected.len() < context, "{}", error),
+        }
+    }
+}
+
+fn stories() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/text/stories-en.txt")
+}
+
+fn lines_of_stories(layout: Layout) -> CorpusConfig {
+    CorpusConfig {
+        text: TextUnit::Line,
+        layout,
+        context: 64,
+        ..config(vec![stories()])
+    }
+}
+
+#[test]
+fn nothing_is_held_out_and_trained_on() {
+    for layout in [Layout::Packed, Layout::Rows] {
+        let whole = open(&lines_of_stories(layout)).unwrap();
+        let (train, held_out) = whole.split_held_out(2000).unwrap();
+        let texts = |corpus: &Corpus| -> HashSet<Vec<u32>> {
+            let documents = corpus.chosen.iter().map(|&document| {
+                let mut ids = Vec::new();
+                let document = document as usize;
+                let all = 0..corpus.whole.documents.ids(document);
+                corpus.whole.documents.copy(document, all, &mut ids);
+                ids
+            });
+            documents.collect()
+        };
+        assert!(texts(&train).is_disjoint(&texts(&held_out)));
+        assert_eq!(train.documents() + held_out.documents(), whole.documents());
+        assert!(held_out.tokens() >= 1900, "{}", held_out.tokens());
+        assert!(held_out.tokens() < 4000, "{}", held_out.tokens());
+        assert!(train.digest() != held_out.digest() && train.digest() != whole.digest());
+        // Not the end of the file: any part of it.
+        let mean = held_out.chosen.iter().map(|&d| f64::from(d)).sum::<f64>();
+        let mean = mean / held_out.documents() as f64 / whole.documents() as f64;
+        assert!((0.2..0.8).contains(&mean), "{mean}");
+    }
+}
+
+#[test]
+fn a_single_document_cannot_be_parted() {
+    let one = CorpusConfig {
+        text: TextUnit::File,
+        ..lines_of_stories(Layout::Packed)
+    };
+    let error = open(&one).unwrap().split_held_out(100).err().unwrap();
+    assert!(
+        error.to_string().contains("1 documents cannot be parted"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_order_is_that_of_the_seed() {
+    let sequences = |seed| {
+        let corpus = open(&CorpusConfig {
+            seed,
+            ..lines_of_stories(Layout::Packed)
+        })
+        .unwrap();
+        let order = |epoch| corpus.order(epoch);
+        assert_eq!(order(0)[..3], [0, 1, 2]);
+        assert_eq!(order(1), order(1));
+        assert_ne!(order(1), order(2));
+        (0..corpus.sequences())
+            .map(|i| corpus.sequence(i))
+            .collect::<Vec<_>>()
+    };
+    let (one, other) = (sequences(1), sequences(2));
+    assert_eq!(one, sequences(1));
+    assert_ne!(one, other);
+    let sorted = |mut all: Vec<Vec<u32>>| {
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(one), sorted(other));
+}
+
+#[test]
+fn rows_are_cut_at_the_context() {
+    let corpus = open(&lines_of_stories(Layout::Rows)).unwrap();
+    assert_eq!(corpus.sequences(), corpus.documents());
+    let lens = (0..corpus.sequences()).map(|i| corpus.sequence(i).len());
+    let lens: Vec<usize> = lens.collect();
+    assert!(lens.contains(&64) && lens.iter().all(|&len| len <= 64));
+    assert_eq!(lens.iter().sum::<usize>() as u64, corpus.tokens());
+    assert!(corpus.left_out() > 0);
+}
+
+#[test]
+fn documents_are_read_once_and_a_broken_cache_is_made_anew() {
+    let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = write(
+        &folder,
+        "a.txt",
+        b"one two three\n\nfour five six\n\nseven eight nine",
+    );
+    let config = config(vec![file.clone()]);
+    let open = || {
+        let mut read = 0;
+        let counting = &mut |_| read += 1;
+        let corpus = Corpus::open(&config, &tokenizer(), Some(cache.path()), counting).unwrap();
+        let sequences = (0..corpus.sequences()).map(|i| corpus.sequence(i));
+        (sequences.collect::<Vec<_>>(), corpus.digest().to_owned())
+    };
+    let kept = || {
+        let entries = std::fs::read_dir(cache.path()).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let first = open();
+    let [path] = &kept()[..] else {
+        panic!("one file")
+    };
+    let bytes = std::fs::read(path).unwrap();
+    let modified = || std::fs::metadata(path).unwrap().modified().unwrap();
+    let made = modified();
+    assert_eq!(open(), first);
+    assert_eq!(modified(), made, "it was not written again");
+    for broken in 0..bytes.len() {
+        let mut other = bytes.clone();
+        other[broken] ^= 0x41;
+        std::fs::write(path, &other).unwrap();
+        assert_eq!(open(), first, "byte {broken}");
+        std::fs::write(path, &bytes[..broken]).unwrap();
+        assert_eq!(open(), first, "cut at {broken}");
+    }
+    assert_eq!(std::fs::read(path).unwrap(), bytes);
+    std::fs::write(&file, "another text that is not the one before").unwrap();
+    assert_ne!(open(), first);
+    assert_eq!(kept().len(), 2);
+}
+
+#[test]
+fn a_cache_whose_checksum_fits_is_not_trusted_with_its_numbers() {
+    let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = write(&folder, "a.txt", b"one two three four five six seven");
+    let config = config(vec![file]);
+    let open = || Corpus::open(&config, &tokenizer(), Some(cache.path()), &mut |_| {}).unwrap();
+    let first = open().sequence(0);
+    let path = std::fs::read_dir(cache.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    // An id beyond the vocabulary, with the checksum of what is there.
+    bytes[88..92].copy_from_slice(&100_000_u32.to_le_bytes());
+    let mut digest = Digest::new();
+    digest.add(&bytes[88..]);
+    let sum = digest.finish();
+    bytes[56..88].copy_from_slice(&sum);
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(open().sequence(0), first);
+}

@@ -5,6 +5,7 @@
 pub mod error;
 
 mod digest;
+pub mod plot;
 mod shuffle;
 
 pub mod checkpoint;
@@ -26,7 +27,9 @@ pub mod model;
 
 pub mod sae;
 
+pub mod density;
 pub mod direction;
+pub mod distribution;
 
 pub mod activations;
 
@@ -40,6 +43,8 @@ pub mod complete;
 pub mod lens;
 
 pub mod features;
+
+pub mod eval;
 
 pub mod steer;
 

@@ -77,7 +77,7 @@ fn dense(model: &Model, sae: &Sae, prompt: &[u32]) -> Vec<Vec<f32>> {
 fn at(position: Position) -> Reading {
     Reading {
         position,
-        leave_out: None,
+        skip_first: false,
     }
 }
 

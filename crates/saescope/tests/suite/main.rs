@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod activations;
+mod eval;
 mod features;
 mod forward;
 mod generation;

@@ -16,6 +16,7 @@
 mod config;
 mod folder;
 mod line;
+mod predict;
 mod report;
 mod saved;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod writer;
 
 pub use config::{Difference, Machine, ModelOrigin, RunConfig};
 pub use line::Line;
+pub use predict::Predicted;
 pub use report::{Compared, comparison_html, report_html};
 pub use saved::SavedRun;
 pub use verdict::{Finding, Level, Verdict, verdict};

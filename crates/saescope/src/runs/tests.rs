@@ -65,7 +65,6 @@ fn config() -> RunConfig {
             digest: "00".to_owned(),
             dtype: "f32".to_owned(),
             prepend_bos: true,
-            context: 128,
         },
         site: crate::site::Site::MlpOut(5),
         out_site: None,
@@ -75,6 +74,7 @@ fn config() -> RunConfig {
         corpus_digest: "00".to_owned(),
         activations: json!({"buffer_tokens": 65_536}),
         train: train_config(),
+        input: None,
         machine: Machine {
             instruction_set: "avx2".to_owned(),
             threads: 2,

@@ -163,7 +163,10 @@ fn tables(run: &SavedRun) -> Result<Vec<Listing>> {
         }
     };
     Ok(vec![
-        listing("Corpus", &["corpus", "corpus_digest", "activations"]),
+        listing(
+            "Corpus",
+            &["corpus", "corpus_digest", "activations", "input"],
+        ),
         listing(
             "Model and machine",
             &["model", "site", "out_site", "machine", "saescope"],

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, Storage, Then, Weight, dot};
+use serde::Serialize;
 
 /// Rows of a block of cosines.
 const BLOCK_ROWS: usize = 256;
@@ -49,7 +50,7 @@ impl Pairs {
 }
 
 /// Two rows and the cosine of the angle between them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Pair {
     /// The lower of the two.
     pub a: u32,
@@ -62,7 +63,7 @@ pub struct Pair {
 /// How far the rows of a matrix are from standing at right angles to each other.
 ///
 /// Random directions in `d` dimensions have a mean |cosine| of about `sqrt(2 / (pi d))`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Orthogonality {
     /// Mean |cosine| of the pairs: off the diagonal of the matrix of cosines.
     pub mean: f64,
@@ -136,7 +137,7 @@ pub fn orthogonality(directions: &Matrix, pairs: Pairs, top: usize) -> Orthogona
 }
 
 /// A feature and the one that is most like it, or most opposed to it, in what both read and write.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Companion {
     /// Which feature.
     pub feature: u32,

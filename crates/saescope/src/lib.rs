@@ -26,7 +26,9 @@ pub mod model;
 
 pub mod sae;
 
+pub mod density;
 pub mod direction;
+pub mod distribution;
 
 pub mod activations;
 
@@ -40,6 +42,8 @@ pub mod complete;
 pub mod lens;
 
 pub mod features;
+
+pub mod eval;
 
 pub mod steer;
 

@@ -5,6 +5,7 @@
 //! [`Hook`]s, arguments of the call. The model knows no autoencoder.
 
 mod attention;
+mod batches;
 mod block;
 mod cache;
 mod config;
@@ -18,6 +19,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, Storage, softcap};
 
+pub(crate) use self::batches::batches;
 use self::block::Weights;
 pub use self::cache::Cache;
 pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
@@ -33,6 +35,9 @@ pub struct Model {
     weights: Weights,
     source: Source,
 }
+
+/// Rows to unembed at once: enough for a good product, few enough for a large vocabulary.
+pub const UNEMBED_ROWS: usize = 64;
 
 /// Which logits a pass returns.
 #[derive(Clone, Copy, PartialEq)]
@@ -320,8 +325,10 @@ impl Model {
         Ok(x)
     }
 
-    /// The unembedding, and the cap that Gemma-2 puts on logits.
-    fn project(&self, normed: &Matrix) -> Matrix {
+    /// The logits of rows as they leave [`Site::FinalNorm`], `[rows, d_model]` to `[rows, d_vocab]`: the
+    /// unembedding, and the cap that Gemma-2 puts on logits. A row's do not depend on the rows beside
+    /// it, so that many can be taken [`UNEMBED_ROWS`] at a time.
+    pub fn project(&self, normed: &Matrix) -> Matrix {
         let mut logits = Matrix::default();
         let (weight, bias) = match &self.weights.unembed {
             Some(linear) => (&linear.weight, linear.bias.as_deref()),

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use rayon::prelude::*;
 use saescope_kernels::Matrix;
+
+use crate::distribution::Distributions;
 
 /// How far two next-token distributions are apart, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,45 +15,21 @@ pub struct Divergence {
     pub reverse_kl: f64,
 }
 
-/// The divergence of the distributions of each row of logits, `[tokens, d_vocab]` both. The
-/// distributions are those of temperature 1, before any filter.
+/// The divergence of the distributions of each row of logits, `[tokens, d_vocab]` both.
 pub fn divergence(plain: &Matrix, steered: &Matrix) -> Vec<Divergence> {
-    let rows = (0..plain.rows().min(steered.rows())).into_par_iter();
-    rows.map(|row| {
-        let (p, q) = (plain.row(row), steered.row(row));
-        let (log_p, log_q) = (log_sum_exp(p), log_sum_exp(q));
-        let mut sum = Divergence::default();
-        for (&p, &q) in p.iter().zip(q) {
-            let (p, q) = (f64::from(p) - log_p, f64::from(q) - log_q);
-            // A probability of zero contributes nothing, whatever its logarithm.
-            let part = |p: f64, q: f64| {
-                let weight = p.exp();
-                if weight > 0.0 { weight * (p - q) } else { 0.0 }
-            };
-            sum.kl += part(q, p);
-            sum.reverse_kl += part(p, q);
-        }
-        // Rounding may leave a little less than nothing.
-        Divergence {
-            kl: sum.kl.max(0.0),
-            reverse_kl: sum.reverse_kl.max(0.0),
-        }
-    })
-    .collect()
+    let (plain, steered) = (Distributions::new(plain), Distributions::new(steered));
+    let both = steered.kl(&plain).into_iter().zip(plain.kl(&steered));
+    both.map(|(kl, reverse_kl)| Divergence { kl, reverse_kl })
+        .collect()
 }
 
 /// `exp` of the mean of `-ln p(token)`; row `i` of `logits`, `[tokens, d_vocab]`, are those from which
 /// `tokens[i]` could have been chosen. `None` without tokens.
 pub fn perplexity(logits: &Matrix, tokens: &[u32]) -> Option<f64> {
     let rows = logits.rows().min(tokens.len());
-    let losses: Vec<f64> = (0..rows)
-        .into_par_iter()
-        .map(|row| {
-            let logits = logits.row(row);
-            log_sum_exp(logits) - f64::from(logits[tokens[row] as usize])
-        })
-        .collect();
-    let mean = losses.iter().sum::<f64>() / rows as f64;
+    let distributions = Distributions::new(logits);
+    let losses = (0..rows).map(|row| distributions.loss(row, tokens[row]));
+    let mean = losses.sum::<f64>() / rows as f64;
     (rows > 0).then(|| mean.exp())
 }
 
@@ -64,12 +41,6 @@ pub fn repetition(tokens: &[u32], n: usize) -> Option<f64> {
     }
     let unique: HashSet<&[u32]> = tokens.windows(n).collect();
     Some(1.0 - unique.len() as f64 / (tokens.len() + 1 - n) as f64)
-}
-
-fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
-    f64::from(max) + sum.ln()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::question::Pair;
 use super::{Contrast, Pooling, Texts};
 use crate::error::Result;
 use crate::hook::{self, Hook};
-use crate::model::{Cache, Model};
+use crate::model::{self, Cache, Model};
 use crate::site::Site;
 
 /// Tokens of a batch: enough for good products, few enough for their keys and values.
@@ -125,19 +125,7 @@ fn read(
 
 /// Ranges of successive texts that make about [`BATCH_TOKENS`] each, at least one text.
 pub(super) fn batches(lens: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
-    let mut batches: Vec<Range<usize>> = Vec::new();
-    let mut tokens = 0;
-    for (text, len) in lens.enumerate() {
-        match batches.last_mut() {
-            Some(batch) if tokens + len <= BATCH_TOKENS => batch.end = text + 1,
-            _ => {
-                batches.push(text..text + 1);
-                tokens = 0;
-            }
-        }
-        tokens += len;
-    }
-    batches
+    model::batches(lens, BATCH_TOKENS)
 }
 
 /// Keeps of every text the row that stands for it, so that no more than that is held.

@@ -1,0 +1,333 @@
+//! What a model predicts with an activation reconstructed, or taken away.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use saescope_kernels::Matrix;
+use serde::Serialize;
+
+use super::reconstruction::Seen;
+use super::{Counted, Walk, firsts};
+use crate::distribution::Distributions;
+use crate::edit::Span;
+use crate::error::Result;
+use crate::hook::{Capture, Hook, Rows};
+use crate::model::{Model, UNEMBED_ROWS};
+use crate::sae::{Sae, Splice};
+use crate::site::Site;
+
+/// What a model predicts with an activation reconstructed, or taken away. `ce` is the mean of
+/// `-ln p(next token)`, and `kl` the mean of `KL(plain || changed)` of the next-token distributions,
+/// both in nats.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Behaviour {
+    /// Tokens predicted: behind every token counted that is not the last of its text.
+    pub predictions: usize,
+    /// Of the model as it is.
+    pub ce_without_sae: f64,
+    /// With the reconstruction in the activation's place.
+    pub ce_with_sae: f64,
+    /// With zeros in its place.
+    pub ce_with_zero_ablation: f64,
+    /// With its mean over the tokens counted in its place.
+    pub ce_with_mean_ablation: f64,
+    /// `ce_with_sae - ce_without_sae`
+    pub ce_increase: f64,
+    /// `ce_with_zero_ablation - ce_without_sae`
+    pub ce_increase_with_zero_ablation: f64,
+    /// `ce_with_mean_ablation - ce_without_sae`
+    pub ce_increase_with_mean_ablation: f64,
+    /// `1 - ce_increase / ce_increase_with_zero_ablation`; none where ablation changes nothing.
+    pub ce_recovered: Option<f64>,
+    /// The same against the mean.
+    pub ce_recovered_from_mean: Option<f64>,
+    /// With the reconstruction.
+    pub kl_with_sae: f64,
+    /// With zeros.
+    pub kl_with_zero_ablation: f64,
+    /// With the mean.
+    pub kl_with_mean_ablation: f64,
+    /// `1 - kl_with_sae / kl_with_zero_ablation`
+    pub kl_score: Option<f64>,
+    /// The same against the mean.
+    pub kl_score_from_mean: Option<f64>,
+}
+
+/// The same with and without the first position of every text.
+pub(super) struct Both {
+    pub(super) all: Behaviour,
+    pub(super) without_first: Behaviour,
+}
+
+/// What is put in the place of an activation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// What the autoencoder of this number makes of it.
+    Sae(usize),
+    /// Zeros.
+    Zero(Site),
+    /// Its mean.
+    Mean(Site),
+}
+
+const COUNTED: [Counted; 2] = [Counted::All, Counted::WithoutFirst];
+
+/// Every change that is tried with `saes`.
+fn changes(saes: &[&Sae]) -> Result<Vec<(Change, Counted)>> {
+    let mut changes: Vec<Change> = (0..saes.len()).map(Change::Sae).collect();
+    for sae in saes {
+        let site = sae.out_site()?;
+        if !changes.contains(&Change::Zero(site)) {
+            changes.extend([Change::Zero(site), Change::Mean(site)]);
+        }
+    }
+    let both = changes.into_iter();
+    Ok(both
+        .flat_map(|change| COUNTED.map(|counted| (change, counted)))
+        .collect())
+}
+
+/// How often the model reads every text.
+pub(super) fn passes(saes: &[&Sae]) -> Result<u64> {
+    Ok(1 + changes(saes)?.len() as u64)
+}
+
+/// Sums over tokens.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    ce: f64,
+    kl: f64,
+    predictions: usize,
+    tokens: usize,
+}
+
+impl Sums {
+    fn add(&mut self, loss: Option<f64>, kl: f64) {
+        self.tokens += 1;
+        self.kl += kl;
+        if let Some(loss) = loss {
+            self.ce += loss;
+            self.predictions += 1;
+        }
+    }
+
+    fn ce(&self) -> f64 {
+        self.ce / self.predictions as f64
+    }
+
+    fn kl(&self) -> f64 {
+        self.kl / self.tokens as f64
+    }
+}
+
+/// Reads all texts to the end: as they are, and with every change.
+pub(super) fn measure(
+    walk: &Walk,
+    saes: &[&Sae],
+    seen: &[Seen],
+    on_read: &mut dyn FnMut(usize),
+) -> Result<Vec<Both>> {
+    let changes = changes(saes)?;
+    let replacements = Replacements::new(saes, seen)?;
+    let mut plain = [Sums::default(); 2];
+    let mut changed = vec![Sums::default(); changes.len()];
+    for batch in walk.batches() {
+        let rows = Predicted::new(batch);
+        let plain_ends = ends(walk.model, batch, &mut ())?; // [tokens, d_model]
+        on_read(rows.next.len());
+        let mut changed_ends = Vec::with_capacity(changes.len());
+        for &(change, counted) in &changes {
+            let mut hook = replacements.hook(change, counted)?;
+            changed_ends.push(ends(walk.model, batch, &mut *hook)?);
+            on_read(rows.next.len());
+        }
+        for start in (0..rows.next.len()).step_by(UNEMBED_ROWS) {
+            let range = start..(start + UNEMBED_ROWS).min(rows.next.len());
+            let logits = project(walk.model, &plain_ends, range.clone());
+            let before = Distributions::new(&logits);
+            for (sums, counted) in plain.iter_mut().zip(COUNTED) {
+                rows.add(range.clone(), counted, (&before, &before), sums);
+            }
+            for ((sums, ends), &(_, counted)) in changed.iter_mut().zip(&changed_ends).zip(&changes)
+            {
+                let logits = project(walk.model, ends, range.clone());
+                let after = Distributions::new(&logits);
+                rows.add(range.clone(), counted, (&before, &after), sums);
+            }
+        }
+    }
+    let found: Vec<_> = changes.into_iter().zip(changed).collect();
+    let of_sae = |number| Outcomes {
+        plain,
+        found: &found,
+        number,
+    };
+    let both = |(number, sae): (usize, &&Sae)| {
+        let outcomes = of_sae(number);
+        let site = sae.out_site()?;
+        Ok(Both {
+            all: outcomes.behaviour(site, Counted::All),
+            without_first: outcomes.behaviour(site, Counted::WithoutFirst),
+        })
+    };
+    saes.iter().enumerate().map(both).collect()
+}
+
+/// What the final norm makes of the tokens of a batch: `[tokens, d_model]`.
+fn ends(model: &Model, batch: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
+    let mut capture = Capture::new([Site::FinalNorm]);
+    model.run(batch, &mut (hook, &mut capture))?;
+    capture.take(Site::FinalNorm)
+}
+
+/// The logits of some rows.
+fn project(model: &Model, ends: &Matrix, rows: Range<usize>) -> Matrix {
+    model.project(&ends.select_rows(&rows.collect::<Vec<usize>>()))
+}
+
+/// The rows of a batch and what comes behind each.
+struct Predicted {
+    /// None behind the last token of a text.
+    next: Vec<Option<u32>>,
+    firsts: Vec<bool>,
+}
+
+impl Predicted {
+    fn new(batch: &[&[u32]]) -> Predicted {
+        let next = |text: &&[u32]| {
+            let next = text[1..].iter().copied().map(Some);
+            next.chain([None]).collect::<Vec<_>>()
+        };
+        Predicted {
+            next: batch.iter().flat_map(next).collect(),
+            firsts: firsts(batch).collect(),
+        }
+    }
+
+    /// Adds the rows of `range` that are counted; row 0 of the distributions is the first of them.
+    fn add(
+        &self,
+        range: Range<usize>,
+        counted: Counted,
+        (before, after): (&Distributions, &Distributions),
+        sums: &mut Sums,
+    ) {
+        let unchanged = std::ptr::eq(before, after);
+        let kl = if unchanged {
+            vec![0.0; range.len()]
+        } else {
+            before.kl(after)
+        };
+        for (at, (row, kl)) in range.zip(kl).enumerate() {
+            if counted == Counted::All || !self.firsts[row] {
+                sums.add(self.next[row].map(|next| after.loss(at, next)), kl);
+            }
+        }
+    }
+}
+
+/// What changes put in the place of activations.
+struct Replacements<'a> {
+    saes: &'a [&'a Sae],
+    /// By site: zeros, and the means over all positions and without the first.
+    rows: BTreeMap<Site, [Vec<f32>; 3]>,
+}
+
+impl<'a> Replacements<'a> {
+    fn new(saes: &'a [&'a Sae], seen: &[Seen]) -> Result<Replacements<'a>> {
+        let mut rows = BTreeMap::new();
+        for (sae, seen) in saes.iter().zip(seen) {
+            let [all, without_first] = COUNTED.map(|counted| seen.mean(counted));
+            rows.insert(
+                sae.out_site()?,
+                [vec![0.0; sae.d_out()], all, without_first],
+            );
+        }
+        Ok(Replacements { saes, rows })
+    }
+
+    fn hook(&self, change: Change, counted: Counted) -> Result<Box<dyn Hook + '_>> {
+        let span = match counted {
+            Counted::All => Span::All,
+            Counted::WithoutFirst => Span::From(1),
+        };
+        let (site, which) = match (change, counted) {
+            (Change::Sae(number), _) => {
+                let splice = Splice::replace(self.saes[number], Vec::new())?;
+                return Ok(Box::new(splice.within(span)));
+            }
+            (Change::Zero(site), _) => (site, 0),
+            (Change::Mean(site), Counted::All) => (site, 1),
+            (Change::Mean(site), Counted::WithoutFirst) => (site, 2),
+        };
+        let row = &self.rows[&site][which];
+        Ok(Box::new(Ablate { site, row, span }))
+    }
+}
+
+/// A hook that puts one row in the place of every token of a span.
+struct Ablate<'a> {
+    site: Site,
+    row: &'a [f32],
+    span: Span,
+}
+
+impl Hook for Ablate<'_> {
+    fn wants(&self, site: Site) -> bool {
+        site == self.site
+    }
+
+    fn at(&mut self, _: Site, rows: &Rows, mut x: Matrix) -> Result<Matrix> {
+        for (row, position) in rows.positions().enumerate() {
+            if self.span.contains(position) {
+                x.row_mut(row).copy_from_slice(self.row);
+            }
+        }
+        Ok(x)
+    }
+}
+
+/// All sums, and the autoencoder they are read for.
+struct Outcomes<'a> {
+    plain: [Sums; 2],
+    found: &'a [((Change, Counted), Sums)],
+    number: usize,
+}
+
+impl Outcomes<'_> {
+    fn of(&self, change: Change, counted: Counted) -> Sums {
+        let found = self.found.iter().find(|(key, _)| *key == (change, counted));
+        found.map_or(Sums::default(), |(_, sums)| *sums)
+    }
+
+    fn behaviour(&self, out_site: Site, counted: Counted) -> Behaviour {
+        let plain = self.plain[usize::from(counted == Counted::WithoutFirst)];
+        let sae = self.of(Change::Sae(self.number), counted);
+        let zero = self.of(Change::Zero(out_site), counted);
+        let mean = self.of(Change::Mean(out_site), counted);
+        let increase = |sums: Sums| sums.ce() - plain.ce();
+        Behaviour {
+            predictions: plain.predictions,
+            ce_without_sae: plain.ce(),
+            ce_with_sae: sae.ce(),
+            ce_with_zero_ablation: zero.ce(),
+            ce_with_mean_ablation: mean.ce(),
+            ce_increase: increase(sae),
+            ce_increase_with_zero_ablation: increase(zero),
+            ce_increase_with_mean_ablation: increase(mean),
+            ce_recovered: recovered(increase(sae), increase(zero)),
+            ce_recovered_from_mean: recovered(increase(sae), increase(mean)),
+            kl_with_sae: sae.kl(),
+            kl_with_zero_ablation: zero.kl(),
+            kl_with_mean_ablation: mean.kl(),
+            kl_score: recovered(sae.kl(), zero.kl()),
+            kl_score_from_mean: recovered(sae.kl(), mean.kl()),
+        }
+    }
+}
+
+/// Which share of `ablated` does not occur with the autoencoder.
+fn recovered(with_sae: f64, ablated: f64) -> Option<f64> {
+    let share = 1.0 - with_sae / ablated;
+    share.is_finite().then_some(share)
+}

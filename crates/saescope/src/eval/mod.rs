@@ -1,0 +1,227 @@
+//! Whether an autoencoder is any good: what it reconstructs, what it costs the model, and how its
+//! features are spread.
+//!
+//! Two walks over the texts. The first runs the model as far as the deepest site and looks at
+//! reconstructions; the second runs it to the end, as it is and with every autoencoder in its place,
+//! and looks at what it predicts. Several autoencoders share the model's own passes. Every number is
+//! defined in docs/metrics.md; all sums are in f64, and no logits are held but those of
+//! [`UNEMBED_ROWS`](crate::model::UNEMBED_ROWS) rows.
+
+mod behaviour;
+mod reconstruction;
+mod saebench;
+
+use std::ops::{Add, Range};
+
+use serde::Serialize;
+
+pub use behaviour::Behaviour;
+pub use reconstruction::{Activity, Reconstruction};
+pub use saebench::{Core, core};
+
+use crate::direction::{Companion, Orthogonality, Pairs, companions, orthogonality};
+use crate::error::{Error, Result};
+use crate::features::check;
+use crate::model::{self, Model};
+use crate::sae::Sae;
+use crate::site::Site;
+
+/// How an evaluation is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvalConfig {
+    /// Tokens that the model reads at once, or one text where that has more.
+    pub batch_tokens: usize,
+    /// Multiply-adds that may be spent on the cosines of one matrix of directions; where all pairs take
+    /// more, a sample is drawn ([`Pairs::within`]).
+    pub cosine_budget: u64,
+    /// How many pairs of features are listed that are closest to each other.
+    pub top: usize,
+    /// Seed of that sample.
+    pub seed: u64,
+}
+
+impl Default for EvalConfig {
+    fn default() -> EvalConfig {
+        EvalConfig {
+            batch_tokens: 1024,
+            // All pairs of 16,384 directions of width 512: a second or two.
+            cosine_budget: 1 << 37,
+            top: 10,
+            seed: 0,
+        }
+    }
+}
+
+/// What an evaluation found about one autoencoder.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Where it reads.
+    pub site: Site,
+    /// Where it writes.
+    pub out_site: Site,
+    /// Width of what it reads.
+    pub d_in: usize,
+    /// Width of what it writes.
+    pub d_out: usize,
+    /// Number of features.
+    pub d_sae: usize,
+    /// Texts read.
+    pub sequences: usize,
+    /// Over all positions.
+    #[serde(flatten)]
+    pub all: Quality,
+    /// The first position of every text left as it is: neither counted, nor replaced.
+    pub without_first: Quality,
+    /// How far decoder rows are from right angles.
+    pub decoder: Orthogonality,
+    /// How far encoder rows are from right angles.
+    pub encoder: Orthogonality,
+    /// The features that are most like another one, or opposed to it, in what they read and write.
+    pub companions: Vec<Companion>,
+}
+
+/// The numbers that depend on which positions count.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Quality {
+    /// Tokens counted. Features are dead that were not active on one of them.
+    pub tokens: usize,
+    /// How well activations are reconstructed.
+    #[serde(flatten)]
+    pub reconstruction: Reconstruction,
+    /// What the model predicts with the reconstruction in the activation's place.
+    #[serde(flatten)]
+    pub behaviour: Behaviour,
+    /// How many features are active, and how often.
+    #[serde(flatten)]
+    pub activity: Activity,
+}
+
+/// Which positions count, and are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    All,
+    WithoutFirst,
+}
+
+/// Sums over first positions and over the others, apart.
+#[derive(Clone, Debug, Default)]
+struct ByPosition<T> {
+    first: T,
+    others: T,
+}
+
+impl<T> ByPosition<T> {
+    fn at(&mut self, is_first: bool) -> &mut T {
+        if is_first {
+            &mut self.first
+        } else {
+            &mut self.others
+        }
+    }
+}
+
+impl<T: Clone + Add<Output = T>> ByPosition<T> {
+    fn counted(&self, counted: Counted) -> T {
+        match counted {
+            Counted::All => self.first.clone() + self.others.clone(),
+            Counted::WithoutFirst => self.others.clone(),
+        }
+    }
+}
+
+/// Evaluates `saes` on `texts`, which are token ids, each from its first token on; results are in the
+/// order of `saes`. `on_progress` is told how much of the work, in passes times tokens, is done, and of
+/// how much.
+///
+/// # Errors
+/// When an autoencoder does not fit the model, a text is empty or too long, no text has two tokens, or
+/// all activations are the same.
+pub fn evaluate(
+    model: &Model,
+    saes: &[&Sae],
+    texts: &[&[u32]],
+    config: &EvalConfig,
+    on_progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<Evaluation>> {
+    saes.iter().try_for_each(|sae| check(model, sae))?;
+    if !texts.iter().any(|text| text.len() > 1) {
+        let message = "an evaluation needs a text of two tokens or more";
+        return Err(Error::Argument(message.to_owned()));
+    }
+    let walk = Walk {
+        model,
+        texts,
+        batches: model::batches(texts.iter().map(|text| text.len()), config.batch_tokens),
+    };
+    let passes = 1 + behaviour::passes(saes)?;
+    let tokens: usize = texts.iter().map(|text| text.len()).sum();
+    let (total, mut done) = (tokens as u64 * passes, 0);
+    let mut read = |tokens: usize| {
+        done += tokens as u64;
+        on_progress(done, total);
+    };
+    let seen = reconstruction::measure(&walk, saes, &mut read)?;
+    let behaviours = behaviour::measure(&walk, saes, &seen, &mut read)?;
+    let all = saes.iter().zip(&seen).zip(behaviours);
+    all.map(|((sae, seen), behaviour)| {
+        let quality = |counted, behaviour| -> Result<Quality> {
+            Ok(Quality {
+                tokens: seen.tokens(counted),
+                reconstruction: seen.reconstruction(counted)?,
+                behaviour,
+                activity: seen.activity(counted),
+            })
+        };
+        let (encoder, decoder) = (sae.encoder().0, sae.decoder().0);
+        let pairs = |width| Pairs::within(config.cosine_budget, (sae.d_sae(), width), config.seed);
+        let wider = pairs(sae.d_in().max(sae.d_out()));
+        Ok(Evaluation {
+            site: sae.site()?,
+            out_site: sae.out_site()?,
+            d_in: sae.d_in(),
+            d_out: sae.d_out(),
+            d_sae: sae.d_sae(),
+            sequences: texts.len(),
+            all: quality(Counted::All, behaviour.all)?,
+            without_first: quality(Counted::WithoutFirst, behaviour.without_first)?,
+            decoder: orthogonality(decoder, pairs(sae.d_out()), config.top),
+            encoder: orthogonality(encoder, pairs(sae.d_in()), config.top),
+            companions: closest(companions(encoder, decoder, wider), config.top),
+        })
+    })
+    .collect()
+}
+
+/// The companions with the largest scores, the largest first; of a pair that is each other's only one.
+fn closest(mut companions: Vec<Companion>, top: usize) -> Vec<Companion> {
+    companions.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.feature.cmp(&b.feature)));
+    let mut kept: Vec<Companion> = Vec::new();
+    for companion in companions {
+        let mirrored = |c: &Companion| (c.other, c.feature) == (companion.feature, companion.other);
+        if kept.len() < top && !kept.iter().any(mirrored) {
+            kept.push(companion);
+        }
+    }
+    kept
+}
+
+/// Texts, as a model reads them.
+struct Walk<'a> {
+    model: &'a Model,
+    texts: &'a [&'a [u32]],
+    batches: Vec<Range<usize>>,
+}
+
+impl Walk<'_> {
+    /// The texts of every batch.
+    fn batches(&self) -> impl Iterator<Item = &[&[u32]]> {
+        self.batches.iter().map(|range| &self.texts[range.clone()])
+    }
+}
+
+/// For every row of a batch whether it is the first of its text.
+fn firsts<'a>(batch: &'a [&[u32]]) -> impl Iterator<Item = bool> + 'a {
+    batch
+        .iter()
+        .flat_map(|text| (0..text.len()).map(|position| position == 0))
+}

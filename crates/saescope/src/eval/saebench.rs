@@ -1,0 +1,138 @@
+//! The results of an evaluation in the shape of SAEBench's `core`.
+
+use serde::Serialize;
+
+use super::{Evaluation, Quality};
+
+/// `eval_result_metrics` of SAEBench's `core`. Where a name of SAEBench stands for several
+/// definitions, it is the one of SAELens 6.54; docs/metrics.md lists them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Core {
+    model_behavior_preservation: Kept,
+    model_performance_preservation: Performance,
+    reconstruction_quality: Reconstructed,
+    shrinkage: Shrinkage,
+    sparsity: Sparsity,
+    token_stats: Tokens,
+    misc_metrics: Misc,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Kept {
+    kl_div_score: Option<f64>,
+    kl_div_with_ablation: f64,
+    kl_div_with_sae: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Performance {
+    ce_loss_score: Option<f64>,
+    ce_loss_with_ablation: f64,
+    ce_loss_with_sae: f64,
+    ce_loss_without_sae: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Reconstructed {
+    explained_variance: f64,
+    /// The sum over components, unlike that of [`Evaluation`].
+    mse: f64,
+    cossim: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Shrinkage {
+    l2_norm_in: f64,
+    l2_norm_out: f64,
+    l2_ratio: f64,
+    relative_reconstruction_bias: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Sparsity {
+    l0: f64,
+    l1: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Tokens {
+    total_tokens_eval_reconstruction: usize,
+    total_tokens_eval_sparsity_variance: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Misc {
+    freq_over_1_percent: f64,
+    freq_over_10_percent: f64,
+    normalized_freq_over_1_percent: f64,
+    normalized_freq_over_10_percent: f64,
+    average_max_encoder_cosine_sim: f64,
+    average_max_decoder_cosine_sim: f64,
+    frac_alive: f64,
+}
+
+/// `evaluation` as SAEBench's `core` has it: of all positions, or without the first of every text,
+/// which is what SAEBench's leaving special tokens out comes to where texts begin with BOS.
+pub fn core(evaluation: &Evaluation, with_first: bool) -> Core {
+    let quality = match with_first {
+        true => &evaluation.all,
+        false => &evaluation.without_first,
+    };
+    let (kept, built) = (&quality.behaviour, &quality.reconstruction);
+    Core {
+        model_behavior_preservation: Kept {
+            kl_div_score: kept.kl_score,
+            kl_div_with_ablation: kept.kl_with_zero_ablation,
+            kl_div_with_sae: kept.kl_with_sae,
+        },
+        model_performance_preservation: Performance {
+            ce_loss_score: kept.ce_recovered,
+            ce_loss_with_ablation: kept.ce_with_zero_ablation,
+            ce_loss_with_sae: kept.ce_with_sae,
+            ce_loss_without_sae: kept.ce_without_sae,
+        },
+        reconstruction_quality: Reconstructed {
+            explained_variance: built.explained_variance,
+            mse: built.mse * evaluation.d_out as f64,
+            cossim: built.cosine,
+        },
+        shrinkage: Shrinkage {
+            l2_norm_in: built.norm_in,
+            l2_norm_out: built.norm_out,
+            l2_ratio: built.norm_ratio,
+            relative_reconstruction_bias: built.reconstruction_bias,
+        },
+        sparsity: Sparsity {
+            l0: quality.activity.l0,
+            l1: quality.activity.l1,
+        },
+        token_stats: Tokens {
+            total_tokens_eval_reconstruction: quality.tokens,
+            total_tokens_eval_sparsity_variance: quality.tokens,
+        },
+        misc_metrics: misc(evaluation, quality),
+    }
+}
+
+fn misc(evaluation: &Evaluation, quality: &Quality) -> Misc {
+    let active = &quality.activity.active;
+    let total: u64 = active.iter().sum();
+    // A feature is over 1% when it was active on more than one in a hundred tokens.
+    let over = |one_in: u64| {
+        let over = active
+            .iter()
+            .filter(move |&&a| a * one_in > quality.tokens as u64);
+        (over.clone().count() as f64, over.sum::<u64>() as f64)
+    };
+    let ((count_1, sum_1), (count_10, sum_10)) = (over(100), over(10));
+    let (features, total) = (evaluation.d_sae as f64, total.max(1) as f64);
+    Misc {
+        freq_over_1_percent: count_1 / features,
+        freq_over_10_percent: count_10 / features,
+        normalized_freq_over_1_percent: sum_1 / total,
+        normalized_freq_over_10_percent: sum_10 / total,
+        average_max_encoder_cosine_sim: evaluation.encoder.mean_nearest,
+        average_max_decoder_cosine_sim: evaluation.decoder.mean_nearest,
+        frac_alive: 1.0 - quality.activity.dead as f64 / features,
+    }
+}

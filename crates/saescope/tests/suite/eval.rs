@@ -1,0 +1,276 @@
+//! Evaluation: against transformers and numpy, against plain loops, and what must hold of any.
+
+use std::path::{Path, PathBuf};
+
+use saescope::eval::{EvalConfig, Evaluation, core, evaluate};
+use saescope::model::Model;
+use saescope::sae::{InputNorm, Record, Sae, Weights};
+use saescope::site::Site;
+use saescope::{Error, Gate, Matrix, Storage};
+use serde_json::Value;
+
+use crate::tiny;
+
+const TEXTS: [&[u32]; 4] = [&[3, 1, 4, 1, 5, 9, 2, 6], &[7], &[1, 8, 2, 8], &[5, 3]];
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+}
+
+fn run(model: &Model, saes: &[&Sae], texts: &[&[u32]]) -> Vec<Evaluation> {
+    evaluate(model, saes, texts, &EvalConfig::default(), &mut |_, _| {}).unwrap()
+}
+
+fn json(path: &Path) -> Value {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// Compares every number that `expected` has.
+fn compare(case: &str, found: &Value, expected: &Value) {
+    for (name, expected) in expected.as_object().unwrap() {
+        let expected = expected.as_f64().unwrap();
+        let found = found[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{case}: no {name} in {found}"));
+        let off = (found - expected).abs() / expected.abs().max(1.0);
+        assert!(off < 1e-4, "{case}, {name}: {found}, not {expected}");
+    }
+}
+
+/// `tests/golden/make_eval.py` made the autoencoders and the numbers.
+#[test]
+fn every_number_is_that_of_transformers_and_numpy() {
+    let cases = [
+        ("gpt2", "gpt2"),
+        ("gemma2", "gemma2"),
+        ("llama_transcoder", "llama"),
+    ];
+    for (case, family) in cases {
+        let folder = golden().join("eval").join(case);
+        let expected = json(&folder.join("expected.json"));
+        let texts: Vec<Vec<u32>> = serde_json::from_value(expected["texts"].clone()).unwrap();
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let model = Model::open(&golden().join("models").join(family), Storage::F32).unwrap();
+        let mut sae = Sae::open(&folder).unwrap();
+        sae.record_mut().model = None;
+        let found = serde_json::to_value(&run(&model, &[&sae], &texts)[0]).unwrap();
+        compare(case, &found, &expected["all"]);
+        compare(case, &found["without_first"], &expected["without_first"]);
+        for matrix in ["decoder", "encoder"] {
+            compare(case, &found[matrix], &expected[matrix]);
+        }
+        let histogram: Vec<usize> =
+            serde_json::from_value(found["density_histogram"].clone()).unwrap();
+        assert_eq!(histogram.iter().sum::<usize>(), 48);
+        assert_eq!(found["sequences"], texts.len());
+    }
+}
+
+/// Values that look random and are the same everywhere.
+fn noise(i: usize) -> f32 {
+    let mixed = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed >> 40) as f32) / (1_u64 << 23) as f32 - 1.0
+}
+
+fn sae(site: Site, gate: Gate, input_norm: InputNorm) -> Sae {
+    let matrix = |from| Matrix::from_fn(40, 16, |row, col| noise(from + row * 16 + col));
+    let weights = Weights {
+        w_enc: matrix(0),
+        b_enc: vec![0.1; 40],
+        gate,
+        w_dec: matrix(9_000),
+        b_dec: vec![0.1; 16],
+        subtract_b_dec: true,
+        input_norm,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    };
+    build(weights, site)
+}
+
+fn build(weights: Weights, site: Site) -> Sae {
+    let record = Record {
+        site: Some(site),
+        ..Record::default()
+    };
+    Sae::new(weights, record).unwrap()
+}
+
+/// An autoencoder that loses nothing: each component and its opposite are a feature.
+fn identity(site: Site) -> Sae {
+    let signed = |row: usize, col: usize| match (row % 16 == col, row < 16) {
+        (true, true) => 1.0,
+        (true, false) => -1.0,
+        _ => 0.0,
+    };
+    let weights = Weights {
+        w_enc: Matrix::from_fn(32, 16, signed),
+        b_enc: vec![0.0; 32],
+        gate: Gate::Positive,
+        w_dec: Matrix::from_fn(32, 16, signed),
+        b_dec: vec![0.0; 16],
+        subtract_b_dec: false,
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    };
+    build(weights, site)
+}
+
+fn near(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
+}
+
+#[test]
+fn what_loses_nothing_costs_nothing() {
+    for model in tiny::models() {
+        let sae = identity(Site::ResidMid(1));
+        let found = &run(&model, &[&sae], &TEXTS)[0];
+        for quality in [&found.all, &found.without_first] {
+            let built = &quality.reconstruction;
+            near(built.explained_variance, 1.0);
+            near(built.mse, 0.0);
+            near(built.cosine, 1.0);
+            near(built.norm_ratio, 1.0);
+            near(built.reconstruction_bias, 1.0);
+            let kept = &quality.behaviour;
+            near(kept.ce_increase, 0.0);
+            near(kept.ce_recovered.unwrap(), 1.0);
+            near(kept.ce_recovered_from_mean.unwrap(), 1.0);
+            near(kept.kl_with_sae, 0.0);
+            assert!(kept.kl_with_zero_ablation > 1e-3);
+            near(quality.activity.l0, 16.0);
+        }
+        assert_eq!((found.all.tokens, found.without_first.tokens), (15, 11));
+        assert_eq!(found.all.behaviour.predictions, 11);
+        assert_eq!(found.without_first.behaviour.predictions, 8);
+        // Each component and its opposite read and write the two ends of one line.
+        assert!(found.companions.iter().all(|c| c.score == 1.0));
+        near(found.decoder.mean, 1.0 / 31.0);
+    }
+}
+
+#[test]
+fn an_autoencoder_of_zeros_is_zero_ablation() {
+    let [model, _] = tiny::models();
+    let weights = Weights {
+        w_enc: Matrix::zeros(4, 16),
+        b_enc: vec![0.0; 4],
+        gate: Gate::Positive,
+        w_dec: Matrix::zeros(4, 16),
+        b_dec: vec![0.0; 16],
+        subtract_b_dec: false,
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    };
+    let found = &run(&model, &[&build(weights, Site::MlpOut(0))], &TEXTS)[0];
+    for quality in [&found.all, &found.without_first] {
+        let kept = &quality.behaviour;
+        assert_eq!(kept.ce_with_sae, kept.ce_with_zero_ablation);
+        assert_eq!(kept.kl_with_sae, kept.kl_with_zero_ablation);
+        assert_eq!(kept.ce_recovered, Some(0.0));
+        assert!(quality.reconstruction.explained_variance <= 0.0);
+        assert_eq!(quality.reconstruction.cosine, 0.0);
+        assert_eq!(quality.activity.dead, 4);
+    }
+    assert_eq!((found.decoder.zero, found.decoder.pairs), (4, 0));
+}
+
+#[test]
+fn company_batches_and_threads_change_no_bit() {
+    let [_, model] = tiny::models();
+    let (post, mlp) = (Site::ResidPost(0), Site::MlpOut(1));
+    let saes = [
+        sae(post, Gate::TopK(5), InputNorm::LayerNorm),
+        sae(mlp, Gate::Positive, InputNorm::None),
+        sae(post, Gate::Above(vec![0.3; 40]), InputNorm::None),
+    ];
+    let all: Vec<&Sae> = saes.iter().collect();
+    let together = run(&model, &all, &TEXTS);
+    for (sae, expected) in all.iter().zip(&together) {
+        assert_eq!(run(&model, &[sae], &TEXTS)[0], *expected);
+    }
+    let small = EvalConfig {
+        batch_tokens: 1,
+        ..EvalConfig::default()
+    };
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let pool = pool.build().unwrap();
+        let found = pool.install(|| evaluate(&model, &all, &TEXTS, &small, &mut |_, _| {}));
+        assert_eq!(found.unwrap(), together);
+    }
+}
+
+#[test]
+fn progress_ends_where_it_said_it_would() {
+    let [model, _] = tiny::models();
+    let sae = sae(Site::ResidPost(1), Gate::Positive, InputNorm::None);
+    let mut seen = Vec::new();
+    evaluate(
+        &model,
+        &[&sae],
+        &TEXTS,
+        &EvalConfig::default(),
+        &mut |d, t| seen.push((d, t)),
+    )
+    .unwrap();
+    // One walk to the site; the model as it is; three changes, with and without first positions.
+    assert_eq!(seen.last(), Some(&(15 * 8, 15 * 8)));
+    assert!(seen.is_sorted());
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_said() {
+    let [model, _] = tiny::models();
+    let [here, beyond] = [1, 2].map(|l| sae(Site::ResidPost(l), Gate::Positive, InputNorm::None));
+    let evaluate = |texts: &[&[u32]]| {
+        let found = evaluate(
+            &model,
+            &[&here],
+            texts,
+            &EvalConfig::default(),
+            &mut |_, _| {},
+        );
+        found.unwrap_err()
+    };
+    assert!(matches!(evaluate(&[]), Error::Argument(_)));
+    assert!(matches!(evaluate(&[&[1], &[2]]), Error::Argument(_)));
+    // Behind the first position there is one token, and no variance.
+    assert!(matches!(evaluate(&[&[1, 2]]), Error::Argument(_)));
+    assert!(matches!(evaluate(&[&[1, 2, 3], &[]]), Error::Argument(_)));
+    let config = EvalConfig::default();
+    let found = saescope::eval::evaluate(&model, &[&beyond], &TEXTS, &config, &mut |_, _| {});
+    assert!(matches!(found, Err(Error::Site { .. })));
+}
+
+#[test]
+fn saebench_gets_the_names_that_it_has() {
+    let [model, _] = tiny::models();
+    let sae = sae(Site::ResidPost(1), Gate::TopK(3), InputNorm::None);
+    let found = &run(&model, &[&sae], &TEXTS)[0];
+    let [with, without] = [true, false].map(|f| serde_json::to_value(core(found, f)).unwrap());
+    let quality = &found.all;
+    let mse = quality.reconstruction.mse * 16.0;
+    assert_eq!(with["reconstruction_quality"]["mse"], mse);
+    assert_eq!(with["sparsity"]["l0"], quality.activity.l0);
+    let alive = 1.0 - quality.activity.dead as f64 / 40.0;
+    assert_eq!(with["misc_metrics"]["frac_alive"], alive);
+    let dense = quality.activity.dense as f64 / 40.0;
+    assert_eq!(with["misc_metrics"]["freq_over_10_percent"], dense);
+    let tokens = &without["token_stats"]["total_tokens_eval_reconstruction"];
+    assert_eq!(tokens, found.without_first.tokens);
+    let nearest = found.decoder.mean_nearest;
+    let misc = &with["misc_metrics"];
+    assert_eq!(misc["average_max_decoder_cosine_sim"], nearest);
+    let kept = &with["model_performance_preservation"];
+    assert_eq!(
+        kept["ce_loss_score"],
+        quality.behaviour.ce_recovered.unwrap()
+    );
+}

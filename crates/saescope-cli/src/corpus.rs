@@ -29,7 +29,12 @@ impl CorpusArgs {
         }
     }
 
-    pub(crate) fn open(&self, tokenizer: &Tokenizer, bos: Bos, seed: u64) -> anyhow::Result<Corpus> {
+    pub(crate) fn open(
+        &self,
+        tokenizer: &Tokenizer,
+        bos: Bos,
+        seed: u64,
+    ) -> anyhow::Result<Corpus> {
         let config = self.config(bos, seed);
         Ok(Corpus::open(&config, tokenizer, None, &mut |_| ())?)
     }

@@ -268,7 +268,8 @@ fn alone(run: &Seen) -> Vec<String> {
     let metrics = &last.metrics;
     let features: usize = metrics.density_histogram.iter().sum();
     let curve = |read: fn(&Metrics) -> f64| sparkline(&run.lines, read);
-    let row = |name: &str, value: String, curve: String| format!("  {name:<20}{value:>12}  {curve}");
+    let row =
+        |name: &str, value: String, curve: String| format!("  {name:<20}{value:>12}  {curve}");
     vec![
         row("loss", format!("{:.4}", metrics.loss), curve(|m| m.loss)),
         row(

@@ -132,7 +132,9 @@ impl FromStr for Axis {
 
     fn from_str(text: &str) -> Result<Axis, String> {
         match text.split_once('=') {
-            Some((name, values)) if !name.is_empty() && values.split(',').all(|v| !v.is_empty()) => {
+            Some((name, values))
+                if !name.is_empty() && values.split(',').all(|v| !v.is_empty()) =>
+            {
                 Ok(Axis {
                     name: name.to_owned(),
                     values: values.split(',').map(str::to_owned).collect(),
@@ -301,7 +303,9 @@ impl Choice {
 fn joined(before: &str, name: &str, value: &str) -> String {
     let plain = |text: &str| -> String {
         let keep = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-        text.chars().map(|c| if keep(c) { c } else { '_' }).collect()
+        text.chars()
+            .map(|c| if keep(c) { c } else { '_' })
+            .collect()
     };
     let own = format!("{}-{}", plain(name), plain(value));
     match before {
@@ -327,11 +331,7 @@ fn set_k(config: &mut TrainConfig, wanted: usize, recipe: RecipeArg) -> anyhow::
     Ok(())
 }
 
-fn set_coefficient(
-    config: &mut TrainConfig,
-    wanted: f32,
-    recipe: RecipeArg,
-) -> anyhow::Result<()> {
+fn set_coefficient(config: &mut TrainConfig, wanted: f32, recipe: RecipeArg) -> anyhow::Result<()> {
     match &mut config.objective {
         Objective::L1 { coefficient, .. } | Objective::Gated { coefficient, .. } => {
             *coefficient = wanted;
@@ -409,14 +409,25 @@ mod tests {
 
     #[test]
     fn flags_change_what_the_recipe_says() {
-        let config = one(&["--expansion", "2", "--k", "7", "--lr", "0.5", "--batch", "512"]);
+        let config = one(&[
+            "--expansion",
+            "2",
+            "--k",
+            "7",
+            "--lr",
+            "0.5",
+            "--batch",
+            "512",
+        ]);
         assert_eq!((config.d_sae, config.batch_tokens), (128, 512));
         assert!(matches!(config.objective, Objective::TopK { k: 7, .. }));
         assert_eq!(config.adam.lr, 0.5);
         let config = one(&["--tokens", "10000", "--batch", "512"]);
         assert_eq!(config.steps, 20);
         let config = one(&["--recipe", "l1", "--l1", "3"]);
-        assert!(matches!(config.objective, Objective::L1 { coefficient, .. } if coefficient == 3.0));
+        assert!(
+            matches!(config.objective, Objective::L1 { coefficient, .. } if coefficient == 3.0)
+        );
         let config = one(&["--recipe", "jumprelu", "--k", "9"]);
         let target = |penalty| matches!(penalty, JumpPenalty::Target { l0, .. } if l0 == 9.0);
         assert!(matches!(config.objective, Objective::JumpRelu { penalty, .. } if target(penalty)));
@@ -445,7 +456,10 @@ mod tests {
         ]);
         assert_eq!(config.adam.beta2, 0.5);
         assert_eq!(config.input, saescope::train::Input::LayerNorm);
-        assert!(matches!(config.objective, Objective::TopK { aux: None, .. }));
+        assert!(matches!(
+            config.objective,
+            Objective::TopK { aux: None, .. }
+        ));
         let resample = saescope::train::Treatment::Resample { every: 5, times: 2 };
         assert_eq!(config.dead.treatment, resample);
     }
@@ -474,7 +488,10 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert_eq!(all[2].config.d_sae, 256);
-        assert!(matches!(all[3].config.objective, Objective::TopK { k: 5, .. }));
+        assert!(matches!(
+            all[3].config.objective,
+            Objective::TopK { k: 5, .. }
+        ));
         let fields = settings(&["--sweep", "adam.lr=0.1,0.2"]).unwrap();
         assert_eq!(fields[1].config.adam.lr, 0.2);
         assert!(refused(&["--sweep", "k=3,3"]).contains("twice"));

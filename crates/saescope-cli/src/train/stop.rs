@@ -46,6 +46,12 @@ impl Stop {
         stops
     }
 
+    /// The step behind which training ended because it was asked to.
+    pub(crate) fn stopped_behind(&self) -> Option<u64> {
+        let (step, stops) = self.decided.get();
+        stops.then_some(step)
+    }
+
     /// From now on Ctrl-C ends at once.
     pub(crate) fn end(&self) {
         self.asked.store(true, Ordering::Relaxed);

@@ -26,6 +26,8 @@ pub struct RunConfig {
     pub d_in: usize,
     /// Width of what is written.
     pub d_out: usize,
+    /// Tokens of a text.
+    pub context: usize,
     /// The texts and how they become tokens, or the store that holds their activations.
     pub corpus: Value,
     /// Identifies the tokens in their order.
@@ -66,6 +68,15 @@ pub struct Machine {
     pub threads: usize,
 }
 
+/// Fields that change no result.
+const NO_DIFFERENCE: [&str; 5] = [
+    "model.reference",
+    "corpus.files",
+    "activations.store",
+    "input",
+    "machine.threads",
+];
+
 /// A field in which two configurations differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
@@ -105,7 +116,8 @@ impl ModelOrigin {
 }
 
 impl RunConfig {
-    /// Every field in which `other` differs, but for what is measured and the number of threads.
+    /// Every field in which `other` differs, but for what changes no result: names of files whose digest
+    /// is the same, what is measured, and the number of threads.
     pub fn differences(&self, other: &RunConfig) -> Vec<Difference> {
         // Through text, as a file has it: reading a number may change its last bit.
         let value = |config: &RunConfig| -> Value {
@@ -115,8 +127,8 @@ impl RunConfig {
         let mut found = Vec::new();
         collect("", &value(self), &value(other), &mut found);
         found.retain(|difference| {
-            let field = &difference.field;
-            field != "machine.threads" && field != "input" && !field.starts_with("input.")
+            let field = difference.field.as_str();
+            !NO_DIFFERENCE.contains(&field) && !field.starts_with("input.")
         });
         found
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -95,11 +95,6 @@ impl Writer {
         Ok((writer, state, differences))
     }
 
-    /// Where the run is.
-    pub fn folder(&self) -> &Path {
-        &self.folder.0
-    }
-
     /// Adds a line to the metrics.
     ///
     /// # Errors
@@ -111,33 +106,12 @@ impl Writer {
         written.map_err(|e| Error::io(path, e))
     }
 
-    /// Writes the autoencoder; returns its folder.
+    /// Ends the run with its autoencoder.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn sae(&self, sae: &Sae) -> Result<PathBuf> {
-        let folder = self.folder.sae();
-        sae.save(&folder)?;
-        Ok(folder)
-    }
-
-    /// Writes how the autoencoder does on texts it has not seen.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn evaluation(&self, evaluation: &impl Serialize) -> Result<()> {
-        let path = self.folder.evaluation();
-        folder::write(&path, &pretty(&path, evaluation)?)
-    }
-
-    /// Writes the report; returns its file.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn report(&self, html: &str) -> Result<PathBuf> {
-        let path = self.folder.report();
-        folder::write(&path, html)?;
-        Ok(path)
+    pub fn finish(self, sae: &Sae) -> Result<()> {
+        sae.save(&self.folder.sae())
     }
 
     fn open(folder: Folder, config: RunConfig) -> Result<Writer> {
@@ -248,7 +222,7 @@ pub(super) fn forget(folder: &Folder, step: u64) -> Result<()> {
     save_whole(&path, |file| file.write_all(&kept))
 }
 
-fn pretty(path: &Path, value: &impl Serialize) -> Result<String> {
+pub(super) fn pretty(path: &Path, value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::format(path, format!("cannot be written: {e}")))?;
     Ok(text + "\n")

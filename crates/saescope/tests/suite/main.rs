@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod eval;
 mod activations;
+mod eval;
 mod features;
 mod forward;
 mod generation;

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod contrast;
 mod convert;
+mod corpus;
 mod edits;
 mod feature;
 mod features;
@@ -21,6 +22,7 @@ mod sae;
 mod sampling;
 mod steer;
 mod tokens;
+mod train;
 mod vector;
 
 use std::process::ExitCode;
@@ -60,6 +62,7 @@ enum Command {
     Vector(vector::Args),
     Convert(convert::Args),
     Info(info::Args),
+    Train(Box<train::Args>),
     Bench(bench::Args),
     Completions(completions::Args),
 }
@@ -94,6 +97,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Steer(args) => steer::run(&args),
         Command::Vector(args) => vector::run(args),
         Command::Info(args) => info::run(&args),
+        Command::Train(args) => train::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

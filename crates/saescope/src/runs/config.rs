@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::digest::{self, Digest};
+use crate::error::Result;
+use crate::model::Model;
 use crate::sae::SourceFile;
 use crate::site::Site;
-use crate::train::TrainConfig;
+use crate::train::{InputStatistics, TrainConfig};
 
 /// Everything that made a run: `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +26,8 @@ pub struct RunConfig {
     pub d_in: usize,
     /// Width of what is written.
     pub d_out: usize,
+    /// Tokens of a text.
+    pub context: usize,
     /// The texts and how they become tokens, or the store that holds their activations.
     pub corpus: Value,
     /// Identifies the tokens in their order.
@@ -31,6 +36,8 @@ pub struct RunConfig {
     pub activations: Value,
     /// How the autoencoder is trained.
     pub train: TrainConfig,
+    /// What the first batch's activations were like; nothing before the first checkpoint.
+    pub input: Option<InputStatistics>,
     /// What computed it.
     pub machine: Machine,
 }
@@ -43,14 +50,12 @@ pub struct ModelOrigin {
     pub reference: String,
     /// Its weights' files.
     pub files: Vec<SourceFile>,
-    /// Identifies their bytes.
+    /// Identifies their bytes: SHA-256 in hexadecimal digits.
     pub digest: String,
     /// How its weights are kept in memory.
     pub dtype: String,
     /// Whether its texts begin with BOS.
     pub prepend_bos: bool,
-    /// Tokens of a text.
-    pub context: usize,
 }
 
 /// What computed a run.
@@ -63,6 +68,15 @@ pub struct Machine {
     pub threads: usize,
 }
 
+/// Fields that change no result.
+const NO_DIFFERENCE: [&str; 5] = [
+    "model.reference",
+    "corpus.files",
+    "activations.store",
+    "input",
+    "machine.threads",
+];
+
 /// A field in which two configurations differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
@@ -74,8 +88,36 @@ pub struct Difference {
     pub theirs: Value,
 }
 
+impl ModelOrigin {
+    /// What a run has to know of a model: its files are read to the end.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn of(model: &Model, reference: &str, dtype: &str, prepend_bos: bool) -> Result<Self> {
+        let mut digest = Digest::new();
+        let mut files = Vec::new();
+        for path in &model.source().files {
+            let (of_file, bytes) = digest::of_file(path)?;
+            digest.part(&of_file);
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            files.push(SourceFile {
+                name: name.into_owned(),
+                bytes,
+            });
+        }
+        Ok(ModelOrigin {
+            reference: reference.to_owned(),
+            files,
+            digest: digest.hex(),
+            dtype: dtype.to_owned(),
+            prepend_bos,
+        })
+    }
+}
+
 impl RunConfig {
-    /// Every field in which `other` differs, but for the number of threads.
+    /// Every field in which `other` differs, but for what changes no result: names of files whose digest
+    /// is the same, what is measured, and the number of threads.
     pub fn differences(&self, other: &RunConfig) -> Vec<Difference> {
         // Through text, as a file has it: reading a number may change its last bit.
         let value = |config: &RunConfig| -> Value {
@@ -84,7 +126,10 @@ impl RunConfig {
         };
         let mut found = Vec::new();
         collect("", &value(self), &value(other), &mut found);
-        found.retain(|difference| difference.field != "machine.threads");
+        found.retain(|difference| {
+            let field = difference.field.as_str();
+            !NO_DIFFERENCE.contains(&field) && !field.starts_with("input.")
+        });
         found
     }
 }

@@ -16,6 +16,7 @@
 mod config;
 mod folder;
 mod line;
+mod predict;
 mod report;
 mod saved;
 #[cfg(test)]
@@ -25,7 +26,9 @@ mod writer;
 
 pub use config::{Difference, Machine, ModelOrigin, RunConfig};
 pub use line::Line;
-pub use report::{Compared, comparison_html, report_html};
+pub use predict::Predicted;
+use report::report_html;
+pub use report::{Compared, write_comparison};
 pub use saved::SavedRun;
 pub use verdict::{Finding, Level, Verdict, verdict};
 pub use writer::{Existing, Writer, common_step};

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::folder::{self, Folder};
-use super::line;
-use super::{Line, RunConfig};
+use super::writer::pretty;
+use super::{Line, RunConfig, line, report_html};
 use crate::error::{Error, Result};
 use crate::sae::Sae;
 use crate::train::State;
@@ -63,6 +64,29 @@ impl SavedRun {
     /// Whether the autoencoder is there: the run went to its end.
     pub fn is_finished(&self) -> bool {
         Sae::is_at(&self.folder.sae())
+    }
+
+    /// Writes how its autoencoder does on texts it has not seen.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_evaluation(&mut self, evaluation: &impl Serialize) -> Result<()> {
+        let path = self.folder.evaluation();
+        let value = serde_json::to_value(evaluation);
+        let value = value.map_err(|e| Error::format(&path, e.to_string()))?;
+        folder::write(&path, &pretty(&path, &value)?)?;
+        self.evaluation = Some(value);
+        Ok(())
+    }
+
+    /// Writes the report; returns its file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_report(&self) -> Result<PathBuf> {
+        let path = self.folder.report();
+        folder::write(&path, &report_html(self)?)?;
+        Ok(path)
     }
 
     /// The steps at which it can go on, ascending.

@@ -65,16 +65,17 @@ fn config() -> RunConfig {
             digest: "00".to_owned(),
             dtype: "f32".to_owned(),
             prepend_bos: true,
-            context: 128,
         },
         site: crate::site::Site::MlpOut(5),
         out_site: None,
         d_in: 64,
         d_out: 64,
+        context: 128,
         corpus: json!({"files": ["</style><script>alert(1)</script>"]}),
         corpus_digest: "00".to_owned(),
         activations: json!({"buffer_tokens": 65_536}),
         train: train_config(),
+        input: None,
         machine: Machine {
             instruction_set: "avx2".to_owned(),
             threads: 2,
@@ -186,6 +187,7 @@ fn another_configuration_is_refused_by_its_field() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), &[10]);
     let mut other = config();
+    other.model.reference = "elsewhere".to_owned();
     other.train.adam.lr = 1e-3;
     let error = Writer::resume(folder.path(), &other, 0)
         .err()
@@ -318,7 +320,8 @@ fn a_comparison_has_a_row_for_each_run_and_escapes_their_names() {
         ce_increase: Some(0.2),
         ..one.clone()
     };
-    let page = comparison_html("org/model mlp_out.5", &[one, other]).unwrap();
+    let page = write_comparison(folder.path(), "org/model mlp_out.5", &[one, other]).unwrap();
+    let page = fs::read_to_string(page).unwrap();
     assert!(!page.contains("<i>") && page.contains("&lt;i&gt;"));
     assert_eq!(page.matches("<svg").count(), 4);
 }

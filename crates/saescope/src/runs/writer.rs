@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use crate::train::{Go, Metrics, Sink, State};
 
 /// Checkpoints that are kept. Side by side, runs write theirs one after another, and what kills them
 /// in between leaves all of them with the one before.
-const KEPT: usize = 2;
+pub(super) const KEPT: usize = 2;
 
 /// What happens to a run that is in the folder already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub enum Existing {
 #[derive(Debug)]
 pub struct Writer {
     folder: Folder,
+    config: RunConfig,
     metrics: File,
 }
 
@@ -54,10 +55,8 @@ impl Writer {
                 folder.0.display()
             )));
         }
-        let path = folder.config();
-        let text = pretty(&path, config)?;
-        folder::write(&path, &text)?;
-        Writer::open(folder)
+        write_config(&folder, config)?;
+        Writer::open(folder, config.clone())
     }
 
     /// Goes on with the run in `folder`, from its checkpoint at `step` or from the start where that is
@@ -92,12 +91,8 @@ impl Writer {
         let folder = saved.folder().to_path_buf();
         let folder = Folder(folder);
         forget(&folder, step)?;
-        Ok((Writer::open(folder)?, state, differences))
-    }
-
-    /// Where the run is.
-    pub fn folder(&self) -> &Path {
-        &self.folder.0
+        let writer = Writer::open(folder, saved.config)?;
+        Ok((writer, state, differences))
     }
 
     /// Adds a line to the metrics.
@@ -111,43 +106,26 @@ impl Writer {
         written.map_err(|e| Error::io(path, e))
     }
 
-    /// Writes the autoencoder; returns its folder.
+    /// Ends the run with its autoencoder.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn sae(&self, sae: &Sae) -> Result<PathBuf> {
-        let folder = self.folder.sae();
-        sae.save(&folder)?;
-        Ok(folder)
+    pub fn finish(self, sae: &Sae) -> Result<()> {
+        sae.save(&self.folder.sae())
     }
 
-    /// Writes how the autoencoder does on texts it has not seen.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn evaluation(&self, evaluation: &impl Serialize) -> Result<()> {
-        let path = self.folder.evaluation();
-        folder::write(&path, &pretty(&path, evaluation)?)
-    }
-
-    /// Writes the report; returns its file.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn report(&self, html: &str) -> Result<PathBuf> {
-        let path = self.folder.report();
-        folder::write(&path, html)?;
-        Ok(path)
-    }
-
-    fn open(folder: Folder) -> Result<Writer> {
+    fn open(folder: Folder, config: RunConfig) -> Result<Writer> {
         let path = folder.checkpoints();
         std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
         let path = folder.metrics();
         let mut options = OpenOptions::new();
         let metrics = options.create(true).append(true).open(&path);
         let metrics = metrics.map_err(|e| Error::io(&path, e))?;
-        Ok(Writer { folder, metrics })
+        Ok(Writer {
+            folder,
+            config,
+            metrics,
+        })
     }
 }
 
@@ -165,6 +143,10 @@ impl Sink for Writer {
         let synced = self.metrics.sync_data();
         synced.map_err(|e| Error::io(self.folder.metrics(), e))?;
         state.save(&self.folder.checkpoint(state.step()))?;
+        if self.config.input.is_none() {
+            self.config.input = Some(state.input_statistics());
+            write_config(&self.folder, &self.config)?;
+        }
         let steps = self.folder.steps()?;
         for &step in &steps[..steps.len().saturating_sub(KEPT)] {
             folder::remove(&self.folder.checkpoint(step))?;
@@ -187,6 +169,11 @@ pub fn common_step(runs: &[SavedRun]) -> Result<u64> {
         });
     }
     Ok(common.unwrap_or_default().last().copied().unwrap_or(0))
+}
+
+fn write_config(folder: &Folder, config: &RunConfig) -> Result<()> {
+    let path = folder.config();
+    folder::write(&path, &pretty(&path, config)?)
 }
 
 /// Refuses a folder in which something has the name of what a run writes.
@@ -235,7 +222,7 @@ pub(super) fn forget(folder: &Folder, step: u64) -> Result<()> {
     save_whole(&path, |file| file.write_all(&kept))
 }
 
-fn pretty(path: &Path, value: &impl Serialize) -> Result<String> {
+pub(super) fn pretty(path: &Path, value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::format(path, format!("cannot be written: {e}")))?;
     Ok(text + "\n")

@@ -1,12 +1,15 @@
 //! Several runs on one page: a table, and how quality goes with sparsity and size.
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::chart::{self, Series, short};
 use super::{CSS, Chart, kind, render};
 use crate::error::Result;
-use crate::runs::{Level, SavedRun, verdict};
+use crate::runs::writer::pretty;
+use crate::runs::{Level, SavedRun, folder, verdict};
 
 /// A run's numbers as a comparison shows them; held-out ones where they were measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,11 +81,20 @@ struct Page {
     charts: Vec<Chart>,
 }
 
-/// A comparison of runs as a page.
+/// Writes a comparison of runs beside their folders; returns its file.
 ///
 /// # Errors
-/// When the page cannot be put together.
-pub fn comparison_html(title: &str, runs: &[Compared]) -> Result<String> {
+/// When it cannot be written.
+pub fn write_comparison(folder: &Path, title: &str, runs: &[Compared]) -> Result<PathBuf> {
+    let path = folder.join("comparison.json");
+    folder::write(&path, &pretty(&path, &runs)?)?;
+    let path = folder.join("comparison.html");
+    folder::write(&path, &comparison_html(title, runs)?)?;
+    Ok(path)
+}
+
+/// A comparison of runs as a page.
+fn comparison_html(title: &str, runs: &[Compared]) -> Result<String> {
     let page = Page {
         css: CSS,
         title: title.to_owned(),

@@ -4,20 +4,25 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// What is shown of an evaluation, and with how many digits.
-const ROWS: [(&str, &str, usize); 17] = [
+const ROWS: [(&str, &str, usize); 19] = [
     ("tokens", "tokens", 0),
     ("explained_variance", "explained variance", 4),
     ("l0", "active features of a token (L0)", 2),
     ("mse", "mean squared error", 5),
     ("cosine", "cosine of activation and reconstruction", 4),
     ("norm_ratio", "norm of the reconstruction, relative", 4),
-    ("ce_without_sae", "cross-entropy of the model", 4),
+    (
+        "ce_without_sae",
+        "cross-entropy of the model, nats a token",
+        4,
+    ),
     ("ce_with_sae", "… with the reconstruction in its place", 4),
     ("ce_with_zero_ablation", "… with zeros in its place", 4),
     ("ce_with_mean_ablation", "… with the mean in its place", 4),
+    ("ce_increase", "what the reconstruction costs", 4),
     (
         "ce_recovered",
-        "share of the loss by zeros that comes back",
+        "share of the cost of zeros that comes back",
         4,
     ),
     ("kl_with_sae", "divergence (KL) with the reconstruction", 4),
@@ -28,8 +33,9 @@ const ROWS: [(&str, &str, usize); 17] = [
         "features active on more than a tenth of the tokens",
         0,
     ),
-    ("off_diag_mean", "mean |cosine| of two decoder rows", 4),
-    ("off_diag_max", "largest |cosine| of two decoder rows", 4),
+    ("decoder.mean", "mean |cosine| of two decoder rows", 4),
+    ("decoder.max", "largest |cosine| of two decoder rows", 4),
+    ("encoder.mean", "mean |cosine| of two encoder rows", 4),
 ];
 
 /// A row of the table.
@@ -51,16 +57,24 @@ impl HeldOut {
         let Some(evaluation) = evaluation else {
             return HeldOut::default();
         };
-        let rows = ROWS.iter().filter_map(|&(key, name, digits)| {
-            let value = evaluation.get(key)?.as_f64()?;
+        let parts = [Some(evaluation), evaluation.get("without_first")];
+        let rows = ROWS.iter().filter_map(|&(path, name, digits)| {
+            let shown = parts.map(|part| Some(format!("{:.digits$}", number(part?, path)?)));
+            shown[0].as_ref()?;
             Some(Row {
                 name,
-                values: vec![format!("{value:.digits$}")],
+                values: shown.map(Option::unwrap_or_default).to_vec(),
             })
         });
         HeldOut {
-            columns: vec!["all tokens"],
+            columns: vec!["all positions", "without the first"],
             rows: rows.collect(),
         }
     }
+}
+
+/// The number at `path`, keys with dots between.
+fn number(value: &Value, path: &str) -> Option<f64> {
+    let found = path.split('.').try_fold(value, |at, key| at.get(key));
+    found.and_then(Value::as_f64)
 }

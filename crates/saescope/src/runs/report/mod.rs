@@ -15,7 +15,7 @@ use super::{SavedRun, Verdict, verdict};
 use crate::error::{Error, Result};
 use crate::train::{Objective, TrainConfig};
 
-pub use compare::{Compared, comparison_html};
+pub use compare::{Compared, write_comparison};
 
 const CSS: &str = include_str!("report.css");
 
@@ -56,10 +56,7 @@ struct Page {
 }
 
 /// A run as a page.
-///
-/// # Errors
-/// When the page cannot be put together.
-pub fn report_html(run: &SavedRun) -> Result<String> {
+pub(super) fn report_html(run: &SavedRun) -> Result<String> {
     let config = &run.config;
     let page = Page {
         css: CSS,
@@ -163,7 +160,10 @@ fn tables(run: &SavedRun) -> Result<Vec<Listing>> {
         }
     };
     Ok(vec![
-        listing("Corpus", &["corpus", "corpus_digest", "activations"]),
+        listing(
+            "Corpus",
+            &["corpus", "corpus_digest", "activations", "input"],
+        ),
         listing(
             "Model and machine",
             &["model", "site", "out_site", "machine", "saescope"],

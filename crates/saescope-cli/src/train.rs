@@ -1,0 +1,503 @@
+//! `saescope train`
+
+mod finish;
+mod live;
+mod plan;
+mod setting;
+mod stop;
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use saescope::Isa;
+use saescope::activations::{Source, Store, Stream, StreamConfig};
+use saescope::corpus::Corpus;
+use saescope::model::Model;
+use saescope::runs::{
+    Difference, Existing, Machine, ModelOrigin, Predicted, RunConfig, SavedRun, Writer, common_step,
+};
+use saescope::sae::Record;
+use saescope::site::Site;
+use saescope::tokenizer::Tokenizer;
+use saescope::train::{Run, State, TrainConfig, Transcoder, train};
+use serde_json::json;
+
+use self::finish::HeldOut;
+use self::live::{Session, Shown, Timed, Watched};
+use self::plan::Plan;
+use self::setting::{Setting, SettingArgs};
+use self::stop::Stop;
+use crate::corpus::CorpusArgs;
+use crate::open::{ModelArgs, Opened};
+use crate::output;
+
+/// Train sparse autoencoders on a model's activations
+///
+/// Writes a folder with the configuration, the metrics of every log step, checkpoints, the autoencoder
+/// as SAELens 6 lays it out, its evaluation on texts that were held out, and a report. Ctrl-C ends it
+/// behind a step, and --resume goes on as if nothing had been. docs/training.md is the guide.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope train tests/data/stories260K --site mlp_out.2 --corpus tests/data/text/stories-en.txt \\
+    --expansion 2 --k 8 --steps 20 --batch 256 --buffer 4096 -o run
+  saescope train tests/data/stories260K --site resid_post.1 --corpus tests/data/text/stories-en.txt \\
+    --steps 10 --batch 256 --buffer 4096 --sweep expansion=1,2 k=4,8 -o sweep
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where activations are read, such as `resid_post.8`
+    #[arg(long, value_name = "SITE")]
+    site: Site,
+    /// Train a transcoder, which writes here
+    #[arg(long, value_name = "SITE")]
+    out_site: Option<Site>,
+    /// Let a linear map of a transcoder pass by the features
+    #[arg(long, requires = "out_site")]
+    skip: bool,
+    #[command(flatten)]
+    corpus: CorpusArgs,
+    /// Read activations from a store that `saescope capture --store` wrote, not from the model
+    #[arg(long, value_name = "DIR", conflicts_with = "corpus")]
+    store: Option<PathBuf>,
+    /// Tokens whose activations are mixed with each other
+    #[arg(long, value_name = "N", default_value_t = 262_144)]
+    buffer: usize,
+    /// Leave out the first token of every text, whose activation is like no other
+    #[arg(long)]
+    skip_first: bool,
+    /// Tokens to hold out for the evaluation at the end; 0 for none [default: 65,536, at most a tenth
+    /// of the corpus]
+    #[arg(long, value_name = "N")]
+    eval_tokens: Option<u64>,
+    #[command(flatten)]
+    setting: SettingArgs,
+    /// The folder to write [default: named after the model, the site and the recipe]
+    #[arg(short, long, value_name = "RUN")]
+    output: Option<PathBuf>,
+    /// Go on with the run in that folder, from its last checkpoint
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Replace a run that is in that folder
+    #[arg(long)]
+    force: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tokens held out, unless told otherwise.
+const EVAL_TOKENS: u64 = 65_536;
+
+/// The texts of a training, in two parts.
+struct Texts {
+    train: Corpus,
+    /// The texts held out, and how many of their tokens are read.
+    held_out: Option<(Corpus, u64)>,
+}
+
+/// Where activations come from, and what that says in a run's configuration.
+struct Given<'a> {
+    model: &'a Model,
+    tokenizer: &'a Tokenizer,
+    texts: Option<&'a Texts>,
+    store: Option<&'a Store>,
+    d_in: usize,
+    d_out: usize,
+}
+
+/// A run that begins or goes on.
+struct Ready {
+    name: String,
+    config: RunConfig,
+    writer: Writer,
+    state: Option<State>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let folder = args.folder();
+    if !args.resume && !args.force && SavedRun::is_at(&folder) {
+        // Said before minutes of loading.
+        bail!(taken(&folder));
+    }
+    let Opened { model, tokenizer } = args.model.open()?;
+    let d_in = width(&model, args.site)?;
+    let d_out = args.out_site.map_or(Ok(d_in), |site| width(&model, site))?;
+    let transcoder = args.out_site.map(|_| Transcoder { skip: args.skip });
+    let settings = args.setting.settings((d_in, d_out), transcoder)?;
+    let texts = args.texts(&tokenizer)?;
+    let store = args.store.as_deref().map(Store::open).transpose()?;
+    let given = Given {
+        model: &model,
+        tokenizer: &tokenizer,
+        texts: texts.as_ref(),
+        store: store.as_ref(),
+        d_in,
+        d_out,
+    };
+    let folders: Vec<PathBuf> = settings.iter().map(|s| folder.join(&s.name)).collect();
+    if !(args.resume && folders.iter().all(|folder| is_finished(folder))) {
+        args.train(&folder, settings, &given)?;
+    }
+    let mut runs: Vec<SavedRun> = folders
+        .iter()
+        .map(|folder| SavedRun::open(folder))
+        .collect::<Result<_, _>>()?;
+    if let Some((corpus, tokens)) = texts.as_ref().and_then(|texts| texts.held_out.as_ref())
+        && runs.iter().any(|run| run.evaluation.is_none())
+    {
+        let held_out = HeldOut {
+            model: &model,
+            corpus,
+            tokens: *tokens,
+        };
+        held_out.evaluate(&mut runs, args.json)?;
+    }
+    let title = format!("{} {}", args.model.reference(), args.site);
+    let finished = finish::report(&folder, &runs, &title)?;
+    match (args.json, finished.as_slice()) {
+        (false, all) => finish::print(&folder, &runs, all),
+        (true, [only]) if !args.setting.is_sweep() => output::json(only),
+        (true, all) => output::json(&all),
+    }
+}
+
+impl Args {
+    /// Trains all `settings` to their ends.
+    ///
+    /// # Errors
+    /// When it is stopped, too: the runs are not finished then.
+    fn train(&self, folder: &Path, settings: Vec<Setting>, given: &Given) -> anyhow::Result<()> {
+        let mut source = self.source(given, &settings)?;
+        let predicted = settings
+            .iter()
+            .map(|setting| Predicted::of(&setting.config, given.d_in, given.d_out))
+            .fold(Predicted::default(), |all, one| all + one);
+        let model = given.model.bytes() as u64;
+        let plan = Plan::new(predicted, model, source.predicted_bytes());
+        if !self.json {
+            plan.say();
+        }
+        plan.check(folder)?;
+        let mut ready = self.ready(folder, settings, given)?;
+        let done = ready[0].state.as_ref().map_or(0, State::step);
+        source.seek(done);
+        let stop = Stop::listen()?;
+        let seconds = Cell::new((0.0, 0.0));
+        let names = ready.iter().map(|run| run.name.clone()).collect();
+        let steps = ready[0].config.train.steps;
+        let session = Session::new(&stop, &seconds, names, steps, Shown::fitting(self.json));
+        let (mut configs, mut watched, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, run) in ready.drain(..).enumerate() {
+            watched.push(Watched::new(&session, run.writer, number, steps));
+            states.push(run.state);
+            configs.push(run.config);
+        }
+        let runs = watched.iter_mut().zip(&configs).zip(states);
+        let runs = runs.map(|((sink, config), resume)| Run {
+            config: &config.train,
+            record: record(config),
+            resume,
+            sink,
+        });
+        let mut batches = Timed {
+            source,
+            seconds: &seconds,
+        };
+        let trained = train(runs.collect(), &mut batches);
+        session.end();
+        let trained = trained.with_context(|| self.left_behind(folder))?;
+        if let Some(step) = stop.stopped_behind().filter(|step| *step < steps) {
+            bail!(
+                "stopped behind step {step}; go on with\n  {}",
+                self.to_resume(folder)
+            );
+        }
+        stop.end();
+        for (watched, sae) in watched.into_iter().zip(&trained) {
+            watched.into_writer().finish(sae)?;
+        }
+        Ok(())
+    }
+
+    /// The runs of `settings`, begun or where they left off.
+    fn ready(
+        &self,
+        folder: &Path,
+        settings: Vec<Setting>,
+        given: &Given,
+    ) -> anyhow::Result<Vec<Ready>> {
+        let origin = self.origin(given)?;
+        let mut ready = Vec::new();
+        let folders: Vec<PathBuf> = settings.iter().map(|s| folder.join(&s.name)).collect();
+        let there: Vec<bool> = folders
+            .iter()
+            .map(|folder| SavedRun::is_at(folder))
+            .collect();
+        let existing = match self.force {
+            true => Existing::Replace,
+            false => Existing::Refuse,
+        };
+        if let (false, false, Some(at)) = (self.resume, self.force, there.iter().position(|&t| t)) {
+            bail!(taken(&folders[at]));
+        }
+        ensure!(
+            !self.resume || there.contains(&true),
+            "{}: there is no run to go on with; leave --resume away to begin one",
+            folder.display()
+        );
+        // One whose folder is not there was to begin when the others were killed.
+        let saved: Vec<SavedRun> = match there.contains(&false) {
+            true => Vec::new(),
+            false => folders
+                .iter()
+                .map(|f| SavedRun::open(f))
+                .collect::<Result<_, _>>()?,
+        };
+        let step = common_step(&saved)?;
+        for ((setting, folder), there) in settings.into_iter().zip(&folders).zip(there) {
+            let config = self.described(&origin, given, setting.config);
+            let (writer, state) = match self.resume && there {
+                true => {
+                    let (writer, state, others) = Writer::resume(folder, &config, step)?;
+                    warn_of(folder, &others);
+                    (writer, state)
+                }
+                false => (Writer::create(folder, &config, existing)?, None),
+            };
+            ready.push(Ready {
+                name: setting.name,
+                config,
+                writer,
+                state,
+            });
+        }
+        Ok(ready)
+    }
+
+    fn source<'a>(&self, given: &Given<'a>, settings: &[Setting]) -> anyhow::Result<Source<'a>> {
+        let batch_tokens = settings[0].config.batch_tokens;
+        ensure!(
+            settings
+                .iter()
+                .all(|setting| setting.config.batch_tokens == batch_tokens),
+            "--sweep: these recipes have batches of different sizes, and share one stream; set --batch"
+        );
+        if let Some(store) = given.store {
+            let made = &store.manifest().made;
+            ensure!(
+                (made.site, made.out_site) == (self.site, self.out_site),
+                "{}: the store holds {}, not what --site and --out-site ask for",
+                store.folder().display(),
+                made.out_site.map_or(made.site.to_string(), |out| format!(
+                    "{} and {out}",
+                    made.site
+                ))
+            );
+            return Ok(Source::Store(store.batches(batch_tokens)?));
+        }
+        let Some(texts) = given.texts else {
+            bail!("there are no texts; name some with --corpus FILE, or a store with --store DIR");
+        };
+        let config = self.stream(batch_tokens);
+        Ok(Source::Stream(Box::new(Stream::new(
+            given.model,
+            &texts.train,
+            config,
+        )?)))
+    }
+
+    fn stream(&self, batch_tokens: usize) -> StreamConfig {
+        StreamConfig {
+            site: self.site,
+            out_site: self.out_site,
+            batch_tokens,
+            buffer_tokens: self.buffer,
+            skip_first: self.skip_first,
+            seed: self.setting.seed,
+        }
+    }
+
+    fn texts(&self, tokenizer: &Tokenizer) -> anyhow::Result<Option<Texts>> {
+        if self.store.is_some() {
+            return Ok(None);
+        }
+        let corpus = self
+            .corpus
+            .open(tokenizer, self.model.bos(), self.setting.seed)?;
+        let usual = EVAL_TOKENS.min(corpus.tokens() / 10);
+        Ok(Some(match self.eval_tokens.unwrap_or(usual) {
+            0 => Texts {
+                train: corpus,
+                held_out: None,
+            },
+            tokens => {
+                let (train, held_out) = corpus.split_held_out(tokens)?;
+                Texts {
+                    train,
+                    held_out: Some((held_out, tokens)),
+                }
+            }
+        }))
+    }
+
+    fn origin(&self, given: &Given) -> anyhow::Result<ModelOrigin> {
+        let (before, _) = given.tokenizer.around(self.model.bos())?;
+        let prepend_bos = before
+            .first()
+            .is_some_and(|&id| Some(id) == given.tokenizer.bos());
+        let (reference, dtype) = (self.model.reference(), self.model.dtype().name());
+        Ok(ModelOrigin::of(given.model, reference, dtype, prepend_bos)?)
+    }
+
+    /// Everything that makes a run.
+    fn described(&self, origin: &ModelOrigin, given: &Given, train: TrainConfig) -> RunConfig {
+        let (corpus, corpus_digest, activations) = match (given.store, given.texts) {
+            (Some(store), _) => {
+                let manifest = store.manifest();
+                let activations = json!({"store": store.folder(), "manifest": manifest});
+                (json!({}), manifest.made.corpus.clone(), activations)
+            }
+            (None, Some(texts)) => {
+                let config = self.corpus.config(self.model.bos(), self.setting.seed);
+                let mut corpus = json!(config);
+                corpus["documents"] = texts.train.documents().into();
+                corpus["tokens"] = texts.train.tokens().into();
+                corpus["held_out_tokens"] = texts.held_out.as_ref().map(|held| held.1).into();
+                let stream = json!(self.stream(train.batch_tokens));
+                (corpus, texts.train.digest().to_owned(), stream)
+            }
+            (None, None) => (json!({}), String::new(), json!({})),
+        };
+        RunConfig {
+            saescope: env!("CARGO_PKG_VERSION").to_owned(),
+            model: origin.clone(),
+            site: self.site,
+            out_site: self.out_site,
+            d_in: given.d_in,
+            d_out: given.d_out,
+            context: match given.store {
+                Some(store) => store.manifest().made.context,
+                None => self.corpus.context,
+            },
+            corpus,
+            corpus_digest,
+            activations,
+            train,
+            input: None,
+            machine: Machine {
+                instruction_set: Isa::current().to_string(),
+                threads: rayon::current_num_threads(),
+            },
+        }
+    }
+
+    /// The folder to write.
+    fn folder(&self) -> PathBuf {
+        if let Some(folder) = &self.output {
+            return folder.clone();
+        }
+        let model = self.model.reference().split('@').next().unwrap_or_default();
+        let model = Path::new(model)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let model: String = model
+            .chars()
+            .map(|c| if plain(c) { c } else { '_' })
+            .collect();
+        PathBuf::from(format!(
+            "{model}-{}-{}",
+            self.site,
+            self.setting.recipe().name()
+        ))
+    }
+
+    /// What is said where training failed.
+    fn left_behind(&self, folder: &Path) -> String {
+        let has = |path: &Path| {
+            SavedRun::open(path)
+                .is_ok_and(|run| run.checkpoints().is_ok_and(|steps| !steps.is_empty()))
+        };
+        match has(folder) {
+            true => format!(
+                "{}: training stopped; its last checkpoint is kept",
+                folder.display()
+            ),
+            false => format!("{}: training stopped", folder.display()),
+        }
+    }
+
+    /// The command that goes on.
+    fn to_resume(&self, folder: &Path) -> String {
+        let mut words: Vec<String> = std::env::args().skip(1).collect();
+        words.retain(|word| word != "--force" && word != "--resume");
+        if self.output.is_none() {
+            words.extend(["-o".to_owned(), folder.display().to_string()]);
+        }
+        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        format!("saescope {} --resume", words.join(" "))
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:@+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+fn taken(folder: &Path) -> String {
+    format!(
+        "{}: it holds a run already; go on with it by --resume, replace it by --force, or name another \
+         folder with -o",
+        folder.display()
+    )
+}
+
+fn is_finished(folder: &Path) -> bool {
+    SavedRun::open(folder).is_ok_and(|run| run.is_finished())
+}
+
+fn warn_of(folder: &Path, differences: &[Difference]) {
+    for Difference {
+        field,
+        ours,
+        theirs,
+    } in differences
+    {
+        eprintln!(
+            "warning: {}: its `{field}` is {ours}, and is {theirs} now; it goes on, but not bit for bit",
+            folder.display()
+        );
+    }
+}
+
+/// Width of the activations at a site.
+fn width(model: &Model, site: Site) -> anyhow::Result<usize> {
+    model.check_site(site)?;
+    model
+        .width(site)
+        .with_context(|| format!("site `{site}`: it has no fixed width to train on"))
+}
+
+/// What an autoencoder says of itself.
+fn record(config: &RunConfig) -> Record {
+    Record {
+        d_in: config.d_in,
+        d_out: config.d_out,
+        d_sae: config.train.d_sae,
+        site: Some(config.site),
+        out_site: config.out_site,
+        model: Some(config.model.reference.clone()),
+        prepend_bos: Some(config.model.prepend_bos),
+        context: Some(config.context),
+        config: json!(config.train),
+        ..Record::default()
+    }
+}

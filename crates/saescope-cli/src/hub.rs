@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use saescope::hub::DEMO;
-use saescope::hub::{ENDPOINT, HubOptions, Progress, Reference};
+use saescope::hub::{ENDPOINT, HubOptions, Progress, Reference, demo_folder};
 
 use crate::output;
 
@@ -19,6 +19,17 @@ pub(crate) fn locate(reference: &str) -> anyhow::Result<PathBuf> {
 /// The same of an autoencoder.
 pub(crate) fn locate_sae(reference: &str) -> anyhow::Result<PathBuf> {
     locate_by(reference, Reference::resolve_autoencoder)
+}
+
+/// A file as given, or one of the bundled ones: `demo/NAME`.
+pub(crate) fn locate_file(path: &Path) -> anyhow::Result<PathBuf> {
+    match path.strip_prefix(DEMO) {
+        Ok(name) if !path.exists() => {
+            let options = options(|name| std::env::var_os(name))?;
+            Ok(demo_folder(&options)?.join(name))
+        }
+        _ => Ok(path.to_path_buf()),
+    }
 }
 
 /// The model that a reference stands for, if it is here already.

@@ -8,6 +8,7 @@ mod completions;
 mod contrast;
 mod convert;
 mod corpus;
+mod demo;
 mod edits;
 mod feature;
 mod features;
@@ -51,6 +52,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(Box<run::Args>),
     Tokens(tokens::Args),
     Capture(capture::Args),
@@ -86,6 +88,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         compute_with(isa)?;
     }
     match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Tokens(args) => tokens::run(&args),
         Command::Capture(args) => capture::run(&args),

@@ -10,6 +10,7 @@
 
 mod autoencoders;
 mod contract;
+mod demo;
 mod errors;
 mod examples;
 mod help;
@@ -40,11 +41,13 @@ fn command(args: &[&str]) -> Command {
 
 /// Takes away what a person may have set, and the network.
 fn isolate(command: &mut Command) {
-    for name in ["HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT", "CLICOLOR_FORCE"] {
+    for name in ["HF_TOKEN", "HF_ENDPOINT", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
     command
-        .env("HF_HOME", "/nonexistent")
+        // What is bundled is unpacked there.
+        .env("HF_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("HF_HUB_CACHE", "/nonexistent/hub")
         .env("HF_HUB_OFFLINE", "1");
 }
 

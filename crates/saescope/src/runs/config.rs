@@ -103,6 +103,7 @@ impl ModelOrigin {
             files.push(SourceFile {
                 name: name.into_owned(),
                 bytes,
+                sha256: None,
             });
         }
         Ok(ModelOrigin {

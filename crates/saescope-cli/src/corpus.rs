@@ -89,7 +89,13 @@ pub(crate) fn open(config: &CorpusConfig, tokenizer: &Tokenizer) -> anyhow::Resu
         bar.set_style(style);
     }
     let cache = hub::corpus_cache()?;
-    let corpus = Corpus::open(config, tokenizer, Some(&cache), &mut |progress| {
+    let writable = std::fs::create_dir_all(&cache);
+    if let Err(error) = &writable {
+        let cache = cache.display();
+        eprintln!("texts are not kept as tokens for the next time: {cache}: {error}");
+    }
+    let cache = writable.is_ok().then_some(cache.as_path());
+    let corpus = Corpus::open(config, tokenizer, cache, &mut |progress| {
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.bytes);
     });

@@ -53,7 +53,7 @@ pub(crate) struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Tokens(tokens::Args),
-    Capture(capture::Args),
+    Capture(Box<capture::Args>),
     Lens(lens::Args),
     Features(features::Args),
     Contrast(contrast::Args),

@@ -39,8 +39,12 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
         ("d_sae", |c| c.d_sae = 0),
         ("batch_tokens", |c| c.batch_tokens = 0),
         ("log_every", |c| c.log_every = 0),
-        ("`k` is 0", |c| c.objective = Objective::TopK { k: 0, aux: None }),
-        ("`k` is 17", |c| c.objective = Objective::BatchTopK { k: 17, aux: None }),
+        ("`k` is 0", |c| {
+            c.objective = Objective::TopK { k: 0, aux: None }
+        }),
+        ("`k` is 17", |c| {
+            c.objective = Objective::BatchTopK { k: 17, aux: None }
+        }),
         ("lr_warmup_steps", |c| c.lr_warmup_steps = u64::MAX),
         ("sparsity_warmup_steps", |c| c.sparsity_warmup_steps = 5),
         ("adam.lr", |c| c.adam.lr = f32::NAN),
@@ -51,10 +55,17 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
         ("init.decoder_norm", |c| c.init.decoder_norm = 0.0),
         ("init.decoder_norm", |c| c.init.decoder_norm = 0.5),
         ("dead.window_tokens", |c| c.dead.window_tokens = 0),
-        ("dead.treatment", |c| c.dead.treatment = Treatment::Resample { every: 0, times: 1 }),
-        ("init.tied", |c| c.transcoder = Some(Transcoder { skip: false })),
+        ("dead.treatment", |c| {
+            c.dead.treatment = Treatment::Resample { every: 0, times: 1 }
+        }),
+        ("init.tied", |c| {
+            c.transcoder = Some(Transcoder { skip: false })
+        }),
         ("coefficient", |c| {
-            c.objective = Objective::L1 { coefficient: f32::INFINITY, decoder_norm: true };
+            c.objective = Objective::L1 {
+                coefficient: f32::INFINITY,
+                decoder_norm: true,
+            };
         }),
         ("bandwidth", |c| {
             c.objective = Objective::JumpRelu {
@@ -66,7 +77,10 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
         }),
         ("penalty", |c| {
             c.objective = Objective::JumpRelu {
-                penalty: JumpPenalty::Target { coefficient: 1.0, l0: 0.0 },
+                penalty: JumpPenalty::Target {
+                    coefficient: 1.0,
+                    l0: 0.0,
+                },
                 bandwidth: 0.1,
                 threshold: 0.1,
                 pre_activation: 0.0,
@@ -80,10 +94,24 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
         assert!(reason.contains(says), "{says}: {reason}");
     }
     let mut config = config();
-    config.objective = Objective::TopK { k: 2, aux: Some(aux) };
+    config.objective = Objective::TopK {
+        k: 2,
+        aux: Some(aux),
+    };
     assert!(refused(&config).contains("aux.k"));
-    for prefixes in [vec![], vec![0, 16], vec![8, 4, 16], vec![4, 4, 16], vec![4, 8], vec![4, 32]] {
-        config.objective = Objective::Matryoshka { k: 2, prefixes, aux: None };
+    for prefixes in [
+        vec![],
+        vec![0, 16],
+        vec![8, 4, 16],
+        vec![4, 4, 16],
+        vec![4, 8],
+        vec![4, 32],
+    ] {
+        config.objective = Objective::Matryoshka {
+            k: 2,
+            prefixes,
+            aux: None,
+        };
         assert!(refused(&config).contains("prefixes"));
     }
 }
@@ -142,7 +170,10 @@ fn a_loss_that_is_not_a_number_ends_the_run() {
         Ok(batch)
     });
     let error = train_one(&config, None, &mut batches).map(drop);
-    assert!(matches!(error, Err(Error::Training { step: 0, .. })), "{error:?}");
+    assert!(
+        matches!(error, Err(Error::Training { step: 0, .. })),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -170,5 +201,8 @@ fn batches_that_do_not_fit_are_refused() {
         })
     });
     let error = train_one(&config(), None, &mut targets).map(drop);
-    assert!(matches!(error, Err(Error::Training { step: 0, .. })), "{error:?}");
+    assert!(
+        matches!(error, Err(Error::Training { step: 0, .. })),
+        "{error:?}"
+    );
 }

@@ -107,9 +107,7 @@ impl Plain<'_> {
             Objective::BatchTopK { k, .. } | Objective::Matryoshka { k, .. } => {
                 largest(&pre, k * pre.len())
             }
-            Objective::JumpRelu { .. } => {
-                each(&|i, x| if x > p.threshold()[i] { x } else { 0.0 })
-            }
+            Objective::JumpRelu { .. } => each(&|i, x| if x > p.threshold()[i] { x } else { 0.0 }),
             Objective::Gated { .. } => each(&|i, gate| {
                 let magnitude = p.small[3][i].exp() * (gate - p.b_enc()[i]) + p.small[4][i];
                 if gate > 0.0 { magnitude.max(0.0) } else { 0.0 }
@@ -119,7 +117,8 @@ impl Plain<'_> {
 
     pub(super) fn on(&self, p: &Params) -> Rows {
         let threshold = p.threshold();
-        let on = |(i, x): (usize, &f64)| f64::from(u8::from(threshold.get(i).is_some_and(|t| x > t)));
+        let on =
+            |(i, x): (usize, &f64)| f64::from(u8::from(threshold.get(i).is_some_and(|t| x > t)));
         let row = |row: &Vec<f64>| row.iter().enumerate().map(on).collect();
         self.pre(p).iter().map(row).collect()
     }
@@ -154,7 +153,10 @@ impl Plain<'_> {
             (0..f.len()).flat_map(features).map(|(t, i)| of(t, i)).sum()
         };
         match self.config.objective {
-            Objective::L1 { coefficient, decoder_norm } => {
+            Objective::L1 {
+                coefficient,
+                decoder_norm,
+            } => {
                 let norm = |i| if decoder_norm { p.norm(i) } else { 1.0 };
                 f64::from(coefficient) * sum(&|t, i| f[t][i] * norm(i)) / n
             }
@@ -181,7 +183,9 @@ impl Plain<'_> {
 
     fn aux(&self, p: &Params) -> f64 {
         match &self.config.objective {
-            Objective::Gated { aux_trains_decoder, .. } => {
+            Objective::Gated {
+                aux_trains_decoder, ..
+            } => {
                 let mut decoder = p.clone();
                 if !aux_trains_decoder {
                     decoder.w_dec = self.stopped.w_dec.clone();
@@ -193,8 +197,11 @@ impl Plain<'_> {
             }
             Objective::JumpRelu { pre_activation, .. } => {
                 let pre = self.pre(p);
-                let pairs = pre.iter().flat_map(|row| self.dead.iter().map(move |&i| (row, i)));
-                let below = |(row, i): (&Vec<f64>, usize)| (p.threshold()[i] - row[i]).max(0.0) * p.norm(i);
+                let pairs = pre
+                    .iter()
+                    .flat_map(|row| self.dead.iter().map(move |&i| (row, i)));
+                let below =
+                    |(row, i): (&Vec<f64>, usize)| (p.threshold()[i] - row[i]).max(0.0) * p.norm(i);
                 f64::from(*pre_activation) * pairs.map(below).sum::<f64>() / pre.len() as f64
             }
             Objective::TopK { aux, .. }
@@ -214,7 +221,8 @@ impl Plain<'_> {
         let minus = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
         let residual: Rows = pairs.map(minus).collect();
         let k = aux.k.min(self.dead.len());
-        let made = self.pre(p).iter().map(|row| {
+        let pre = self.pre(p);
+        let made = pre.iter().map(|row| {
             let mut dead: Vec<usize> = self.dead.clone();
             dead.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
             let signed = aux.form == AuxForm::Saelens;
@@ -241,7 +249,9 @@ fn largest(pre: &[Vec<f64>], count: usize) -> Rows {
     all.sort_by(|a, b| b.total_cmp(a));
     let least = all.get(count.wrapping_sub(1)).copied().unwrap_or(0.0);
     let keep = |x: &f64| if *x > 0.0 && *x >= least { *x } else { 0.0 };
-    pre.iter().map(|row| row.iter().map(keep).collect()).collect()
+    pre.iter()
+        .map(|row| row.iter().map(keep).collect())
+        .collect()
 }
 
 fn squared(a: &Rows, b: &Rows) -> f64 {
@@ -251,7 +261,9 @@ fn squared(a: &Rows, b: &Rows) -> f64 {
 
 fn variance(x: &Rows) -> f64 {
     let n = x.len() as f64;
-    let mean: Vec<f64> = (0..x[0].len()).map(|d| x.iter().map(|row| row[d]).sum::<f64>() / n).collect();
+    let mean: Vec<f64> = (0..x[0].len())
+        .map(|d| x.iter().map(|row| row[d]).sum::<f64>() / n)
+        .collect();
     let means: Rows = x.iter().map(|_| mean.clone()).collect();
     squared(x, &means)
 }

@@ -42,7 +42,10 @@ fn cases() -> Vec<(String, TrainConfig)> {
         coefficient: 0.1,
         form: AuxForm::Saelens,
     };
-    let topk = config(Objective::TopK { k: 3, aux: Some(aux) });
+    let topk = config(Objective::TopK {
+        k: 3,
+        aux: Some(aux),
+    });
     let mut normed = topk.clone();
     normed.input = Input::LayerNorm;
     let mut redrawn = topk.clone();
@@ -50,7 +53,10 @@ fn cases() -> Vec<(String, TrainConfig)> {
         every: 2,
         below: 1e-2,
     };
-    cases.push(("skip".to_owned(), topk.clone().transcode(Transcoder { skip: true })));
+    cases.push((
+        "skip".to_owned(),
+        topk.clone().transcode(Transcoder { skip: true }),
+    ));
     cases.push(("aux".to_owned(), topk));
     cases.push(("layer norm".to_owned(), normed));
     cases.push(("redrawn".to_owned(), redrawn));
@@ -136,7 +142,11 @@ fn a_run_that_is_stopped_writes_a_checkpoint() {
 #[test]
 fn runs_side_by_side_end_as_each_alone() {
     let cases: Vec<TrainConfig> = cases().into_iter().map(|(_, config)| config).collect();
-    let cases: Vec<&TrainConfig> = cases.iter().filter(|c| c.transcoder.is_none()).take(4).collect();
+    let cases: Vec<&TrainConfig> = cases
+        .iter()
+        .filter(|c| c.transcoder.is_none())
+        .take(4)
+        .collect();
     let mut sinks: Vec<Kept> = cases.iter().map(|_| Kept::default()).collect();
     let runs = cases.iter().zip(&mut sinks).map(|(config, sink)| Run {
         config,

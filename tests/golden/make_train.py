@@ -206,6 +206,7 @@ def saelens() -> None:
 
 def sparsify_case(case: str, skip: bool, transcode: bool, dead) -> None:
     from sparsify.config import SparseCoderConfig
+    from sparsify.fused_encoder import EncoderOutput
     from sparsify.sparse_coder import SparseCoder
 
     if not wanted(case):
@@ -225,6 +226,16 @@ def sparsify_case(case: str, skip: bool, transcode: bool, dead) -> None:
         parts["w_skip"] = coder.W_skip
     for name, parameter in parts.items():
         parameter.data.copy_(before[name].reshape(parameter.shape))
+
+    def encode(x):
+        # FusedEncoder.backward drops the gradient of `pre_acts`, so that the auxiliary loss would train the
+        # decoder alone; autograd keeps it.
+        x = x if transcode else x - coder.b_dec
+        pre = torch.relu(torch.nn.functional.linear(x, coder.encoder.weight, coder.encoder.bias))
+        return EncoderOutput(*torch.topk(pre, K, dim=-1, sorted=False), pre)
+
+    if len(dead):
+        coder.encode = encode
     mask = torch.zeros(D_SAE, dtype=torch.bool)
     mask[list(dead)] = True
     optimiser = torch.optim.Adam(coder.parameters(), lr=LR)
@@ -256,6 +267,7 @@ def sparsify_case(case: str, skip: bool, transcode: bool, dead) -> None:
 
 
 def sparsify() -> None:
+    sparsify_case("sparsify_fused", skip=False, transcode=False, dead=[])
     sparsify_case("sparsify_topk", skip=False, transcode=False, dead=DEAD)
     sparsify_case("sparsify_topk_few_dead", skip=False, transcode=False, dead=DEAD[:3])
     sparsify_case("sparsify_transcoder", skip=False, transcode=True, dead=DEAD)

@@ -8,7 +8,7 @@ use crate::checkpoint::Checkpoint;
 use crate::train::input::Entrance;
 use crate::train::weights::{Optimiser, SMALL, Small, Weights};
 
-const CASES: [&str; 19] = [
+const CASES: [&str; 20] = [
     "dictionary_learning_april",
     "dictionary_learning_batchtopk",
     "dictionary_learning_gated",
@@ -24,6 +24,7 @@ const CASES: [&str; 19] = [
     "saelens_standard",
     "saelens_topk",
     "saelens_topk_few_dead",
+    "sparsify_fused",
     "sparsify_skip",
     "sparsify_topk",
     "sparsify_topk_few_dead",

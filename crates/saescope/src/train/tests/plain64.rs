@@ -190,6 +190,7 @@ impl Plain<'_> {
                 if !aux_trains_decoder {
                     decoder.w_dec = self.stopped.w_dec.clone();
                     decoder.small[1] = self.stopped.small[1].clone();
+                    decoder.small[5] = self.stopped.small[5].clone();
                 }
                 let gates = |row: &Vec<f64>| row.iter().map(|x| x.max(0.0)).collect();
                 let gates: Rows = self.pre(p).iter().map(gates).collect();

@@ -6,6 +6,7 @@
 //! caller is to read for each field.
 
 mod autoencoder;
+mod demo;
 mod download;
 mod files;
 mod openai;
@@ -20,6 +21,9 @@ use hf_hub::{Repo, RepoType};
 pub use openai::{OpenAiReference, STORAGE};
 
 use crate::error::{Error, Result};
+
+/// What the bundled model and its autoencoder are called.
+pub const DEMO: &str = "demo";
 
 /// The Hub's own address.
 pub const ENDPOINT: &str = "https://huggingface.co";
@@ -73,6 +77,8 @@ impl HubOptions<'_> {
 /// What a person calls a model or an autoencoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
+    /// The bundled model, or its autoencoder: [`DEMO`].
+    Demo,
     /// A file or a folder.
     Path(PathBuf),
     /// A repository on the Hub, or one file or folder of it.
@@ -102,13 +108,16 @@ pub struct HubReference {
 }
 
 impl Reference {
-    /// Reads a reference. What exists as a path is one, and so is what begins with `.`, `/` or
-    /// `~`; `openai/v5_128k/resid_post_mlp/8` and the like are autoencoders of OpenAI's; anything else
+    /// Reads a reference. [`DEMO`] is the bundled model, wherever it is said; else what exists as a path
+    /// is one, and so is what begins with `.`, `/` or `~`; `openai/v5_128k/resid_post_mlp/8` and the like are autoencoders of OpenAI's; anything else
     /// is `org/name`, which may also be written `hf:org/name`.
     ///
     /// # Errors
     /// When the text is neither.
     pub fn parse(text: &str) -> Result<Reference> {
+        if text == DEMO {
+            return Ok(Reference::Demo);
+        }
         if let Some(hub) = text.strip_prefix("hf:") {
             return HubReference::parse(hub).map(Reference::Hub);
         }
@@ -139,6 +148,7 @@ impl Reference {
 
     fn resolve_kind(&self, kind: Kind, options: &HubOptions) -> Result<PathBuf> {
         match self {
+            Reference::Demo => demo::folder(kind, options),
             Reference::Path(path) if path.exists() => Ok(path.clone()),
             Reference::Path(path) => {
                 Err(refused(path.display(), "there is no such file or folder"))

@@ -82,10 +82,19 @@ pub fn evaluate(
     for range in batches(trial.pairs.iter().map(|pair| pair.shared.len())) {
         let pairs = &trial.pairs[range];
         let mut batch = Batch::read(model, pairs, trial.positions)?;
+        // Nothing times a direction is the same at every site.
+        let mut unsteered = None;
         for (&(site, multiplier), sums) in settings.iter().zip(&mut sums) {
             // What is in the cache is what is not steered, so that every row of the pass is.
             let edits = vector.edits(multiplier, &Span::All, &[site]);
-            batch.answer(model, &mut Steer::new(&edits, &[])?, sums)?;
+            let found = match unsteered {
+                Some(found) if multiplier == 0.0 => found,
+                _ => batch.answer(model, &mut Steer::new(&edits, &[])?)?,
+            };
+            if multiplier == 0.0 {
+                unsteered = Some(found);
+            }
+            sums.add(found);
         }
         on_done(pairs.len());
     }
@@ -102,10 +111,9 @@ pub fn evaluate(
 
 /// Whether the outcomes at `site`, taken by rising multiplier, only ever rise.
 pub fn rises(outcomes: &[Outcome], site: Site) -> bool {
-    let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
-    of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
+    let of_site = by_multiplier(outcomes, site);
     let mut steps = of_site.windows(2);
-    steps.all(|step| step[0].logit_difference < step[1].logit_difference)
+    steps.all(|step| step[0] < step[1])
 }
 
 /// The logit differences of an evaluation: over the multipliers when it tried one site, else
@@ -142,11 +150,45 @@ pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
     }
 }
 
-#[derive(Clone, Default)]
+/// The logit differences at `site` by rising multiplier.
+fn by_multiplier(outcomes: &[Outcome], site: Site) -> Vec<f64> {
+    let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
+    of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
+    of_site.iter().map(|o| o.logit_difference).collect()
+}
+
+/// The site whose vector does most: of those at which the difference rises with every multiplier, or of
+/// all where there is none such, the one at which it rises most from the lowest to the highest. `None`
+/// without outcomes.
+pub fn best_site(outcomes: &[Outcome]) -> Option<Site> {
+    let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
+    sites.dedup();
+    let rise = |site: Site| {
+        let of_site = by_multiplier(outcomes, site);
+        let ends = of_site.last().zip(of_site.first());
+        ends.map_or(0.0, |(last, first)| last - first)
+    };
+    let better = |a: &Site, b: &Site| {
+        let key = |site: Site| (rises(outcomes, site), rise(site));
+        let (a, b) = (key(*a), key(*b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    };
+    sites.into_iter().max_by(better)
+}
+
+#[derive(Clone, Copy, Default)]
 struct Sums {
     difference: f64,
     probability: f64,
     preferred: usize,
+}
+
+impl Sums {
+    fn add(&mut self, other: Sums) {
+        self.difference += other.difference;
+        self.probability += other.probability;
+        self.preferred += other.preferred;
+    }
 }
 
 /// Questions whose beginnings the model has read.
@@ -176,7 +218,8 @@ impl Batch<'_> {
     }
 
     /// Reads the rest of every question under `steer` and adds up what the model would answer.
-    fn answer(&mut self, model: &Model, steer: &mut Steer, sums: &mut Sums) -> Result<()> {
+    fn answer(&mut self, model: &Model, steer: &mut Steer) -> Result<Sums> {
+        let mut sums = Sums::default();
         let both = self.pairs.iter().zip(&self.starts);
         let rest: Vec<(usize, &[u32])> = both
             .map(|(pair, &start)| &pair.shared[start..])
@@ -191,7 +234,7 @@ impl Batch<'_> {
             sums.preferred += usize::from(difference > 0.0);
             self.cache.truncate(slot, self.starts[slot]);
         }
-        Ok(())
+        Ok(sums)
     }
 }
 

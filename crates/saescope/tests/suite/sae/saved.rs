@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use saescope::Matrix;
+use saescope::checkpoint::sha256;
 use saescope::sae::{InputNorm, Sae};
 
 use super::identities::weights;
-use super::{CASES, difference, expected, open};
+use super::{CASES, difference, expected, open, path};
 
 fn bits(matrix: &Matrix) -> Vec<u32> {
     matrix.data().iter().map(|x| x.to_bits()).collect()
@@ -36,6 +37,26 @@ fn every_case_is_the_same_after_it_was_saved() {
         assert_eq!(bits(&after), bits(&before), "{case}");
         let parts = |sae: &Sae| [bits(sae.encoder().0), bits(sae.decoder().0)];
         assert!(parts(&again) == parts(&sae), "{case}");
+    }
+}
+
+#[test]
+fn the_hashes_of_what_an_autoencoder_came_from_are_saved_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (case, _) in CASES {
+        let (path, mut sae) = (path(case), open(case));
+        sae.hash_files(&path).unwrap();
+        let inside = |name: &str| match path.is_dir() {
+            true => path.join(name),
+            false => path.with_file_name(name),
+        };
+        for file in &sae.record().files {
+            let place = inside(file.name.rsplit('/').next().unwrap());
+            assert_eq!(file.sha256, Some(sha256(&place).unwrap()), "{case}");
+        }
+        sae.save(folder.path()).unwrap();
+        let again = Sae::open(folder.path()).unwrap();
+        assert_eq!(again.record(), sae.record(), "{case}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use saescope::hub::DEMO;
-use saescope::hub::{ENDPOINT, HubOptions, Progress, Reference};
+use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, Reference};
 
 use crate::output;
 
@@ -19,6 +19,29 @@ pub(crate) fn locate(reference: &str) -> anyhow::Result<PathBuf> {
 /// The same of an autoencoder.
 pub(crate) fn locate_sae(reference: &str) -> anyhow::Result<PathBuf> {
     locate_by(reference, Reference::resolve_autoencoder)
+}
+
+/// The files of a data set, downloaded if need be.
+pub(crate) fn locate_dataset(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let bar = Bar::default();
+    let show = |progress: &Progress| bar.show(progress);
+    let options = HubOptions {
+        progress: Some(&show),
+        ..options(|name| std::env::var_os(name))?
+    };
+    let parsed = DatasetReference::parse(reference)?;
+    let found = parsed.resolve(&options, &mut |plan| {
+        let size = output::bytes(plan.bytes);
+        eprintln!("downloading {} files of {parsed}: {size}", plan.files);
+    });
+    bar.clear();
+    Ok(found?)
+}
+
+/// The folder that keeps texts as tokens: beside the Hub's cache.
+pub(crate) fn corpus_cache() -> anyhow::Result<PathBuf> {
+    let options = options(|name| std::env::var_os(name))?;
+    Ok(options.storage_cache.join("corpora"))
 }
 
 /// The model that a reference stands for, if it is here already.

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod contrast;
 mod convert;
+mod corpus;
 mod edits;
 mod feature;
 mod features;
@@ -51,7 +52,7 @@ pub(crate) struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Tokens(tokens::Args),
-    Capture(capture::Args),
+    Capture(Box<capture::Args>),
     Lens(lens::Args),
     Features(features::Args),
     Contrast(contrast::Args),

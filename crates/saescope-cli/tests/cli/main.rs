@@ -10,6 +10,7 @@
 
 mod autoencoders;
 mod contract;
+mod corpus;
 mod errors;
 mod examples;
 mod help;
@@ -44,7 +45,8 @@ fn isolate(command: &mut Command) {
         command.env_remove(name);
     }
     command
-        .env("HF_HOME", "/nonexistent")
+        // Where not even root can write.
+        .env("HF_HOME", "/dev/null")
         .env("HF_HUB_OFFLINE", "1");
 }
 

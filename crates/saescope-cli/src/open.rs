@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::error::ErrorKind;
 use saescope::Storage;
 use saescope::model::Model;
+use saescope::sae::Sae;
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::hub::{DEMO, locate};
@@ -161,7 +162,14 @@ impl Opened {
 impl ModelArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
         use_threads(self.load.threads)?;
-        Opened::at(&self.model.locate()?, self.load.dtype)
+        let path = self.model.locate()?;
+        if Sae::is_at(&path) {
+            bail!(
+                "{}: it is an autoencoder, and a model is needed; `saescope info` says which is its own",
+                self.reference()
+            );
+        }
+        Opened::at(&path, self.load.dtype)
     }
 
     pub(crate) fn reference(&self) -> &str {

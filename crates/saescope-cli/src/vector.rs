@@ -6,7 +6,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
@@ -64,7 +64,10 @@ impl DrawArgs {
             return Ok(self.draw(all));
         }
         let drawn = question::balanced(all, self.limit.map(|limit| limit as usize), self.seed);
-        drawn.with_context(|| format!("{}; --unbalanced takes them as they come", path.display()))
+        drawn.map_err(|error| {
+            let file = path.display();
+            anyhow!("{file}: {error}; --unbalanced takes the questions as they come")
+        })
     }
 
     fn draw<T>(&self, all: Vec<T>) -> Vec<T> {

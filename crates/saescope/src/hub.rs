@@ -6,8 +6,8 @@
 //! caller is to read for each field.
 
 mod autoencoder;
-mod demo;
 mod dataset;
+mod demo;
 mod download;
 mod files;
 mod openai;

@@ -226,3 +226,8 @@ fn features_without_an_autoencoder_cannot_be_turned_up() {
         ],
     );
 }
+
+#[test]
+fn an_autoencoder_in_the_place_of_a_model_is_named_as_one() {
+    check("error-sae-as-model", &["run", "tests/data/sae", "-p", "a"]);
+}

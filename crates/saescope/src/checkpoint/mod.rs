@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use dtype::Dtype;
-pub use file::sha256;
 pub use tensor::Tensor;
 pub use write::{Elements, NewTensor, save_safetensors, save_whole};
 pub use write_gguf::{NewValue, save_gguf};

@@ -16,6 +16,7 @@ pub(super) fn folder(kind: Kind, _options: &HubOptions) -> Result<PathBuf> {
             "autoencoder",
             "an autoencoder, such as a folder or `org/name/folder`",
         ),
+        Kind::Dataset => ("texts", "a file, or a data set such as `org/name`"),
     };
     let reason = format!("this build bundles no {what}; name {other}");
     Err(refused(DEMO, &reason))

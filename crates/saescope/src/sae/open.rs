@@ -8,7 +8,8 @@ use super::Sae;
 use super::foreign;
 use super::foreign::end_of;
 use super::record::SourceFile;
-use crate::checkpoint::{Checkpoint, sha256};
+use crate::checkpoint::Checkpoint;
+use crate::digest;
 use crate::error::{Error, Result};
 
 const SAELENS: &str = "sae_weights.safetensors";
@@ -94,7 +95,8 @@ pub(super) fn hash_files(files: &mut [SourceFile], path: &Path) -> Result<()> {
                 && std::fs::metadata(place).is_ok_and(|kind| kind.len() == file.bytes)
         };
         if let Some(place) = places.find(is_it) {
-            file.sha256 = Some(sha256(&place)?);
+            let (hash, _) = digest::of_file(&place)?;
+            file.sha256 = Some(digest::hex(&hash));
         }
     }
     Ok(())

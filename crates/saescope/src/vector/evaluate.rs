@@ -116,6 +116,32 @@ pub fn rises(outcomes: &[Outcome], site: Site) -> bool {
     steps.all(|step| step[0] < step[1])
 }
 
+/// The logit differences at `site` by rising multiplier.
+fn by_multiplier(outcomes: &[Outcome], site: Site) -> Vec<f64> {
+    let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
+    of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
+    of_site.iter().map(|o| o.logit_difference).collect()
+}
+
+/// The site whose vector does most: of those at which the difference rises with every multiplier, or of
+/// all where there is none such, the one at which it rises most from the lowest to the highest. `None`
+/// without outcomes.
+pub fn best_site(outcomes: &[Outcome]) -> Option<Site> {
+    let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
+    sites.dedup();
+    let rise = |site: Site| {
+        let of_site = by_multiplier(outcomes, site);
+        let ends = of_site.last().zip(of_site.first());
+        ends.map_or(0.0, |(last, first)| last - first)
+    };
+    let better = |a: &Site, b: &Site| {
+        let key = |site: Site| (rises(outcomes, site), rise(site));
+        let (a, b) = (key(*a), key(*b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    };
+    sites.into_iter().max_by(better)
+}
+
 /// The logit differences of an evaluation: over the multipliers when it tried one site, else
 /// over the layers, a line for each multiplier.
 pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
@@ -148,32 +174,6 @@ pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
         y: "mean logit difference".to_owned(),
         lines,
     }
-}
-
-/// The logit differences at `site` by rising multiplier.
-fn by_multiplier(outcomes: &[Outcome], site: Site) -> Vec<f64> {
-    let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
-    of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
-    of_site.iter().map(|o| o.logit_difference).collect()
-}
-
-/// The site whose vector does most: of those at which the difference rises with every multiplier, or of
-/// all where there is none such, the one at which it rises most from the lowest to the highest. `None`
-/// without outcomes.
-pub fn best_site(outcomes: &[Outcome]) -> Option<Site> {
-    let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
-    sites.dedup();
-    let rise = |site: Site| {
-        let of_site = by_multiplier(outcomes, site);
-        let ends = of_site.last().zip(of_site.first());
-        ends.map_or(0.0, |(last, first)| last - first)
-    };
-    let better = |a: &Site, b: &Site| {
-        let key = |site: Site| (rises(outcomes, site), rise(site));
-        let (a, b) = (key(*a), key(*b));
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-    };
-    sites.into_iter().max_by(better)
 }
 
 #[derive(Clone, Copy, Default)]

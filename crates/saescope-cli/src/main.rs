@@ -9,6 +9,7 @@ mod contrast;
 mod convert;
 mod corpus;
 mod edits;
+mod eval;
 mod feature;
 mod features;
 mod hub;
@@ -57,6 +58,7 @@ enum Command {
     Features(features::Args),
     Contrast(contrast::Args),
     Feature(feature::Args),
+    Eval(Box<eval::Args>),
     Steer(Box<steer::Args>),
     Vector(vector::Args),
     Convert(convert::Args),
@@ -92,6 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Contrast(args) => contrast::run(&args),
         Command::Feature(args) => feature::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Eval(args) => eval::run(&args),
         Command::Steer(args) => steer::run(&args),
         Command::Vector(args) => vector::run(args),
         Command::Info(args) => info::run(&args),

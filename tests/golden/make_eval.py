@@ -275,7 +275,7 @@ def train(x: torch.Tensor, d_sae: int, k: int, steps: int) -> dict:
     generator = torch.Generator().manual_seed(0)
     w_dec = torch.randn(d_sae, x.shape[1], generator=generator)
     w_dec /= w_dec.norm(dim=1, keepdim=True)
-    parts = {"W_enc": w_dec.T.clone(), "W_dec": w_dec, "b_enc": torch.zeros(d_sae), "b_dec": x.mean(0)}
+    parts = {"W_enc": w_dec.T.contiguous(), "W_dec": w_dec, "b_enc": torch.zeros(d_sae), "b_dec": x.mean(0)}
     for part in parts.values():
         part.requires_grad_(True)
     optimiser = torch.optim.Adam(parts.values(), lr=2e-3)
@@ -290,7 +290,7 @@ def train(x: torch.Tensor, d_sae: int, k: int, steps: int) -> dict:
         optimiser.step()
         with torch.no_grad():
             parts["W_dec"] /= parts["W_dec"].norm(dim=1, keepdim=True)
-    return {name: part.detach().bfloat16() for name, part in parts.items()}
+    return {name: part.detach().bfloat16().contiguous() for name, part in parts.items()}
 
 
 def real(folder: Path, text: Path) -> None:

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// How the tokens of a text become one: the `last`, or each feature's `max` or `mean`
     #[arg(long, value_name = "HOW", default_value_t = Pooling::Max)]
     pool: Pooling,
-    /// Leave the beginning-of-sequence token out of `max` and `mean`
+    /// Leave the first position, which is unlike all others, BOS or not, out of `max` and `mean`
     #[arg(long)]
     no_bos: bool,
     /// How many features
@@ -100,16 +100,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (positive, negative) = (lines(&args.positive)?, lines(&args.negative)?);
     let opened = args.sae.open()?;
     let both = [positive.as_slice(), &negative].concat();
-    let ids = args.sae.encode(&opened, &both)?;
+    let ids = args
+        .sae
+        .encode((Some(&opened.sae), &opened.tokenizer), &both)?;
     let (with, without) = ids.split_at(positive.len());
     let (rank, by) = match args.by {
         By::Auroc => (Rank::Auroc, "auroc"),
         By::Difference => (Rank::Difference, "difference"),
     };
-    let leave_out = opened.tokenizer.bos().filter(|_| args.no_bos);
     let OpenedSae { model, sae, .. } = &opened;
     let sets = (slices(with), slices(without));
-    let how = (args.pool, leave_out);
+    let how = (args.pool, args.no_bos);
     let all = features::contrast(model, sae, (&sets.0, &sets.1), how, rank)?;
     let record = Record {
         origin: &opened.origin,

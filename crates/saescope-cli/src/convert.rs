@@ -4,30 +4,30 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use saescope::sae::Record;
+use saescope::sae::{Record, Sae};
 use serde::Serialize;
 
+use crate::open::last_of;
 use crate::output;
-use crate::sae::open_sae;
+use crate::sae::SaeRef;
 
 /// Write an autoencoder as a folder that SAELens opens too
 ///
 /// The folder holds cfg.json and sae_weights.safetensors. docs/formats.md says which files are read
 /// and what is folded when they are.
 #[derive(clap::Args)]
+#[command(override_usage = "saescope convert [OPTIONS] [SAE] <OUT_FOLDER>")]
 #[command(after_help = "\
 Examples:
   saescope convert tests/golden/saes/saelens_gated gated
   saescope convert tests/golden/saes/dl_topk topk --json
 ")]
 pub(crate) struct Args {
-    /// A file or folder, `org/name[/FOLDER][@revision]` on the Hugging Face Hub, or one of OpenAI's such
-    /// as `openai/v5_128k/resid_post_mlp/8`
-    #[arg(value_name = "SAE")]
-    sae: String,
+    #[command(flatten)]
+    sae: SaeRef,
     /// The folder to write
-    #[arg(value_name = "OUT_FOLDER")]
-    output: PathBuf,
+    #[arg(value_name = "OUT_FOLDER", required_unless_present = "sae")]
+    output: Option<PathBuf>,
     /// Write into a folder that is there already
     #[arg(long)]
     force: bool,
@@ -43,26 +43,29 @@ struct Written<'a> {
     record: &'a Record,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    if args.output.exists() && !args.force {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let output = last_of(&mut args.sae.sae, args.output, "folder");
+    if output.exists() && !args.force {
         bail!(
             "{}: it is there already; name another folder, or overwrite with --force",
-            args.output.display()
+            output.display()
         );
     }
-    if args.output.is_file() {
+    if output.is_file() {
         bail!(
             "{}: it is a file, and a folder is written",
-            args.output.display()
+            output.display()
         );
     }
-    let sae = open_sae(&args.sae)?;
-    sae.save(&args.output)?;
+    let path = args.sae.locate()?;
+    let mut sae = Sae::open(&path)?;
+    sae.hash_files(&path)?;
+    sae.save(&output)?;
     let record = sae.record();
     if args.json {
         return output::json(&Written {
-            sae: &args.sae,
-            output: &args.output,
+            sae: args.sae.reference(),
+            output: &output,
             record,
         });
     }
@@ -73,6 +76,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for note in &record.notes {
         writeln!(out, "{:<14} {}", "note", output::printable(note))?;
     }
-    writeln!(out, "written to {}", args.output.display())?;
+    writeln!(out, "written to {}", output.display())?;
     Ok(())
 }

@@ -70,6 +70,11 @@ impl CorpusArgs {
         })
     }
 
+    /// What was given, as it was given.
+    pub(crate) fn given(&self) -> &[String] {
+        &self.corpus
+    }
+
     /// The texts as sequences; what they become is kept for the next time.
     pub(crate) fn open(
         &self,

@@ -6,6 +6,7 @@ use saescope::features::{self, Effect, Intervention, Role, Shift};
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
+use crate::open::last_of;
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
 use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, slices, texts};
 
@@ -15,6 +16,7 @@ use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, slices, texts};
 /// gain; norms; features of a like direction. On texts: how the next token's distribution changes
 /// when the feature is ablated, doubled, or injected at every token, all else staying as it is.
 #[derive(clap::Args)]
+#[command(override_usage = "saescope feature [OPTIONS] [SAE] <N>")]
 #[command(after_help = "\
 Examples:
   saescope feature tests/data/sae 1 --top 5
@@ -25,8 +27,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     sae: SaeArgs,
     /// The feature, from 0
-    #[arg(value_name = "N")]
-    feature: u32,
+    #[arg(value_name = "N", required_unless_present = "sae")]
+    feature: Option<u32>,
     #[command(flatten)]
     texts: PromptsArgs,
     /// The activation that is injected [default: that of the text's strongest feature at its end]
@@ -96,10 +98,13 @@ struct Moved {
     after: f32,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let feature = last_of(&mut args.sae.sae.sae, args.feature, "number of a feature");
     let given = args.texts.read_any()?;
     let opened = args.sae.open()?;
-    let ids = args.sae.encode(&opened, &given)?;
+    let ids = args
+        .sae
+        .encode((Some(&opened.sae), &opened.tokenizer), &given)?;
     let OpenedSae {
         model,
         sae,
@@ -107,8 +112,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         origin,
     } = &opened;
     let top = args.top as usize;
-    let role = features::role(model, sae, args.feature, top)?;
-    let effects = features::effects(model, sae, &slices(&ids), args.feature, args.inject, top)?;
+    let role = features::role(model, sae, feature, top)?;
+    let effects = features::effects(model, sae, &slices(&ids), feature, args.inject, top)?;
     let prompts = given.iter().zip(&ids).zip(&effects);
     let prompts = prompts.map(|((prompt, ids), effect)| OnPrompt {
         prompt,

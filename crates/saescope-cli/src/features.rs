@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Which tokens: `last`, `all`, a position from 0, or one row of each feature's `max` or `mean`
     #[arg(long, value_name = "WHICH", default_value_t = Position::default())]
     position: Position,
-    /// Leave the beginning-of-sequence token out of `max` and `mean`
+    /// Leave the first position, which is unlike all others, BOS or not, out of `max` and `mean`
     #[arg(long)]
     no_bos: bool,
     /// Colour the texts by this feature
@@ -63,7 +63,9 @@ struct Active {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let texts_given = args.texts.read()?;
     let opened = args.sae.open()?;
-    let ids = args.sae.encode(&opened, &texts_given)?;
+    let ids = args
+        .sae
+        .encode((Some(&opened.sae), &opened.tokenizer), &texts_given)?;
     let tokens: Vec<Vec<String>> = ids
         .iter()
         .map(|ids| texts(&opened.tokenizer, ids))
@@ -73,7 +75,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let reading = Reading {
         position: args.position,
-        leave_out: opened.tokenizer.bos().filter(|_| args.no_bos),
+        skip_first: args.no_bos,
     };
     let OpenedSae { model, sae, .. } = &opened;
     let found = features::features(model, sae, &slices(&ids), reading, args.top as usize)?;

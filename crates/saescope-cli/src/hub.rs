@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+pub(crate) use saescope::hub::DEMO;
 use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, Reference};
 
 use crate::output;
@@ -66,7 +67,7 @@ fn locate_by(
     let found = resolve(&parsed, &options);
     bar.clear();
     match parsed {
-        Reference::Path(_) | Reference::OpenAi(_) => Ok(found?),
+        Reference::Demo | Reference::Path(_) | Reference::OpenAi(_) => Ok(found?),
         // `org/name` can as well be a path with a slip in it.
         Reference::Hub(_) => {
             found.with_context(|| format!("{reference} is no file or folder here"))

@@ -120,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
     let path = match Reference::parse(reference)? {
         Reference::Path(path) => path,
-        Reference::OpenAi(_) => locate_sae(reference)?,
+        Reference::Demo | Reference::OpenAi(_) => locate_sae(reference)?,
         // A repository of models has no autoencoder, and says so.
         Reference::Hub(_) => match locate(reference) {
             Ok(path) => path,
@@ -155,7 +155,8 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
         sites: model.sites().collect(),
         stored_bytes: source.bytes,
         dtype: args.model.dtype().name(),
-        loaded_bytes: model.bytes() as u64,
+        // Padding, of which each instruction set has its own, is left out.
+        loaded_bytes: (model.n_params() * args.model.dtype().bytes()) as u64,
         tokenizer: TokenizerRecord {
             kind: tokenizer.kind(),
             d_vocab: tokenizer.d_vocab(),

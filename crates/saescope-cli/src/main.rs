@@ -9,6 +9,7 @@ mod contrast;
 mod convert;
 mod corpus;
 mod edits;
+mod eval;
 mod feature;
 mod features;
 mod hub;
@@ -58,6 +59,7 @@ enum Command {
     Features(features::Args),
     Contrast(contrast::Args),
     Feature(feature::Args),
+    Eval(Box<eval::Args>),
     Steer(Box<steer::Args>),
     Vector(vector::Args),
     Convert(convert::Args),
@@ -69,7 +71,7 @@ enum Command {
 
 /// Exit codes: 0 done, 1 failed, 2 wrong usage. The last is clap's to give.
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has read enough, as in `saescope tokens … | head`.
         Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
@@ -80,26 +82,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<()> {
     // Before the command, since weights are packed for the set in use.
     if let Some(isa) = cli.isa {
         compute_with(isa)?;
     }
-    match &cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Tokens(args) => tokens::run(args),
-        Command::Capture(args) => capture::run(args),
-        Command::Lens(args) => lens::run(args),
-        Command::Features(args) => features::run(args),
-        Command::Contrast(args) => contrast::run(args),
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Tokens(args) => tokens::run(&args),
+        Command::Capture(args) => capture::run(&args),
+        Command::Lens(args) => lens::run(&args),
+        Command::Features(args) => features::run(&args),
+        Command::Contrast(args) => contrast::run(&args),
         Command::Feature(args) => feature::run(args),
         Command::Convert(args) => convert::run(args),
-        Command::Steer(args) => steer::run(args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Steer(args) => steer::run(&args),
         Command::Vector(args) => vector::run(args),
-        Command::Info(args) => info::run(args),
-        Command::Train(args) => train::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Completions(args) => completions::run(args),
+        Command::Info(args) => info::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

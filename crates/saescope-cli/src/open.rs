@@ -2,37 +2,54 @@
 
 use std::io::Read as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use clap::error::ErrorKind;
+use saescope::Storage;
 use saescope::model::Model;
+use saescope::sae::Sae;
 use saescope::tokenizer::{Bos, Tokenizer};
 
-use crate::hub::locate;
-use saescope::Storage;
+use crate::hub::{DEMO, locate};
 
-/// A model that only has to be found, for its tokenizer.
+/// Which model.
 #[derive(clap::Args)]
-pub(crate) struct TokenizerArgs {
-    /// A folder or file, or `org/name[@revision]` on the Hugging Face Hub
+pub(crate) struct ModelRef {
+    /// A folder or file, `org/name[@revision]` on the Hugging Face Hub, or `demo` [default: demo]
     #[arg(value_name = "MODEL")]
-    reference: String,
+    pub(crate) model: Option<String>,
+}
+
+/// How texts become tokens.
+#[derive(clap::Args)]
+pub(crate) struct BosArgs {
     /// Whether a text begins with the beginning-of-sequence token; `auto` is the tokenizer's habit
     #[arg(long, value_enum, default_value_t = BosArg::Auto)]
     bos: BosArg,
+}
+
+/// How a model is kept in memory and run.
+#[derive(clap::Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) bos: BosArgs,
+    /// How weights are kept in memory; bf16 takes half of it and is faster
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub(crate) dtype: Dtype,
+    /// Threads to use [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 /// A model that has to be loaded.
 #[derive(clap::Args)]
 pub(crate) struct ModelArgs {
     #[command(flatten)]
-    tokenizer: TokenizerArgs,
-    /// How weights are kept in memory; bf16 takes half of it and is faster
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    dtype: Dtype,
-    /// Threads to use [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    pub(crate) model: ModelRef,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
 }
 
 /// The text that a command looks at.
@@ -68,6 +85,14 @@ impl Dtype {
         }
     }
 
+    /// Of one weight.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::Bf16 => 2,
+        }
+    }
+
     pub(crate) fn storage(self) -> Storage {
         match self {
             Dtype::F32 => Storage::F32,
@@ -83,17 +108,17 @@ pub(crate) enum BosArg {
     Never,
 }
 
-impl BosArg {
-    pub(crate) fn bos(self) -> Bos {
-        match self {
+impl BosArgs {
+    pub(crate) fn bos(&self) -> Bos {
+        match self.bos {
             BosArg::Auto => Bos::Auto,
             BosArg::Always => Bos::Always,
             BosArg::Never => Bos::Never,
         }
     }
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+    pub(crate) fn name(&self) -> &'static str {
+        match self.bos {
             BosArg::Auto => "auto",
             BosArg::Always => "always",
             BosArg::Never => "never",
@@ -105,6 +130,18 @@ impl BosArg {
 pub(crate) struct Opened {
     pub(crate) model: Model,
     pub(crate) tokenizer: Tokenizer,
+}
+
+impl ModelRef {
+    /// What the model is called.
+    pub(crate) fn reference(&self) -> &str {
+        self.model.as_deref().unwrap_or(DEMO)
+    }
+
+    /// Where it lies, downloaded if need be.
+    pub(crate) fn locate(&self) -> anyhow::Result<PathBuf> {
+        locate(self.reference())
+    }
 }
 
 impl Opened {
@@ -122,45 +159,33 @@ impl Opened {
     }
 }
 
-impl TokenizerArgs {
-    pub(crate) fn open(&self) -> anyhow::Result<Tokenizer> {
-        let path = locate(&self.reference)?;
-        Ok(Tokenizer::of_model(&path)?)
-    }
-
-    pub(crate) fn reference(&self) -> &str {
-        &self.reference
-    }
-
-    pub(crate) fn bos(&self) -> Bos {
-        self.bos.bos()
-    }
-}
-
 impl ModelArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
-        use_threads(self.threads)?;
-        Opened::at(&locate(self.reference())?, self.dtype)
+        use_threads(self.load.threads)?;
+        let path = self.model.locate()?;
+        if Sae::is_at(&path) {
+            bail!(
+                "{}: it is an autoencoder, and a model is needed; `saescope info` says which is its own",
+                self.reference()
+            );
+        }
+        Opened::at(&path, self.load.dtype)
     }
 
     pub(crate) fn reference(&self) -> &str {
-        self.tokenizer.reference()
+        self.model.reference()
     }
 
     pub(crate) fn bos(&self) -> Bos {
-        self.tokenizer.bos()
+        self.load.bos.bos()
     }
 
     pub(crate) fn bos_name(&self) -> &'static str {
-        self.tokenizer.bos.name()
+        self.load.bos.name()
     }
 
     pub(crate) fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    pub(crate) fn threads(&self) -> Option<NonZeroUsize> {
-        self.threads
+        self.load.dtype
     }
 }
 
@@ -171,6 +196,23 @@ pub(crate) fn use_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
         pool.build_global().context("--threads")?;
     }
     Ok(())
+}
+
+/// What stands last in `[REFERENCE] LAST`: alone, it was taken for the reference.
+///
+/// Ends the program as wrong usage where it cannot be read; `what` says what was expected.
+pub(crate) fn last_of<T: FromStr>(
+    reference: &mut Option<String>,
+    last: Option<T>,
+    what: &str,
+) -> T {
+    last.unwrap_or_else(|| {
+        let alone = reference.take().unwrap_or_default();
+        alone.parse().unwrap_or_else(|_| {
+            let message = format!("`{alone}` is no {what}, which has to stand last\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).exit()
+        })
+    })
 }
 
 /// A prompt as given, or standard input for `-`, less the line break at its end.

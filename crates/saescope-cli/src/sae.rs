@@ -1,6 +1,5 @@
 //! The arguments that every command with an autoencoder and its model shares.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -11,32 +10,32 @@ use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::hub::{locate, locate_sae};
-use crate::open::{BosArg, Dtype, Opened, prompt, use_threads};
+use crate::hub::{DEMO, locate, locate_sae};
+use crate::open::{LoadArgs, Opened, prompt, use_threads};
 use crate::output::cut;
+
+/// Which autoencoder.
+#[derive(clap::Args)]
+pub(crate) struct SaeRef {
+    /// A file or folder, `org/name[/FOLDER][@revision]` on the Hugging Face Hub, one of OpenAI's such as
+    /// `openai/v5_128k/resid_post_mlp/8`, or `demo` [default: demo]
+    #[arg(value_name = "SAE")]
+    pub(crate) sae: Option<String>,
+}
 
 /// An autoencoder, and the model whose activations it reads.
 #[derive(clap::Args)]
 pub(crate) struct SaeArgs {
-    /// A file or folder, `org/name[/FOLDER][@revision]` on the Hugging Face Hub, or one of OpenAI's such
-    /// as `openai/v5_128k/resid_post_mlp/8`
-    #[arg(value_name = "SAE")]
-    sae: String,
+    #[command(flatten)]
+    pub(crate) sae: SaeRef,
     /// The model [default: the one that the autoencoder was trained on]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Where the autoencoder reads [default: where its file says]
+    /// Where the autoencoder reads, and writes [default: where its file says]
     #[arg(long, value_name = "SITE")]
-    site: Option<Site>,
-    /// Whether a text begins with the beginning-of-sequence token; `auto` is the tokenizer's habit
-    #[arg(long, value_enum, default_value_t = BosArg::Auto)]
-    bos: BosArg,
-    /// How the model's weights are kept in memory; bf16 takes half of it and is faster
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    dtype: Dtype,
-    /// Threads to use [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    pub(crate) site: Option<Site>,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
 }
 
 /// The texts that a command looks at.
@@ -64,6 +63,14 @@ pub(crate) struct OpenedSae {
     pub(crate) origin: Origin,
 }
 
+/// A model, and an autoencoder that fits it if one is used.
+pub(crate) struct Subject {
+    pub(crate) sae: Option<Sae>,
+    pub(crate) opened: Opened,
+    /// What the model is called.
+    pub(crate) model: String,
+}
+
 /// What made an output.
 #[derive(Clone, Serialize)]
 pub(crate) struct Origin {
@@ -74,53 +81,36 @@ pub(crate) struct Origin {
     pub(crate) bos: &'static str,
 }
 
+impl SaeRef {
+    /// What the autoencoder is called.
+    pub(crate) fn reference(&self) -> &str {
+        self.sae.as_deref().unwrap_or(DEMO)
+    }
+
+    /// Where it lies, downloaded if need be.
+    pub(crate) fn locate(&self) -> anyhow::Result<PathBuf> {
+        locate_sae(self.reference())
+    }
+}
+
 impl SaeArgs {
+    /// What the autoencoder is called.
+    pub(crate) fn reference(&self) -> &str {
+        self.sae.reference()
+    }
+
+    /// The autoencoder and its model.
     pub(crate) fn open(&self) -> anyhow::Result<OpenedSae> {
-        use_threads(self.threads)?;
-        // Downloads one after another, each with its bar; then both files at once where it is known
-        // which model.
-        let sae_at = locate_sae(&self.sae)?;
-        let named_at = self.model.as_deref().map(locate).transpose();
-        let named_at = named_at.context("--model")?;
-        let (sae, named) = rayon::join(
-            || Sae::open(&sae_at),
-            || named_at.map(|path| Opened::at(&path, self.dtype)),
-        );
-        let mut sae = sae?;
-        if let Some(site) = self.site {
-            move_to(&mut sae, site);
-        }
-        let site = sae.site().context("--site")?;
-        let Some(reference) = self.model.clone().or_else(|| sae.record().model.clone()) else {
-            bail!(
-                "{}: the autoencoder does not say which model it belongs to; name it with --model",
-                self.sae
-            );
-        };
-        let opened = named.unwrap_or_else(|| Opened::at(&locate(&reference)?, self.dtype));
-        let Opened { model, tokenizer } = opened.with_context(|| match self.model {
-            Some(_) => "--model".to_owned(),
-            None => format!("the model of {}; --model names another", self.sae),
-        })?;
-        features::check(&model, &sae)
-            .with_context(|| format!("{} does not fit the model {reference}", self.sae))?;
-        if let Some(trained) = sae.record().model.as_deref()
-            && self.model.is_some()
-            && !same_name(trained, &reference)
-        {
-            eprintln!(
-                "warning: {} was trained on {trained}, and is used on {reference}; `saescope info` \
-                 with the same --model tells how well it fits",
-                self.sae
-            );
-        }
+        let Subject { sae, opened, model } = self.open_subject(Some(self.reference()), None)?;
+        let sae = sae.context("an autoencoder is needed")?;
         let origin = Origin {
-            sae: self.sae.clone(),
-            model: reference,
-            site,
-            dtype: self.dtype.name(),
-            bos: self.bos.name(),
+            sae: self.reference().to_owned(),
+            model,
+            site: sae.site()?,
+            dtype: self.load.dtype.name(),
+            bos: self.load.bos.name(),
         };
+        let Opened { model, tokenizer } = opened;
         Ok(OpenedSae {
             sae,
             model,
@@ -129,18 +119,72 @@ impl SaeArgs {
         })
     }
 
+    /// The model, which `named` may name besides --model, alone where there is one and no autoencoder is
+    /// given.
+    pub(crate) fn open_any(&self, named: Option<&str>) -> anyhow::Result<Subject> {
+        let alone = self.sae.sae.is_none() && (self.model.is_some() || named.is_some());
+        self.open_subject((!alone).then(|| self.reference()), named)
+    }
+
+    fn open_subject(&self, sae: Option<&str>, named: Option<&str>) -> anyhow::Result<Subject> {
+        use_threads(self.load.threads)?;
+        // Downloads one after another, each with its bar; then both files at once where it is known
+        // which model.
+        let sae_at = sae.map(locate_sae).transpose()?;
+        let named = self.model.as_deref().or(named);
+        let named_at = named.map(locate).transpose().context("--model")?;
+        let (opened_sae, opened) = rayon::join(
+            || sae_at.map(|path| Sae::open(&path)).transpose(),
+            || named_at.map(|path| Opened::at(&path, self.load.dtype)),
+        );
+        let mut opened_sae = opened_sae?;
+        if let (Some(sae), Some(site)) = (&mut opened_sae, self.site) {
+            move_to(sae, site);
+        }
+        let recorded = match &opened_sae {
+            Some(sae) => {
+                sae.site().context("--site")?;
+                sae.record().model.clone()
+            }
+            None => None,
+        };
+        let name = self.reference();
+        let Some(model) = named.map(str::to_owned).or(recorded) else {
+            bail!(
+                "{name}: the autoencoder does not say which model it belongs to; name it with --model"
+            );
+        };
+        let opened = opened.unwrap_or_else(|| Opened::at(&locate(&model)?, self.load.dtype));
+        let opened = opened.with_context(|| match named {
+            Some(_) => "--model".to_owned(),
+            None => format!("the model of {name}; --model names another"),
+        })?;
+        if let Some(sae) = &opened_sae {
+            features::check(&opened.model, sae)
+                .with_context(|| format!("{name} does not fit the model {model}"))?;
+            warn_of_model(name, sae, &model);
+        }
+        Ok(Subject {
+            sae: opened_sae,
+            opened,
+            model,
+        })
+    }
+
     /// The ids of texts. Warns where the autoencoder was trained on texts of another kind.
     pub(crate) fn encode(
         &self,
-        opened: &OpenedSae,
+        (sae, tokenizer): (Option<&Sae>, &Tokenizer),
         texts: &[String],
     ) -> anyhow::Result<Vec<Vec<u32>>> {
-        let bos = self.bos.bos();
-        let encode = |text: &String| opened.tokenizer.encode(text, bos);
+        let bos = self.load.bos.bos();
+        let encode = |text: &String| tokenizer.encode(text, bos);
         let ids: Vec<Vec<u32>> = texts.iter().map(encode).collect::<Result<_, _>>()?;
-        let record = opened.sae.record();
-        let begins = |ids: &Vec<u32>| ids.first().copied() == opened.tokenizer.bos();
-        if let (Some(trained), Some(_)) = (record.prepend_bos, opened.tokenizer.bos())
+        let Some(record) = sae.map(Sae::record) else {
+            return Ok(ids);
+        };
+        let begins = |ids: &Vec<u32>| ids.first().copied() == tokenizer.bos();
+        if let (Some(trained), Some(_)) = (record.prepend_bos, tokenizer.bos())
             && ids.iter().any(|ids| begins(ids) != trained)
         {
             let (with, flag) = match trained {
@@ -150,7 +194,7 @@ impl SaeArgs {
             eprintln!(
                 "warning: {} was trained on texts {with} a beginning-of-sequence token; --bos {flag} \
                  reads yours so",
-                self.sae
+                self.reference()
             );
         }
         if let Some(context) = record.context
@@ -161,7 +205,7 @@ impl SaeArgs {
                  behind them it has not seen",
                 cut(text, 40),
                 ids.len(),
-                self.sae
+                self.reference()
             );
         }
         Ok(ids)
@@ -211,6 +255,18 @@ pub(crate) fn move_to(sae: &mut Sae, site: Site) {
     record.site = Some(site);
     if moves {
         record.out_site = None;
+    }
+}
+
+/// Warns where an autoencoder is used on a model that is not called as the one it was trained on.
+fn warn_of_model(name: &str, sae: &Sae, model: &str) {
+    if let Some(trained) = sae.record().model.as_deref()
+        && !same_name(trained, model)
+    {
+        eprintln!(
+            "warning: {name} was trained on {trained}, and is used on {model}; `saescope info` with the \
+             same --model tells how well it fits"
+        );
     }
 }
 

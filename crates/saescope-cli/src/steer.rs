@@ -2,7 +2,6 @@
 
 mod setting;
 mod show;
-mod subject;
 
 use std::path::PathBuf;
 
@@ -12,10 +11,10 @@ use saescope::sae::Sae;
 use saescope::steer::{Request, steer};
 
 use crate::edits::{Edits, EditsArgs};
-use crate::open::Opened;
+use crate::open::{Opened, TextArgs};
+use crate::sae::{SaeArgs, Subject};
 use crate::sampling::SamplingArgs;
 use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector};
-use subject::SubjectArgs;
 
 /// Turn features up and see the plain and the steered text side by side
 ///
@@ -34,17 +33,11 @@ Examples:
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
-    sae: SubjectArgs,
-    /// The text to continue; `-` reads it from standard input
-    #[arg(
-        short,
-        long = "prompt",
-        value_name = "TEXT",
-        allow_hyphen_values = true
-    )]
-    prompt: String,
+    sae: SaeArgs,
+    #[command(flatten)]
+    text: TextArgs,
     /// A feature, with its own weight if need be, which the scale multiplies. May be given several times
-    #[arg(short, long, value_name = "N[=W]", requires = "sae")]
+    #[arg(short, long, value_name = "N[=W]")]
     feature: Vec<FeatureArg>,
     /// A steering vector: control-vector GGUF, or safetensors with tensors named as sites or one named
     /// `vector` for --site. May be given several times
@@ -109,17 +102,23 @@ fn finite(text: &str) -> Result<f32, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let text = crate::open::prompt(&args.prompt)?;
+    let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
         bail!("there is nothing to steer with; give --feature, --vector or --edits");
     }
-    let sae = args.sae.open_autoencoder()?;
-    let (model_name, opened) = args.sae.open_model(sae.as_ref(), document.model.clone())?;
+    let subject = args.sae.open_any(document.model.as_deref())?;
+    let Subject {
+        sae,
+        opened,
+        model: model_name,
+    } = subject;
+    if sae.is_none() && !args.feature.is_empty() {
+        bail!("--feature needs an autoencoder besides the model; name one as SAE");
+    }
     let Opened { model, tokenizer } = &opened;
-    let sae_name = args.sae.sae.as_deref().unwrap_or_default();
-    let tokens = tokenizer.encode(&text, args.sae.bos.bos())?;
-    warn_of_length(sae.as_ref(), tokens.len());
+    let read = (sae.as_ref(), tokenizer);
+    let tokens = args.sae.encode(read, std::slice::from_ref(&text))?.concat();
 
     let vectors = vectors(args, sae.as_ref())?;
     let mut builder = Builder::new(args, &opened, sae.as_ref());
@@ -127,7 +126,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let settings = builder.settings(&vectors, &document, tokens.len())?;
     let activations = builder.activations();
     let all = settings.iter().flat_map(|setting| setting.edits.clone());
-    let held = sae.map(|sae| (sae_name.to_owned(), sae));
+    let sae_name = sae.as_ref().map(|_| args.sae.reference());
+    let held = sae_name.map(str::to_owned).zip(sae);
     let edits = Edits::open(all.collect(), held.into_iter().collect(), model)?;
     save(args, &model_name, &settings)?;
 
@@ -145,6 +145,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let report = show::Report {
         args,
         model: &model_name,
+        sae: sae_name,
         prompt: &text,
         tokens: &tokens,
         activations: &activations,
@@ -156,15 +157,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         report.json()
     } else {
         report.print()
-    }
-}
-
-fn warn_of_length(sae: Option<&Sae>, tokens: usize) {
-    let context = sae.and_then(|sae| sae.record().context);
-    if let Some(context) = context.filter(|context| tokens > *context) {
-        eprintln!(
-            "warning: the prompt has {tokens} tokens and the autoencoder was trained on {context}"
-        );
     }
 }
 

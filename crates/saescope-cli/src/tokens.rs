@@ -1,8 +1,9 @@
 //! `saescope tokens`
 
+use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::open::{TextArgs, TokenizerArgs};
+use crate::open::{BosArgs, ModelRef, TextArgs};
 use crate::output::{self, Align, Table, visible};
 
 /// Show the tokens of a text
@@ -14,7 +15,9 @@ Examples:
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
-    model: TokenizerArgs,
+    model: ModelRef,
+    #[command(flatten)]
+    bos: BosArgs,
     #[command(flatten)]
     text: TextArgs,
     /// Print JSON
@@ -32,9 +35,9 @@ struct Record<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let tokenizer = args.model.open()?;
+    let tokenizer = Tokenizer::of_model(&args.model.locate()?)?;
     let text = args.text.read()?;
-    let tokens = tokenizer.encode(&text, args.model.bos())?;
+    let tokens = tokenizer.encode(&text, args.bos.bos())?;
     if args.json {
         let piece = |&id: &u32| String::from_utf8_lossy(tokenizer.piece(id)).into_owned();
         let pieces = tokens.iter().map(piece).collect();

@@ -6,10 +6,11 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
-use saescope::vector::question::{self, Pair, Style};
+use saescope::vector::question::{self, Pair, Question, Style};
 use saescope::vector::text::sample;
 
 use crate::open::{ModelArgs, Opened};
@@ -34,21 +35,21 @@ enum What {
     Info(show::InfoArgs),
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    match &args.what {
-        What::Caa(args) => build::caa(args),
-        What::Difference(args) => build::difference(args),
-        What::Pca(args) => build::pca(args),
-        What::Evaluate(args) => evaluate::run(args),
-        What::Edits(args) => show::edits(args),
-        What::Info(args) => show::info(args),
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    match args.what {
+        What::Caa(args) => build::caa(&args),
+        What::Difference(args) => build::difference(&args),
+        What::Pca(args) => build::pca(&args),
+        What::Evaluate(args) => evaluate::run(*args),
+        What::Edits(args) => show::edits(&args),
+        What::Info(args) => show::info(&args),
     }
 }
 
 /// How many of the texts or questions are taken.
 #[derive(clap::Args)]
 struct DrawArgs {
-    /// Take only so many of each set, drawn at random [default: all]
+    /// Take only so many of each set, or so many questions, drawn at random [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Seed of that draw
@@ -57,6 +58,18 @@ struct DrawArgs {
 }
 
 impl DrawArgs {
+    fn questions(&self, path: &Path, how: &QuestionArgs) -> anyhow::Result<Vec<Question>> {
+        let all = question::read(path)?;
+        if how.unbalanced {
+            return Ok(self.draw(all));
+        }
+        let drawn = question::balanced(all, self.limit.map(|limit| limit as usize), self.seed);
+        drawn.map_err(|error| {
+            let file = path.display();
+            anyhow!("{file}: {error}; --unbalanced takes the questions as they come")
+        })
+    }
+
     fn draw<T>(&self, all: Vec<T>) -> Vec<T> {
         match self.limit {
             Some(limit) => sample(all, limit as usize, self.seed),
@@ -64,15 +77,19 @@ impl DrawArgs {
         }
     }
 
-    /// The seed, where it mattered.
-    fn seed(&self) -> Option<u64> {
-        self.limit.map(|_| self.seed)
+    /// The seed, where something is drawn: where not all are taken, or as many of either letter.
+    fn seed(&self, balanced: bool) -> Option<u64> {
+        (balanced || self.limit.is_some()).then_some(self.seed)
     }
 }
 
-/// How a question is put.
+/// Which questions are taken, and how they are put.
 #[derive(clap::Args)]
-struct StyleArgs {
+struct QuestionArgs {
+    /// Take the questions as they come, even where one letter matches more often than the other
+    /// [default: as many of either, so that the letter itself does not count]
+    #[arg(long)]
+    unbalanced: bool,
     /// Put questions in the model's chat template, or plain, followed by `Answer:` [default: chat
     /// where there is a template]
     #[arg(long, value_enum)]
@@ -85,8 +102,8 @@ enum StyleArg {
     Plain,
 }
 
-impl StyleArgs {
-    fn of(&self, tokenizer: &Tokenizer) -> Style {
+impl QuestionArgs {
+    fn style(&self, tokenizer: &Tokenizer) -> Style {
         match self.style {
             None => Style::of(tokenizer),
             Some(StyleArg::Chat) => Style::Chat,
@@ -95,14 +112,12 @@ impl StyleArgs {
     }
 }
 
-/// The questions of a file as tokens.
+/// Questions as tokens.
 fn pairs(
-    path: &Path,
-    draw: &DrawArgs,
+    questions: &[Question],
     style: Style,
     (model, opened): (&ModelArgs, &Opened),
 ) -> anyhow::Result<Vec<Pair>> {
-    let questions = draw.draw(question::read(path)?);
     let pairs = questions
         .iter()
         .map(|question| question.pair(&opened.tokenizer, style, model.bos()));

@@ -4,6 +4,7 @@
 //! Hooks compose as tuples, the left one first: `(steer, capture)` captures steered values.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use saescope_kernels::Matrix;
 
@@ -55,6 +56,14 @@ impl Rows {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The positions of a text of so many tokens that speak for it when they are pooled: all but the first.
+///
+/// Whatever the text says, BOS or not, attention rests on the first token and its activation is of
+/// another size (Xiao et al. 2023, Sun et al. 2024). A text of one token has only that to show.
+pub fn pooled_positions(tokens: usize) -> Range<usize> {
+    usize::from(tokens > 1)..tokens
 }
 
 /// Looks at activations, or changes them, as a forward pass computes them.

@@ -7,6 +7,7 @@
 
 mod autoencoder;
 mod dataset;
+mod demo;
 mod download;
 mod files;
 mod openai;
@@ -22,6 +23,9 @@ pub use dataset::{DatasetReference, Plan};
 pub use openai::{OpenAiReference, STORAGE};
 
 use crate::error::{Error, Result};
+
+/// What the bundled model and its autoencoder are called.
+pub const DEMO: &str = "demo";
 
 /// The Hub's own address.
 pub const ENDPOINT: &str = "https://huggingface.co";
@@ -75,6 +79,8 @@ impl HubOptions<'_> {
 /// What a person calls a model or an autoencoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
+    /// The bundled model, or its autoencoder: [`DEMO`].
+    Demo,
     /// A file or a folder.
     Path(PathBuf),
     /// A repository on the Hub, or one file or folder of it.
@@ -105,13 +111,16 @@ pub struct HubReference {
 }
 
 impl Reference {
-    /// Reads a reference. What exists as a path is one, and so is what begins with `.`, `/` or
-    /// `~`; `openai/v5_128k/resid_post_mlp/8` and the like are autoencoders of OpenAI's; anything else
+    /// Reads a reference. [`DEMO`] is the bundled model, wherever it is said; else what exists as a path
+    /// is one, and so is what begins with `.`, `/` or `~`; `openai/v5_128k/resid_post_mlp/8` and the like are autoencoders of OpenAI's; anything else
     /// is `org/name`, which may also be written `hf:org/name`.
     ///
     /// # Errors
     /// When the text is neither.
     pub fn parse(text: &str) -> Result<Reference> {
+        if text == DEMO {
+            return Ok(Reference::Demo);
+        }
         if let Some(hub) = text.strip_prefix("hf:") {
             return HubReference::parse(hub).map(Reference::Hub);
         }
@@ -142,6 +151,7 @@ impl Reference {
 
     fn resolve_kind(&self, kind: Kind, options: &HubOptions) -> Result<PathBuf> {
         match self {
+            Reference::Demo => demo::folder(kind, options),
             Reference::Path(path) if path.exists() => Ok(path.clone()),
             Reference::Path(path) => {
                 Err(refused(path.display(), "there is no such file or folder"))

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::hook::{Capture, Hook};
-use crate::model::Model;
+use crate::model::{Model, UNEMBED_ROWS};
 use crate::site::Site;
 
 /// A token that might come next.
@@ -38,8 +38,6 @@ pub fn lens(
     top: usize,
     hook: &mut dyn Hook,
 ) -> Result<Vec<LensRow>> {
-    /// Positions unembedded at once: enough for a good product, few enough for a large vocabulary.
-    const CHUNK: usize = 64;
     for &site in sites {
         model.check_site(site)?;
     }
@@ -57,9 +55,9 @@ pub fn lens(
             });
         }
         let mut positions = Vec::with_capacity(resid.rows());
-        for start in (0..resid.rows()).step_by(CHUNK) {
-            let chunk: Vec<usize> = (start..resid.rows().min(start + CHUNK)).collect();
-            let logits = model.unembed(&resid.select_rows(&chunk)); // [chunk, d_vocab]
+        let all: Vec<usize> = (0..resid.rows()).collect();
+        for chunk in all.chunks(UNEMBED_ROWS) {
+            let logits = model.unembed(&resid.select_rows(chunk)); // [chunk, d_vocab]
             let guesses = (0..chunk.len()).into_par_iter();
             positions.par_extend(guesses.map(|row| likeliest(logits.row(row), top)));
         }

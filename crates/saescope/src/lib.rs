@@ -5,6 +5,7 @@
 pub mod error;
 
 mod digest;
+pub mod plot;
 mod shuffle;
 
 pub mod checkpoint;

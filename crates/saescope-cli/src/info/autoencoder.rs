@@ -66,8 +66,9 @@ struct Fitted {
 }
 
 pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
-    use_threads(args.model.threads())?;
+    use_threads(args.model.load.threads)?;
     let mut sae = Sae::open(path)?;
+    sae.hash_files(path)?;
     if let Some(site) = args.site {
         move_to(&mut sae, site);
     }
@@ -209,7 +210,10 @@ fn print(sae: &Sae, report: &Report) -> anyhow::Result<()> {
     }
     for file in &report.record.files {
         let size = output::bytes(file.bytes);
-        let text = format!("{}, {size}", printable(&file.name));
+        // As much of the hash as tells two files apart; the rest is in the JSON.
+        let hash = file.sha256.as_deref().and_then(|hash| hash.get(..16));
+        let hash = hash.map_or(String::new(), |hash| format!(", sha256 {hash}…"));
+        let text = format!("{}, {size}{hash}", printable(&file.name));
         table.row(vec!["file".into(), text.into()]);
     }
     for note in &report.record.notes {

@@ -219,13 +219,12 @@ impl<'a> Builder<'a> {
         let longest = longest.min(model.config().n_ctx);
         let mut encoded = Vec::new();
         for text in texts {
-            let mut tokens = tokenizer.encode(text, self.args.sae.bos.bos())?;
+            let mut tokens = tokenizer.encode(text, self.args.sae.load.bos.bos())?;
             tokens.truncate(longest);
             encoded.push(tokens);
         }
         let features: Vec<u32> = self.args.feature.iter().map(|f| f.feature).collect();
-        // The first position is unlike all others, BOS or not.
-        let peaks = peaks(model, sae, &encoded, &features, 1)?;
+        let peaks = peaks(model, sae, &encoded, &features)?;
         for peak in &peaks {
             let token = encoded.get(peak.text).and_then(|t| t.get(peak.position));
             let piece = token.map(|&id| String::from_utf8_lossy(tokenizer.piece(id)).into_owned());
@@ -353,7 +352,7 @@ impl<'a> Builder<'a> {
             ),
         };
         let op = Op::Set {
-            sae: self.args.sae.sae.clone().unwrap_or_default(),
+            sae: self.args.sae.reference().to_owned(),
             feature,
             activation,
         };

@@ -16,6 +16,7 @@ use crate::output::{self, Align, Table, cut, side_by_side, visible};
 pub(super) struct Report<'a> {
     pub(super) args: &'a Args,
     pub(super) model: &'a str,
+    pub(super) sae: Option<&'a str>,
     pub(super) prompt: &'a str,
     pub(super) tokens: &'a [u32],
     pub(super) activations: &'a [Activation],
@@ -127,9 +128,9 @@ impl Report<'_> {
             plain: PlainRecord {
                 text: text_record(&plain[0]),
                 model: self.model,
-                sae: args.sae.sae.as_deref(),
-                dtype: args.sae.dtype.name(),
-                bos: args.sae.bos.name(),
+                sae: self.sae,
+                dtype: args.sae.load.dtype.name(),
+                bos: args.sae.load.bos.name(),
                 prompt: self.prompt,
                 prompt_tokens: self.tokens,
                 temperature: args.sampling.temperature,

@@ -9,7 +9,7 @@ use saescope::vector::text::{self, Selection};
 use saescope::vector::{Contrast, Method, Pooling, Record, Texts, Vector};
 use serde::Serialize;
 
-use super::{DrawArgs, SiteRecord, StyleArgs, file_name, pairs, progress, site_records};
+use super::{DrawArgs, QuestionArgs, SiteRecord, file_name, pairs, progress, site_records};
 use crate::capture::{Sites, check_output, chosen};
 use crate::open::{ModelArgs, Opened};
 use crate::output::{self, Align, Table};
@@ -32,7 +32,7 @@ pub(super) struct CaaArgs {
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,
     #[command(flatten)]
-    style: StyleArgs,
+    how: QuestionArgs,
 }
 
 /// Build a vector from two sets of texts: the mean of one minus the mean of the other
@@ -76,7 +76,7 @@ pub(super) struct PcaArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "positive")]
     questions: Option<PathBuf>,
     #[command(flatten)]
-    style: StyleArgs,
+    how: QuestionArgs,
     /// The first half of each pair, one per line, or JSON Lines (`.jsonl`)
     #[arg(long, value_name = "FILE", requires = "negative")]
     #[arg(conflicts_with = "questions")]
@@ -135,7 +135,7 @@ struct TextsArgs {
     /// The field of a record that holds its label, or a list of labels
     #[arg(long, value_name = "FIELD", default_value = "emotions")]
     label_field: String,
-    /// What stands for a text: its last token, or the mean of all but BOS
+    /// What stands for a text: its last token, or the mean of all but the first
     #[arg(long, value_enum, default_value_t = PoolingArg::Last)]
     pooling: PoolingArg,
 }
@@ -157,7 +157,7 @@ struct Report<'a> {
 pub(super) fn caa(args: &CaaArgs) -> anyhow::Result<()> {
     let build = &args.shared;
     let opened = build.open()?;
-    let of_questions = (&args.questions, &args.style);
+    let of_questions = (&args.questions, &args.how);
     let vector = build.of_questions(&opened, of_questions, Method::Caa)?;
     build.finish(&vector)
 }
@@ -178,7 +178,7 @@ pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
     };
     let opened = build.open()?;
     let vector = match (&args.questions, &args.positive, &args.negative) {
-        (Some(questions), _, _) => build.of_questions(&opened, (questions, &args.style), method)?,
+        (Some(questions), _, _) => build.of_questions(&opened, (questions, &args.how), method)?,
         (None, Some(positive), Some(negative)) => {
             build.of_texts(&opened, [positive, negative], &args.texts, method)?
         }
@@ -196,13 +196,16 @@ impl BuildArgs {
     fn of_questions(
         &self,
         opened: &Opened,
-        (file, style): (&PathBuf, &StyleArgs),
+        (file, how): (&PathBuf, &QuestionArgs),
         method: Method,
     ) -> anyhow::Result<Vector> {
-        let style = style.of(&opened.tokenizer);
-        let pairs = pairs(file, &self.draw, style, (&self.model, opened))?;
+        let style = how.style(&opened.tokenizer);
+        let questions = self.draw.questions(file, how)?;
+        let pairs = pairs(&questions, style, (&self.model, opened))?;
         let mut vector = self.build(opened, Contrast::Answers(&pairs), pairs.len(), method)?;
         vector.record.prompt = Some(style);
+        vector.record.balanced = !how.unbalanced;
+        vector.record.seed = self.draw.seed(!how.unbalanced);
         vector.record.dataset = vec![file_name(file)];
         Ok(vector)
     }
@@ -237,7 +240,6 @@ impl BuildArgs {
                 PoolingArg::Last => Pooling::Last,
                 PoolingArg::Mean => Pooling::Mean,
             },
-            bos: opened.tokenizer.bos(),
         };
         let total = sets.iter().map(Vec::len).sum();
         let mut vector = self.build(opened, Contrast::Texts(texts), total, method)?;
@@ -278,7 +280,7 @@ impl BuildArgs {
         vector.record.model = Some(self.model.reference().to_owned());
         vector.record.dtype = Some(self.model.dtype().name().to_owned());
         vector.record.bos = Some(self.model.bos_name().to_owned());
-        vector.record.seed = self.draw.seed();
+        vector.record.seed = self.draw.seed(false);
         Ok(vector)
     }
 

@@ -3,17 +3,17 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use saescope::checkpoint::save_whole;
 use saescope::site::Site;
 use saescope::vector::Vector;
-use saescope::vector::evaluate::{Outcome, Positions, Trial, evaluate, rises};
-use saescope::vector::plot::Chart;
-use saescope::vector::question::Style;
+use saescope::vector::evaluate::{Outcome, Positions, Trial, best_site, chart, evaluate, rises};
+use saescope::vector::question::{Question, Style, halves};
 use serde::Serialize;
 
-use super::{DrawArgs, StyleArgs, VectorArg, file_name, pairs, progress};
+use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
 use crate::capture::check_output;
-use crate::open::ModelArgs;
+use crate::open::{ModelArgs, Opened, last_of};
 use crate::output::{self, Align, Table};
 
 /// Measure how far a vector moves the answers to questions, per site and multiplier
@@ -21,26 +21,32 @@ use crate::output::{self, Align, Table};
 /// Each site is tried alone. The measure is the logit of the letter whose answer shows the behaviour
 /// minus that of the other, where the letter comes, as a mean over the questions; the difference of
 /// their log-probabilities is the same number. `rises` says whether every larger multiplier gives a
-/// larger one.
+/// larger one. As many questions are taken with either letter as the matching one.
 #[derive(clap::Args)]
+#[command(
+    override_usage = "saescope vector evaluate [OPTIONS] --questions <FILE> [MODEL] <VECTOR>"
+)]
 #[command(after_help = "\
 Examples:
   saescope vector evaluate tests/data/stories260K tests/data/caa/refusal.safetensors \\
       --questions tests/data/caa/refusal.json
   saescope vector evaluate tests/data/stories260K tests/data/caa/refusal.safetensors \\
       --questions tests/data/caa/refusal.json --site resid_post.3 --multipliers=-8,0,8 \\
-      --limit 5 --plot refusal.svg --json
+      --limit 6 --plot refusal.svg --json
+  saescope vector evaluate tests/data/stories260K tests/data/caa/refusal.safetensors \\
+      --questions tests/data/caa/refusal.json --held-out
 ")]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    #[command(flatten)]
-    file: VectorArg,
+    /// A vector: safetensors, or a control vector as GGUF
+    #[arg(value_name = "VECTOR", required_unless_present = "model")]
+    vector: Option<PathBuf>,
     /// A JSON list of {question, answer_matching_behavior, answer_not_matching_behavior}
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,
     #[command(flatten)]
-    style: StyleArgs,
+    how: QuestionArgs,
     #[command(flatten)]
     draw: DrawArgs,
     /// A site of the vector [default: all]. May be given several times
@@ -55,6 +61,9 @@ pub(super) struct Args {
     )]
     #[arg(default_value = "-2,-1,0,1,2", value_parser = finite)]
     multipliers: Vec<f32>,
+    /// Choose the best site on every other question, and report on the rest
+    #[arg(long)]
+    held_out: bool,
     /// At which tokens it is added: those behind the question, as CAA does, or all
     #[arg(long, value_enum, default_value_t = PositionsArg::Answer)]
     positions: PositionsArg,
@@ -81,12 +90,25 @@ struct Report<'a> {
     vector: String,
     questions: String,
     n_questions: usize,
+    balanced: bool,
     seed: Option<u64>,
     prompt: Style,
     positions: Positions,
     outcomes: &'a [Outcome],
     /// Sites at which every larger multiplier gives a larger difference.
     rises: Vec<Site>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen: Option<Choice>,
+}
+
+/// The site that did best on other questions than those that are reported.
+#[derive(Serialize)]
+struct Choice {
+    site: Site,
+    /// How many questions chose it.
+    n_questions: usize,
+    /// What came out on them, at every site.
+    outcomes: Vec<Outcome>,
 }
 
 fn finite(text: &str) -> Result<f32, String> {
@@ -95,58 +117,143 @@ fn finite(text: &str) -> Result<f32, String> {
     finite.ok_or_else(|| "expected a finite number".to_owned())
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(path) = &args.plot {
-        check_output(path)?;
+pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
+    let path = last_of(&mut args.model.model.model, args.vector.take(), "vector");
+    if let Some(plot) = &args.plot {
+        check_output(plot)?;
     }
-    let vector = Vector::open(&args.file.vector)?;
+    let vector = Vector::open(&path)?;
     vector.check_sites(&args.site)?;
+    let questions = args.draw.questions(&args.questions, &args.how)?;
     let opened = args.model.open()?;
-    let style = args.style.of(&opened.tokenizer);
-    let pairs = pairs(&args.questions, &args.draw, style, (&args.model, &opened))?;
-    let sites: Vec<Site> = vector.directions.keys().copied().collect();
     let chosen = |site: &Site| args.site.is_empty() || args.site.contains(site);
-    let sites: Vec<Site> = sites.into_iter().filter(chosen).collect();
-    let trial = Trial {
-        pairs: &pairs,
-        sites: &sites,
-        multipliers: &args.multipliers,
-        positions: match args.positions {
+    let sites: Vec<Site> = vector.directions.keys().copied().filter(chosen).collect();
+    let try_on = |questions: &[Question]| args.try_on(questions, &opened, &vector, &sites);
+    let (reported, choice) = match args.held_out {
+        false => (questions, None),
+        true => {
+            let [choosing, reported] = halves(questions);
+            let outcomes = try_on(&choosing)?;
+            let site =
+                best_site(&outcomes).context("the vector has no direction to choose from")?;
+            let n_questions = choosing.len();
+            let choice = Choice {
+                site,
+                n_questions,
+                outcomes,
+            };
+            (reported, Some(choice))
+        }
+    };
+    let outcomes = try_on(&reported)?;
+    if let Some(plot) = &args.plot {
+        args.draw_plot(plot, reported.len(), &outcomes)?;
+    }
+    if !args.json {
+        return args.print(&sites, reported.len(), &outcomes, choice.as_ref());
+    }
+    let rises = sites.iter().copied().filter(|&site| rises(&outcomes, site));
+    output::json(&Report {
+        model: args.model.reference(),
+        dtype: args.model.dtype().name(),
+        bos: args.model.bos_name(),
+        vector: file_name(&path),
+        questions: file_name(&args.questions),
+        n_questions: reported.len(),
+        balanced: !args.how.unbalanced,
+        seed: args.draw.seed(!args.how.unbalanced),
+        prompt: args.how.style(&opened.tokenizer),
+        positions: args.positions(),
+        outcomes: &outcomes,
+        rises: rises.collect(),
+        chosen: choice,
+    })
+}
+
+impl Args {
+    fn positions(&self) -> Positions {
+        match self.positions {
             PositionsArg::Answer => Positions::Answer,
             PositionsArg::All => Positions::All,
-        },
-    };
-    let bar = progress(pairs.len());
-    let outcomes = evaluate(&opened.model, &vector, &trial, &mut |n| bar.inc(n as u64));
-    bar.finish_and_clear();
-    let outcomes = outcomes?;
-    if let Some(path) = &args.plot {
+        }
+    }
+
+    /// What the vector does at each site to the answers to `questions`.
+    fn try_on(
+        &self,
+        questions: &[Question],
+        opened: &Opened,
+        vector: &Vector,
+        sites: &[Site],
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let style = self.how.style(&opened.tokenizer);
+        let trial = Trial {
+            pairs: &pairs(questions, style, (&self.model, opened))?,
+            sites,
+            multipliers: &self.multipliers,
+            positions: self.positions(),
+        };
+        let bar = progress(questions.len());
+        let outcomes = evaluate(&opened.model, vector, &trial, &mut |n| bar.inc(n as u64));
+        bar.finish_and_clear();
+        Ok(outcomes?)
+    }
+
+    fn draw_plot(&self, path: &Path, questions: usize, outcomes: &[Outcome]) -> anyhow::Result<()> {
         let title = format!(
-            "{}: {} questions of {}",
-            end(Path::new(args.model.reference()), 1),
-            pairs.len(),
-            end(&args.questions, 2)
+            "{}: {questions} questions of {}",
+            end(Path::new(self.model.reference()), 1),
+            end(&self.questions, 2)
         );
-        let svg = Chart::of_outcomes(&title, &outcomes).to_svg();
-        save_whole(path, |file| file.write_all(svg.as_bytes()))?;
+        let svg = chart(&title, outcomes).to_svg();
+        Ok(save_whole(path, |file| file.write_all(svg.as_bytes()))?)
     }
-    if args.json {
-        let rises = sites.iter().copied().filter(|&site| rises(&outcomes, site));
-        return output::json(&Report {
-            model: args.model.reference(),
-            dtype: args.model.dtype().name(),
-            bos: args.model.bos_name(),
-            vector: file_name(&args.file.vector),
-            questions: file_name(&args.questions),
-            n_questions: pairs.len(),
-            seed: args.draw.seed(),
-            prompt: style,
-            positions: trial.positions,
-            outcomes: &outcomes,
-            rises: rises.collect(),
-        });
+
+    fn print(
+        &self,
+        sites: &[Site],
+        questions: usize,
+        outcomes: &[Outcome],
+        choice: Option<&Choice>,
+    ) -> anyhow::Result<()> {
+        let mut out = output::styled_stdout();
+        let place = match self.positions {
+            PositionsArg::Answer => "behind the question",
+            PositionsArg::All => "at every token",
+        };
+        writeln!(
+            out,
+            "logit of the matching letter minus the other, mean of {questions} questions; added \
+             {place}\n"
+        )?;
+        self.table(sites, outcomes)
+            .write(&mut out, output::terminal_width())?;
+        if let Some(Choice {
+            site, n_questions, ..
+        }) = choice
+        {
+            writeln!(out, "\nbest on the other {n_questions} questions: {site}")?;
+        }
+        Ok(())
     }
-    print(&trial, &outcomes)
+
+    fn table(&self, sites: &[Site], outcomes: &[Outcome]) -> Table {
+        let mut columns = vec![Align::Left];
+        columns.extend(self.multipliers.iter().map(|_| Align::Right));
+        columns.push(Align::Left);
+        let mut table = Table::new(columns);
+        let names = self.multipliers.iter().map(|m| format!("x {m}"));
+        let site = std::iter::once("site".to_owned());
+        table.header(site.chain(names).chain(["rises".to_owned()]));
+        for &site in sites {
+            let of_site = outcomes.iter().filter(|outcome| outcome.site == site);
+            let mut row = vec![site.to_string().into()];
+            row.extend(of_site.map(|outcome| format!("{:+.3}", outcome.logit_difference).into()));
+            row.push(if rises(outcomes, site) { "yes" } else { "no" }.into());
+            table.row(row);
+        }
+        table
+    }
 }
 
 /// The last parts of a path, as many as a title has room for.
@@ -154,33 +261,4 @@ fn end(path: &Path, parts: usize) -> String {
     let all: Vec<_> = path.iter().collect();
     let last: PathBuf = all[all.len().saturating_sub(parts)..].iter().collect();
     last.display().to_string()
-}
-
-fn print(trial: &Trial, outcomes: &[Outcome]) -> anyhow::Result<()> {
-    let mut out = output::styled_stdout();
-    let count = trial.pairs.len();
-    let place = match trial.positions {
-        Positions::Answer => "behind the question",
-        Positions::All => "at every token",
-    };
-    writeln!(
-        out,
-        "logit of the matching letter minus the other, mean of {count} questions; added {place}\n"
-    )?;
-    let mut columns = vec![Align::Left];
-    columns.extend(trial.multipliers.iter().map(|_| Align::Right));
-    columns.push(Align::Left);
-    let mut table = Table::new(columns);
-    let names = trial.multipliers.iter().map(|m| format!("x {m}"));
-    let site = std::iter::once("site".to_owned());
-    table.header(site.chain(names).chain(["rises".to_owned()]));
-    for &site in trial.sites {
-        let of_site = outcomes.iter().filter(|outcome| outcome.site == site);
-        let mut row = vec![site.to_string().into()];
-        row.extend(of_site.map(|outcome| format!("{:+.3}", outcome.logit_difference).into()));
-        row.push(if rises(outcomes, site) { "yes" } else { "no" }.into());
-        table.row(row);
-    }
-    table.write(&mut out, output::terminal_width())?;
-    Ok(())
 }

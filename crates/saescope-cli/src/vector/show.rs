@@ -88,13 +88,17 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
         row(name, file.clone());
     }
     if record.positive > 0 {
-        let drawn = record
-            .seed
-            .map_or(String::new(), |seed| format!(", drawn with seed {seed}"));
+        let drawn = record.seed.map(|seed| format!(", drawn with seed {seed}"));
+        let balanced = if record.balanced {
+            ", letters balanced"
+        } else {
+            ""
+        };
         let (positive, negative) = (record.positive, record.negative);
+        let drawn = drawn.unwrap_or_default();
         row(
             "texts",
-            format!("{positive} positive, {negative} negative{drawn}"),
+            format!("{positive} positive, {negative} negative{drawn}{balanced}"),
         );
     }
     if let (Some(dtype), Some(bos)) = (&record.dtype, &record.bos) {

@@ -1,8 +1,8 @@
 //! Errors name the thing, the place and the next step; wrong usage ends with 2, the rest with 1.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
-use crate::{MODEL, check, command};
+use crate::{MODEL, check, command, run};
 
 #[test]
 fn no_subcommand_is_wrong_usage() {
@@ -151,4 +151,83 @@ fn a_reader_who_leaves_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// What a command does without a reference, and with `demo` in its place.
+fn without_and_with_demo(before: &[&str], after: &[&str]) {
+    let without = run(&[before, after].concat());
+    let with = run(&[before, &["demo"], after].concat());
+    let seen = |output: &Output| (output.status, output.stdout.clone(), output.stderr.clone());
+    assert_eq!(seen(&without), seen(&with), "{before:?} {after:?}");
+    let stderr = String::from_utf8_lossy(&without.stderr);
+    // Wrong usage would be the same twice, too.
+    assert_ne!(without.status.code(), Some(2), "{before:?}: {stderr}");
+}
+
+#[test]
+fn what_is_not_named_is_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (safetensors, saved) = (file("a.safetensors"), file("sae"));
+    let questions = ["--questions", "tests/data/caa/refusal.json"];
+    let text = ["-p", "Once", "--json"];
+    for (command, more) in [
+        ("run", vec!["-n", "2", "--temperature", "0", "-p", "Once"]),
+        ("tokens", text.to_vec()),
+        ("lens", text.to_vec()),
+        (
+            "capture",
+            vec!["-p", "a", "--site", "embed", "-o", &safetensors],
+        ),
+        ("info", Vec::new()),
+        ("features", text.to_vec()),
+        ("feature", vec!["3", "--top", "2"]),
+        (
+            "contrast",
+            vec![
+                "--positive",
+                "tests/data/happy.txt",
+                "--negative",
+                "tests/data/sad.txt",
+            ],
+        ),
+        (
+            "steer",
+            vec!["-p", "Once", "-f", "3", "--scale", "2", "-n", "2"],
+        ),
+        ("convert", vec![&saved, "--force"]),
+    ] {
+        without_and_with_demo(&[command], &more);
+    }
+    let caa = [&questions[..], &["--limit", "2", "-o", &safetensors]].concat();
+    without_and_with_demo(&["vector", "caa"], &caa);
+    let evaluate = [&["tests/data/caa/refusal.safetensors"], &questions[..]].concat();
+    without_and_with_demo(&["vector", "evaluate"], &evaluate);
+}
+
+#[test]
+fn a_reference_alone_where_something_has_to_follow_is_wrong_usage() {
+    check("error-feature-alone", &["feature", "tests/data/sae"]);
+    for args in [
+        &["feature"][..],
+        &["convert"],
+        &["vector", "evaluate", "--questions", "q"],
+    ] {
+        assert_eq!(run(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn features_without_an_autoencoder_cannot_be_turned_up() {
+    check(
+        "error-steer-no-sae",
+        &[
+            "steer", "--model", MODEL, "-p", "a", "-f", "3", "--scale", "1",
+        ],
+    );
+}
+
+#[test]
+fn an_autoencoder_in_the_place_of_a_model_is_named_as_one() {
+    check("error-sae-as-model", &["run", "tests/data/sae", "-p", "a"]);
 }

@@ -62,6 +62,45 @@ fn a_vector_is_built_read_and_measured() {
 }
 
 #[test]
+fn the_best_site_is_chosen_on_other_questions_than_those_reported() {
+    let args = [
+        "vector",
+        "evaluate",
+        MODEL,
+        VECTOR,
+        "--questions",
+        QUESTIONS,
+    ];
+    let seen = |more: &[&str]| json(&[&args, more, &["--json"]].concat());
+    let (all, held_out) = (seen(&[]), seen(&["--held-out"]));
+    assert_eq!(
+        (&all["n_questions"], &all["balanced"]),
+        (&18.into(), &true.into())
+    );
+    assert!(all["chosen"].is_null());
+    let chosen = &held_out["chosen"];
+    assert_eq!(
+        (&held_out["n_questions"], &chosen["n_questions"]),
+        (&8.into(), &10.into())
+    );
+    // All questions are those of both halves.
+    let difference = |report: &serde_json::Value, at: usize| {
+        report["outcomes"][at]["logit_difference"].as_f64().unwrap()
+    };
+    for at in 0..all["outcomes"].as_array().unwrap().len() {
+        let both = 8.0 * difference(&held_out, at) + 10.0 * difference(chosen, at);
+        assert!((both / 18.0 - difference(&all, at)).abs() < 1e-6);
+    }
+    let text = stdout(&[&args[..], &["--held-out"]].concat());
+    let site = chosen["site"].as_str().unwrap();
+    assert!(
+        text.ends_with(&format!("best on the other 10 questions: {site}\n")),
+        "{text}"
+    );
+    assert_eq!(seen(&["--unbalanced"])["n_questions"], 20);
+}
+
+#[test]
 fn edits_of_a_vector_are_what_run_applies() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edits.json");
@@ -109,6 +148,18 @@ fn what_a_vector_lacks_is_refused_with_what_it_has() {
             "/tmp/never.safetensors",
         ],
     );
+    let one = [
+        "vector",
+        "caa",
+        MODEL,
+        "--questions",
+        QUESTIONS,
+        "--limit",
+        "1",
+        "-o",
+        "/tmp/never.gguf",
+    ];
+    check("error-vector-one-question", &one);
     let no_source = run(&["vector", "pca", MODEL, "-o", "/tmp/never.safetensors"]);
     assert_eq!(no_source.status.code(), Some(2));
 }

@@ -38,8 +38,8 @@ pub struct Contrasted {
 }
 
 /// Every feature that is active on one of the prompts at least, by how well it tells `positive` from
-/// `negative`. Each prompt counts once, its tokens pooled; those that are `leave_out` are left out of
-/// [`Pooling::Max`] and [`Pooling::Mean`].
+/// `negative`. Each prompt counts once, its tokens pooled; with `skip_first` [`Pooling::Max`] and
+/// [`Pooling::Mean`] leave out the first position.
 ///
 /// # Errors
 /// When a set is empty, and as for [`features`](super::features()).
@@ -47,11 +47,11 @@ pub fn contrast(
     model: &Model,
     sae: &Sae,
     (positive, negative): (&[&[u32]], &[&[u32]]),
-    (pooling, leave_out): (Pooling, Option<u32>),
+    (pooling, skip_first): (Pooling, bool),
     rank: Rank,
 ) -> Result<Vec<Contrasted>> {
-    let positive = pooled(model, sae, positive, pooling, leave_out)?;
-    let negative = pooled(model, sae, negative, pooling, leave_out)?;
+    let positive = pooled(model, sae, positive, pooling, skip_first)?;
+    let negative = pooled(model, sae, negative, pooling, skip_first)?;
     contrast_rows(&positive, &negative, rank)
 }
 

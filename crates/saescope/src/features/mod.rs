@@ -20,7 +20,7 @@ pub use fit::{Fit, fit};
 pub use role::{Role, role};
 
 use crate::error::{Error, Result};
-use crate::hook::Capture;
+use crate::hook::{Capture, pooled_positions};
 use crate::model::Model;
 use crate::sae::Sae;
 use crate::site::Site;
@@ -59,9 +59,8 @@ impl Default for Position {
 pub struct Reading {
     /// Which tokens.
     pub position: Position,
-    /// A token whose positions [`Pooling::Max`] and [`Pooling::Mean`] leave out: BOS, whose residual
-    /// is of another size than that of a text.
-    pub leave_out: Option<u32>,
+    /// Whether [`Pooling::Max`] and [`Pooling::Mean`] leave out the first position ([`pooled_positions`]).
+    pub skip_first: bool,
 }
 
 impl fmt::Display for Pooling {
@@ -173,11 +172,11 @@ pub fn pooled(
     sae: &Sae,
     prompts: &[&[u32]],
     pooling: Pooling,
-    leave_out: Option<u32>,
+    skip_first: bool,
 ) -> Result<SparseRows> {
     let reading = Reading {
         position: Position::Pooled(pooling),
-        leave_out,
+        skip_first,
     };
     let mut all = SparseRows::default();
     for_each_prompt(model, sae, prompts, reading, |_, _, rows| {
@@ -199,7 +198,7 @@ pub fn activations(
     sae.direction(feature)?;
     let reading = Reading {
         position: Position::All,
-        leave_out: None,
+        skip_first: false,
     };
     let mut all = Vec::with_capacity(prompts.len());
     for_each_prompt(model, sae, prompts, reading, |_, _, rows| {
@@ -281,10 +280,8 @@ fn positions(prompt: usize, tokens: &[u32], reading: Reading) -> Result<Vec<usiz
         Position::At(position) => Err(Error::Argument(format!(
             "prompt {prompt} has no position {position}; its last one is {last}"
         ))),
-        Position::Pooled(_) => {
-            let kept = |&at: &usize| Some(tokens[at]) != reading.leave_out;
-            Ok((0..tokens.len()).filter(kept).collect())
-        }
+        Position::Pooled(_) if reading.skip_first => Ok(pooled_positions(tokens.len()).collect()),
+        Position::Pooled(_) => Ok((0..tokens.len()).collect()),
     }
 }
 
@@ -337,15 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_of_nothing_but_what_is_left_out_has_an_empty_row() {
-        let reading = Reading {
+    fn pooling_leaves_out_the_first_position_where_it_is_asked_to_and_there_is_another() {
+        let reading = |skip_first| Reading {
             position: Position::Pooled(Pooling::Mean),
-            leave_out: Some(1),
+            skip_first,
         };
-        assert!(positions(0, &[1, 1], reading).unwrap().is_empty());
-        assert_eq!(positions(0, &[1, 2], reading).unwrap(), [1]);
-        let pooled = pool(&SparseRows::default(), Pooling::Mean);
-        assert_eq!((pooled.rows(), pooled.len()), (1, 0));
+        assert_eq!(positions(0, &[1, 1, 2], reading(true)).unwrap(), [1, 2]);
+        assert_eq!(positions(0, &[1, 1, 2], reading(false)).unwrap(), [0, 1, 2]);
+        assert_eq!(positions(0, &[1], reading(true)).unwrap(), [0]);
     }
 
     proptest! {

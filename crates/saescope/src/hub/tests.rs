@@ -192,6 +192,15 @@ fn reason(result: Result<PathBuf>) -> String {
 }
 
 #[test]
+fn demo_is_the_bundled_model_and_a_path_of_that_name_begins_with_a_dot() {
+    assert_eq!(Reference::parse(DEMO).unwrap(), Reference::Demo);
+    assert_eq!(
+        Reference::parse("./demo").unwrap(),
+        Reference::Path("./demo".into())
+    );
+}
+
+#[test]
 fn a_reference_is_a_path_first() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().to_str().unwrap();

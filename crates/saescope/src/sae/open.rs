@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 
 use super::Sae;
 use super::foreign;
+use super::foreign::end_of;
+use super::record::SourceFile;
 use crate::checkpoint::Checkpoint;
+use crate::digest;
 use crate::error::{Error, Result};
 
 const SAELENS: &str = "sae_weights.safetensors";
@@ -77,6 +80,29 @@ pub(super) fn open(path: &Path) -> Result<Sae> {
             _ => None,
         },
     })
+}
+
+/// Hashes those of `files` that lie where an autoencoder was opened: the file itself, what lies in the
+/// folder or beside the file, and the configuration one folder above.
+pub(super) fn hash_files(files: &mut [SourceFile], path: &Path) -> Result<()> {
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(path)
+    };
+    for file in files {
+        let name = file.name.rsplit('/').next().unwrap_or_default();
+        let mut places = [folder.join(name), folder.join("..").join(name)].into_iter();
+        let is_it = |place: &PathBuf| {
+            end_of(place) == file.name
+                && std::fs::metadata(place).is_ok_and(|kind| kind.len() == file.bytes)
+        };
+        if let Some(place) = places.find(is_it) {
+            let (hash, _) = digest::of_file(&place)?;
+            file.sha256 = Some(digest::hex(&hash));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn is_at(path: &Path) -> bool {

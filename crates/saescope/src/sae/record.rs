@@ -33,6 +33,9 @@ pub struct SourceFile {
     pub name: String,
     /// Its length.
     pub bytes: u64,
+    /// The SHA-256 of its content, where somebody asked for it ([`Sae::hash_files`](super::Sae::hash_files)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// What is known about an autoencoder: where it belongs and where it comes from.

@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 
 use saescope_kernels::Matrix;
 
-use super::measure::{Divergence, divergence, perplexity, repetition};
+use super::measure::{Divergence, divergence, losses, perplexity, repetition};
 use super::{Saes, Steer};
 use crate::complete::{Completion, complete};
 use crate::edit::{Edit, Op, share};
 use crate::error::Result;
 use crate::generate::{Prompt, Sampling};
 use crate::hook::{Capture, Hook};
-use crate::model::Model;
+use crate::model::{Model, UNEMBED_ROWS};
 use crate::sae::Sae;
 use crate::site::Site;
 use crate::tokenizer::Tokenizer;
@@ -59,7 +59,7 @@ pub struct Steered {
     /// For each edit the multiple of its direction that it added to a token, on the average of the
     /// tokens in its span.
     pub raw: Vec<f64>,
-    /// Whether not a single bit of the logits changed.
+    /// Whether not a single bit changed of what the logits are made from, behind the final norm.
     pub unchanged: bool,
 }
 
@@ -120,8 +120,12 @@ pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison
     let mut plain = Vec::with_capacity(request.seeds.len());
     for (&seed, completion) in request.seeds.iter().zip(write(&mut ())?) {
         let read = Read::new(prompt, &completion);
-        let logits = read.choices(&model.logits(&[&read.tokens], &mut ())?);
-        plain.push(text(seed, completion, &logits));
+        let choices = read.choices(&final_norm(model, &read.tokens)?);
+        let mut all = Vec::new();
+        for (block, tokens) in blocks(choices.rows(), &completion.tokens) {
+            all.extend(losses(&model.project(&choices.select_rows(&block)), tokens));
+        }
+        plain.push(text(seed, completion, &all));
     }
     let mut steered = Vec::with_capacity(request.settings.len());
     for edits in request.settings {
@@ -150,17 +154,34 @@ impl Read {
         }
     }
 
-    /// The logits from which the text's tokens were chosen, of those behind every token.
-    fn choices(&self, logits: &Matrix) -> Matrix {
-        let rows: Vec<usize> = (self.prompt.max(1) - 1..logits.rows()).collect();
-        logits.select_rows(&rows)
+    /// Of the rows behind every token those from which the text's tokens were chosen.
+    fn choices(&self, normed: &Matrix) -> Matrix {
+        let rows: Vec<usize> = (self.prompt.max(1) - 1..normed.rows()).collect();
+        normed.select_rows(&rows)
     }
 }
 
-fn text(seed: u64, completion: Completion, choices: &Matrix) -> Text {
+/// What the plain model's logits are made from: `[tokens, d_model]`.
+fn final_norm(model: &Model, tokens: &[u32]) -> Result<Matrix> {
+    let mut capture = Capture::new([Site::FinalNorm]);
+    model.run(&[tokens], &mut capture)?;
+    capture.take(Site::FinalNorm)
+}
+
+/// The numbers of so many rows in blocks that are unembedded at once, since the logits of a long text
+/// are large where the vocabulary is, and the tokens that were chosen from the rows of each.
+fn blocks(rows: usize, tokens: &[u32]) -> impl Iterator<Item = (Vec<usize>, &[u32])> {
+    (0..rows).step_by(UNEMBED_ROWS).map(move |start| {
+        let block = start..rows.min(start + UNEMBED_ROWS);
+        let chosen = start.min(tokens.len())..block.end.min(tokens.len());
+        (block.collect(), &tokens[chosen])
+    })
+}
+
+fn text(seed: u64, completion: Completion, losses: &[f64]) -> Text {
     Text {
         seed,
-        perplexity: perplexity(choices, &completion.tokens),
+        perplexity: perplexity(losses),
         repetition: repetition(&completion.tokens, 3),
         completion,
     }
@@ -177,8 +198,15 @@ fn measured(
     let read = Read::new(request.prompt, &completion);
     let tokens: &[u32] = &read.tokens;
     let seen = Seen::along(model, tokens, edits, request.saes)?;
-    let plain = model.logits(&[tokens], &mut ())?;
-    let choices = read.choices(&plain);
+    let plain = final_norm(model, tokens)?;
+    let choices = (read.choices(&plain), read.choices(&seen.normed));
+    let (mut divergences, mut all) = (Vec::new(), Vec::new());
+    for (block, tokens) in blocks(choices.0.rows(), &completion.tokens) {
+        let logits = |normed: &Matrix| model.project(&normed.select_rows(&block)); // [block, d_vocab]
+        let plain = logits(&choices.0);
+        divergences.extend(divergence(&plain, &logits(&choices.1)));
+        all.extend(losses(&plain, tokens));
+    }
     let mut shifts: Vec<Shift> = Vec::new();
     let mut raw = Vec::with_capacity(edits.len());
     for edit in edits {
@@ -188,11 +216,11 @@ fn measured(
         raw.push(seen.added(edit, sae_of(edit, request.saes))?);
     }
     Ok(Steered {
-        divergences: divergence(&choices, &read.choices(&seen.logits)),
-        text: text(seed, completion, &choices),
+        divergences,
+        text: text(seed, completion, &all),
         shifts,
         raw,
-        unchanged: plain == seen.logits,
+        unchanged: plain == seen.normed,
     })
 }
 
@@ -209,7 +237,8 @@ struct Seen {
     before: BTreeMap<Site, Matrix>,
     /// Activations as they left the sites with edits.
     after: BTreeMap<Site, Matrix>,
-    logits: Matrix,
+    /// What the logits are made from: `[tokens, d_model]`.
+    normed: Matrix,
 }
 
 impl Seen {
@@ -224,8 +253,9 @@ impl Seen {
         let mut before = Capture::new(read.iter().copied());
         let mut after = Capture::new(sites.iter().copied());
         let mut hook = Steer::new(edits, saes)?;
-        let mut hooks = (&mut before, (&mut hook, &mut after));
-        let logits = model.logits(&[tokens], &mut hooks)?;
+        let mut normed = Capture::new([Site::FinalNorm]);
+        let mut hooks = (&mut before, (&mut hook, (&mut after, &mut normed)));
+        model.run(&[tokens], &mut hooks)?;
         let taken = |capture: &mut Capture, sites: BTreeSet<Site>| {
             let taken = sites
                 .into_iter()
@@ -235,7 +265,7 @@ impl Seen {
         Ok(Seen {
             before: taken(&mut before, read)?,
             after: taken(&mut after, sites)?,
-            logits,
+            normed: normed.take(Site::FinalNorm)?,
         })
     }
 

@@ -4,7 +4,7 @@ use saescope_kernels::dot;
 
 use crate::edit::{Edit, Op, Unit};
 use crate::error::{Error, Result};
-use crate::hook::Capture;
+use crate::hook::{Capture, pooled_positions};
 use crate::model::Model;
 use crate::sae::{InputNorm, Sae};
 
@@ -87,19 +87,16 @@ pub struct Peak {
     pub position: usize,
 }
 
-/// The largest activation of each of `features` in `texts`, of which the first `skip` positions do
-/// not count: a first token is unlike all others.
+/// The largest activation of each of `features` in `texts`, at the positions that speak for a text
+/// ([`pooled_positions`]).
 ///
 /// # Errors
 /// When a feature does not exist, the site is not known, or a text does not fit the context.
-pub fn peaks(
-    model: &Model,
-    sae: &Sae,
-    texts: &[Vec<u32>],
-    features: &[u32],
-    skip: usize,
-) -> Result<Vec<Peak>> {
+pub fn peaks(model: &Model, sae: &Sae, texts: &[Vec<u32>], features: &[u32]) -> Result<Vec<Peak>> {
     let site = sae.site()?;
+    let first = texts
+        .first()
+        .map_or(0, |text| pooled_positions(text.len()).start);
     let mut peaks = Vec::with_capacity(features.len());
     for &feature in features {
         sae.direction(feature)?;
@@ -107,14 +104,14 @@ pub fn peaks(
             feature,
             activation: 0.0,
             text: 0,
-            position: skip,
+            position: first,
         });
     }
     for (text, tokens) in texts.iter().enumerate() {
         let mut capture = Capture::new([site]);
         model.run(&[tokens], &mut capture)?;
         let encoded = sae.encode(&capture.take(site)?)?;
-        for position in skip..encoded.rows() {
+        for position in pooled_positions(encoded.rows()) {
             for peak in &mut peaks {
                 let activation = encoded.features.value(position, peak.feature);
                 if activation > peak.activation {

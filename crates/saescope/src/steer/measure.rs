@@ -23,14 +23,19 @@ pub fn divergence(plain: &Matrix, steered: &Matrix) -> Vec<Divergence> {
         .collect()
 }
 
-/// `exp` of the mean of `-ln p(token)`; row `i` of `logits`, `[tokens, d_vocab]`, are those from which
-/// `tokens[i]` could have been chosen. `None` without tokens.
-pub fn perplexity(logits: &Matrix, tokens: &[u32]) -> Option<f64> {
-    let rows = logits.rows().min(tokens.len());
+/// `-ln p(token)` of each token; row `i` of `logits`, `[tokens, d_vocab]`, are those from which
+/// `tokens[i]` could have been chosen.
+pub fn losses(logits: &Matrix, tokens: &[u32]) -> Vec<f64> {
     let distributions = Distributions::new(logits);
-    let losses = (0..rows).map(|row| distributions.loss(row, tokens[row]));
-    let mean = losses.sum::<f64>() / rows as f64;
-    (rows > 0).then(|| mean.exp())
+    let rows = (0..logits.rows()).zip(tokens);
+    rows.map(|(row, &token)| distributions.loss(row, token))
+        .collect()
+}
+
+/// `exp` of the mean of the [`losses`] of a text. `None` without any.
+pub fn perplexity(losses: &[f64]) -> Option<f64> {
+    let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+    (!losses.is_empty()).then(|| mean.exp())
 }
 
 /// The share of `n`-grams that occurred before: `1 - |unique n-grams| / |n-grams|` (seq-rep-n of
@@ -74,8 +79,8 @@ mod tests {
     #[test]
     fn perplexity_of_a_fair_choice_is_the_number_of_choices() {
         let logits = Matrix::zeros(2, 5);
-        assert!((perplexity(&logits, &[1, 4]).unwrap() - 5.0).abs() < 1e-9);
-        assert_eq!(perplexity(&logits, &[]), None);
+        assert!((perplexity(&losses(&logits, &[1, 4])).unwrap() - 5.0).abs() < 1e-9);
+        assert_eq!(perplexity(&losses(&logits, &[])), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod measure;
 
 pub use compare::{Comparison, Request, Shift, Steered, Text, steer};
 pub use feature::{Amount, Peak, REFERENCE_TEXTS, feature_edit, peaks};
-pub use measure::{Divergence, divergence, perplexity, repetition};
+pub use measure::{Divergence, divergence, losses, perplexity, repetition};
 
 use saescope_kernels::Matrix;
 

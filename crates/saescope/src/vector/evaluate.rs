@@ -8,6 +8,7 @@ use super::question::Pair;
 use crate::edit::Span;
 use crate::error::{Error, Result};
 use crate::model::{Cache, Model};
+use crate::plot::{Chart, Line};
 use crate::site::Site;
 use crate::steer::Steer;
 
@@ -81,10 +82,19 @@ pub fn evaluate(
     for range in batches(trial.pairs.iter().map(|pair| pair.shared.len())) {
         let pairs = &trial.pairs[range];
         let mut batch = Batch::read(model, pairs, trial.positions)?;
+        // Nothing times a direction is the same at every site.
+        let mut unsteered = None;
         for (&(site, multiplier), sums) in settings.iter().zip(&mut sums) {
             // What is in the cache is what is not steered, so that every row of the pass is.
             let edits = vector.edits(multiplier, &Span::All, &[site]);
-            batch.answer(model, &mut Steer::new(&edits, &[])?, sums)?;
+            let found = match unsteered {
+                Some(found) if multiplier == 0.0 => found,
+                _ => batch.answer(model, &mut Steer::new(&edits, &[])?)?,
+            };
+            if multiplier == 0.0 {
+                unsteered = Some(found);
+            }
+            sums.add(found);
         }
         on_done(pairs.len());
     }
@@ -101,17 +111,84 @@ pub fn evaluate(
 
 /// Whether the outcomes at `site`, taken by rising multiplier, only ever rise.
 pub fn rises(outcomes: &[Outcome], site: Site) -> bool {
-    let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
-    of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
+    let of_site = by_multiplier(outcomes, site);
     let mut steps = of_site.windows(2);
-    steps.all(|step| step[0].logit_difference < step[1].logit_difference)
+    steps.all(|step| step[0] < step[1])
 }
 
-#[derive(Clone, Default)]
+/// The logit differences at `site` by rising multiplier.
+fn by_multiplier(outcomes: &[Outcome], site: Site) -> Vec<f64> {
+    let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
+    of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
+    of_site.iter().map(|o| o.logit_difference).collect()
+}
+
+/// The site whose vector does most: of those at which the difference rises with every multiplier, or of
+/// all where there is none such, the one at which it rises most from the lowest to the highest. `None`
+/// without outcomes.
+pub fn best_site(outcomes: &[Outcome]) -> Option<Site> {
+    let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
+    sites.dedup();
+    let rise = |site: Site| {
+        let of_site = by_multiplier(outcomes, site);
+        let ends = of_site.last().zip(of_site.first());
+        ends.map_or(0.0, |(last, first)| last - first)
+    };
+    let better = |a: &Site, b: &Site| {
+        let key = |site: Site| (rises(outcomes, site), rise(site));
+        let (a, b) = (key(*a), key(*b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    };
+    sites.into_iter().max_by(better)
+}
+
+/// The logit differences of an evaluation: over the multipliers when it tried one site, else
+/// over the layers, a line for each multiplier.
+pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
+    let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
+    sites.dedup();
+    let mut multipliers: Vec<f32> = outcomes.iter().map(|o| o.multiplier).collect();
+    multipliers.sort_by(f32::total_cmp);
+    multipliers.dedup();
+    let layer = |o: &Outcome| o.site.layer().unwrap_or(0) as f64;
+    let line = |name: String, points: &mut dyn Iterator<Item = (f64, f64)>| {
+        let mut points: Vec<(f64, f64)> = points.collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line { name, points }
+    };
+    let all = outcomes.iter();
+    let (x, lines) = if let [site] = &sites[..] {
+        let mut points = all.map(|o| (f64::from(o.multiplier), o.logit_difference));
+        ("multiplier", vec![line(site.to_string(), &mut points)])
+    } else {
+        let lines = multipliers.iter().rev().map(|&multiplier| {
+            let of_it = outcomes.iter().filter(|o| o.multiplier == multiplier);
+            let mut points = of_it.map(|o| (layer(o), o.logit_difference));
+            line(format!("multiplier {multiplier}"), &mut points)
+        });
+        ("layer", lines.collect())
+    };
+    Chart {
+        title: title.to_owned(),
+        x: x.to_owned(),
+        y: "mean logit difference".to_owned(),
+        lines,
+    }
+}
+
+#[derive(Clone, Copy, Default)]
 struct Sums {
     difference: f64,
     probability: f64,
     preferred: usize,
+}
+
+impl Sums {
+    fn add(&mut self, other: Sums) {
+        self.difference += other.difference;
+        self.probability += other.probability;
+        self.preferred += other.preferred;
+    }
 }
 
 /// Questions whose beginnings the model has read.
@@ -141,7 +218,8 @@ impl Batch<'_> {
     }
 
     /// Reads the rest of every question under `steer` and adds up what the model would answer.
-    fn answer(&mut self, model: &Model, steer: &mut Steer, sums: &mut Sums) -> Result<()> {
+    fn answer(&mut self, model: &Model, steer: &mut Steer) -> Result<Sums> {
+        let mut sums = Sums::default();
         let both = self.pairs.iter().zip(&self.starts);
         let rest: Vec<(usize, &[u32])> = both
             .map(|(pair, &start)| &pair.shared[start..])
@@ -156,6 +234,28 @@ impl Batch<'_> {
             sums.preferred += usize::from(difference > 0.0);
             self.cache.truncate(slot, self.starts[slot]);
         }
-        Ok(())
+        Ok(sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_site_is_drawn_over_multipliers_and_several_over_layers() {
+        let outcome = |layer, multiplier| Outcome {
+            site: Site::ResidPost(layer),
+            multiplier,
+            logit_difference: f64::from(multiplier) * layer as f64,
+            probability: 0.5,
+            preferred: 0.5,
+        };
+        let one = chart("t", &[outcome(2, 1.0), outcome(2, -1.0)]);
+        assert_eq!(one.x, "multiplier");
+        assert_eq!(one.lines[0].points, [(-1.0, -2.0), (1.0, 2.0)]);
+        let two = chart("t", &[outcome(1, 1.0), outcome(2, 1.0)]);
+        assert_eq!(two.x, "layer");
+        assert_eq!(two.lines[0].points, [(1.0, 1.0), (2.0, 2.0)]);
     }
 }

@@ -6,9 +6,9 @@ use std::ops::Range;
 use saescope_kernels::Matrix;
 
 use super::question::Pair;
-use super::{Contrast, Pooling, Texts};
+use super::{Contrast, Pooling};
 use crate::error::Result;
-use crate::hook::{self, Hook};
+use crate::hook::{self, Hook, pooled_positions};
 use crate::model::{self, Cache, Model};
 use crate::site::Site;
 
@@ -48,7 +48,7 @@ pub(super) fn gather(
                 (Side::Positive, texts.positive),
                 (Side::Negative, texts.negative),
             ] {
-                read(model, (&texts, side, set), sites, take, on_done)?;
+                read(model, (texts.pooling, side, set), sites, take, on_done)?;
             }
             Ok(())
         }
@@ -78,7 +78,7 @@ fn answers(
                 })
                 .enumerate()
                 .collect();
-            let mut pool = Pool::new(sites, Pooling::Last, Vec::new());
+            let mut pool = Pool::new(sites, Pooling::Last);
             model.extend(&mut cache, &letters, &mut pool)?;
             pool.hand_out(sites, side, first, take);
             for (slot, shared) in shared.iter().enumerate() {
@@ -104,7 +104,7 @@ pub(super) fn read_into_cache(model: &Model, texts: &[&[u32]], capacity: usize) 
 /// Reads the texts of one set.
 fn read(
     model: &Model,
-    (texts, side, set): (&Texts, Side, &[Vec<u32>]),
+    (pooling, side, set): (Pooling, Side, &[Vec<u32>]),
     sites: &[Site],
     take: &mut dyn FnMut(Rows),
     on_done: &mut dyn FnMut(usize),
@@ -112,10 +112,7 @@ fn read(
     for range in batches(set.iter().map(Vec::len)) {
         let first = range.start;
         let prompts: Vec<&[u32]> = set[range].iter().map(Vec::as_slice).collect();
-        let begins_with_bos =
-            |text: &&[u32]| texts.bos.is_some() && text.first() == texts.bos.as_ref();
-        let skip = prompts.iter().map(begins_with_bos).collect();
-        let mut pool = Pool::new(sites, texts.pooling, skip);
+        let mut pool = Pool::new(sites, pooling);
         model.run(&prompts, &mut pool)?;
         pool.hand_out(sites, side, first, take);
         on_done(prompts.len());
@@ -131,17 +128,14 @@ pub(super) fn batches(lens: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
 /// Keeps of every text the row that stands for it, so that no more than that is held.
 struct Pool {
     pooling: Pooling,
-    /// For each text whether its first token is left out of a mean.
-    skip: Vec<bool>,
     /// `[texts, d]` by site.
     taken: BTreeMap<Site, Matrix>,
 }
 
 impl Pool {
-    fn new(sites: &[Site], pooling: Pooling, skip: Vec<bool>) -> Pool {
+    fn new(sites: &[Site], pooling: Pooling) -> Pool {
         Pool {
             pooling,
-            skip,
             taken: sites
                 .iter()
                 .map(|&site| (site, Matrix::default()))
@@ -176,9 +170,8 @@ impl Hook for Pool {
             match self.pooling {
                 Pooling::Last => pooled.row_mut(text).copy_from_slice(x.row(end - 1)),
                 Pooling::Mean => {
-                    // A text that is nothing but BOS has only that to show.
-                    let skip = self.skip[text] && span.len > 1;
-                    mean(&x, start + usize::from(skip)..end, pooled.row_mut(text));
+                    let rows = pooled_positions(span.len).map(|position| start + position);
+                    mean(&x, rows, pooled.row_mut(text));
                 }
             }
             start = end;
@@ -189,7 +182,7 @@ impl Hook for Pool {
 }
 
 /// The mean of some rows, summed in f64.
-fn mean(x: &Matrix, rows: Range<usize>, out: &mut [f32]) {
+fn mean(x: &Matrix, rows: impl ExactSizeIterator<Item = usize>, out: &mut [f32]) {
     let count = rows.len() as f64;
     let mut sums = vec![0.0_f64; out.len()];
     for row in rows {

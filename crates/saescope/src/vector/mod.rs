@@ -7,7 +7,6 @@ pub mod evaluate;
 mod file;
 mod gather;
 mod pca;
-pub mod plot;
 pub mod question;
 pub mod text;
 
@@ -53,6 +52,8 @@ pub struct Record {
     pub pooling: Option<Pooling>,
     /// How questions were put.
     pub prompt: Option<question::Style>,
+    /// Whether the questions were drawn so that either answer matches equally often.
+    pub balanced: bool,
     /// Whether each direction was scaled to length 1.
     pub unit: bool,
     /// The seed with which texts were drawn, where not all were taken.
@@ -101,7 +102,7 @@ impl Method {
 pub enum Pooling {
     /// The last one.
     Last,
-    /// The mean of all, BOS left out.
+    /// The mean of all but the first ([`pooled_positions`](crate::hook::pooled_positions)).
     Mean,
 }
 
@@ -114,8 +115,6 @@ pub struct Texts<'a> {
     pub negative: &'a [Vec<u32>],
     /// Which tokens stand for a text.
     pub pooling: Pooling,
-    /// The token that [`Pooling::Mean`] leaves out at the beginning.
-    pub bos: Option<u32>,
 }
 
 /// What a vector is built from.

@@ -1,10 +1,11 @@
 //! Questions with two answers, of which one shows a behaviour, in the form of the CAA data sets.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::read_file;
+use super::text::{read_file, sample};
 use crate::chat::{ChatTemplate, Message};
 use crate::error::{Error, Result};
 use crate::tokenizer::{Bos, Tokenizer};
@@ -73,6 +74,63 @@ pub fn read(path: &Path) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
+/// Draws as many questions whose matching answer is the one that sorts first, such as `(A)`, as
+/// others, at most `limit` in all; they stay in their order, and the same seed draws the same ones.
+///
+/// Otherwise a vector would stand for the letter as well: what the two answers differ in besides the
+/// behaviour cancels only where either is the matching one equally often.
+///
+/// # Errors
+/// When the matching answer is never, or always, the one that sorts first, or fewer than two questions
+/// are asked for.
+pub fn balanced(
+    questions: Vec<Question>,
+    limit: Option<usize>,
+    seed: u64,
+) -> Result<Vec<Question>> {
+    let sides = sides(&questions);
+    if let Some(of_all) = sides.iter().position(Vec::is_empty).map(|empty| 1 - empty)
+        && let Some(&first) = sides[of_all].first()
+    {
+        return Err(Error::Argument(format!(
+            "each of the {} questions has `{}` as the matching answer, so that there are none to draw \
+             with the other one",
+            questions.len(),
+            questions[first].answer_matching_behavior.trim()
+        )));
+    }
+    let each = sides.iter().map(Vec::len).min().unwrap_or(0);
+    let each = limit.map_or(each, |limit| each.min(limit / 2));
+    if each == 0 {
+        let message = "one question cannot be drawn with either answer; take two at least";
+        return Err(Error::Argument(message.to_owned()));
+    }
+    let drawn = sides.into_iter().flat_map(|side| sample(side, each, seed));
+    let drawn: BTreeSet<usize> = drawn.collect();
+    let numbered = questions.into_iter().enumerate();
+    let kept = numbered.filter(|(number, _)| drawn.contains(number));
+    Ok(kept.map(|(_, question)| question).collect())
+}
+
+/// Every other question of either matching answer, and the rest: where all are balanced, each half is.
+pub fn halves(questions: Vec<Question>) -> [Vec<Question>; 2] {
+    let sides = sides(&questions);
+    let second = sides.iter().flat_map(|side| side.iter().skip(1).step_by(2));
+    let second: BTreeSet<usize> = second.copied().collect();
+    let mut halves = [Vec::new(), Vec::new()];
+    for (number, question) in questions.into_iter().enumerate() {
+        halves[usize::from(second.contains(&number))].push(question);
+    }
+    halves
+}
+
+/// The numbers of the questions whose matching answer sorts before the other, and those of the rest.
+fn sides(questions: &[Question]) -> [Vec<usize>; 2] {
+    let sorts_first = |q: &Question| q.answer_matching_behavior < q.answer_not_matching_behavior;
+    let (first, second) = (0..questions.len()).partition(|&number| sorts_first(&questions[number]));
+    [first, second]
+}
+
 impl Question {
     /// The tokens of the question and of both answers. The letter is found as the place where the
     /// two whole texts part, so that it does not matter how a tokenizer cuts `(A)`.
@@ -132,4 +190,55 @@ impl Question {
 /// Length of what two texts have in common at their beginning.
 fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn questions(letters: &str) -> Vec<Question> {
+        let question = |(number, letter): (usize, char)| Question {
+            question: number.to_string(),
+            answer_matching_behavior: format!("({letter})"),
+            answer_not_matching_behavior: format!("({})", if letter == 'A' { 'B' } else { 'A' }),
+        };
+        letters.chars().enumerate().map(question).collect()
+    }
+
+    fn letters(questions: &[Question]) -> (usize, usize) {
+        let a = questions
+            .iter()
+            .filter(|q| q.answer_matching_behavior == "(A)");
+        let a = a.count();
+        (a, questions.len() - a)
+    }
+
+    #[test]
+    fn as_many_questions_are_drawn_with_either_letter() {
+        let all = questions("AAABABAABBAAAA");
+        for (limit, each) in [(None, 4), (Some(100), 4), (Some(7), 3), (Some(2), 1)] {
+            let drawn = balanced(all.clone(), limit, 5).unwrap();
+            assert_eq!(letters(&drawn), (each, each), "{limit:?}");
+            assert!(drawn.is_sorted_by_key(|q| all.iter().position(|of_all| of_all == q)));
+            assert_eq!(drawn, balanced(all.clone(), limit, 5).unwrap());
+        }
+        let with = |seed| balanced(all.clone(), None, seed).unwrap();
+        assert!((0..20).any(|seed| with(seed) != with(5)), "the seed draws");
+    }
+
+    #[test]
+    fn what_cannot_be_balanced_is_refused() {
+        for (letters, limit) in [("AAA", None), ("B", None), ("AB", Some(1))] {
+            let refused = balanced(questions(letters), limit, 0);
+            assert!(matches!(refused, Err(Error::Argument(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn halves_of_balanced_questions_are_balanced_and_share_none() {
+        let all = balanced(questions("ABBABAABAB"), None, 0).unwrap();
+        let [first, second] = halves(all.clone());
+        assert_eq!((letters(&first), letters(&second)), ((3, 3), (2, 2)));
+        assert!(first.iter().all(|question| !second.contains(question)));
+    }
 }

@@ -1,6 +1,6 @@
 //! Vectors against plain loops over captured activations.
 
-use super::evaluate::{Positions, Trial, evaluate};
+use super::evaluate::{Outcome, Positions, Trial, best_site, evaluate};
 use super::*;
 use crate::hook::Capture;
 use crate::model::{Config, LayerConfig};
@@ -77,12 +77,10 @@ fn a_difference_is_that_of_a_plain_loop_with_either_pooling() {
     // Enough texts for several batches, and sets of unlike size.
     let (positive, negative) = (texts(1, 400), texts(20, 31));
     for pooling in [Pooling::Last, Pooling::Mean] {
-        let bos = Some(positive[0][0]);
         let contrast = Texts {
             positive: &positive,
             negative: &negative,
             pooling,
-            bos,
         };
         let vector = build(Contrast::Texts(contrast), Method::Difference).unwrap();
         for site in SITES {
@@ -91,9 +89,9 @@ fn a_difference_is_that_of_a_plain_loop_with_either_pooling() {
                 match pooling {
                     Pooling::Last => x.row(x.rows() - 1).to_vec(),
                     Pooling::Mean => {
-                        let first = usize::from(text.first() == bos.as_ref());
+                        // The texts have two tokens at least.
                         let rows: Vec<Vec<f32>> =
-                            (first..x.rows()).map(|row| x.row(row).to_vec()).collect();
+                            (1..x.rows()).map(|row| x.row(row).to_vec()).collect();
                         mean(&rows).into_iter().map(|x| x as f32).collect()
                     }
                 }
@@ -106,6 +104,47 @@ fn a_difference_is_that_of_a_plain_loop_with_either_pooling() {
         }
         assert_eq!((vector.record.positive, vector.record.negative), (400, 31));
     }
+}
+
+/// A first token weighs a hundred times what the others do in some models, BOS or not.
+#[test]
+fn a_mean_does_not_know_the_first_token_unless_it_is_alone() {
+    let at_last = |positive: Vec<u32>, pooling| {
+        let contrast = Texts {
+            positive: &[positive],
+            negative: &[vec![7]],
+            pooling,
+        };
+        let vector = build(Contrast::Texts(contrast), Method::Difference).unwrap();
+        vector.directions[&Site::ResidPost(0)].clone()
+    };
+    for text in [vec![3, 9], vec![9]] {
+        let mean = at_last(text.clone(), Pooling::Mean);
+        assert_eq!(mean, at_last(text, Pooling::Last));
+    }
+}
+
+#[test]
+fn the_best_site_rises_at_every_step_and_furthest() {
+    let outcome = |(layer, multiplier, logit_difference): (usize, f32, f64)| Outcome {
+        site: Site::ResidPost(layer),
+        multiplier,
+        logit_difference,
+        probability: 0.5,
+        preferred: 0.5,
+    };
+    let best = |rows: &[(usize, f32, f64)]| {
+        let outcomes: Vec<Outcome> = rows.iter().copied().map(outcome).collect();
+        best_site(&outcomes)
+    };
+    // Layer 1 rises furthest but not steadily, layer 0 less than layer 2.
+    let mut rows = vec![(0, 1.0, 0.1), (0, 0.0, 0.0), (0, -1.0, -0.1)];
+    rows.extend([(1, -1.0, -9.0), (1, 0.0, 5.0), (1, 1.0, 4.0)]);
+    assert_eq!(best(&rows), Some(Site::ResidPost(0)));
+    rows.extend([(2, -1.0, -0.2), (2, 0.0, 0.0), (2, 1.0, 0.1)]);
+    assert_eq!(best(&rows), Some(Site::ResidPost(2)));
+    assert_eq!(best(&rows[3..6]), Some(Site::ResidPost(1)));
+    assert_eq!(best(&[]), None);
 }
 
 #[test]
@@ -136,7 +175,6 @@ fn a_component_of_one_pair_is_its_difference_at_unit_length() {
         positive: &positive,
         negative: &negative,
         pooling: Pooling::Last,
-        bos: None,
     });
     let component = build(contrast, Method::PcaCenter).unwrap();
     let mut difference = build(contrast, Method::Difference).unwrap();
@@ -161,7 +199,6 @@ fn what_cannot_be_compared_is_refused() {
             positive,
             negative,
             pooling: Pooling::Last,
-            bos: None,
         })
     };
     for (contrast, method) in [

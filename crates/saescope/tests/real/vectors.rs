@@ -12,19 +12,11 @@ use saescope::vector::{Contrast, Method, Vector};
 
 use crate::{model, shared_path};
 
-/// The first questions of a file, as many that match with (A) as with (B): else the vector would stand
-/// for the letter.
+/// Some questions of a file, as many of either letter.
 fn pairs(tokenizer: &Tokenizer, file: &Path, count: usize) -> Vec<Pair> {
-    let questions = question::read(file).unwrap();
+    let questions = question::balanced(question::read(file).unwrap(), Some(count), 0).unwrap();
     let pair = |q: &question::Question| q.pair(tokenizer, Style::of(tokenizer), Bos::Auto);
-    let of = |letter: &'static str| {
-        let with = move |q: &&question::Question| q.answer_matching_behavior == letter;
-        questions.iter().filter(with).take(count / 2)
-    };
-    of("(A)")
-        .chain(of("(B)"))
-        .map(|q| pair(q).unwrap())
-        .collect()
+    questions.iter().map(|q| pair(q).unwrap()).collect()
 }
 
 #[test]

@@ -339,7 +339,7 @@ fn peaks_are_the_largest_activations_and_the_first_position_does_not_count() {
     let sae = sae(InputNorm::LayerNorm, false);
     let texts = [TOKENS.to_vec(), vec![7, 7, 8]];
     let all: Vec<u32> = (0..48).collect();
-    let found = peaks(model, &sae, &texts, &all, 1).unwrap();
+    let found = peaks(model, &sae, &texts, &all).unwrap();
     let x = resid(model);
     let features = sae.encode(&x).unwrap().features;
     for peak in &found {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use saescope::Storage;
 use saescope::edit::{Edit, Op, Span};
 use saescope::generate::Sampling;
-use saescope::hook::Capture;
-use saescope::model::Model;
+use saescope::hook::{Capture, Hook};
+use saescope::model::{Model, UNEMBED_ROWS};
 use saescope::sae::Sae;
-use saescope::steer::{Amount, Comparison, Request, feature_edit, steer};
+use saescope::steer::{
+    Amount, Comparison, Request, Steer, divergence, feature_edit, losses, perplexity, steer,
+};
 use saescope::tokenizer::{Bos, Tokenizer};
 
 const SEEDS: [u64; 2] = [4, 5];
@@ -86,6 +88,34 @@ fn the_perplexity_is_that_of_each_token_after_those_before_it() {
     let expected = (loss / 8.0).exp();
     let found = plain.perplexity.unwrap();
     assert!((found / expected - 1.0).abs() < 1e-4, "{found} {expected}");
+}
+
+/// Logits are formed for some rows at a time, and a long text has several such blocks.
+#[test]
+fn what_is_measured_block_by_block_is_that_of_all_logits_at_once() {
+    let stories = stories();
+    let edits = vec![feature_edit(&stories.sae, 61, Amount::Raw(2.0)).unwrap()];
+    let found = stories.steer(std::slice::from_ref(&edits), 2 * UNEMBED_ROWS + 9);
+    let whole = |tokens: &[u32], hook: &mut dyn Hook| {
+        let read = [&stories.prompt[..], &tokens[..tokens.len() - 1]].concat();
+        let logits = stories.model.logits(&[&read], hook).unwrap();
+        let rows: Vec<usize> = (stories.prompt.len() - 1..logits.rows()).collect();
+        logits.select_rows(&rows)
+    };
+    for steered in &found.steered[0] {
+        let tokens = &steered.text.completion.tokens;
+        assert!(tokens.len() > UNEMBED_ROWS, "{}", tokens.len());
+        let mut steer = Steer::new(&edits, &[]).unwrap();
+        let (plain, changed) = (whole(tokens, &mut ()), whole(tokens, &mut steer));
+        assert_eq!(steered.divergences, divergence(&plain, &changed));
+        let expected = perplexity(&losses(&plain, tokens));
+        assert_eq!(steered.text.perplexity, expected);
+    }
+    for plain in &found.plain {
+        let tokens = &plain.completion.tokens;
+        let expected = perplexity(&losses(&whole(tokens, &mut ()), tokens));
+        assert_eq!(plain.perplexity, expected);
+    }
 }
 
 #[test]

@@ -76,6 +76,7 @@ fn files(found: &Found, format: Format) -> Vec<SourceFile> {
         .map(|path| SourceFile {
             name: end_of(path),
             bytes: std::fs::metadata(path).map_or(0, |kind| kind.len()),
+            sha256: None,
         })
         .collect();
     files.dedup();
@@ -84,7 +85,7 @@ fn files(found: &Found, format: Format) -> Vec<SourceFile> {
 
 /// The end of a path, as much as tells one file of a release from another; what comes before it is
 /// the user's own.
-fn end_of(path: &Path) -> String {
+pub(super) fn end_of(path: &Path) -> String {
     const NAMES: usize = 3;
     let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
     names[names.len().saturating_sub(NAMES)..].join("/")

@@ -7,7 +7,7 @@ use saescope::Matrix;
 use saescope::sae::{InputNorm, Sae};
 
 use super::identities::weights;
-use super::{CASES, difference, expected, open};
+use super::{CASES, difference, expected, open, path};
 
 fn bits(matrix: &Matrix) -> Vec<u32> {
     matrix.data().iter().map(|x| x.to_bits()).collect()
@@ -36,6 +36,22 @@ fn every_case_is_the_same_after_it_was_saved() {
         assert_eq!(bits(&after), bits(&before), "{case}");
         let parts = |sae: &Sae| [bits(sae.encoder().0), bits(sae.decoder().0)];
         assert!(parts(&again) == parts(&sae), "{case}");
+    }
+}
+
+#[test]
+fn the_hashes_of_what_an_autoencoder_came_from_are_saved_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (case, _) in CASES {
+        let mut sae = open(case);
+        sae.hash_files(&path(case)).unwrap();
+        for file in &sae.record().files {
+            let digits = file.sha256.as_ref().map(String::len);
+            assert_eq!(digits, Some(64), "{case}: {}", file.name);
+        }
+        sae.save(folder.path()).unwrap();
+        let again = Sae::open(folder.path()).unwrap();
+        assert_eq!(again.record(), sae.record(), "{case}");
     }
 }
 

@@ -1,9 +1,6 @@
-//! Lines in an SVG: what a table of outcomes looks like.
+//! Lines in an SVG: what a table looks like.
 
 use std::fmt::Write as _;
-
-use super::evaluate::Outcome;
-use crate::site::Site;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 440.0;
@@ -40,69 +37,49 @@ pub struct Line {
 }
 
 impl Chart {
-    /// The logit differences of an evaluation: over the multipliers when it tried one site, else
-    /// over the layers, a line for each multiplier.
-    pub fn of_outcomes(title: &str, outcomes: &[Outcome]) -> Chart {
-        let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
-        sites.dedup();
-        let mut multipliers: Vec<f32> = outcomes.iter().map(|o| o.multiplier).collect();
-        multipliers.sort_by(f32::total_cmp);
-        multipliers.dedup();
-        let layer = |o: &Outcome| o.site.layer().unwrap_or(0) as f64;
-        let line = |name: String, points: &mut dyn Iterator<Item = (f64, f64)>| {
-            let mut points: Vec<(f64, f64)> = points.collect();
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            Line { name, points }
-        };
-        let all = outcomes.iter();
-        let (x, lines) = if let [site] = &sites[..] {
-            let mut points = all.map(|o| (f64::from(o.multiplier), o.logit_difference));
-            ("multiplier", vec![line(site.to_string(), &mut points)])
-        } else {
-            let lines = multipliers.iter().rev().map(|&multiplier| {
-                let of_it = outcomes.iter().filter(|o| o.multiplier == multiplier);
-                let mut points = of_it.map(|o| (layer(o), o.logit_difference));
-                line(format!("multiplier {multiplier}"), &mut points)
-            });
-            ("layer", lines.collect())
-        };
-        Chart {
-            title: title.to_owned(),
-            x: x.to_owned(),
-            y: "mean logit difference".to_owned(),
-            lines,
-        }
-    }
-
     /// The chart as a standalone SVG document.
     pub fn to_svg(&self) -> String {
+        stack(std::slice::from_ref(self))
+    }
+
+    fn draw(&self, svg: &mut String) {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let x = Axis::around(points().map(|p| p.0), LEFT, WIDTH - RIGHT);
         let y = Axis::around(points().map(|p| p.1), HEIGHT - BOTTOM, TOP);
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-             font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n\
-             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
-        );
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
-        put_text(
-            &mut svg,
-            (middle, 28.0),
-            "middle",
-            " font-size=\"16\"",
-            &self.title,
-        );
-        put_text(&mut svg, (middle, HEIGHT - 16.0), "middle", "", &self.x);
+        let large = " font-size=\"16\"";
+        put_text(svg, (middle, 28.0), "middle", large, &self.title);
+        put_text(svg, (middle, HEIGHT - 16.0), "middle", "", &self.x);
         let centre = (TOP + HEIGHT - BOTTOM) / 2.0;
         let turned = format!(" transform=\"rotate(-90 18 {centre})\"");
-        put_text(&mut svg, (18.0, centre), "middle", &turned, &self.y);
-        draw_axes(&mut svg, &x, &y);
+        put_text(svg, (18.0, centre), "middle", &turned, &self.y);
+        draw_axes(svg, &x, &y);
         for (number, line) in self.lines.iter().enumerate() {
-            draw_line(&mut svg, number, line, (&x, &y));
+            draw_line(svg, number, line, (&x, &y));
         }
-        svg.push_str("</svg>\n");
-        svg
     }
+}
+
+/// Charts one under another, as a standalone SVG document.
+pub fn stack(charts: &[Chart]) -> String {
+    let height = HEIGHT * charts.len() as f64;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n\
+         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n"
+    );
+    for (number, chart) in charts.iter().enumerate() {
+        if number > 0 {
+            let down = HEIGHT * number as f64;
+            let _ = writeln!(svg, "<g transform=\"translate(0 {down})\">");
+        }
+        chart.draw(&mut svg);
+        if number > 0 {
+            svg.push_str("</g>\n");
+        }
+    }
+    svg.push_str("</svg>\n");
+    svg
 }
 
 /// Values as places on the page.
@@ -261,22 +238,8 @@ mod tests {
             lines: Vec::new(),
         };
         assert!(chart.to_svg().contains("a &lt;b&gt; &amp; c"));
-    }
-
-    #[test]
-    fn one_site_is_drawn_over_multipliers_and_several_over_layers() {
-        let outcome = |layer, multiplier| Outcome {
-            site: Site::ResidPost(layer),
-            multiplier,
-            logit_difference: f64::from(multiplier) * layer as f64,
-            probability: 0.5,
-            preferred: 0.5,
-        };
-        let one = Chart::of_outcomes("t", &[outcome(2, 1.0), outcome(2, -1.0)]);
-        assert_eq!(one.x, "multiplier");
-        assert_eq!(one.lines[0].points, [(-1.0, -2.0), (1.0, 2.0)]);
-        let two = Chart::of_outcomes("t", &[outcome(1, 1.0), outcome(2, 1.0)]);
-        assert_eq!(two.x, "layer");
-        assert_eq!(two.lines[0].points, [(1.0, 1.0), (2.0, 2.0)]);
+        let two = stack(&[chart.clone(), chart]);
+        assert_eq!(two.matches("a &lt;b&gt; &amp; c").count(), 2);
+        assert!(two.contains("viewBox=\"0 0 760 880\"") && two.ends_with("</g>\n</svg>\n"));
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use saescope::Isa;
 use saescope::activations::{Source, Store, Stream, StreamConfig};
-use saescope::corpus::Corpus;
+use saescope::corpus::{Corpus, CorpusConfig};
 use saescope::model::Model;
 use saescope::runs::{
     Difference, Existing, Machine, ModelOrigin, Predicted, RunConfig, SavedRun, Writer, common_step,
@@ -41,9 +41,9 @@ use crate::output;
 #[command(after_help = "\
 Examples:
   saescope train tests/data/stories260K --site mlp_out.2 --corpus tests/data/text/stories-en.txt \\
-    --expansion 2 --k 8 --steps 20 --batch 256 --buffer 4096 -o run
+    --document line --expansion 2 --k 8 --steps 20 --batch 256 --buffer 4096 -o run
   saescope train tests/data/stories260K --site resid_post.1 --corpus tests/data/text/stories-en.txt \\
-    --steps 10 --batch 256 --buffer 4096 --sweep expansion=1,2 k=4,8 -o sweep
+    --document line --steps 10 --batch 256 --buffer 4096 --sweep expansion=1,2 k=4,8 -o sweep
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -93,6 +93,7 @@ const EVAL_TOKENS: u64 = 65_536;
 
 /// The texts of a training, in two parts.
 struct Texts {
+    config: CorpusConfig,
     train: Corpus,
     /// The texts held out, and how many of their tokens are read.
     held_out: Option<(Corpus, u64)>,
@@ -324,18 +325,22 @@ impl Args {
         if self.store.is_some() {
             return Ok(None);
         }
-        let corpus = self
-            .corpus
-            .open(tokenizer, self.model.bos(), self.setting.seed)?;
+        if self.corpus.given().is_empty() {
+            bail!("there is no text to read; name files with --corpus, or a store with --store");
+        }
+        let config = self.corpus.config(self.model.bos(), self.setting.seed)?;
+        let corpus = crate::corpus::open(&config, tokenizer)?;
         let usual = EVAL_TOKENS.min(corpus.tokens() / 10);
         Ok(Some(match self.eval_tokens.unwrap_or(usual) {
             0 => Texts {
+                config,
                 train: corpus,
                 held_out: None,
             },
             tokens => {
                 let (train, held_out) = corpus.split_held_out(tokens)?;
                 Texts {
+                    config,
                     train,
                     held_out: Some((held_out, tokens)),
                 }
@@ -361,8 +366,7 @@ impl Args {
                 (json!({}), manifest.made.corpus.clone(), activations)
             }
             (None, Some(texts)) => {
-                let config = self.corpus.config(self.model.bos(), self.setting.seed);
-                let mut corpus = json!(config);
+                let mut corpus = json!(texts.config);
                 corpus["documents"] = texts.train.documents().into();
                 corpus["tokens"] = texts.train.tokens().into();
                 corpus["held_out_tokens"] = texts.held_out.as_ref().map(|held| held.1).into();
@@ -378,9 +382,9 @@ impl Args {
             out_site: self.out_site,
             d_in: given.d_in,
             d_out: given.d_out,
-            context: match given.store {
-                Some(store) => store.manifest().made.context,
-                None => self.corpus.context,
+            context: match (given.store, given.texts) {
+                (Some(store), _) => store.manifest().made.context,
+                (None, texts) => texts.map_or(0, |texts| texts.config.context),
             },
             corpus,
             corpus_digest,

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 20] = [
     "run",
     "tokens",
     "capture",
@@ -21,6 +21,7 @@ pub(crate) const COMMANDS: [&str; 19] = [
     "vector edits",
     "vector info",
     "info",
+    "train",
     "bench lm",
     "bench sae",
     "completions",

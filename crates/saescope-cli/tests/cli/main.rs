@@ -16,6 +16,7 @@ mod examples;
 mod help;
 mod steer;
 mod text;
+mod train;
 mod vector;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! `saescope capture`
 
+mod store;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,24 +15,37 @@ use saescope::model::Model;
 use saescope::site::Site;
 
 use crate::edits::EditsArgs;
-use crate::open::{ModelArgs, Opened, TextArgs};
+use crate::open::{self, ModelArgs, Opened};
 use crate::output::{self, Align, Table};
 
-/// Write the activations at some sites to a safetensors file
+/// Write activations: of a text to a safetensors file, or of a corpus to a store
 ///
 /// The file holds one f32 tensor per site, named as the site is printed and of shape [tokens, width],
 /// and the ids of the text as `tokens`. docs/sites.md lists every site.
+///
+/// A store holds the activations at one site of many texts, in an order by chance, to train on:
+/// docs/corpora.md says how texts are read and what a store is.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["prompt", "store"])))]
 #[command(after_help = "\
 Examples:
   saescope capture tests/data/stories260K -p \"Once upon\" --site resid_post.2 -o a.safetensors
   saescope capture tests/data/stories260K -p Once --site 'mlp_out.*' --logits -o a.safetensors
+  saescope capture tests/data/stories260K --store activations --site resid_post.2 \\
+    --corpus tests/data/text/stories-en.txt --document line --tokens 20000
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    #[command(flatten)]
-    text: TextArgs,
+    /// The text; `-` reads it from standard input
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        requires = "output"
+    )]
+    prompt: Option<String>,
     #[command(flatten)]
     edits: EditsArgs,
     /// A site such as `resid_post.8`, one in every layer as `resid_post.*`, or `all`. May be given
@@ -38,11 +53,13 @@ pub(crate) struct Args {
     #[arg(long, required = true, value_name = "SITE")]
     site: Vec<Sites>,
     /// Write the logits too, as `logits`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "store")]
     logits: bool,
     /// The file to write
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "FILE", conflicts_with = "store")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    store: store::StoreArgs,
 }
 
 /// What `--site` accepts.
@@ -71,10 +88,16 @@ impl FromStr for Sites {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    check_output(&args.output)?;
+    if args.store.is_given() {
+        return store::run(args);
+    }
+    let (Some(prompt), Some(output)) = (&args.prompt, &args.output) else {
+        bail!("give a text with -p and a file with -o, or a folder with --store");
+    };
+    check_output(output)?;
     let Opened { model, tokenizer } = args.model.open()?;
     let sites = chosen(&model, &args.site)?;
-    let text = args.text.read()?;
+    let text = open::prompt(prompt)?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     let edits = args.edits.open(&model)?;
     let mut capture = Capture::new(sites.iter().copied());
@@ -91,8 +114,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         matrices.push((site.to_string(), capture.take(site)?));
     }
     matrices.extend(logits.map(|logits| ("logits".to_owned(), logits)));
-    save(args, &text, &tokens, &matrices)?;
-    report(args, tokens.len(), &matrices)
+    save(output, &record(args, &text), &tokens, &matrices)?;
+    report(output, tokens.len(), &matrices)
 }
 
 /// Says before the work what would otherwise be said after it.
@@ -109,8 +132,8 @@ pub(crate) fn check_output(path: &Path) -> anyhow::Result<()> {
 }
 
 fn save(
-    args: &Args,
-    text: &str,
+    output: &Path,
+    record: &BTreeMap<String, String>,
     tokens: &[u32],
     matrices: &[(String, Matrix)],
 ) -> anyhow::Result<()> {
@@ -132,11 +155,7 @@ fn save(
                 elements: Elements::F32(matrix.data()),
             }),
     );
-    Ok(save_safetensors(
-        &args.output,
-        &tensors,
-        &record(args, text),
-    )?)
+    Ok(save_safetensors(output, &tensors, record)?)
 }
 
 /// What the file says of how it was made.
@@ -179,7 +198,7 @@ pub(crate) fn chosen(model: &Model, patterns: &[Sites]) -> anyhow::Result<Vec<Si
     Ok(model.sites().filter(|site| wanted.contains(site)).collect())
 }
 
-fn report(args: &Args, tokens: usize, matrices: &[(String, Matrix)]) -> anyhow::Result<()> {
+fn report(file: &Path, tokens: usize, matrices: &[(String, Matrix)]) -> anyhow::Result<()> {
     let mut table = Table::new(vec![Align::Left, Align::Right]);
     table.header(["tensor", "shape"]);
     table.row(vec!["tokens".into(), format!("[{tokens}]").into()]);
@@ -189,6 +208,6 @@ fn report(args: &Args, tokens: usize, matrices: &[(String, Matrix)]) -> anyhow::
     }
     let mut out = output::styled_stdout();
     table.write(&mut out, None)?;
-    writeln!(out, "written to {}", args.output.display())?;
+    writeln!(out, "written to {}", file.display())?;
     Ok(())
 }

@@ -2,21 +2,46 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
 use saescope::corpus::{Corpus, CorpusConfig, Layout, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 
-use crate::hub::locate_file;
+use crate::hub;
 
-/// The texts that training reads.
+/// Which texts, and how they become sequences. Whoever takes them says whether they are required.
 #[derive(clap::Args)]
 pub(crate) struct CorpusArgs {
-    /// A file of texts. May be given several times
-    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "store")]
-    #[arg(value_parser = located)]
-    pub(crate) corpus: Vec<PathBuf>,
+    /// Texts: plain text, JSON Lines or Parquet, also compressed with gzip or zstd, or a data set on
+    /// the Hugging Face Hub, `org/name[@revision][:FILE-OR-FOLDER]`
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    corpus: Vec<String>,
+    /// What of a record is its text: a field, or fields such as '{instruction}\n{output}'
+    /// [default: text]
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Option<String>,
+    /// What a document is in plain text
+    #[arg(long, value_enum, default_value_t = UnitArg::Paragraph)]
+    document: UnitArg,
+    /// Whether documents share sequences or have one each
+    #[arg(long, value_enum, default_value_t = LayoutArg::Packed)]
+    layout: LayoutArg,
     /// Tokens of a sequence
     #[arg(long, value_name = "N", default_value_t = 128)]
-    pub(crate) context: usize,
+    context: usize,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum UnitArg {
+    Paragraph,
+    Line,
+    File,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LayoutArg {
+    Packed,
+    Rows,
 }
 
 /// A file as given, or a bundled one.
@@ -25,25 +50,78 @@ fn located(text: &str) -> Result<PathBuf, String> {
 }
 
 impl CorpusArgs {
-    pub(crate) fn config(&self, bos: Bos, seed: u64) -> CorpusConfig {
-        CorpusConfig {
-            files: self.corpus.clone(),
-            template: None,
-            text: TextUnit::Paragraph,
-            layout: Layout::Packed,
+    /// What the texts are, data sets downloaded if need be.
+    pub(crate) fn config(&self, bos: Bos, seed: u64) -> anyhow::Result<CorpusConfig> {
+        let mut files = Vec::new();
+        for given in &self.corpus {
+            files.extend(locate(given)?);
+        }
+        Ok(CorpusConfig {
+            files,
+            // A shell passes the two characters on.
+            template: self.template.as_ref().map(|text| text.replace("\\n", "\n")),
+            text: match self.document {
+                UnitArg::Paragraph => TextUnit::Paragraph,
+                UnitArg::Line => TextUnit::Line,
+                UnitArg::File => TextUnit::File,
+            },
+            layout: match self.layout {
+                LayoutArg::Packed => Layout::Packed,
+                LayoutArg::Rows => Layout::Rows,
+            },
             context: self.context,
             bos,
             seed,
-        }
+        })
     }
 
+    /// What was given, as it was given.
+    pub(crate) fn given(&self) -> &[String] {
+        &self.corpus
+    }
+
+    /// The texts as sequences; what they become is kept for the next time.
     pub(crate) fn open(
         &self,
         tokenizer: &Tokenizer,
         bos: Bos,
         seed: u64,
     ) -> anyhow::Result<Corpus> {
-        let config = self.config(bos, seed);
-        Ok(Corpus::open(&config, tokenizer, None, &mut |_| ())?)
+        open(&self.config(bos, seed)?, tokenizer)
     }
+}
+
+/// The texts of a configuration as sequences.
+pub(crate) fn open(config: &CorpusConfig, tokenizer: &Tokenizer) -> anyhow::Result<Corpus> {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("reading texts  {bar:30} {bytes}/{total_bytes}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    let cache = hub::corpus_cache()?;
+    let writable = std::fs::create_dir_all(&cache);
+    if let Err(error) = &writable {
+        let cache = cache.display();
+        eprintln!("texts are not kept as tokens for the next time: {cache}: {error}");
+    }
+    let cache = writable.is_ok().then_some(cache.as_path());
+    let corpus = Corpus::open(config, tokenizer, cache, &mut |progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.bytes);
+    });
+    bar.finish_and_clear();
+    Ok(corpus?)
+}
+
+/// The files that a person means.
+fn locate(given: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let path = Path::new(given);
+    let looks_like_path = given.starts_with(['.', '/', '~']) || path.is_absolute();
+    if looks_like_path || path.exists() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    if let Some(bundled) = hub::bundled(path)? {
+        return Ok(vec![bundled]);
+    }
+    hub::locate_dataset(given).with_context(|| format!("--corpus {given}"))
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use saescope::hub::DEMO;
-use saescope::hub::{ENDPOINT, HubOptions, Progress, Reference, demo_folder};
+use saescope::hub::{
+    DatasetReference, ENDPOINT, HubOptions, Progress, Reference, demo_folder,
+};
 
 use crate::output;
 
@@ -23,13 +25,40 @@ pub(crate) fn locate_sae(reference: &str) -> anyhow::Result<PathBuf> {
 
 /// A file as given, or one of the bundled ones: `demo/NAME`.
 pub(crate) fn locate_file(path: &Path) -> anyhow::Result<PathBuf> {
-    match path.strip_prefix(DEMO) {
-        Ok(name) if !path.exists() => {
-            let options = options(|name| std::env::var_os(name))?;
-            Ok(demo_folder(&options)?.join(name))
-        }
-        _ => Ok(path.to_path_buf()),
-    }
+    let bundled = if path.exists() { None } else { bundled(path)? };
+    Ok(bundled.unwrap_or_else(|| path.to_path_buf()))
+}
+
+/// The bundled file that `demo/NAME` names.
+pub(crate) fn bundled(path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let Ok(name) = path.strip_prefix(DEMO) else {
+        return Ok(None);
+    };
+    let options = options(|name| std::env::var_os(name))?;
+    Ok(Some(demo_folder(&options)?.join(name)))
+}
+
+/// The files of a data set, downloaded if need be.
+pub(crate) fn locate_dataset(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let bar = Bar::default();
+    let show = |progress: &Progress| bar.show(progress);
+    let options = HubOptions {
+        progress: Some(&show),
+        ..options(|name| std::env::var_os(name))?
+    };
+    let parsed = DatasetReference::parse(reference)?;
+    let found = parsed.resolve(&options, &mut |plan| {
+        let size = output::bytes(plan.bytes);
+        eprintln!("downloading {} files of {parsed}: {size}", plan.files);
+    });
+    bar.clear();
+    Ok(found?)
+}
+
+/// The folder that keeps texts as tokens: beside the Hub's cache.
+pub(crate) fn corpus_cache() -> anyhow::Result<PathBuf> {
+    let options = options(|name| std::env::var_os(name))?;
+    Ok(options.storage_cache.join("corpora"))
 }
 
 /// The model that a reference stands for, if it is here already.

@@ -10,6 +10,7 @@ mod convert;
 mod corpus;
 mod demo;
 mod edits;
+mod eval;
 mod feature;
 mod features;
 mod hub;
@@ -55,11 +56,12 @@ enum Command {
     Demo(demo::Args),
     Run(Box<run::Args>),
     Tokens(tokens::Args),
-    Capture(capture::Args),
+    Capture(Box<capture::Args>),
     Lens(lens::Args),
     Features(features::Args),
     Contrast(contrast::Args),
     Feature(feature::Args),
+    Eval(Box<eval::Args>),
     Steer(Box<steer::Args>),
     Vector(vector::Args),
     Convert(convert::Args),
@@ -97,6 +99,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Contrast(args) => contrast::run(&args),
         Command::Feature(args) => feature::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Eval(args) => eval::run(&args),
         Command::Steer(args) => steer::run(&args),
         Command::Vector(args) => vector::run(args),
         Command::Info(args) => info::run(&args),

@@ -1,4 +1,4 @@
-//! Where the files of models and autoencoders live: a path, a repository on the Hugging Face Hub and
+//! Where the files of models, autoencoders and data sets live: a path, a repository on the Hugging Face Hub and
 //! its cache, or OpenAI's public storage.
 //!
 //! A path comes first, and what the cache holds completely is used as it is: the network is asked
@@ -6,6 +6,7 @@
 //! caller is to read for each field.
 
 mod autoencoder;
+mod dataset;
 mod demo;
 mod download;
 mod files;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{Repo, RepoType};
 
+pub use dataset::{DatasetReference, Plan};
 pub use demo::unpacked as demo_folder;
 pub use openai::{OpenAiReference, STORAGE};
 
@@ -93,6 +95,7 @@ pub enum Reference {
 enum Kind {
     Model,
     Autoencoder,
+    Dataset,
 }
 
 /// `org/name`, `org/name@revision`, `org/name/file` or `org/name/file@revision`; of an autoencoder
@@ -199,10 +202,10 @@ impl HubReference {
 
     /// What the cache holds of it, or else what the Hub sends.
     fn resolve(&self, kind: Kind, options: &HubOptions) -> Result<PathBuf> {
-        let snapshot = self.cached(&options.cache);
+        let snapshot = self.cached(&options.cache, kind);
         let complete = match kind {
-            Kind::Model => files::complete,
             Kind::Autoencoder => autoencoder::complete,
+            Kind::Model | Kind::Dataset => files::complete,
         };
         if let Some(folder) = &snapshot
             && let Some(whole) = complete(folder, self.file.as_deref())
@@ -224,8 +227,8 @@ impl HubReference {
     }
 
     /// The folder of the cache that holds its revision.
-    fn cached(&self, cache: &Path) -> Option<PathBuf> {
-        let repository = cache.join(self.repo().folder_name());
+    fn cached(&self, cache: &Path, kind: Kind) -> Option<PathBuf> {
+        let repository = cache.join(self.repo(kind).folder_name());
         let revision = self.revision();
         let snapshots = repository.join("snapshots");
         // A commit names its own snapshot; a branch or a tag is a file that names a commit.
@@ -241,12 +244,12 @@ impl HubReference {
         self.revision.as_deref().unwrap_or("main")
     }
 
-    fn repo(&self) -> Repo {
-        Repo::with_revision(
-            self.repository.clone(),
-            RepoType::Model,
-            self.revision().to_owned(),
-        )
+    fn repo(&self, kind: Kind) -> Repo {
+        let kind = match kind {
+            Kind::Model | Kind::Autoencoder => RepoType::Model,
+            Kind::Dataset => RepoType::Dataset,
+        };
+        Repo::with_revision(self.repository.clone(), kind, self.revision().to_owned())
     }
 }
 

@@ -122,7 +122,7 @@ impl Axis {
 }
 
 /// The least of 1, 2 and 5 times a power of ten that is at least `step`.
-fn round_step(step: f64) -> f64 {
+pub(crate) fn round_step(step: f64) -> f64 {
     let power = 10_f64.powf(step.log10().floor());
     let rounds = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
     // A step that is a round number itself may lie a rounding error above it.

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 20] = [
+pub(crate) const COMMANDS: [&str; 21] = [
     "demo",
     "run",
     "tokens",
@@ -22,6 +22,7 @@ pub(crate) const COMMANDS: [&str; 20] = [
     "vector edits",
     "vector info",
     "info",
+    "train",
     "bench lm",
     "bench sae",
     "completions",

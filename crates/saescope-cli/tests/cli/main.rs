@@ -10,12 +10,14 @@
 
 mod autoencoders;
 mod contract;
+mod corpus;
 mod demo;
 mod errors;
 mod examples;
 mod help;
 mod steer;
 mod text;
+mod train;
 mod vector;
 
 use std::path::{Path, PathBuf};
@@ -47,7 +49,7 @@ fn isolate(command: &mut Command) {
     command
         // What is bundled is unpacked there.
         .env("HF_HOME", env!("CARGO_TARGET_TMPDIR"))
-        .env("HF_HUB_CACHE", "/nonexistent/hub")
+        .env("HF_HUB_CACHE", "/dev/null/hub")
         .env("HF_HUB_OFFLINE", "1");
 }
 

@@ -11,13 +11,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::read::Reading;
+use super::template::Template;
 use super::{CorpusConfig, Progress, TextUnit, open};
 use crate::checkpoint::{File, save_whole};
 use crate::digest::{self, Digest};
 use crate::error::{Error, Result};
 use crate::tokenizer::{Bos, Tokenizer};
-
-use super::template::Template;
 
 const MAGIC: &[u8; 8] = b"SAEDOCS1";
 const HEADER: usize = 8 + 32 + 8 + 8 + 32;
@@ -53,9 +52,9 @@ impl Documents {
             tokenizer,
         };
         let Some(folder) = cache else {
-            let mut bytes = io::Cursor::new(Vec::new());
-            making.write(&mut bytes, &key, on_progress)?;
             let name = Path::new("the corpus in memory");
+            let mut bytes = io::Cursor::new(Vec::new());
+            making.write((name, &mut bytes), &key, on_progress)?;
             return Documents::check(File::held(name, bytes.into_inner()), key, d_vocab);
         };
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
@@ -70,7 +69,7 @@ impl Documents {
         let mut failure = None;
         let saved = save_whole(&path, |file| {
             let mut file = io::BufWriter::with_capacity(1 << 18, file);
-            let made = making.write(&mut file, &key, on_progress);
+            let made = making.write((&path, &mut file), &key, on_progress);
             made.map_err(|error| {
                 failure = Some(error);
                 io::Error::other("the documents could not be read")
@@ -218,6 +217,7 @@ struct Making<'a> {
 
 /// What of the documents is written, and what is to come.
 struct Written<'a, W> {
+    place: &'a Path,
     to: &'a mut W,
     tokenizer: &'a Tokenizer,
     digest: Digest,
@@ -227,17 +227,17 @@ struct Written<'a, W> {
 }
 
 impl Making<'_> {
-    /// Writes the file of the documents.
+    /// Writes the file of the documents; errors call it `place`.
     fn write<W: Write + Seek>(
         &self,
-        to: &mut W,
+        (place, to): (&Path, &mut W),
         key: &[u8; 32],
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
-        let cache = Path::new("the cache of the corpus");
-        let failed = |e| Error::io(cache, e);
+        let failed = |e| Error::io(place, e);
         to.write_all(&[0; HEADER]).map_err(failed)?;
         let mut written = Written {
+            place,
             to,
             tokenizer: self.tokenizer,
             digest: Digest::new(),
@@ -302,8 +302,8 @@ impl<W: Write + Seek> Written<'_, W> {
                 continue;
             }
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-            let path = Path::new("the cache of the corpus");
-            self.put(&bytes).map_err(|e| Error::io(path, e))?;
+            let place = self.place;
+            self.put(&bytes).map_err(|e| Error::io(place, e))?;
             let end = self.ends.last().copied().unwrap_or(0) + ids.len() as u64;
             self.ends.push(end);
         }

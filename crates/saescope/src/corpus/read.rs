@@ -67,7 +67,8 @@ impl Reading<'_> {
             }
         };
         let mut source = open(path)?;
-        let start = source.bytes.fill_buf().map_err(|e| Error::io(path, e))?;
+        let start = source.bytes.fill_buf();
+        let start = start.map_err(|e| Error::format(path, format!("it cannot be read: {e}")))?;
         if start.starts_with(b"PAR1") || Format::of(path) == Format::Parquet {
             return self.parquet(path, source, &mut some);
         }

@@ -51,7 +51,7 @@ fn texts(config: CorpusConfig) -> Result<Vec<String>> {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -403,4 +403,117 @@ fn a_cache_whose_checksum_fits_is_not_trusted_with_its_numbers() {
     bytes[56..88].copy_from_slice(&sum);
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(open().sequence(0), first);
+}
+
+/// The documents of a file, as a template makes them.
+fn documents(path: &Path, template: &str) -> Result<Vec<String>> {
+    let template = template::Template::parse(template)?;
+    let reading = read::Reading {
+        template: &template,
+        text: TextUnit::Paragraph,
+    };
+    let mut found = Vec::new();
+    reading.documents(path, &mut |document, _| {
+        found.push(document);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn golden(name: &str) -> PathBuf {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/corpora");
+    golden.join(name)
+}
+
+#[test]
+fn parquet_holds_what_pyarrow_put_in() {
+    // Every row is a document, for `instruction` is never empty.
+    let template = "{instruction}|{text}|{meta.note}";
+    let lines = std::fs::read_to_string(golden("rows.jsonl")).unwrap();
+    let expected: Vec<String> = lines
+        .lines()
+        .map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let note = text(&row["meta"]["note"]);
+            format!(
+                "{}|{}|{note}",
+                text(&row["instruction"]),
+                text(&row["text"])
+            )
+        })
+        .collect();
+    assert_eq!(expected.len(), 120);
+    for name in ["snappy", "plain", "gzip", "zstd", "delta"] {
+        let found = documents(&golden(&format!("{name}.parquet")), template).unwrap();
+        assert!(found == expected, "{name}");
+    }
+    let folder = TempDir::new().unwrap();
+    let bytes = std::fs::read(golden("snappy.parquet")).unwrap();
+    let whole = write(&folder, "a.parquet.gz", &gzip(&bytes));
+    assert!(documents(&whole, template).unwrap() == expected);
+    let unnamed = write(&folder, "data", &bytes);
+    assert!(documents(&unnamed, template).unwrap() == expected);
+    let empty = expected.iter().filter(|row| row.contains("||")).count();
+    let texts = documents(&golden("zstd.parquet"), "text").unwrap();
+    assert_eq!(
+        texts.len(),
+        120 - empty,
+        "missing and empty texts are no documents"
+    );
+}
+
+#[test]
+fn what_is_not_read_of_parquet_is_refused_by_name() {
+    for (name, template, reason) in [
+        ("snappy", "label", "column `label` is INT64, not text"),
+        ("snappy", "tags.list.element", "holds lists"),
+        (
+            "snappy",
+            "title",
+            "there is no column `title`, but instruction, text",
+        ),
+        (
+            "lz4",
+            "text",
+            "row 1: column `text`: it is compressed with LZ4",
+        ),
+        (
+            "prefixes",
+            "text",
+            "row 1: column `text`: values in the encoding 7",
+        ),
+    ] {
+        let error = documents(&golden(&format!("{name}.parquet")), template);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let folder = TempDir::new().unwrap();
+    let bytes = std::fs::read(golden("snappy.parquet")).unwrap();
+    for (bytes, reason) in [
+        (&b"{}"[..], "not a Parquet file"),
+        (&bytes[..bytes.len() - 1], "may be cut"),
+        (
+            &[&bytes[..100], &bytes[bytes.len() - 8..]].concat(),
+            "longer than it is",
+        ),
+    ] {
+        let error = documents(&write(&folder, "a.parquet", bytes), "text").unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_parquet_file_with_any_byte_changed_is_read_or_refused() {
+    let folder = TempDir::new().unwrap();
+    for name in ["plain", "gzip", "zstd", "delta", "snappy"] {
+        let bytes = std::fs::read(golden(&format!("{name}.parquet"))).unwrap();
+        for at in (0..bytes.len()).step_by(3) {
+            let mut other = bytes.clone();
+            other[at] = other[at].wrapping_add(1 + (at % 255) as u8);
+            let path = write(&folder, "a.parquet", &other);
+            // Neither a panic nor an endless read; a changed letter is not to be noticed.
+            documents(&path, "{instruction}{text}{meta.note}").ok();
+        }
+    }
 }

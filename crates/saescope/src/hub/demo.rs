@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 include!(concat!(env!("OUT_DIR"), "/demo.rs"));
 
-/// The folder of the model, or of the autoencoder.
+/// The folder of the model, or of the autoencoder, or the file of stories.
 ///
 /// # Errors
 /// When it cannot be unpacked.
@@ -18,11 +18,12 @@ pub(super) fn folder(kind: Kind, options: &HubOptions) -> Result<PathBuf> {
     let part = match kind {
         Kind::Model => "model",
         Kind::Autoencoder => "sae",
+        Kind::Dataset => "stories.txt",
     };
     Ok(unpacked(options)?.join(part))
 }
 
-/// The folder that holds everything bundled: `model`, `sae`, `stories.jsonl`, `phrases`, `presets`. It
+/// The folder that holds everything bundled: `model`, `sae`, `stories.txt`, `phrases`, `presets`. It
 /// is whole or not there, and named after its content.
 ///
 /// # Errors
@@ -74,10 +75,10 @@ mod tests {
                 "{name}"
             );
         }
-        std::fs::write(folder.join("stories.jsonl"), "kept").unwrap();
+        std::fs::write(folder.join("stories.txt"), "kept").unwrap();
         assert_eq!(unpacked(&options).unwrap(), folder);
         assert_eq!(
-            std::fs::read(folder.join("stories.jsonl")).unwrap(),
+            std::fs::read(folder.join("stories.txt")).unwrap(),
             b"kept"
         );
         // Nothing but the folder is left.
@@ -88,16 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn model_and_autoencoder_of_the_demo_fit_each_other() {
+    fn the_demo_has_a_model_an_autoencoder_and_stories() {
         let cache = tempfile::tempdir().unwrap();
         let options = HubOptions::new(cache.path().join("hub"));
-        let (model, sae) = (Kind::Model, Kind::Autoencoder);
-        assert!(
-            folder(model, &options)
-                .unwrap()
-                .join("stories260K.bin")
-                .is_file()
-        );
-        assert!(folder(sae, &options).unwrap().join("cfg.json").is_file());
+        let at = |kind, name: &str| folder(kind, &options).unwrap().join(name);
+        assert!(at(Kind::Model, "stories260K.bin").is_file());
+        assert!(at(Kind::Autoencoder, "cfg.json").is_file());
+        assert!(folder(Kind::Dataset, &options).unwrap().is_file());
     }
 }

@@ -1,7 +1,8 @@
 //! Downloads through the crate `hf-hub`, in whose cache interrupted files wait to be resumed.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use hf_hub::Cache;
 use hf_hub::api::Progress as Watch;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 
+use super::dataset::{self, DatasetReference, Listing, Plan};
 use super::files::{Needed, is_index, is_plain, needed, shards};
 use super::{HubOptions, HubReference, Kind, Progress, autoencoder, refused};
 use crate::error::{Error, Result};
@@ -22,36 +24,82 @@ pub(super) fn download(
     kind: Kind,
     options: &HubOptions,
 ) -> Result<PathBuf> {
-    let cache = Cache::new(options.cache.clone());
-    let api = ApiBuilder::from_cache(cache.clone())
+    let api = api(reference, options)?;
+    let remote = Remote::look_up(reference, kind, options, &api)?;
+    let path = match kind {
+        Kind::Autoencoder => remote.fetch_autoencoder()?,
+        Kind::Model | Kind::Dataset => remote.fetch_all()?,
+    };
+    remote.note_commit()?;
+    Ok(path)
+}
+
+/// Downloads the files of a data set that the cache lacks.
+pub(super) fn download_dataset(
+    reference: &DatasetReference,
+    options: &HubOptions,
+    on_plan: &mut dyn FnMut(Plan),
+) -> Result<(Listing, Vec<PathBuf>)> {
+    let hub = &reference.0;
+    let api = api(hub, options)?;
+    let remote = Remote::look_up(hub, Kind::Dataset, options, &api)?;
+    let chosen = dataset::chosen(&remote.names, hub.file.as_deref());
+    let chosen = chosen.map_err(|reason| refused(reference, &reason))?;
+    let missing = chosen
+        .iter()
+        .filter(|file| !remote.snapshot().join(file).is_file());
+    let sizes: Vec<u64> = missing
+        .map(|file| remote.sizes.get(file).copied().unwrap_or(0))
+        .collect();
+    if !sizes.is_empty() {
+        on_plan(Plan {
+            files: sizes.len(),
+            bytes: sizes.iter().sum(),
+        });
+    }
+    let files: Result<Vec<PathBuf>> = chosen.iter().map(|file| remote.fetch(file)).collect();
+    let files = files?;
+    remote.note_commit()?;
+    let listing = Listing {
+        commit: remote.commit,
+        files: chosen,
+    };
+    Ok((listing, files))
+}
+
+fn api(reference: &HubReference, options: &HubOptions) -> Result<Api> {
+    ApiBuilder::from_cache(Cache::new(options.cache.clone()))
         .with_endpoint(options.endpoint.trim_end_matches('/').to_owned())
         .with_token(options.token.clone())
         .with_user_agent("saescope", env!("CARGO_PKG_VERSION"))
         .with_progress(false)
         .build()
-        .map_err(|error| refused(reference, &error.to_string()))?;
-    let remote = Remote::look_up(reference, options, &api)?;
-    let path = match kind {
-        Kind::Model => remote.fetch_all()?,
-        Kind::Autoencoder => remote.fetch_autoencoder()?,
-    };
-    // hf-hub notes a commit under the revision it is told, here the commit itself. Under the name
-    // that was asked for it is noted only now that everything is there.
-    if remote.commit != reference.revision() {
-        let noted = cache.repo(reference.repo()).create_ref(&remote.commit);
-        noted.map_err(|error| Error::io(&remote.folder, error))?;
-        std::fs::remove_file(remote.folder.join("refs").join(&remote.commit)).ok();
-    }
-    Ok(path)
+        .map_err(|error| refused(reference, &error.to_string()))
+}
+
+/// What the Hub says of a repository.
+#[derive(serde::Deserialize)]
+struct Info {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(serde::Deserialize)]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
 }
 
 /// A repository at one commit.
 struct Remote<'a> {
     reference: &'a HubReference,
+    kind: Kind,
     options: &'a HubOptions<'a>,
     repo: ApiRepo,
     commit: String,
     names: BTreeSet<String>,
+    /// Bytes of the files of which the Hub says so.
+    sizes: BTreeMap<String, u64>,
     /// The repository's folder in the cache.
     folder: PathBuf,
 }
@@ -61,12 +109,12 @@ impl<'a> Remote<'a> {
     /// even if the revision moves meanwhile.
     fn look_up(
         reference: &'a HubReference,
+        kind: Kind,
         options: &'a HubOptions<'a>,
         api: &Api,
     ) -> Result<Remote<'a>> {
-        let info = api.repo(reference.repo()).info().map_err(|error| {
-            let reason = Failure::from(error).explain(reference, options, None);
-            refused(reference, &reason)
+        let info = ask(&api.repo(reference.repo(kind)), kind).map_err(|failure| {
+            refused(reference, &failure.explain(reference, kind, options, None))
         })?;
         if !is_plain(&info.sha) {
             return Err(refused(reference, "the Hub's answer names no commit"));
@@ -75,18 +123,35 @@ impl<'a> Remote<'a> {
             revision: Some(info.sha.clone()),
             ..reference.clone()
         };
+        let sizes = info.siblings.iter();
+        let sizes = sizes.filter_map(|file| Some((file.rfilename.clone(), file.size?)));
         Ok(Remote {
             reference,
+            kind,
             options,
-            repo: api.repo(at_commit.repo()),
+            repo: api.repo(at_commit.repo(kind)),
             commit: info.sha,
+            sizes: sizes.collect(),
             names: info
                 .siblings
                 .into_iter()
                 .map(|file| file.rfilename)
                 .collect(),
-            folder: options.cache.join(reference.repo().folder_name()),
+            folder: options.cache.join(reference.repo(kind).folder_name()),
         })
+    }
+
+    /// hf-hub notes a commit under the revision it is told, here the commit itself. Under the name
+    /// that was asked for it is noted only now that everything is there.
+    fn note_commit(&self) -> Result<()> {
+        if self.commit != self.reference.revision() {
+            let cache = Cache::new(self.options.cache.clone());
+            let noted = cache.repo(self.reference.repo(self.kind));
+            let noted = noted.create_ref(&self.commit);
+            noted.map_err(|error| Error::io(&self.folder, error))?;
+            std::fs::remove_file(self.folder.join("refs").join(&self.commit)).ok();
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> PathBuf {
@@ -157,7 +222,7 @@ impl<'a> Remote<'a> {
                 failures + 1
             };
             if failures == ATTEMPTS || !failure.may_pass() {
-                let reason = failure.explain(self.reference, self.options, Some(file));
+                let reason = failure.explain(self.reference, self.kind, self.options, Some(file));
                 return Err(refused(self.reference, &reason));
             }
             if matches!(failure, Failure::Status(416) | Failure::Part) {
@@ -200,6 +265,19 @@ impl<'a> Remote<'a> {
             }
         }
     }
+}
+
+/// Asks for the names of a repository's files, and of a data set for their sizes too.
+fn ask(repo: &ApiRepo, kind: Kind) -> Result<Info, Failure> {
+    /// Bytes of the longest answer: that of a data set of some 100,000 files.
+    const MAX_ANSWER: u64 = 64 << 20;
+    let mut request = repo.info_request();
+    if kind == Kind::Dataset {
+        request = request.query("blobs", "true");
+    }
+    let answer = request.call().map_err(|e| Failure::from(Box::new(e)))?;
+    let answer = answer.into_reader().take(MAX_ANSWER);
+    serde_json::from_reader(answer).map_err(|e| Failure::Other(e.to_string()))
 }
 
 /// Passes on how far a download is.
@@ -246,17 +324,21 @@ enum Failure {
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Failure {
         match error {
-            ApiError::RequestError(error) => {
-                let text = error.to_string();
-                match error.into_response() {
-                    Some(response) => Failure::Status(response.status()),
-                    None => Failure::Network(text),
-                }
-            }
+            ApiError::RequestError(error) => Failure::from(error),
             ApiError::IoError(error) => Failure::Cut(error.to_string()),
             ApiError::InvalidResume => Failure::Part,
             ApiError::LockAcquisition(_) => Failure::Locked,
             other => Failure::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<Box<ureq::Error>> for Failure {
+    fn from(error: Box<ureq::Error>) -> Failure {
+        let text = error.to_string();
+        match error.into_response() {
+            Some(response) => Failure::Status(response.status()),
+            None => Failure::Network(text),
         }
     }
 }
@@ -272,14 +354,24 @@ impl Failure {
     }
 
     /// What happened and what to do next.
-    fn explain(&self, of: &HubReference, options: &HubOptions, file: Option<&str>) -> String {
+    fn explain(
+        &self,
+        of: &HubReference,
+        kind: Kind,
+        options: &HubOptions,
+        file: Option<&str>,
+    ) -> String {
         let hub = &options.endpoint;
+        let folder = match kind {
+            Kind::Dataset => "datasets/",
+            Kind::Model | Kind::Autoencoder => "",
+        };
         let what = file.unwrap_or("the list of its files");
         match self {
             Failure::Status(status @ (401 | 403)) => format!(
                 "{hub} does not hand out {what} ({status}): check the name; if it is private or \
-                 its terms are to be accepted first, do so at {hub}/{} and give a token that may \
-                 see it (HF_TOKEN)",
+                 its terms are to be accepted first, do so at {hub}/{folder}{} and give a token that \
+                 may see it (HF_TOKEN)",
                 of.repository
             ),
             Failure::Status(404) => format!(

@@ -1,6 +1,7 @@
 //! Against a Hub of a few dozen lines on this machine.
 
 mod autoencoders;
+mod datasets;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -111,12 +112,22 @@ fn answer(
     state.token = token.cloned();
     let resolve = format!("org/name/resolve/{COMMIT}/");
     let status = state.refuse.get(path).copied();
-    let body = match path.strip_prefix(&resolve) {
+    let of_dataset = path.strip_prefix("datasets/").unwrap_or(path);
+    let body = match of_dataset.strip_prefix(&resolve) {
         Some(file) => state.files.get(file).cloned(),
         None if path == "api/models/org/name/revision/main" => {
             let siblings = state.files.keys();
             let siblings: Vec<_> = siblings
                 .map(|name| serde_json::json!({"rfilename": name}))
+                .collect();
+            let info = serde_json::json!({"sha": COMMIT, "siblings": siblings});
+            Some(info.to_string().into_bytes())
+        }
+        None if path == "api/datasets/org/name/revision/main?blobs=true" => {
+            let siblings: Vec<_> = state
+                .files
+                .iter()
+                .map(|(name, file)| serde_json::json!({"rfilename": name, "size": file.len()}))
                 .collect();
             let info = serde_json::json!({"sha": COMMIT, "siblings": siblings});
             Some(info.to_string().into_bytes())

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::{self, Digest};
+use crate::digest;
 use crate::error::Result;
 use crate::model::Model;
 use crate::sae::SourceFile;
@@ -48,10 +48,8 @@ pub struct RunConfig {
 pub struct ModelOrigin {
     /// What the user called it.
     pub reference: String,
-    /// Its weights' files.
+    /// Its weights' files with the SHA-256 of each.
     pub files: Vec<SourceFile>,
-    /// Identifies their bytes: SHA-256 in hexadecimal digits.
-    pub digest: String,
     /// How its weights are kept in memory.
     pub dtype: String,
     /// Whether its texts begin with BOS.
@@ -94,22 +92,18 @@ impl ModelOrigin {
     /// # Errors
     /// When a file cannot be read.
     pub fn of(model: &Model, reference: &str, dtype: &str, prepend_bos: bool) -> Result<Self> {
-        let mut digest = Digest::new();
-        let mut files = Vec::new();
-        for path in &model.source().files {
-            let (of_file, bytes) = digest::of_file(path)?;
-            digest.part(&of_file);
+        let files = model.source().files.iter().map(|path| {
+            let (hash, bytes) = digest::of_file(path)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            files.push(SourceFile {
+            Ok(SourceFile {
                 name: name.into_owned(),
                 bytes,
-                sha256: None,
-            });
-        }
+                sha256: Some(digest::hex(&hash)),
+            })
+        });
         Ok(ModelOrigin {
             reference: reference.to_owned(),
-            files,
-            digest: digest.hex(),
+            files: files.collect::<Result<_>>()?,
             dtype: dtype.to_owned(),
             prepend_bos,
         })

@@ -62,7 +62,6 @@ fn config() -> RunConfig {
         model: ModelOrigin {
             reference: "org/<b>model</b>".to_owned(),
             files: Vec::new(),
-            digest: "00".to_owned(),
             dtype: "f32".to_owned(),
             prepend_bos: true,
         },

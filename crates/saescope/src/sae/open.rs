@@ -142,11 +142,13 @@ fn find(folder: &Path) -> Result<PathBuf> {
 
 /// The weights in a folder, or in that of the autoencoder in the folder of a run.
 fn in_folder(folder: &Path) -> Option<PathBuf> {
-    let folders = [folder.to_path_buf(), folder.join(IN_RUN)];
-    let mut known = folders
-        .iter()
-        .flat_map(|folder| NAMES.iter().map(|(weights, _)| folder.join(weights)));
-    known.find(|path| path.is_file())
+    let within = |folder: &Path| {
+        let mut known = NAMES.iter().map(|(weights, _)| folder.join(weights));
+        known.find(|path| path.is_file())
+    };
+    // Others have a folder of that name too; the metrics tell a run.
+    let is_run = || folder.join("metrics.jsonl").is_file();
+    within(folder).or_else(|| is_run().then(|| within(&folder.join(IN_RUN)))?)
 }
 
 impl Config {

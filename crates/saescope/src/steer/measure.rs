@@ -27,8 +27,8 @@ pub fn divergence(plain: &Matrix, steered: &Matrix) -> Vec<Divergence> {
 /// `tokens[i]` could have been chosen.
 pub fn losses(logits: &Matrix, tokens: &[u32]) -> Vec<f64> {
     let distributions = Distributions::new(logits);
-    let rows = 0..logits.rows().min(tokens.len());
-    rows.map(|row| distributions.loss(row, tokens[row]))
+    let rows = (0..logits.rows()).zip(tokens);
+    rows.map(|(row, &token)| distributions.loss(row, token))
         .collect()
 }
 

@@ -1,7 +1,8 @@
 //! Features that are never active: counted in tokens, and brought back.
 
-use saescope_kernels::{Matrix, SparseRows};
+use saescope_kernels::Matrix;
 
+use super::activity::Activity;
 use super::random::{Draw, Random, scale_to};
 use super::{Objective, State, Treatment};
 use crate::sae::row_norms;
@@ -26,13 +27,13 @@ impl Fires {
         }
     }
 
-    /// Counts a batch whose active features these are.
-    pub(super) fn saw(&mut self, active: &SparseRows) {
-        let n = active.rows() as i64;
-        self.since.iter_mut().for_each(|since| *since += n);
-        for &feature in active.features() {
-            self.since[feature as usize] = 0;
-            self.recent[feature as usize] += 1;
+    /// Counts a batch.
+    pub(super) fn saw(&mut self, activity: &Activity) {
+        let n = activity.tokens as i64;
+        let features = self.since.iter_mut().zip(&mut self.recent);
+        for ((since, recent), &count) in features.zip(&activity.counts) {
+            *since = if count > 0 { 0 } else { *since + n };
+            *recent += i64::from(count);
         }
         self.recent_tokens += n;
     }
@@ -52,7 +53,7 @@ pub(super) struct Leftovers<'a> {
     pub(super) inner: &'a Matrix,
     /// What was to be reconstructed, `[tokens, d_out]`.
     pub(super) target: &'a Matrix,
-    pub(super) active: &'a SparseRows,
+    pub(super) activity: &'a Activity,
     /// `|target - reconstruction|^2` of every token.
     pub(super) squared: &'a [f64],
 }
@@ -61,7 +62,7 @@ pub(super) struct Leftovers<'a> {
 pub(super) fn treat(state: &mut State, of: &Leftovers) {
     let due = |every: u64| state.step % every == 0;
     match state.config.dead.treatment {
-        Treatment::Redraw { every, below } if due(every) => redraw(state, of.active, below),
+        Treatment::Redraw { every, below } if due(every) => redraw(state, of.activity, below),
         Treatment::Resample { every, times } if due(every) && state.resampled < times => {
             state.resampled += 1;
             resample(state, of);
@@ -72,19 +73,20 @@ pub(super) fn treat(state: &mut State, of: &Leftovers) {
 
 /// Features whose mean activation stays under `below` get an encoder row of normal numbers, of norm 1
 /// on average, and no bias.
-fn redraw(state: &mut State, active: &SparseRows, below: f32) {
-    let mut sums = vec![0.0_f64; state.config.d_sae];
-    for (&feature, &value) in active.features().iter().zip(active.values()) {
-        sums[feature as usize] += f64::from(value);
-    }
-    let limit = f64::from(below) * active.rows() as f64;
+fn redraw(state: &mut State, activity: &Activity, below: f32) {
+    let limit = below * activity.tokens as f32;
     let (seed, draw) = (state.config.seed, Draw::Dead(state.step));
     let State {
         weights, config, ..
     } = state;
     weights.update(config, |w_enc, _, small| {
         let factor = 1.0 / (w_enc.cols() as f32).sqrt();
-        for (feature, _) in sums.iter().enumerate().filter(|(_, sum)| **sum < limit) {
+        for (feature, _) in activity
+            .sums
+            .iter()
+            .enumerate()
+            .filter(|(_, sum)| **sum < limit)
+        {
             let row = w_enc.row_mut(feature);
             Random::new(seed, draw, feature as u32).normal(row);
             row.iter_mut().for_each(|w| *w *= factor);

@@ -6,8 +6,9 @@
 use saescope_kernels::{Matrix, SparseRows};
 
 use super::Objective;
+use super::activity::Activity;
 use super::dead::Fires;
-use super::pass::{Backward, Job, Loss, Pass, positive, with_values};
+use super::pass::{Backward, Job, Loss, Pass, with_values};
 
 /// The pass, over the positive gates `found`.
 pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
@@ -20,8 +21,8 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
     };
     let entries = Entries::new(job, found);
     let all = with_values(found, &entries.magnitudes);
-    let active = positive(&all);
-    fires.saw(&active);
+    let activity = Activity::of(found, &entries.magnitudes, job.config.d_sae);
+    fires.saw(&activity);
     let skip = job.skip();
     let reconstruct = |rows: &SparseRows| -> Matrix {
         let mut y = rows.product(&job.weights.w_dec, &job.weights.small.b_dec);
@@ -66,7 +67,7 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
             sparsity: terms.penalty,
             aux: by_gate.loss,
         },
-        active,
+        activity,
         squared: error.squared,
         gradients,
     }

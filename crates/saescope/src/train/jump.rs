@@ -7,9 +7,10 @@
 
 use saescope_kernels::{SparseRows, dot};
 
+use super::activity::Activity;
 use super::dead::Fires;
 use super::input::column_sums;
-use super::pass::{Backward, Job, Loss, Pass, positive, with_values};
+use super::pass::{Backward, Job, Loss, Pass, with_values};
 use super::weights::Gradients;
 use super::{JumpPenalty, Objective};
 
@@ -47,15 +48,15 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
     };
     let entries = Entries::new(job, found, bandwidth);
     let all = with_values(found, &entries.values);
-    let active = positive(&all);
-    fires.saw(&active);
+    let activity = Activity::of(found, &entries.values, job.config.d_sae);
+    fires.saw(&activity);
     let mut y = all.product(&job.weights.w_dec, &job.weights.small.b_dec);
     if let Some(skip) = job.skip() {
         y.add(&skip);
     }
     let error = job.error(y);
     let by_value = found.dots(&error.gradient, &job.weights.w_dec);
-    let mut terms = jump.terms(job, &entries, by_value, active.len());
+    let mut terms = jump.terms(job, &entries, by_value, activity.total());
     let columns = found.columns(job.config.d_sae);
     let backward = Backward {
         columns: &columns,
@@ -77,7 +78,7 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
             sparsity: terms.loss,
             aux: jump.pull_dead(job, &dead, &mut gradients),
         },
-        active,
+        activity,
         squared: error.squared,
         gradients,
     }
@@ -109,13 +110,7 @@ struct Terms {
 
 impl Jump {
     /// `by_value` is what the error of the reconstruction says of each activation.
-    fn terms(
-        &self,
-        job: &Job,
-        entries: &Entries,
-        mut by_value: Vec<f32>,
-        n_active: usize,
-    ) -> Terms {
+    fn terms(&self, job: &Job, entries: &Entries, mut by_value: Vec<f32>, n_active: u64) -> Terms {
         let n = job.n() as f32;
         let mut by_norm = None;
         let (loss, by_step) = match self.penalty {

@@ -3,10 +3,12 @@
 //! Knows no model, no corpus and no file: [`Batch`]es come from an iterator, and a [`Sink`] keeps
 //! what is to be kept. Several autoencoders train side by side on one stream.
 
+mod activity;
 mod aux;
 mod check;
 mod config;
 mod dead;
+mod dense;
 mod fold;
 mod gated;
 mod init;

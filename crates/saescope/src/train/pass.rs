@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 use saescope_kernels::{Columns, Matrix, SparseRows, Storage, Then, Weight, transpose};
 
+use super::activity::Activity;
 use super::input::{Tokens, column_means, column_sums, weighted_rows};
 use super::weights::{Gradients, Weights};
 use super::{DecoderNorm, Reconstruction, TrainConfig};
@@ -30,8 +31,7 @@ impl Loss {
 /// What a pass over a batch finds.
 pub(super) struct Pass {
     pub(super) loss: Loss,
-    /// Features that are on, and their activations.
-    pub(super) active: SparseRows,
+    pub(super) activity: Activity,
     /// `|target - reconstruction|^2` of every token.
     pub(super) squared: Vec<f64>,
     pub(super) gradients: Gradients,
@@ -158,25 +158,8 @@ pub(super) struct Backward<'a> {
 
 impl Backward<'_> {
     pub(super) fn gradients(&self, job: &Job) -> Gradients {
-        let Job {
-            config, weights, ..
-        } = job;
-        let mut small = weights.small.zeros();
-        small.b_enc = self.by_feature(self.d_pre, config.d_sae);
-        for error in self.errors {
-            let sums = column_sums(error);
-            let pairs = small.b_dec.iter_mut().zip(sums);
-            pairs.for_each(|(b, sum)| *b += sum as f32);
-        }
-        if config.init.subtract_b_dec {
-            let b_enc = &small.b_enc;
-            let through = weighted_rows(weights.w_enc(), |row| f64::from(b_enc[row]));
-            let pairs = small.b_dec.iter_mut().zip(through);
-            pairs.for_each(|(b, through)| *b -= through as f32);
-        }
-        if let (false, [error, ..]) = (weights.small.w_skip.is_empty(), self.errors) {
-            small.w_skip = outer(error, &job.tokens.x);
-        }
+        let mut small = job.weights.small.zeros();
+        small.b_enc = self.by_feature(self.d_pre, job.config.d_sae);
         let mut w_enc = Matrix::default();
         self.columns.weighted_sums(self.d_pre, self.x, &mut w_enc);
         let mut w_dec = Matrix::default();
@@ -189,12 +172,14 @@ impl Backward<'_> {
                 w_dec.add(&more);
             }
         }
-        Gradients {
+        let mut gradients = Gradients {
             features: self.columns.features().to_vec(),
             w_enc,
             w_dec,
             small,
-        }
+        };
+        gradients.add_biases(job, self.errors);
+        gradients
     }
 
     /// The sum of each feature's values, `[d_sae]`.
@@ -220,6 +205,32 @@ fn outer(a: &Matrix, b: &Matrix) -> Vec<f32> {
 }
 
 impl Gradients {
+    /// Adds the gradients of the decoder's bias, which was added to reconstructions with the gradients
+    /// `errors`, and of the way past the features. That of `b_enc` has to be the sum of `dL/dpre`.
+    pub(super) fn add_biases(&mut self, job: &Job, errors: &[&Matrix]) {
+        let mut b_dec = vec![0.0; job.weights.w_dec.cols()];
+        for error in errors {
+            let sums = column_sums(error);
+            b_dec.iter_mut().zip(sums).for_each(|(b, sum)| *b += sum);
+        }
+        if job.config.init.subtract_b_dec {
+            let b_enc = &self.small.b_enc;
+            let through = weighted_rows(job.weights.w_enc(), |row| f64::from(b_enc[row]));
+            let pairs = b_dec.iter_mut().zip(through);
+            pairs.for_each(|(b, through)| *b -= through);
+        }
+        self.small.b_dec = b_dec.iter().map(|&b| b as f32).collect();
+        if job.weights.small.w_skip.is_empty() {
+            return;
+        }
+        self.small.w_skip.fill(0.0);
+        for error in errors {
+            let outer = outer(error, &job.tokens.x);
+            let pairs = self.small.w_skip.iter_mut().zip(outer);
+            pairs.for_each(|(g, outer)| *g += outer);
+        }
+    }
+
     /// Adds the gradient of `sum factor_i |d_i|`, the factors `[d_sae]` or 0 for features without
     /// gradient.
     pub(super) fn add_norm_penalty(&mut self, job: &Job, factors: &[f32]) {
@@ -252,15 +263,6 @@ pub(super) fn with_values(rows: &SparseRows, values: &[f32]) -> SparseRows {
         let values = &values[at..at + features.len()];
         out.push(features.iter().copied().zip(values.iter().copied()));
         at += features.len();
-    }
-    out
-}
-
-/// The entries whose value is over 0.
-pub(super) fn positive(rows: &SparseRows) -> SparseRows {
-    let mut out = SparseRows::default();
-    for row in 0..rows.rows() {
-        out.push(rows.entries(row).filter(|&(_, value)| value > 0.0));
     }
     out
 }

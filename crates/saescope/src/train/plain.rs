@@ -3,17 +3,20 @@
 
 use std::borrow::Cow;
 
+use rayon::prelude::*;
 use saescope_kernels::{Matrix, SparseRows};
 
-use super::Objective;
-use super::aux;
+use super::activity::Activity;
 use super::dead::Fires;
 use super::pass::{Backward, Job, Loss, Pass, ReconstructionError};
+use super::weights::Gradients;
+use super::{Objective, aux};
 
 /// The pass of these objectives, with the active features `found`.
 pub(super) fn pass(job: &Job, found: SparseRows, fires: &mut Fires) -> Pass {
-    fires.saw(&found);
-    let (groups, errors) = reconstructions(job, &found);
+    let activity = Activity::of(&found, found.values(), job.config.d_sae);
+    fires.saw(&activity);
+    let (groups, errors) = reconstructions(job, found);
     let full = &errors[errors.len() - 1];
     let squared = full.squared.clone();
     let mut loss = Loss {
@@ -29,41 +32,38 @@ pub(super) fn pass(job: &Job, found: SparseRows, fires: &mut Fires) -> Pass {
     let mut d_pre = stack.rows.dots(&stack.errors, &job.weights.w_dec);
     let penalty = L1::of(job);
     if let Some(penalty) = &penalty {
-        loss.sparsity = penalty.add(&stack.rows, &mut d_pre);
+        penalty.add(&stack.rows, &mut d_pre);
     }
-    let x = stack.x(job);
-    let columns = stack.rows.columns(job.config.d_sae);
     let backward = Backward {
-        columns: &columns,
-        x: &x,
+        columns: &stack.rows.columns(job.config.d_sae),
+        x: &stack.x(job),
         d_pre: &d_pre,
         decoder: &[(stack.rows.values(), &stack.errors)],
         errors: &[&stack.first(job.n())],
     };
     let mut gradients = backward.gradients(job);
-    if let Some(penalty) = penalty.filter(|penalty| penalty.by_norm) {
-        let mut sums = backward.by_feature(stack.rows.values(), job.config.d_sae);
-        sums.iter_mut().for_each(|sum| *sum *= penalty.weight);
-        gradients.add_norm_penalty(job, &sums);
+    if let Some(penalty) = &penalty {
+        loss.sparsity = penalty.finish(job, &activity, &mut gradients);
     }
     Pass {
         loss,
-        active: found,
+        activity,
         squared,
         gradients,
     }
 }
 
 /// `weight * sum f_i |d_i|`, or without the norms.
-struct L1 {
-    /// Of one activation, the mean over tokens taken.
-    weight: f32,
+pub(super) struct L1 {
     by_norm: bool,
-    norms: Vec<f32>,
+    /// The gradient by an activation of each feature, `[d_sae]`; the mean over tokens is taken.
+    slopes: Vec<f32>,
+    weight: f32,
 }
 
 impl L1 {
-    fn of(job: &Job) -> Option<L1> {
+    /// The penalty, where the objective is L1.
+    pub(super) fn of(job: &Job) -> Option<L1> {
         let Objective::L1 {
             coefficient,
             decoder_norm,
@@ -71,46 +71,72 @@ impl L1 {
         else {
             return None;
         };
-        let norms = match decoder_norm {
+        let weight = coefficient * job.sparsity / job.n() as f32;
+        let mut slopes = match decoder_norm {
             true => job.decoder_norms(),
             false => vec![1.0; job.config.d_sae],
         };
+        slopes.iter_mut().for_each(|slope| *slope *= weight);
         Some(L1 {
-            weight: coefficient * job.sparsity / job.n() as f32,
             by_norm: decoder_norm,
-            norms,
+            slopes,
+            weight,
         })
     }
 
-    /// Adds its gradient by each activation; returns the loss.
-    fn add(&self, rows: &SparseRows, d_pre: &mut [f32]) -> f64 {
-        let mut loss = 0.0;
-        let entries = rows.features().iter().zip(rows.values());
-        for ((&feature, &value), d_pre) in entries.zip(d_pre) {
-            let weight = self.weight * self.norms[feature as usize];
-            *d_pre += weight;
-            loss += f64::from(weight) * f64::from(value);
+    /// Adds its gradient by each activation.
+    fn add(&self, rows: &SparseRows, d_pre: &mut [f32]) {
+        for (&feature, d_pre) in rows.features().iter().zip(d_pre) {
+            *d_pre += self.slopes[feature as usize];
         }
-        loss
+    }
+
+    /// From the gradient by activations `f` to that by pre-activations, this penalty included, both
+    /// `[tokens, d_sae]`.
+    pub(super) fn add_dense(&self, f: &Matrix, d_pre: &mut Matrix) {
+        let d_sae = self.slopes.len();
+        let rows = d_pre.data_mut().par_chunks_exact_mut(d_sae);
+        rows.zip(f.data().par_chunks_exact(d_sae))
+            .for_each(|(d_pre, f)| {
+                for ((d_pre, f), slope) in d_pre.iter_mut().zip(f).zip(&self.slopes) {
+                    *d_pre = if *f > 0.0 { *d_pre + slope } else { 0.0 };
+                }
+            });
+    }
+
+    /// The loss; adds the gradient by the decoder's norms.
+    pub(super) fn finish(&self, job: &Job, activity: &Activity, gradients: &mut Gradients) -> f64 {
+        if self.by_norm {
+            let factors: Vec<f32> = activity.sums.iter().map(|sum| self.weight * sum).collect();
+            gradients.add_norm_penalty(job, &factors);
+        }
+        let terms = self.slopes.iter().zip(&activity.sums);
+        terms
+            .map(|(&slope, &sum)| f64::from(slope) * f64::from(sum))
+            .sum()
     }
 }
 
 /// The active features of every group of features that a prefix adds, and the error of every prefix.
-fn reconstructions(job: &Job, found: &SparseRows) -> (Vec<SparseRows>, Vec<ReconstructionError>) {
+fn reconstructions(job: &Job, found: SparseRows) -> (Vec<SparseRows>, Vec<ReconstructionError>) {
     let one = [job.config.d_sae];
     let prefixes = match &job.config.objective {
         Objective::Matryoshka { prefixes, .. } => prefixes.as_slice(),
         _ => &one,
     };
     let (w_dec, b_dec) = (&job.weights.w_dec, &job.weights.small.b_dec);
+    if prefixes.len() == 1 {
+        let mut y = found.product(w_dec, b_dec);
+        if let Some(skip) = job.skip() {
+            y.add(&skip);
+        }
+        return (vec![found], vec![job.error(y)]);
+    }
     let (mut groups, mut errors) = (Vec::new(), Vec::new());
     let mut start = 0;
     let mut y: Option<Matrix> = None;
     for &end in prefixes {
-        let group = match prefixes.len() {
-            1 => found.clone(),
-            _ => within(found, start, end),
-        };
+        let group = within(&found, start, end);
         let mut next = match &y {
             None => group.product(w_dec, b_dec),
             Some(_) => group.product(w_dec, &vec![0.0; b_dec.len()]),

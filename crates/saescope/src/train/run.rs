@@ -158,6 +158,9 @@ impl<'a> Active<'a> {
 
     fn check_widths(&self, batch: &Batch) -> Result<()> {
         let target = batch.target.as_ref().unwrap_or(&batch.x);
+        if self.state.is_none() {
+            self.config.check(batch.x.cols(), target.cols())?;
+        }
         if batch.x.rows() != self.config.batch_tokens {
             return Err(wrong(
                 "tokens of a batch",
@@ -173,7 +176,7 @@ impl<'a> Active<'a> {
             });
         }
         let Some(state) = &self.state else {
-            return self.config.check(batch.x.cols(), target.cols());
+            return Ok(());
         };
         if (batch.x.cols(), target.cols()) != (state.d_in(), state.d_out()) {
             return Err(wrong(

@@ -30,6 +30,8 @@ pub struct State {
     pub(super) threshold: Option<f64>,
     /// BatchTopK's guess of the next batch's smallest activation; changes nothing but the time.
     pub(super) guess: f32,
+    /// Share of the features that was active on a token of the last batch.
+    pub(super) share: f64,
     /// How often features were resampled.
     pub(super) resampled: u32,
     pub(super) step: u64,
@@ -49,6 +51,7 @@ impl State {
             fires: Fires::new(config.d_sae),
             threshold: None,
             guess: 0.0,
+            share: 1.0,
             resampled: 0,
             step: 0,
             tokens: 0,

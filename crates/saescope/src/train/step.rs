@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use saescope_kernels::{AdamStep, Matrix, SparseRows};
 
+use super::activity::Activity;
 use super::dead::{Leftovers, treat};
 use super::input::Tokens;
 use super::pass::{Job, Loss, Pass, variance};
+use super::plain::L1;
 use super::weights::Optimiser;
-use super::{Objective, State, TrainConfig, gated, jump, plain, select};
+use super::{Objective, State, TrainConfig, dense, gated, jump, plain, select};
 use crate::activations::Batch;
 use crate::error::{Error, Result};
 
@@ -58,7 +60,12 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
     let entrance = state.entrance.clone();
     let tokens = entrance.enter(&config, batch);
     let inner = inner(&config, &tokens, &state.weights.small.b_dec);
-    let found = find(state, &inner);
+    let dense = state.is_dense();
+    let found = if dense {
+        SparseRows::default()
+    } else {
+        find(state, &inner)
+    };
     let job = Job {
         config: &config,
         weights: &state.weights,
@@ -66,11 +73,14 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
         inner: &inner,
         sparsity: config.sparsity(state.step),
     };
-    let mut pass = run(&job, found, &mut state.fires);
+    let mut pass = match L1::of(&job).filter(|_| dense) {
+        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires),
+        None => run(&job, found, &mut state.fires),
+    };
     Optimiser::project(&config, &state.weights, &mut pass.gradients);
     let grad_norm = pass.gradients.norm();
     check(state.step, &pass.loss, grad_norm)?;
-    state.note_threshold(&pass.active);
+    state.note(&pass.activity);
     let lr = config.lr(state.step);
     let scale = config.grad_clip.map_or(1.0, |clip| {
         // As torch has it.
@@ -84,7 +94,7 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
         .step(&config, weights, &pass.gradients, scale, adam);
     let told = Told {
         loss: pass.loss,
-        l0: pass.active.len() as f64 / pass.active.rows().max(1) as f64,
+        l0: pass.activity.l0(),
         explained_variance: match explain {
             true => explained_variance(batch, &tokens, &pass.squared),
             false => 0.0,
@@ -100,7 +110,7 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
         &Leftovers {
             inner: &inner,
             target: tokens.target(),
-            active: &pass.active,
+            activity: &pass.activity,
             squared: &pass.squared,
         },
     );
@@ -143,20 +153,22 @@ pub(super) fn run(job: &Job, found: SparseRows, fires: &mut super::dead::Fires) 
 }
 
 impl State {
-    /// Follows the smallest activation of batches: the threshold that takes BatchTopK's place when no
-    /// batch is there to choose from.
-    fn note_threshold(&mut self, active: &SparseRows) {
-        let chosen_by_batch = matches!(
+    /// Whether the step works on dense activations. What decides is part of the state, since the two
+    /// ways round differently.
+    fn is_dense(&self) -> bool {
+        matches!(self.config.objective, Objective::L1 { .. }) && self.share > dense::WORTH_DENSE
+    }
+
+    /// Notes the share of active features, and the smallest activation of a batch: the threshold that
+    /// takes BatchTopK's place when no batch is there to choose from follows that.
+    fn note(&mut self, activity: &Activity) {
+        self.share = activity.l0() / self.config.d_sae as f64;
+        let by_batch = matches!(
             self.config.objective,
             Objective::BatchTopK { .. } | Objective::Matryoshka { .. }
         );
-        let least = active
-            .values()
-            .iter()
-            .copied()
-            .fold(f32::INFINITY, f32::min);
-        if chosen_by_batch && least.is_finite() {
-            let least = f64::from(least);
+        let least = f64::from(activity.least);
+        if by_batch && least.is_finite() {
             let before = self.threshold.unwrap_or(least);
             self.threshold = Some(before + THRESHOLD_SHARE * (least - before));
         }

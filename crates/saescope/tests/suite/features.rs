@@ -150,14 +150,13 @@ fn one_position_the_last_and_pools_are_rows_of_all() {
 }
 
 #[test]
-fn what_is_left_out_is_pooled_from_the_other_tokens() {
+fn the_first_position_is_pooled_from_only_where_it_is_not_left_out() {
     let [model, _] = tiny::models();
     let [_, relu, _] = saes();
-    let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, Some(1)).unwrap();
+    let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, true).unwrap();
     let dense = dense(&model, &relu, PROMPTS[0]);
     for feature in 0..D_SAE as u32 {
-        // Token 1 stands at positions 1 and 3.
-        let kept = [0, 2, 4, 5].map(|position: usize| dense[position][feature as usize]);
+        let kept = [1, 2, 3, 4, 5].map(|position: usize| dense[position][feature as usize]);
         assert_eq!(rows.value(0, feature), kept.into_iter().fold(0.0, f32::max));
     }
 }
@@ -166,7 +165,7 @@ fn what_is_left_out_is_pooled_from_the_other_tokens() {
 fn contrasting_a_set_with_itself_tells_nothing() {
     let [model, _] = tiny::models();
     let [sae, ..] = saes();
-    let pooling = (Pooling::Max, None);
+    let pooling = (Pooling::Max, false);
     let all = contrast(&model, &sae, (&PROMPTS, &PROMPTS), pooling, Rank::Auroc).unwrap();
     assert!(!all.is_empty());
     assert!(all.iter().all(|c| c.auroc == 0.5 && c.difference == 0.0));

@@ -290,7 +290,7 @@ fn what_is_no_whole_store_is_refused_by_name() {
         ("\"tokens\": 2000", "\"tokens\": -1", "invalid value"),
         ("\"shard-00000", "\"../shard-00000", "no file name"),
         ("\"seed\"", "\"sead\"", "unknown field"),
-        ("{", "[", "invalid"),
+        ("{", "[", "store.json: expected"),
     ] {
         std::fs::write(&manifest, json.replacen(from, to, 1)).unwrap();
         assert!(refused().contains(reason), "{to}: {}", refused());

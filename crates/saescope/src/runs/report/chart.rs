@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::plot::round_step;
+
 const WIDTH: f64 = 380.0;
 const HEIGHT: f64 = 210.0;
 const LEFT: f64 = 52.0;
@@ -104,15 +106,6 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
         }
         _ => (0.0, 1.0),
     }
-}
-
-/// The least of 1, 2 and 5 times a power of ten that is at least `step`.
-fn round_step(step: f64) -> f64 {
-    let power = 10_f64.powf(step.log10().floor());
-    let rounds = [1.0, 2.0, 5.0].map(|factor| factor * power);
-    // A step that is a round number itself may lie a rounding error above it.
-    let fits = |round: &f64| *round >= step * (1.0 - 1e-9);
-    rounds.into_iter().find(fits).unwrap_or(10.0 * power)
 }
 
 /// Lines over a common axis.

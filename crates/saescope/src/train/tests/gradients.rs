@@ -60,8 +60,8 @@ fn state(config: &TrainConfig, batch: &Batch) -> State {
     state
 }
 
-/// The pass of a state over a batch.
-fn pass_of(state: &mut State, batch: &Batch) -> (pass::Pass, Vec<usize>) {
+/// The pass of a state over a batch, over dense activations where that is another one.
+fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> (pass::Pass, Vec<usize>) {
     let config = state.config.clone();
     let entrance = state.entrance.clone();
     let tokens = entrance.enter(&config, batch);
@@ -74,7 +74,10 @@ fn pass_of(state: &mut State, batch: &Batch) -> (pass::Pass, Vec<usize>) {
         inner: &inner,
         sparsity: 1.0,
     };
-    let pass = step::run(&job, found, &mut state.fires);
+    let pass = match plain::L1::of(&job).filter(|_| dense) {
+        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires),
+        None => step::run(&job, found, &mut state.fires),
+    };
     let dead = state.fires.dead(config.dead.window_tokens);
     (pass, dead.iter().map(|&feature| feature as usize).collect())
 }
@@ -186,14 +189,25 @@ fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
 }
 
 fn check(name: &str, config: &TrainConfig) {
+    check_pass(name, config, false);
+    if matches!(config.objective, Objective::L1 { .. }) {
+        check_pass(&format!("{name}, dense"), config, true);
+    }
+}
+
+fn check_pass(name: &str, config: &TrainConfig, dense: bool) {
     let batch = batch(config.transcoder.is_some());
     let mut state = state(config, &batch);
     let params = Params::of(&state.weights);
-    let (pass, dead) = pass_of(&mut state, &batch);
-    assert!(
-        DEAD.iter().all(|feature| dead.contains(feature)),
-        "{name}: dead are {dead:?}"
-    );
+    let (pass, dead) = pass_of(&mut state, &batch, dense);
+    let revives = match &config.objective {
+        Objective::TopK { aux, .. }
+        | Objective::BatchTopK { aux, .. }
+        | Objective::Matryoshka { aux, .. } => aux.is_some(),
+        Objective::JumpRelu { pre_activation, .. } => *pre_activation > 0.0,
+        _ => false,
+    };
+    assert!(!revives || !dead.is_empty(), "{name}: nothing is dead");
     let plain = Plain {
         config,
         x: rows(&batch.x),

@@ -190,6 +190,7 @@ impl Plain<'_> {
                 if !aux_trains_decoder {
                     decoder.w_dec = self.stopped.w_dec.clone();
                     decoder.small[1] = self.stopped.small[1].clone();
+                    decoder.small[5] = self.stopped.small[5].clone();
                 }
                 let gates = |row: &Vec<f64>| row.iter().map(|x| x.max(0.0)).collect();
                 let gates: Rows = self.pre(p).iter().map(gates).collect();
@@ -221,7 +222,8 @@ impl Plain<'_> {
         let minus = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
         let residual: Rows = pairs.map(minus).collect();
         let k = aux.k.min(self.dead.len());
-        let made = self.pre(p).iter().map(|row| {
+        let pre = self.pre(p);
+        let made = pre.iter().map(|row| {
             let mut dead: Vec<usize> = self.dead.clone();
             dead.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
             let signed = aux.form == AuxForm::Saelens;

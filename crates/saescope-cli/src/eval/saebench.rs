@@ -1,0 +1,54 @@
+//! A result file of SAEBench's `core`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use saescope::eval::{Evaluation, core};
+use serde_json::{Value, json};
+
+use super::Read;
+
+/// The result of one autoencoder. Where texts begin with BOS, first positions are left out, as SAEBench
+/// leaves out special tokens.
+pub(super) fn result(
+    sae: &str,
+    (model, tokens): (&str, usize),
+    read: &Read,
+    found: &Evaluation,
+) -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = now.map_or(0, |now| now.as_millis() as u64);
+    let metrics = core(found, !read.begins_with_bos);
+    json!({
+        "eval_type_id": "core",
+        "eval_config": {
+            "model_name": model,
+            "llm_dtype": read.dtype,
+            "context_size": read.context,
+            "dataset": read.corpus.join(" "),
+            "exclude_special_tokens_from_reconstruction": read.begins_with_bos,
+            "compute_kl": true,
+            "compute_ce_loss": true,
+            "compute_l2_norms": true,
+            "compute_sparsity_metrics": true,
+            "compute_variance_metrics": true,
+            "compute_featurewise_density_statistics": true,
+            "compute_featurewise_weight_based_metrics": true,
+            "tokens": tokens,
+        },
+        "eval_id": format!("saescope-{millis}"),
+        "datetime_epoch_millis": millis,
+        "eval_result_metrics": metrics,
+        "eval_result_details": [],
+        "eval_result_unstructured": {},
+        "sae_bench_commit_hash": format!("saescope {}", env!("CARGO_PKG_VERSION")),
+        "sae_lens_id": sae,
+        "sae_lens_release_id": sae,
+        "sae_lens_version": format!("saescope {}", env!("CARGO_PKG_VERSION")),
+        "sae_cfg_dict": {
+            "d_in": found.d_in,
+            "d_sae": found.d_sae,
+            "model_name": model,
+            "hook_name": saescope::site::transformer_lens::name(found.site),
+        },
+    })
+}

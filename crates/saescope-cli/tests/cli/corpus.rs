@@ -1,0 +1,155 @@
+//! Texts of many sorts, and the stores that `capture --store` makes of them.
+
+use std::path::Path;
+
+use saescope::activations::Store;
+
+use crate::{MODEL, command, json, run};
+
+fn capture<'a>(store: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let store = store.to_str().unwrap();
+    let site = ["capture", MODEL, "--site", "resid_post.2", "--store", store];
+    [&site[..], more].concat()
+}
+
+const STORIES: [&str; 4] = [
+    "--corpus",
+    "tests/data/text/stories-en.txt",
+    "--document",
+    "line",
+];
+
+#[test]
+fn a_store_holds_what_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let more = [
+        "--tokens",
+        "3000",
+        "--out-site",
+        "mlp_out.3",
+        "--skip-first",
+    ];
+    let more = [&STORIES[..], &more, &["--dtype-store", "f16", "--json"]].concat();
+    let record = json(&capture(&path, &more));
+    let store = Store::open(&path).unwrap();
+    let manifest = store.manifest();
+    assert_eq!(
+        (manifest.tokens, manifest.d_in, manifest.d_out),
+        (3000, 64, Some(64))
+    );
+    assert_eq!(record["tokens"], 3000);
+    assert_eq!(record["dtype"], "f16");
+    assert_eq!(record["made"]["site"], "resid_post.2");
+    assert_eq!(record["made"]["out_site"], "mlp_out.3");
+    assert_eq!(record["shards"][0]["sha256"], manifest.shards[0].sha256);
+    let batch = store.batches(3000).unwrap().next().unwrap().unwrap();
+    assert!(batch.x.data().iter().any(|x| *x != 0.0) && batch.target.is_some());
+
+    let again = folder.path().join("again");
+    let same = json(&capture(&again, &[&more[..], &["--threads", "1"]].concat()));
+    assert_eq!(
+        same["shards"], record["shards"],
+        "one thread writes the same bytes"
+    );
+    let refused = run(&capture(&path, &more));
+    assert_eq!(refused.status.code(), Some(1));
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert!(stderr.contains("it is there and not empty"), "{stderr}");
+}
+
+#[test]
+fn the_whole_corpus_is_kept_where_no_number_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let texts = [
+        "--corpus",
+        "tests/data/text/emotions-en.jsonl",
+        "--layout",
+        "rows",
+        "--json",
+    ];
+    let record = json(&capture(&path, &texts));
+    assert_eq!(
+        (&record["documents"], &record["sequences"]),
+        (&31.into(), &31.into())
+    );
+    assert_eq!(record["epochs"], 1.0);
+    let other = folder.path().join("other");
+    let template = ["--template", "{text}\\n{text}"];
+    let twice = json(&capture(&other, &[&texts[..], &template].concat()));
+    let tokens = |record: &serde_json::Value| record["tokens"].as_f64().unwrap();
+    assert!(tokens(&twice) > 1.8 * tokens(&record) - 62.0);
+    assert!(tokens(&twice) > tokens(&record) * 1.5);
+}
+
+#[test]
+fn wrong_usage_and_wrong_texts_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    for more in [
+        &["-p", "a", "--corpus", "x"][..],
+        &[],
+        &["--corpus", "x", "-o", "a.safetensors"],
+        &["--corpus", "x", "--logits"],
+    ] {
+        assert_eq!(
+            run(&capture(&path, more)).status.code(),
+            Some(2),
+            "{more:?}"
+        );
+    }
+    for (texts, reason) in [
+        (
+            &[
+                "--corpus",
+                "tests/data/text/emotions-en.jsonl",
+                "--template",
+                "body",
+            ][..],
+            "emotions-en.jsonl: line 1: there is no field `body`, but text, emotions",
+        ),
+        (&["--corpus", "./none.txt"], "none.txt"),
+        (&["--corpus", "none.txt"], "data sets are called `org/name`"),
+        (&["--corpus", "org/name"], "the Hub is not to be asked"),
+        (
+            &["--corpus", "tests/data/happy.txt", "--context", "1"],
+            "a context of 1 tokens",
+        ),
+        (
+            &["--corpus", "tests/data/happy.txt", "--tokens", "0"],
+            "at least one token",
+        ),
+    ] {
+        let output = run(&capture(&path, texts));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(reason), "{stderr}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn texts_are_kept_as_tokens_for_the_next_time() {
+    let home = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let path = home.path().join(name);
+        let mut command = command(&capture(
+            &path,
+            &[&STORIES[..], &["--tokens", "200"]].concat(),
+        ));
+        let output = command.env("HF_HOME", home.path()).output().unwrap();
+        assert!(output.status.success());
+        std::fs::read(path.join("shard-00000.safetensors")).unwrap()
+    };
+    let first = make("first");
+    let kept = || {
+        let entries = std::fs::read_dir(home.path().join("saescope/corpora")).unwrap();
+        let times = entries.map(|entry| entry.unwrap().metadata().unwrap().modified().unwrap());
+        times.collect::<Vec<_>>()
+    };
+    let before = kept();
+    assert_eq!(before.len(), 1);
+    assert!(make("second") == first);
+    assert_eq!(kept(), before);
+}

@@ -1,0 +1,253 @@
+//! Data sets: which files of a repository are its texts.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{HubOptions, HubReference, Kind, download, files, refused};
+use crate::checkpoint::save_whole;
+use crate::error::Result;
+
+/// What names of files end in, by sort: the first sort that a repository has is taken.
+const SORTS: [&[&str]; 3] = [&["parquet"], &["jsonl", "ndjson"], &["txt"]];
+const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
+/// Words of names of files that are not to be trained on.
+const HELD_OUT: [&str; 6] = ["test", "valid", "validation", "val", "dev", "eval"];
+
+/// A data set on the Hub: `org/name`, `org/name@revision`, `org/name:file-or-folder` or
+/// `org/name@revision:file-or-folder`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatasetReference(pub(super) HubReference);
+
+/// What is about to be downloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Files that are not in the cache yet.
+    pub files: usize,
+    /// Bytes of these, where the Hub says so.
+    pub bytes: u64,
+}
+
+/// What a reference stood for when it was last downloaded, so that the Hub need not be asked again.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Listing {
+    pub(super) commit: String,
+    pub(super) files: Vec<String>,
+}
+
+impl DatasetReference {
+    /// Reads a reference.
+    ///
+    /// # Errors
+    /// When the text is none.
+    pub fn parse(text: &str) -> Result<DatasetReference> {
+        let wrong = || {
+            refused(
+                text,
+                "no such file is here, and on the Hub data sets are called `org/name`, \
+                 `org/name@revision` or `org/name:file-or-folder`",
+            )
+        };
+        let (place, inner) = match text.split_once(':') {
+            Some((place, inner)) => (place, Some(inner.trim_end_matches('/'))),
+            None => (text, None),
+        };
+        let reference = HubReference::parse(place).map_err(|_| wrong())?;
+        if reference.file.is_some() || !inner.is_none_or(files::is_plain) {
+            return Err(wrong());
+        }
+        Ok(DatasetReference(HubReference {
+            file: inner.map(str::to_owned),
+            ..reference
+        }))
+    }
+
+    /// Its files, downloaded if need be; `on_plan` is told of the size before that.
+    ///
+    /// # Errors
+    /// When there is no such data set, it is not clear which of its files are meant, or it cannot be
+    /// had.
+    pub fn resolve(
+        &self,
+        options: &HubOptions,
+        on_plan: &mut dyn FnMut(Plan),
+    ) -> Result<Vec<PathBuf>> {
+        if let Some(files) = self.cached(options) {
+            return Ok(files);
+        }
+        if options.offline {
+            let cache = options.cache.display();
+            let reason = format!(
+                "the cache {cache} does not hold all of it, and the Hub is not to be asked; unset \
+                 HF_HUB_OFFLINE to download it"
+            );
+            return Err(refused(self, &reason));
+        }
+        let (listing, files) = download::download_dataset(self, options, on_plan)?;
+        self.note(options, &listing)?;
+        Ok(files)
+    }
+
+    /// What the cache holds, if that is all.
+    fn cached(&self, options: &HubOptions) -> Option<Vec<PathBuf>> {
+        let repository = options.cache.join(self.0.repo(Kind::Dataset).folder_name());
+        let noted = std::fs::read(self.listing_path(options)).ok();
+        if let Some(listing) = noted.and_then(|json| serde_json::from_slice::<Listing>(&json).ok())
+            && !listing.files.is_empty()
+            && files::is_plain(&listing.commit)
+            && listing.files.iter().all(|file| files::is_plain(file))
+        {
+            let snapshot = repository.join("snapshots").join(&listing.commit);
+            let files = listing.files.iter().map(|file| snapshot.join(file));
+            let files: Vec<PathBuf> = files.collect();
+            if files.iter().all(|file| file.is_file()) {
+                return Some(files);
+            }
+        }
+        // What other programs have downloaded: all of it, as far as its names can tell.
+        let snapshot = self.0.cached(&options.cache, Kind::Dataset)?;
+        let names = names(&snapshot);
+        let chosen = chosen(&names, self.0.file.as_deref()).ok()?;
+        let whole = options.offline && has_all_parts(&chosen);
+        whole.then(|| chosen.iter().map(|name| snapshot.join(name)).collect())
+    }
+
+    fn listing_path(&self, options: &HubOptions) -> PathBuf {
+        let name = self.to_string().replace(['/', '@', ':'], "--");
+        options.storage_cache.join("datasets").join(name + ".json")
+    }
+
+    fn note(&self, options: &HubOptions, listing: &Listing) -> Result<()> {
+        let path = self.listing_path(options);
+        let io = |e| crate::Error::io(&path, e);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(io)?;
+        }
+        let json = serde_json::to_vec(listing).map_err(|e| io(e.into()))?;
+        save_whole(&path, |file| std::io::Write::write_all(file, &json))
+    }
+}
+
+impl fmt::Display for DatasetReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.repository)?;
+        if let Some(revision) = &self.0.revision {
+            write!(f, "@{revision}")?;
+        }
+        if let Some(inner) = &self.0.file {
+            write!(f, ":{inner}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of the files in a folder of the cache and in its folders.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(inner) = waiting.pop() {
+        let entries = std::fs::read_dir(folder.join(&inner));
+        for entry in entries.into_iter().flatten().flatten() {
+            let name = inner.join(entry.file_name());
+            let path = folder.join(&name);
+            if path.is_dir() {
+                waiting.push(name);
+            } else if path.is_file()
+                && let Some(name) = name.to_str()
+            {
+                found.insert(name.replace('\\', "/"));
+            }
+        }
+    }
+    found
+}
+
+/// Chooses from the `names` of a repository's files: `inner`, or those in the folder `inner`, of one
+/// sort and one split.
+pub(super) fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, String> {
+    let inner = inner.unwrap_or_default();
+    if names.contains(inner) {
+        return Ok(vec![inner.to_owned()]);
+    }
+    let within = |name: &&String| {
+        let rest = name.strip_prefix(inner);
+        inner.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    let inside: Vec<&str> = names.iter().filter(within).map(String::as_str).collect();
+    let of_sort = |sort: &&[&str]| {
+        let ends = |name: &&str| sort.contains(&extension(name));
+        let found: Vec<&str> = inside.iter().copied().filter(ends).collect();
+        (!found.is_empty()).then_some(found)
+    };
+    let Some(files) = SORTS.iter().find_map(of_sort) else {
+        return Err(none_there(names, inner));
+    };
+    let has = |name: &str, words: &[&str]| {
+        let parts = name.split(|c: char| !c.is_ascii_alphanumeric());
+        parts.into_iter().any(|part| words.contains(&part))
+    };
+    let train: Vec<&str> = files
+        .iter()
+        .copied()
+        .filter(|name| has(name, &["train"]))
+        .collect();
+    let chosen = if train.is_empty() {
+        let kept = files.iter().filter(|name| !has(name, &HELD_OUT));
+        let kept: Vec<&str> = kept.copied().collect();
+        if kept.is_empty() { files } else { kept }
+    } else {
+        train
+    };
+    let folders: BTreeSet<&str> = chosen.iter().map(|name| parent(name)).collect();
+    if folders.len() > 1 {
+        let shown: Vec<&str> = folders.iter().copied().take(12).collect();
+        let more = match folders.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        return Err(format!(
+            "its texts are in several folders; name one, as in org/name:{}: {}{more}",
+            shown.last().unwrap_or(&""),
+            shown.join(", "),
+        ));
+    }
+    Ok(chosen.into_iter().map(str::to_owned).collect())
+}
+
+fn none_there(names: &BTreeSet<String>, inner: &str) -> String {
+    let all: Vec<&str> = names.iter().map(String::as_str).take(12).collect();
+    let place = if inner.is_empty() { "it" } else { inner };
+    format!(
+        "{place} has no texts: no Parquet, JSON Lines or .txt file, but {}",
+        all.join(", ")
+    )
+}
+
+fn extension(name: &str) -> &str {
+    let plain = COMPRESSED.iter().find_map(|end| name.strip_suffix(end));
+    plain
+        .unwrap_or(name)
+        .rsplit_once('.')
+        .map_or("", |(_, extension)| extension)
+}
+
+fn parent(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+/// Whether files called `…-00000-of-00003` are three.
+fn has_all_parts(names: &[String]) -> bool {
+    let parts = |name: &String| {
+        let (_, rest) = name.split_once("-of-")?;
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
+    };
+    names
+        .first()
+        .and_then(parts)
+        .is_none_or(|parts: usize| parts == names.len())
+}

@@ -1,0 +1,68 @@
+//! Texts and stores of activations. The first byte says which: `p` Parquet, `j` JSON Lines, `t` plain
+//! text, each also compressed, `s` the `store.json` of a store whose only shard is as it should be.
+#![no_main]
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use saescope::activations::Store;
+use saescope::corpus::{Corpus, CorpusConfig, Layout, TextUnit};
+use saescope::tokenizer::{Bos, Tokenizer};
+use tempfile::TempDir;
+
+static FOLDER: LazyLock<TempDir> =
+    LazyLock::new(|| TempDir::new().expect("a temporary folder can be made"));
+
+static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/stories260K/tok512.bin");
+    Tokenizer::from_llama2c(Path::new(path), 512).expect("a tokenizer of the tests")
+});
+
+/// Eight rows of two numbers.
+static SHARD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let header = br#"{"x":{"dtype":"F32","shape":[8,2],"data_offsets":[0,64]}}       "#;
+    [&(header.len() as u64).to_le_bytes()[..], header, &[0; 64]].concat()
+});
+
+fn read_texts(name: &str, template: &str, bytes: &[u8]) {
+    let path = FOLDER.path().join(name);
+    std::fs::write(&path, bytes).expect("a temporary file can be written");
+    let config = CorpusConfig {
+        files: vec![path],
+        template: Some(template.to_owned()),
+        text: TextUnit::Paragraph,
+        layout: Layout::Packed,
+        context: 16,
+        bos: Bos::Auto,
+        seed: 0,
+    };
+    if let Ok(corpus) = Corpus::open(&config, &TOKENIZER, None, &mut |_| {}) {
+        for sequence in 0..corpus.sequences() {
+            assert_eq!(corpus.sequence(sequence).len(), 16);
+        }
+    }
+}
+
+fn read_store(json: &[u8]) {
+    let folder = FOLDER.path().join("store");
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.join(name), bytes).expect("a temporary file can be written");
+    };
+    write("store.json", json);
+    write("shard-00000.safetensors", &SHARD);
+    if let Ok(store) = Store::open(&folder) {
+        let mut batches = store.batches(3).expect("a batch has tokens");
+        if let Some(Ok(batch)) = batches.next() {
+            assert_eq!(batch.x.rows(), 3);
+        }
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| match bytes {
+    [b'p', parquet @ ..] => read_texts("a.parquet", "{text}{instruction}{meta.note}", parquet),
+    [b'j', json @ ..] => read_texts("a.jsonl", "{a}\n{b.c}", json),
+    [b't', text @ ..] => read_texts("a.txt", "text", text),
+    [b's', json @ ..] => read_store(json),
+    _ => {}
+});

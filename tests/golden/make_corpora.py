@@ -1,0 +1,60 @@
+"""Writes small Parquet files of every sort that is read, and what their rows hold.
+
+    python make_corpora.py
+
+Needs pyarrow.
+"""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+OUT = Path(__file__).resolve().parent / "corpora"
+
+# Repeated texts go into a dictionary, long ones over a page's border, and some are missing or empty.
+ROWS = [
+    {
+        "instruction": f"question {i}: {'왜 그래? ' * (i % 4)}",
+        "text": None if i % 5 == 3 else ["", "좋은 영화", "fine", f"row {i} " + "la" * (i % 40)][i % 4],
+        "label": i,
+        "tags": ["a", "b"][: i % 3],
+        "meta": None if i % 7 == 0 else {"note": None if i % 7 == 1 else f"n{i % 6}"},
+    }
+    for i in range(120)
+]
+SCHEMA = pa.schema(
+    [
+        pa.field("instruction", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("label", pa.int64()),
+        pa.field("tags", pa.list_(pa.string())),
+        pa.field("meta", pa.struct([pa.field("note", pa.string())])),
+    ]
+)
+TEXTS = ["instruction", "text", "meta.note"]
+FILES = {
+    "snappy": dict(compression="snappy"),
+    "plain": dict(compression="none", use_dictionary=False, row_group_size=50, data_page_size=512),
+    "gzip": dict(compression="gzip", use_dictionary=["text"], data_page_version="2.0", row_group_size=64),
+    "zstd": dict(compression="zstd", data_page_version="2.0", data_page_size=256),
+    "delta": dict(
+        compression="zstd", use_dictionary=False, column_encoding={name: "DELTA_LENGTH_BYTE_ARRAY" for name in TEXTS}
+    ),
+    "lz4": dict(compression="lz4"),
+    "prefixes": dict(use_dictionary=False, column_encoding={name: "DELTA_BYTE_ARRAY" for name in TEXTS}),
+}
+
+
+def main():
+    OUT.mkdir(exist_ok=True)
+    table = pa.Table.from_pylist(ROWS, schema=SCHEMA)
+    for name, options in FILES.items():
+        pq.write_table(table, OUT / f"{name}.parquet", write_statistics=False, store_schema=False, **options)
+    lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in ROWS)
+    (OUT / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

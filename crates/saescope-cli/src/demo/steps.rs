@@ -118,10 +118,10 @@ fn explains(choice: &Choice) -> Step {
     };
     Step {
         number: 3,
-        title: "What the first two of them are",
+        title: "What the first three of them are",
         about: "The tokens that a feature makes likelier and less likely, its neighbours, and where in 300\n\
                 stories it is strongest.",
-        calls: vec![explain(0), explain(1)],
+        calls: (0..3).map(explain).collect(),
     }
 }
 

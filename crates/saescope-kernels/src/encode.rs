@@ -9,6 +9,10 @@ use rayon::prelude::*;
 use crate::elementwise::dot_f32;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
+#[cfg(target_arch = "x86_64")]
+use crate::screen::best::Best;
+#[cfg(target_arch = "x86_64")]
+use crate::screen::bytes::{ByteRows, Bytes, Exact};
 use crate::screen::{Candidates, Screen};
 use crate::sparse::SparseRows;
 
@@ -34,10 +38,41 @@ pub struct Encoder {
     weight: Matrix,
     bias: Vec<f32>,
     gate: Gate,
-    /// Made when first needed.
-    screen: OnceLock<Screen>,
-    /// Memory of a screen that no longer fits the weight.
-    stale: Mutex<Option<Screen>>,
+    screen: Renewed<Screen>,
+    /// The coarser screen, which is tried first.
+    #[cfg(target_arch = "x86_64")]
+    bytes: Renewed<Bytes>,
+}
+
+/// What is made of the weight when it is first needed.
+struct Renewed<T> {
+    made: OnceLock<T>,
+    /// One that no longer fits the weight, for its memory.
+    stale: Mutex<Option<T>>,
+}
+
+impl<T> Renewed<T> {
+    fn new() -> Renewed<T> {
+        Renewed {
+            made: OnceLock::new(),
+            stale: Mutex::new(None),
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Some(made) = self.made.take() {
+            self.stale = Mutex::new(Some(made));
+        }
+    }
+
+    fn get(&self, empty: impl FnOnce() -> T, renew: impl FnOnce(&mut T)) -> &T {
+        self.made.get_or_init(|| {
+            let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut made = stale.take().unwrap_or_else(empty);
+            renew(&mut made);
+            made
+        })
+    }
 }
 
 /// Rows from which on a screen pays, though it has to be made first.
@@ -58,8 +93,9 @@ impl Encoder {
             weight,
             bias,
             gate,
-            screen: OnceLock::new(),
-            stale: Mutex::new(None),
+            screen: Renewed::new(),
+            #[cfg(target_arch = "x86_64")]
+            bytes: Renewed::new(),
         };
         encoder.check();
         encoder
@@ -80,9 +116,9 @@ impl Encoder {
     /// # Panics
     /// When the bias, or the thresholds of the gate, are not one for each feature afterwards.
     pub fn update<R>(&mut self, f: impl FnOnce(&mut Matrix, &mut Vec<f32>, &mut Gate) -> R) -> R {
-        if let Some(screen) = self.screen.take() {
-            self.stale = Mutex::new(Some(screen));
-        }
+        self.screen.forget();
+        #[cfg(target_arch = "x86_64")]
+        self.bytes.forget();
         let result = f(&mut self.weight, &mut self.bias, &mut self.gate);
         self.check();
         result
@@ -165,27 +201,13 @@ impl Encoder {
     }
 
     fn active_by_screen(&self, x: &Matrix) -> Vec<Vec<(u32, f32)>> {
-        let screen = self.screen.get_or_init(|| {
-            let offset: Vec<f32> = match &self.gate {
-                Gate::Above(thresholds) => {
-                    let pairs = self.bias.iter().zip(thresholds);
-                    pairs.map(|(bias, above)| bias - above.max(0.0)).collect()
-                }
-                _ => self.bias.clone(),
-            };
-            let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-            match stale.take() {
-                Some(mut screen) => {
-                    screen.renew(&self.weight, &offset);
-                    screen
-                }
-                None => Screen::new(self.isa, &self.weight, &offset),
-            }
-        });
-        let k = match self.gate {
-            Gate::TopK(k) => Some(k),
-            _ => None,
-        };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(active) = self.active_by_bytes(x) {
+            return active;
+        }
+        let empty = || Screen::empty(self.isa);
+        let screen = (self.screen).get(empty, |screen| screen.renew(&self.weight, &self.offset()));
+        let k = self.most();
         let mut candidates: Vec<Candidates> = (0..x.rows()).map(|_| Candidates::new(k)).collect();
         screen.walk(x, &mut candidates);
         let rows = candidates.into_par_iter().enumerate();
@@ -197,6 +219,50 @@ impl Encoder {
             self.select(values.filter(|&(f, value)| self.passes(f, value)).collect())
         })
         .collect()
+    }
+
+    /// The same by the coarser screen, where the processor has it and it pays.
+    #[cfg(target_arch = "x86_64")]
+    fn active_by_bytes(&self, x: &Matrix) -> Option<Vec<Vec<(u32, f32)>>> {
+        if self.isa != Isa::Avx512Bf16 {
+            return None;
+        }
+        let renew = |bytes: &mut Bytes| bytes.renew(&self.weight, &self.offset());
+        let screen = self.bytes.get(Bytes::empty, renew);
+        let rows = ByteRows::new(x);
+        if !screen.pays(&rows) {
+            return None;
+        }
+        let exact = Exact {
+            weight: &self.weight,
+            bias: &self.bias,
+            above: match &self.gate {
+                Gate::Above(thresholds) => Some(thresholds),
+                _ => None,
+            },
+        };
+        let mut best: Vec<Best> = (0..x.rows()).map(|_| Best::new(self.most())).collect();
+        screen.walk(x, &rows, &exact, &mut best);
+        Some(best.into_par_iter().map(Best::into_row).collect())
+    }
+
+    /// What is added to products: more than 0 is active, but for the number of them.
+    fn offset(&self) -> Vec<f32> {
+        match &self.gate {
+            Gate::Above(thresholds) => {
+                let pairs = self.bias.iter().zip(thresholds);
+                pairs.map(|(bias, above)| bias - above.max(0.0)).collect()
+            }
+            _ => self.bias.clone(),
+        }
+    }
+
+    /// Active features of a row at most.
+    fn most(&self) -> Option<usize> {
+        match self.gate {
+            Gate::TopK(k) => Some(k),
+            _ => None,
+        }
     }
 
     /// Whether a pre-activation becomes an activation, but for the number of them.

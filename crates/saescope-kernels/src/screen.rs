@@ -5,6 +5,10 @@
 //! product of the rows themselves is known from the lengths of what rounding cut off
 //! (Cauchy-Schwarz), so no feature that could pass is ever lost.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod best;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod bytes;
 mod rounding;
 
 use rayon::prelude::*;
@@ -16,7 +20,7 @@ use crate::tile::integer::{IntegerTile, IntegerTiles};
 use crate::transpose::words;
 use crate::weight::panel_width;
 
-use rounding::{Bounds, round};
+use rounding::{Bounds, Range, round};
 
 /// Encoder rows as integers.
 pub(crate) struct Screen {
@@ -130,20 +134,19 @@ impl Candidates {
 }
 
 impl Screen {
-    /// Rounds `weight` `[features, d_in]`; `offset` `[features]` is added to products.
-    pub(crate) fn new(isa: Isa, weight: &Matrix, offset: &[f32]) -> Screen {
-        let mut screen = Screen {
+    /// A screen of no feature.
+    pub(crate) fn empty(isa: Isa) -> Screen {
+        Screen {
             isa,
             d_in: 0,
             n_features: 0,
             panels: Buffer::default(),
             columns: Columns::default(),
-        };
-        screen.renew(weight, offset);
-        screen
+        }
     }
 
-    /// The same in the memory of what was rounded before.
+    /// Rounds `weight` `[features, d_in]` where another was rounded before; `offset` `[features]` is
+    /// added to products.
     pub(crate) fn renew(&mut self, weight: &Matrix, offset: &[f32]) {
         (self.n_features, self.d_in) = (weight.rows(), weight.cols());
         let width = panel_width(self.isa);
@@ -160,6 +163,7 @@ impl Screen {
         let panels = panels.zip(unit.zip(added)).zip(length.zip(cut)).enumerate();
         let rounder = Rounder {
             isa: self.isa,
+            range: Range::Words,
             weight,
             offset,
         };
@@ -208,6 +212,7 @@ impl Screen {
 /// Makes columns of features.
 struct Rounder<'a> {
     isa: Isa,
+    range: Range,
     weight: &'a Matrix,
     offset: &'a [f32],
 }
@@ -219,7 +224,8 @@ impl Rounder<'_> {
             row.fill(0);
             return [0.0, f32::NEG_INFINITY, 0.0, 0.0];
         }
-        let Bounds { unit, length, cut } = round(self.isa, self.weight.row(feature), row);
+        let Bounds { unit, length, cut } =
+            round(self.isa, self.range, self.weight.row(feature), row);
         if !length.is_finite() {
             // Nothing is known of it: always a candidate.
             return [0.0, f32::INFINITY, 0.0, 0.0];
@@ -241,7 +247,7 @@ impl Rows {
         let rows = values.par_chunks_exact_mut(stride.max(1)).enumerate();
         let bounds: Vec<Bounds> = rows
             .with_min_len(16)
-            .map(|(row, out)| round(isa, x.row(row), out))
+            .map(|(row, out)| round(isa, Range::Words, x.row(row), out))
             .collect();
         Rows {
             values,

@@ -21,21 +21,45 @@ const ABOVE: f32 = 1.0 + 1e-6;
 /// instruction for it, and leaves the integer in the lowest bits.
 const NO_FRACTION: f32 = 12_582_912.0;
 
-/// Rounds a row to integers whose length times that of another such row stays within 32 bits. What
-/// `out` is longer than `row` becomes 0.
-pub(super) fn round(isa: Isa, row: &[f32], out: &mut [i16]) -> Bounds {
+/// Which integers a row becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Range {
+    /// Of 16 bits, whose length times that of another such row stays within 32 bits.
+    Words,
+    /// From -127 to 127.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
+    Bytes,
+}
+
+impl Range {
+    fn largest(self) -> f32 {
+        match self {
+            Range::Words => 32_767.0,
+            Range::Bytes => 127.0,
+        }
+    }
+
+    /// The unit for a row of `n` values of this length at most.
+    fn unit(self, n: usize, length: f64, largest: f32) -> f32 {
+        let unit = f64::from(largest) / f64::from(self.largest());
+        match self {
+            Range::Bytes => unit as f32,
+            Range::Words => {
+                // The square root of 2^31, less what rounding may add to the length.
+                let room = 46_340.0 - 0.5 * (n as f64).sqrt() - 1.0;
+                (length / room).max(unit) as f32
+            }
+        }
+    }
+}
+
+/// Rounds a row to integers. What `out` is longer than `row` becomes 0.
+pub(super) fn round(isa: Isa, range: Range, row: &[f32], out: &mut [i16]) -> Bounds {
     out[row.len()..].fill(0);
     let mut bounds = None;
     // SAFETY: `out` is at least as long as the row.
-    unsafe { round_in_f32(isa, row, out, &mut bounds) };
-    bounds.unwrap_or_else(|| round_in_f64(row, out))
-}
-
-/// The unit for a row of `n` values of this length at most.
-fn unit(n: usize, length: f64, largest: f32) -> f32 {
-    // The square root of 2^31, less what rounding may add to the length.
-    let room = 46_340.0 - 0.5 * (n as f64).sqrt() - 1.0;
-    (length / room).max(f64::from(largest) / 32_767.0) as f32
+    unsafe { round_in_f32(isa, range, row, out, &mut bounds) };
+    bounds.unwrap_or_else(|| round_in_f64(range, row, out))
 }
 
 kernel! {
@@ -43,13 +67,18 @@ kernel! {
     ///
     /// # Safety
     /// `out` is at least as long as `row`.
-    fn round_in_f32(row: &[f32], out: &mut [i16], bounds: &mut Option<Bounds>) = round_in_f32_with
+    fn round_in_f32(range: Range, row: &[f32], out: &mut [i16], bounds: &mut Option<Bounds>) = round_in_f32_with
 }
 
 /// # Safety
 /// As for [`round_in_f32`].
 #[inline(always)]
-unsafe fn round_in_f32_with<S: Simd>(row: &[f32], out: &mut [i16], bounds: &mut Option<Bounds>) {
+unsafe fn round_in_f32_with<S: Simd>(
+    range: Range,
+    row: &[f32],
+    out: &mut [i16],
+    bounds: &mut Option<Bounds>,
+) {
     // Sums of so many values, in any order, are off by at most this share (Higham, Accuracy and
     // Stability of Numerical Algorithms, 4.2).
     let summed = 1.0 + (row.len() + 8) as f64 * f64::from(f32::EPSILON);
@@ -61,10 +90,10 @@ unsafe fn round_in_f32_with<S: Simd>(row: &[f32], out: &mut [i16], bounds: &mut 
             return;
         }
         let length = f64::from(squares).sqrt() * summed;
-        let unit = unit(row.len(), length, largest);
+        let unit = range.unit(row.len(), length, largest);
         let (inverse, unit_v) = (S::splat(1.0 / unit), S::splat(-unit));
         let shift = S::splat(NO_FRACTION);
-        let (lowest, highest) = (S::splat(-32_767.0), S::splat(32_767.0));
+        let (lowest, highest) = (S::splat(-range.largest()), S::splat(range.largest()));
         let mut cut = [S::splat(0.0); 2];
         let mut i = 0;
         while i < row.len() {
@@ -119,11 +148,11 @@ unsafe fn measure<S: Simd>(row: &[f32]) -> (f32, f32) {
 }
 
 /// The same for rows of any size, and for what is not finite.
-fn round_in_f64(row: &[f32], out: &mut [i16]) -> Bounds {
+fn round_in_f64(range: Range, row: &[f32], out: &mut [i16]) -> Bounds {
     let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     let largest = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     let length = squares.sqrt();
-    let unit = unit(row.len(), length, largest);
+    let unit = range.unit(row.len(), length, largest);
     if !(unit.is_normal() && (1.0 / unit).is_normal() && length.is_finite()) {
         // Nothing is known of a row without length, or of one that is not a number.
         out.fill(0);
@@ -138,7 +167,7 @@ fn round_in_f64(row: &[f32], out: &mut [i16]) -> Bounds {
     let mut cut = 0.0_f64;
     for (out, &x) in out.iter_mut().zip(row) {
         let whole = (x * inverse + NO_FRACTION) - NO_FRACTION;
-        let whole = whole.clamp(-32_767.0, 32_767.0);
+        let whole = whole.clamp(-range.largest(), range.largest());
         *out = whole as i32 as i16;
         let rest = f64::from(x) - f64::from(whole) * f64::from(unit);
         cut += rest * rest;

@@ -149,6 +149,15 @@ pub enum Error {
         limit: usize,
     },
 
+    /// Training cannot begin or go on.
+    #[error("step {step}: {reason}")]
+    Training {
+        /// Steps that were done before.
+        step: u64,
+        /// Why, and the next step.
+        reason: String,
+    },
+
     /// An argument is outside what makes sense.
     #[error("{0}")]
     Argument(String),

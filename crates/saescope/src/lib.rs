@@ -21,6 +21,8 @@ pub mod model;
 
 pub mod sae;
 
+pub mod direction;
+
 pub mod activations;
 
 pub mod train;

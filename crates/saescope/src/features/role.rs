@@ -1,9 +1,9 @@
 //! What a feature is, by its weights alone.
 
-use rayon::prelude::*;
 use saescope_kernels::{Matrix, dot};
 
 use super::{check, strongest};
+use crate::direction::{cosine, cosines};
 use crate::error::Result;
 use crate::model::Model;
 use crate::sae::Sae;
@@ -44,18 +44,16 @@ pub fn role(model: &Model, sae: &Sae, feature: u32, top: usize) -> Result<Role> 
     check(model, sae)?;
     let (w_enc, b_enc) = sae.encoder();
     let row = w_enc.row(feature as usize);
-    let (encoder_norm, decoder_norm) = (norm(row), norm(direction));
     let (promotes, suppresses) = match writes_to_residual(sae.out_site()?) {
         true => logit_effects(model, direction, top),
         false => (Vec::new(), Vec::new()),
     };
     Ok(Role {
         feature,
-        encoder_norm,
-        decoder_norm,
+        encoder_norm: norm(row),
+        decoder_norm: norm(direction),
         encoder_bias: b_enc[feature as usize],
-        cosine: (row.len() == direction.len())
-            .then(|| cosine(dot(row, direction), encoder_norm, decoder_norm)),
+        cosine: (row.len() == direction.len()).then(|| cosine(row, direction)),
         promotes,
         suppresses,
         nearest: nearest(sae, feature, top),
@@ -88,26 +86,11 @@ fn logit_effects(model: &Model, direction: &[f32], top: usize) -> (Tokens, Token
 
 fn nearest(sae: &Sae, feature: u32, top: usize) -> Vec<(u32, f32)> {
     let (w_dec, _) = sae.decoder();
-    let own = w_dec.row(feature as usize);
-    let own_norm = norm(own);
-    let rows = w_dec.data().par_chunks_exact(w_dec.cols());
-    let cosines: Vec<f32> = rows
-        .map(|row| cosine(dot(row, own), norm(row), own_norm))
-        .collect();
+    let cosines = cosines(w_dec, w_dec.row(feature as usize));
     let others = (0..).zip(cosines).filter(|&(other, _)| other != feature);
     strongest(others.collect(), top, |&(other, cosine)| (cosine, other))
 }
 
 fn norm(a: &[f32]) -> f32 {
     dot(a, a).sqrt() as f32
-}
-
-/// 0 where a row is zero.
-fn cosine(dot: f64, a: f32, b: f32) -> f32 {
-    let norms = f64::from(a) * f64::from(b);
-    if norms > 0.0 {
-        (dot / norms) as f32
-    } else {
-        0.0
-    }
 }

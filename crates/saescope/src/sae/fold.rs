@@ -11,7 +11,7 @@ use super::norm::InputNorm;
 /// With `z = x W`, a feature is on when `z + b_gate > 0` and then is `relu(s z + b_mag)`, where
 /// `s = exp(r_mag)` are the `scales`. As `s > 0`, that is JumpReLU over `s z + b_mag` with threshold
 /// `max(0, b_mag - s b_gate)` (Rajamanoharan et al. 2024).
-pub(super) fn gated(
+pub(crate) fn gated(
     w_enc: &mut Matrix,
     scales: &[f32],
     b_gate: &[f32],
@@ -56,7 +56,7 @@ pub(super) fn input_scale(weights: &mut Weights) {
 }
 
 /// `|row|` of every row.
-pub(super) fn row_norms(matrix: &Matrix) -> Vec<f32> {
+pub(crate) fn row_norms(matrix: &Matrix) -> Vec<f32> {
     let rows = matrix.data().par_chunks_exact(matrix.cols().max(1));
     rows.map(|row| {
         row.iter()

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 use saescope_kernels::{Encoder, Gate, Matrix, Storage, Then, Weight};
 
 pub use encoded::Encoded;
+pub(crate) use fold::{gated, row_norms};
 pub use norm::InputNorm;
 pub use record::{Format, Record, SourceFile};
 pub use splice::{Change, FeatureOp, Splice};

@@ -23,16 +23,16 @@ const EPS: f64 = 1e-5;
 
 /// How a row came from the model's space to the autoencoder's: `x_model = mean + scale * x_sae`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// What was subtracted from every component.
-    pub(super) mean: f32,
+    pub(crate) mean: f32,
     /// What one unit of the autoencoder's space is in the model's.
-    pub(super) scale: f32,
+    pub(crate) scale: f32,
 }
 
 impl InputNorm {
     /// Normalises a row in place; `centre` takes its mean off first, whatever the norm.
-    pub(super) fn enter(self, centre: bool, x: &mut [f32]) -> Frame {
+    pub(crate) fn enter(self, centre: bool, x: &mut [f32]) -> Frame {
         let mut frame = Frame {
             mean: 0.0,
             scale: 1.0,

@@ -3,18 +3,40 @@
 //! Knows no model, no corpus and no file: [`Batch`]es come from an iterator, and a [`Sink`] keeps
 //! what is to be kept. Several autoencoders train side by side on one stream.
 
+mod activity;
+mod aux;
+mod check;
 mod config;
+mod dead;
+mod dense;
+mod fold;
+mod gated;
+mod init;
+mod input;
+mod jump;
+mod metrics;
+mod pass;
+mod plain;
+mod random;
+mod recipe;
+mod run;
+mod save;
+mod select;
 mod sink;
+mod state;
+mod step;
+mod weights;
 
 pub use config::{
     Adam, AuxForm, AuxK, Dead, DecoderNorm, Init, InitBias, Input, JumpPenalty, Objective,
     Products, Reconstruction, TrainConfig, Transcoder, Treatment,
 };
+pub use recipe::Recipe;
+pub use run::train;
 pub use sink::{Go, Metrics, Sink};
+pub use state::{InputStatistics, State};
 
-use crate::activations::Batch;
-use crate::error::Result;
-use crate::sae::{Record, Sae};
+use crate::sae::Record;
 
 /// An autoencoder to be trained, and who watches.
 pub struct Run<'a> {
@@ -28,31 +50,5 @@ pub struct Run<'a> {
     pub sink: &'a mut dyn Sink,
 }
 
-/// Everything that training changes: weights, the optimiser's moments, counters, random state.
-pub struct State {}
-
-impl State {
-    /// Steps done.
-    pub fn step(&self) -> u64 {
-        todo!()
-    }
-
-    /// What is used after training: other architectures as ReLU, TopK or JumpReLU, the input's scale
-    /// and mean folded in.
-    pub fn sae(&self, _record: Record) -> Result<Sae> {
-        todo!()
-    }
-}
-
-/// Trains every run on the same batches, which have to be as many as the longest run has steps left.
-/// Runs that resume have to be at the same step, and `batches` behind what they have seen.
-///
-/// # Errors
-/// When a configuration makes no sense, a batch fails, activations or the loss are not finite, or a
-/// sink fails. The last checkpoint stays good.
-pub fn train(
-    _runs: Vec<Run>,
-    _batches: &mut dyn Iterator<Item = Result<Batch>>,
-) -> Result<Vec<Sae>> {
-    todo!()
-}
+#[cfg(test)]
+mod tests;

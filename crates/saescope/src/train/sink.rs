@@ -28,8 +28,8 @@ pub struct Metrics {
     pub dead: usize,
     /// Features active on more than a tenth of the tokens since the last line.
     pub dense: usize,
-    /// Features by the decimal logarithm of their density since the last line: bins of half a decade
-    /// from 1e-6 to 1, what is below in the first.
+    /// Features by their density since the last line, 13 bins: one for what is below 1e-6, then half a
+    /// decade each up to 1.
     pub density_histogram: Vec<usize>,
     /// Mean |cosine| of two different decoder rows.
     pub off_diag_mean: f64,

@@ -1,0 +1,92 @@
+//! Dead features are trained on what the others leave unexplained (Gao et al. 2024, A.2).
+//!
+//! The decoder's bias is left out of what dead features make, in every form: the residual already
+//! lacks it.
+
+use saescope_kernels::{Encoder, Gate, Matrix, SparseRows};
+
+use super::pass::{Job, ReconstructionError, variance, with_values};
+use super::{AuxForm, AuxK, Objective};
+use crate::sae::row_norms;
+
+/// What dead features make of the residual.
+pub(super) struct Explained {
+    pub(super) loss: f64,
+    /// Dead features with what they contribute.
+    pub(super) rows: SparseRows,
+    /// The gradient by what they make together, `[tokens, d_out]`.
+    pub(super) gradient: Matrix,
+}
+
+/// The auxiliary loss, when the objective has one and features are dead.
+pub(super) fn explain(job: &Job, error: &ReconstructionError, dead: &[u32]) -> Option<Explained> {
+    let (Objective::TopK { aux, .. }
+    | Objective::BatchTopK { aux, .. }
+    | Objective::Matryoshka { aux, .. }) = &job.config.objective
+    else {
+        return None;
+    };
+    let aux = aux.as_ref().filter(|_| !dead.is_empty())?;
+    let residual = error.residual();
+    let scale = match aux.form {
+        AuxForm::Paper => 1.0,
+        AuxForm::Saelens | AuxForm::Sparsify => (dead.len() as f64 / aux.k as f64).min(1.0),
+    };
+    let whole = match aux.form {
+        AuxForm::Paper => variance(&residual),
+        AuxForm::Saelens => residual.rows() as f64,
+        AuxForm::Sparsify => variance(job.tokens.target()),
+    };
+    // Nothing is left to explain.
+    if whole <= 0.0 {
+        return None;
+    }
+    let rows = strongest(job, aux, dead);
+    let zeros = vec![0.0; residual.cols()];
+    let made = rows.product(&job.weights.w_dec, &zeros);
+    let weight = f64::from(aux.coefficient) * scale / whole;
+    let made = ReconstructionError::new(made, &residual, weight);
+    Some(Explained {
+        loss: made.loss,
+        rows,
+        gradient: made.gradient,
+    })
+}
+
+/// The largest pre-activations of dead features on every token; only the positive ones, but for
+/// SAELens.
+fn strongest(job: &Job, aux: &AuxK, dead: &[u32]) -> SparseRows {
+    let indices: Vec<usize> = dead.iter().map(|&feature| feature as usize).collect();
+    let w_enc = job.weights.w_enc().select_rows(&indices);
+    let b_enc = &job.weights.small.b_enc;
+    let signed = aux.form == AuxForm::Saelens;
+    // Adding what makes all of them positive changes nothing about which are the largest.
+    let lift = if signed {
+        bound(&w_enc, job.inner, b_enc)
+    } else {
+        0.0
+    };
+    let bias = indices.iter().map(|&i| b_enc[i] + lift).collect();
+    let encoder = Encoder::new(w_enc, bias, Gate::TopK(aux.k.min(dead.len())));
+    let found = encoder.encode(job.inner);
+    let mut rows = SparseRows::default();
+    for row in 0..found.rows() {
+        let entries = found.entries(row);
+        rows.push(entries.map(|(at, value)| (dead[at as usize], value)));
+    }
+    if !signed {
+        return rows;
+    }
+    let mut values = rows.dots(job.inner, job.weights.w_enc());
+    for (value, &feature) in values.iter_mut().zip(rows.features()) {
+        *value += b_enc[feature as usize];
+    }
+    with_values(&rows, &values)
+}
+
+/// More than any |pre-activation|.
+fn bound(w_enc: &Matrix, x: &Matrix, b_enc: &[f32]) -> f32 {
+    let largest = |values: &[f32]| values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    let norms = largest(&row_norms(w_enc)) * largest(&row_norms(x));
+    1.0 + 1.001 * norms + largest(b_enc)
+}

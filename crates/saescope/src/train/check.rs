@@ -1,0 +1,196 @@
+//! Which configurations make sense, said before the first step.
+
+use super::{AuxK, DecoderNorm, Input, JumpPenalty, Objective, TrainConfig, Treatment};
+use crate::error::{Error, Result};
+
+impl TrainConfig {
+    /// Whether it makes sense for activations of width `d_in` that are to become such of width
+    /// `d_out`.
+    ///
+    /// # Errors
+    /// [`Error::Training`] with the first thing that makes none, and what it should be.
+    pub fn check(&self, d_in: usize, d_out: usize) -> Result<()> {
+        let faults = self
+            .shape_fault(d_in, d_out)
+            .or_else(|| self.schedule_fault())
+            .or_else(|| self.objective_fault())
+            .or_else(|| self.dead_fault());
+        match faults {
+            None => Ok(()),
+            Some(reason) => Err(Error::Training {
+                step: 0,
+                reason: format!("the configuration makes no sense: {reason}"),
+            }),
+        }
+    }
+
+    fn shape_fault(&self, d_in: usize, d_out: usize) -> Option<String> {
+        let transcoder = self.transcoder.is_some();
+        let rows = self.init.decoder_norm;
+        first(&[
+            (d_in == 0 || d_out == 0, "activations have no width"),
+            (self.d_sae == 0, "`d_sae` is 0; it has to be at least 1"),
+            (
+                self.d_sae > u32::MAX as usize,
+                "`d_sae` is more than features can be numbered with 32 bits",
+            ),
+            (self.batch_tokens == 0, "`batch_tokens` is 0"),
+            (
+                !transcoder && d_in != d_out,
+                "an autoencoder reads and writes the same width; name a transcoder",
+            ),
+            (
+                transcoder && self.init.tied,
+                "`init.tied` is for autoencoders; a transcoder's encoder reads elsewhere",
+            ),
+            (
+                transcoder && self.init.subtract_b_dec,
+                "`init.subtract_b_dec` is for autoencoders; a transcoder's bias is not of its input",
+            ),
+            (
+                self.input == Input::LayerNorm && d_in < 2,
+                "`input` is `layer_norm`, which a width of 1 has not",
+            ),
+            (
+                !(rows.is_finite() && rows > 0.0),
+                "`init.decoder_norm` is not a positive number",
+            ),
+            (
+                self.decoder == DecoderNorm::Unit && rows != 1.0,
+                "`init.decoder_norm` has to be 1 where `decoder` is `unit`",
+            ),
+        ])
+    }
+
+    fn schedule_fault(&self) -> Option<String> {
+        let adam = self.adam;
+        let decay = |beta: f32| (0.0..1.0).contains(&beta);
+        first(&[
+            (self.steps == 0, "`steps` is 0"),
+            (self.log_every == 0, "`log_every` is 0"),
+            (
+                self.lr_warmup_steps.saturating_add(self.lr_decay_steps) > self.steps,
+                "`lr_warmup_steps` and `lr_decay_steps` together are more than `steps`",
+            ),
+            (
+                self.sparsity_warmup_steps > self.steps,
+                "`sparsity_warmup_steps` is more than `steps`",
+            ),
+            (
+                !(adam.lr.is_finite() && adam.lr > 0.0),
+                "`adam.lr` is not a positive number",
+            ),
+            (
+                !(decay(adam.beta1) && decay(adam.beta2)),
+                "`adam.beta1` and `adam.beta2` have to be at least 0 and less than 1",
+            ),
+            (
+                !(adam.eps.is_finite() && adam.eps > 0.0),
+                "`adam.eps` is not a positive number",
+            ),
+            (
+                self.grad_clip.is_some_and(|clip| !positive(clip)),
+                "`grad_clip` is not a positive number",
+            ),
+        ])
+    }
+
+    fn objective_fault(&self) -> Option<String> {
+        let d_sae = self.d_sae;
+        match &self.objective {
+            Objective::L1 { coefficient, .. } | Objective::Gated { coefficient, .. } => first(&[(
+                !weight(*coefficient),
+                "`coefficient` is not a number from 0 on",
+            )]),
+            Objective::TopK { k, aux } | Objective::BatchTopK { k, aux } => {
+                k_fault(*k, d_sae).or_else(|| aux_fault(*aux))
+            }
+            Objective::Matryoshka { k, prefixes, aux } => k_fault(*k, d_sae)
+                .or_else(|| prefix_fault(prefixes, d_sae))
+                .or_else(|| aux_fault(*aux)),
+            Objective::JumpRelu {
+                penalty,
+                bandwidth,
+                threshold,
+                pre_activation,
+            } => first(&[
+                (
+                    !positive(*bandwidth),
+                    "`bandwidth` is not a positive number",
+                ),
+                (!weight(*threshold), "`threshold` is not a number from 0 on"),
+                (
+                    !weight(*pre_activation),
+                    "`pre_activation` is not a number from 0 on",
+                ),
+                (
+                    !makes_sense(*penalty, d_sae),
+                    "`penalty` holds what is no weight",
+                ),
+            ]),
+        }
+    }
+
+    fn dead_fault(&self) -> Option<String> {
+        let every = match self.dead.treatment {
+            Treatment::None => 1,
+            Treatment::Redraw { every, .. } | Treatment::Resample { every, .. } => every,
+        };
+        first(&[
+            (self.dead.window_tokens == 0, "`dead.window_tokens` is 0"),
+            (every == 0, "`dead.treatment` is to happen every 0 steps"),
+        ])
+    }
+}
+
+/// What is said of the first that is true.
+fn first(faults: &[(bool, &str)]) -> Option<String> {
+    let fault = faults.iter().find(|(is, _)| *is);
+    fault.map(|(_, reason)| (*reason).to_owned())
+}
+
+fn positive(value: f32) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+fn weight(value: f32) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+fn k_fault(k: usize, d_sae: usize) -> Option<String> {
+    let fits = (1..=d_sae).contains(&k);
+    (!fits).then(|| {
+        format!("`k` is {k}; of {d_sae} features at least 1 and at most all can be active")
+    })
+}
+
+fn prefix_fault(prefixes: &[usize], d_sae: usize) -> Option<String> {
+    let ascend = prefixes.windows(2).all(|pair| pair[0] < pair[1]);
+    let fits = ascend && prefixes.first() > Some(&0) && prefixes.last() == Some(&d_sae);
+    (!fits).then(|| {
+        format!(
+            "`prefixes` are {prefixes:?}; they have to ascend from at least 1 and end at {d_sae}"
+        )
+    })
+}
+
+fn aux_fault(aux: Option<AuxK>) -> Option<String> {
+    let aux = aux?;
+    first(&[
+        (aux.k == 0, "`aux.k` is 0"),
+        (
+            !weight(aux.coefficient),
+            "`aux.coefficient` is not a number from 0 on",
+        ),
+    ])
+}
+
+fn makes_sense(penalty: JumpPenalty, d_sae: usize) -> bool {
+    match penalty {
+        JumpPenalty::Step { coefficient } => weight(coefficient),
+        JumpPenalty::Tanh { coefficient, scale } => weight(coefficient) && positive(scale),
+        JumpPenalty::Target { coefficient, l0 } => {
+            weight(coefficient) && positive(l0) && l0 <= d_sae as f32
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Gated: a feature is on where its gate `pi = e . x + b_gate` is positive, and then is
+//! `relu(exp(r) e . x + b_mag)` (Rajamanoharan et al. 2024).
+//!
+//! The loss adds `coefficient * sum relu(pi) |d|`, and the error of what `relu(pi)` would reconstruct.
+
+use saescope_kernels::{Matrix, SparseRows};
+
+use super::Objective;
+use super::activity::Activity;
+use super::dead::Fires;
+use super::pass::{Backward, Job, Loss, Pass, with_values};
+
+/// The pass, over the positive gates `found`.
+pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
+    let Objective::Gated {
+        coefficient,
+        aux_trains_decoder,
+    } = job.config.objective
+    else {
+        unreachable!("the objective is Gated");
+    };
+    let entries = Entries::new(job, found);
+    let all = with_values(found, &entries.magnitudes);
+    let activity = Activity::of(found, &entries.magnitudes, job.config.d_sae);
+    fires.saw(&activity);
+    let skip = job.skip();
+    let reconstruct = |rows: &SparseRows| -> Matrix {
+        let mut y = rows.product(&job.weights.w_dec, &job.weights.small.b_dec);
+        if let Some(skip) = &skip {
+            y.add(skip);
+        }
+        y
+    };
+    let error = job.error(reconstruct(&all));
+    let by_gate = job.error(reconstruct(found));
+    let norms = job.decoder_norms();
+    let weight = coefficient * job.sparsity / job.n() as f32;
+    let terms = entries.terms(job, (&error.gradient, &by_gate.gradient), &norms, weight);
+    let gates = (found.values(), &by_gate.gradient);
+    let magnitudes = (entries.magnitudes.as_slice(), &error.gradient);
+    let (decoder, errors) = match aux_trains_decoder {
+        true => (
+            vec![magnitudes, gates],
+            vec![&error.gradient, &by_gate.gradient],
+        ),
+        false => (vec![magnitudes], vec![&error.gradient]),
+    };
+    let columns = found.columns(job.config.d_sae);
+    let backward = Backward {
+        columns: &columns,
+        x: job.inner,
+        d_pre: &terms.d_product,
+        decoder: &decoder,
+        errors: &errors,
+    };
+    let mut gradients = backward.gradients(job);
+    let by_feature = |values: &[f32]| backward.by_feature(values, job.config.d_sae);
+    gradients.small.b_enc = by_feature(&terms.d_gate);
+    gradients.small.b_mag = by_feature(&terms.d_magnitude);
+    gradients.small.r_mag = by_feature(&terms.d_scale);
+    let mut factors = by_feature(found.values());
+    factors.iter_mut().for_each(|sum| *sum *= weight);
+    gradients.add_norm_penalty(job, &factors);
+    Pass {
+        loss: Loss {
+            reconstruction: error.loss,
+            sparsity: terms.penalty,
+            aux: by_gate.loss,
+        },
+        activity,
+        squared: error.squared,
+        gradients,
+    }
+}
+
+/// What the magnitudes are where gates are positive.
+struct Entries<'a> {
+    found: &'a SparseRows,
+    /// `exp(r)` of every feature.
+    scales: Vec<f32>,
+    magnitudes: Vec<f32>,
+}
+
+/// Gradients by parts of each entry.
+struct Terms {
+    penalty: f64,
+    d_gate: Vec<f32>,
+    d_magnitude: Vec<f32>,
+    /// By `r`.
+    d_scale: Vec<f32>,
+    /// By `e . x`, which gate and magnitude share.
+    d_product: Vec<f32>,
+}
+
+impl<'a> Entries<'a> {
+    fn new(job: &Job, found: &'a SparseRows) -> Entries<'a> {
+        let small = &job.weights.small;
+        let scales: Vec<f32> = small.r_mag.iter().map(|r| r.exp()).collect();
+        let entries = found.features().iter().zip(found.values());
+        let magnitudes = entries.map(|(&feature, &gate)| {
+            let feature = feature as usize;
+            let product = gate - small.b_enc[feature];
+            (scales[feature] * product + small.b_mag[feature]).max(0.0)
+        });
+        let magnitudes = magnitudes.collect();
+        Entries {
+            found,
+            scales,
+            magnitudes,
+        }
+    }
+
+    /// `errors` are the gradients by the two reconstructions.
+    fn terms(&self, job: &Job, errors: (&Matrix, &Matrix), norms: &[f32], weight: f32) -> Terms {
+        let by_magnitude = self.found.dots(errors.0, &job.weights.w_dec);
+        let by_gate = self.found.dots(errors.1, &job.weights.w_dec);
+        let mut terms = Terms {
+            penalty: 0.0,
+            d_gate: Vec::new(),
+            d_magnitude: Vec::new(),
+            d_scale: Vec::new(),
+            d_product: Vec::new(),
+        };
+        let entries = self.found.features().iter().zip(self.found.values());
+        for (at, (&feature, &gate)) in entries.enumerate() {
+            let feature = feature as usize;
+            let penalty = weight * norms[feature];
+            terms.penalty += f64::from(penalty) * f64::from(gate);
+            let d_gate = by_gate[at] + penalty;
+            let on = self.magnitudes[at] > 0.0;
+            let d_magnitude = if on { by_magnitude[at] } else { 0.0 };
+            let product = gate - job.weights.small.b_enc[feature];
+            terms.d_gate.push(d_gate);
+            terms.d_magnitude.push(d_magnitude);
+            terms
+                .d_scale
+                .push(d_magnitude * self.scales[feature] * product);
+            terms
+                .d_product
+                .push(d_gate + self.scales[feature] * d_magnitude);
+        }
+        terms
+    }
+}

@@ -1,0 +1,180 @@
+//! What happens to activations before they are encoded, and what is measured for it first.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+use saescope_kernels::{Matrix, dot};
+
+use super::{Input, InputStatistics, TrainConfig};
+use crate::activations::Batch;
+use crate::sae::InputNorm;
+
+/// A constant change of activations: `scale (x - mean)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Affine {
+    /// `[d]`
+    pub(super) mean: Vec<f32>,
+    pub(super) scale: f32,
+}
+
+impl Affine {
+    /// What the configuration asks for, measured on `x`, `[tokens, d]`.
+    fn measure(input: Input, x: &Matrix) -> Affine {
+        let mut affine = Affine {
+            mean: vec![0.0; x.cols()],
+            scale: 1.0,
+        };
+        if input == Input::CentreAndScale {
+            affine.mean = column_means(x);
+        }
+        if matches!(input, Input::Scale | Input::CentreAndScale) {
+            let norms = (0..x.rows()).into_par_iter().map(|row| {
+                let squares = x.row(row).iter().zip(&affine.mean);
+                squares
+                    .map(|(&x, &mean)| f64::from(x - mean).powi(2))
+                    .sum::<f64>()
+                    .sqrt()
+            });
+            let norms: Vec<f64> = norms.collect();
+            let norm = norms.iter().sum::<f64>() / norms.len() as f64;
+            if norm > 0.0 {
+                affine.scale = ((x.cols() as f64).sqrt() / norm) as f32;
+            }
+        }
+        affine
+    }
+
+    fn changes_nothing(&self) -> bool {
+        self.scale == 1.0 && self.mean.iter().all(|&mean| mean == 0.0)
+    }
+
+    fn apply<'a>(&self, x: &'a Matrix) -> Cow<'a, Matrix> {
+        if self.changes_nothing() {
+            return Cow::Borrowed(x);
+        }
+        let mut out = x.clone();
+        let rows = out.data_mut().par_chunks_exact_mut(self.mean.len());
+        rows.for_each(|row| {
+            for (x, mean) in row.iter_mut().zip(&self.mean) {
+                *x = (*x - mean) * self.scale;
+            }
+        });
+        Cow::Owned(out)
+    }
+}
+
+/// How a run's activations enter: measured on its first batch, then the same for all.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entrance {
+    pub(super) x: Affine,
+    /// A transcoder's target.
+    pub(super) target: Option<Affine>,
+    pub(super) statistics: InputStatistics,
+}
+
+/// A batch as the autoencoder sees it.
+pub(super) struct Tokens<'a> {
+    /// `[tokens, d_in]`
+    pub(super) x: Cow<'a, Matrix>,
+    /// A transcoder's, `[tokens, d_out]`.
+    own_target: Option<Cow<'a, Matrix>>,
+    /// What one unit is in the model's space, token by token; none where it is the same for all.
+    pub(super) units: Vec<f32>,
+}
+
+impl Tokens<'_> {
+    /// What is to be reconstructed, `[tokens, d_out]`.
+    pub(super) fn target(&self) -> &Matrix {
+        self.own_target.as_deref().unwrap_or(&self.x)
+    }
+}
+
+impl Entrance {
+    pub(super) fn measure(config: &TrainConfig, batch: &Batch) -> Entrance {
+        let target = batch.target.as_ref();
+        let scaled = matches!(config.input, Input::Scale | Input::CentreAndScale);
+        let input = |scaled: bool| if scaled { config.input } else { Input::Raw };
+        Entrance {
+            x: Affine::measure(input(scaled), &batch.x),
+            target: target.map(|target| Affine::measure(input(scaled), target)),
+            statistics: InputStatistics::measure(&batch.x),
+        }
+    }
+
+    pub(super) fn enter<'a>(&self, config: &TrainConfig, batch: &'a Batch) -> Tokens<'a> {
+        let own_target = match (&self.target, &batch.target) {
+            (Some(affine), Some(target)) => Some(affine.apply(target)),
+            _ => None,
+        };
+        if config.input != Input::LayerNorm {
+            return Tokens {
+                x: self.x.apply(&batch.x),
+                own_target,
+                units: Vec::new(),
+            };
+        }
+        let mut x = batch.x.clone();
+        let rows = x.data_mut().par_chunks_exact_mut(batch.x.cols());
+        let units: Vec<f32> = rows
+            .map(|row| InputNorm::LayerNorm.enter(false, row).scale)
+            .collect();
+        // A transcoder's target stays as it is: nothing is undone on the way out.
+        let units = if own_target.is_some() {
+            Vec::new()
+        } else {
+            units
+        };
+        Tokens {
+            x: Cow::Owned(x),
+            own_target,
+            units,
+        }
+    }
+}
+
+impl InputStatistics {
+    /// Of `x`, `[tokens, d]`.
+    pub fn measure(x: &Matrix) -> InputStatistics {
+        let n = x.rows().max(1) as f64;
+        let mean = column_means(x);
+        let norm = |row: usize| dot(x.row(row), x.row(row));
+        let squares: Vec<f64> = (0..x.rows()).into_par_iter().map(norm).collect();
+        let mean_squares = dot(&mean, &mean);
+        let variance = (squares.iter().sum::<f64>() / n - mean_squares).max(0.0);
+        InputStatistics {
+            mean_norm: squares.iter().map(|square| square.sqrt()).sum::<f64>() / n,
+            gamma: (mean_squares / variance).sqrt(),
+        }
+    }
+}
+
+/// The mean of every column.
+pub(super) fn column_means(x: &Matrix) -> Vec<f32> {
+    let n = x.rows().max(1) as f64;
+    column_sums(x).iter().map(|sum| (sum / n) as f32).collect()
+}
+
+/// The sum of every column.
+pub(super) fn column_sums(x: &Matrix) -> Vec<f64> {
+    weighted_rows(x, |_| 1.0)
+}
+
+/// `sum weight(row) x[row]`, summed in the order of the rows.
+pub(super) fn weighted_rows(x: &Matrix, weight: impl Fn(usize) -> f64 + Sync) -> Vec<f64> {
+    /// Columns of a task.
+    const COLS: usize = 64;
+    let mut sums = vec![0.0; x.cols()];
+    let tasks = sums.par_chunks_mut(COLS).enumerate();
+    tasks.for_each(|(task, sums)| {
+        for row in 0..x.rows() {
+            let factor = weight(row);
+            if factor != 0.0 {
+                let values = &x.row(row)[task * COLS..][..sums.len()];
+                for (sum, &x) in sums.iter_mut().zip(values) {
+                    *sum += factor * f64::from(x);
+                }
+            }
+        }
+    });
+    sums
+}

@@ -1,0 +1,226 @@
+//! JumpReLU: `f = pre` where `pre > theta`, with thresholds that learn through a straight-through
+//! estimator (Rajamanoharan et al. 2024).
+//!
+//! With `K` a rectangle of width `epsilon`, `dH/dtheta = -K((pre - theta) / epsilon) / epsilon` for the
+//! step `H(pre - theta)`, and `df/dtheta = -theta K((pre - theta) / epsilon) / epsilon`; the encoder
+//! gets no gradient through the step. So only entries from `theta - epsilon / 2` on matter.
+
+use saescope_kernels::{SparseRows, dot};
+
+use super::activity::Activity;
+use super::dead::Fires;
+use super::input::column_sums;
+use super::pass::{Backward, Job, Loss, Pass, with_values};
+use super::weights::Gradients;
+use super::{JumpPenalty, Objective};
+
+/// What the objective says.
+struct Jump {
+    penalty: JumpPenalty,
+    bandwidth: f32,
+    pre_activation: f32,
+}
+
+/// The entries of a pass, in the order of their sparse rows.
+struct Entries<'a> {
+    rows: &'a SparseRows,
+    /// Whether each lies within the kernel.
+    near: Vec<bool>,
+    /// Activations; 0 for what is under its threshold.
+    values: Vec<f32>,
+}
+
+/// The pass, over the entries `found` above `theta - epsilon / 2`: values are the distances from there.
+pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
+    let Objective::JumpRelu {
+        penalty,
+        bandwidth,
+        pre_activation,
+        ..
+    } = job.config.objective
+    else {
+        unreachable!("the objective is JumpReLU");
+    };
+    let jump = Jump {
+        penalty,
+        bandwidth,
+        pre_activation,
+    };
+    let entries = Entries::new(job, found, bandwidth);
+    let all = with_values(found, &entries.values);
+    let activity = Activity::of(found, &entries.values, job.config.d_sae);
+    fires.saw(&activity);
+    let mut y = all.product(&job.weights.w_dec, &job.weights.small.b_dec);
+    if let Some(skip) = job.skip() {
+        y.add(&skip);
+    }
+    let error = job.error(y);
+    let by_value = found.dots(&error.gradient, &job.weights.w_dec);
+    let mut terms = jump.terms(job, &entries, by_value, activity.total());
+    let columns = found.columns(job.config.d_sae);
+    let backward = Backward {
+        columns: &columns,
+        x: job.inner,
+        d_pre: &terms.d_pre,
+        decoder: &[(&entries.values, &error.gradient)],
+        errors: &[&error.gradient],
+    };
+    let mut gradients = backward.gradients(job);
+    gradients.small.threshold = backward.by_feature(&terms.d_threshold, job.config.d_sae);
+    if let Some(by_norm) = terms.by_norm.take() {
+        let factors = backward.by_feature(&by_norm, job.config.d_sae);
+        gradients.add_norm_penalty(job, &factors);
+    }
+    let dead = fires.dead(job.config.dead.window_tokens);
+    Pass {
+        loss: Loss {
+            reconstruction: error.loss,
+            sparsity: terms.loss,
+            aux: jump.pull_dead(job, &dead, &mut gradients),
+        },
+        activity,
+        squared: error.squared,
+        gradients,
+    }
+}
+
+impl<'a> Entries<'a> {
+    fn new(job: &Job, rows: &'a SparseRows, bandwidth: f32) -> Entries<'a> {
+        let threshold = &job.weights.small.threshold;
+        let (mut near, mut values) = (Vec::new(), Vec::new());
+        for (&feature, &distance) in rows.features().iter().zip(rows.values()) {
+            let theta = threshold[feature as usize];
+            let pre = distance + (theta - bandwidth / 2.0);
+            values.push(if pre > theta { pre } else { 0.0 });
+            near.push(distance < bandwidth);
+        }
+        Entries { rows, near, values }
+    }
+}
+
+/// What entries mean for the loss.
+struct Terms {
+    /// The penalty.
+    loss: f64,
+    d_pre: Vec<f32>,
+    d_threshold: Vec<f32>,
+    /// The gradient by the norm of each entry's decoder row.
+    by_norm: Option<Vec<f32>>,
+}
+
+impl Jump {
+    /// `by_value` is what the error of the reconstruction says of each activation.
+    fn terms(&self, job: &Job, entries: &Entries, mut by_value: Vec<f32>, n_active: u64) -> Terms {
+        let n = job.n() as f32;
+        let mut by_norm = None;
+        let (loss, by_step) = match self.penalty {
+            JumpPenalty::Step { coefficient } => {
+                let weight = coefficient * job.sparsity / n;
+                (f64::from(weight) * n_active as f64, weight)
+            }
+            JumpPenalty::Target { coefficient, l0 } => {
+                let weight = coefficient * job.sparsity;
+                let off = n_active as f32 / n / l0 - 1.0;
+                (f64::from(weight * off * off), 2.0 * weight * off / (l0 * n))
+            }
+            JumpPenalty::Tanh { coefficient, scale } => {
+                let weight = coefficient * job.sparsity / n;
+                let norms = job.decoder_norms();
+                let (loss, terms) = tanh(entries, &norms, (weight, scale), &mut by_value);
+                by_norm = Some(terms);
+                (loss, 0.0)
+            }
+        };
+        let threshold = &job.weights.small.threshold;
+        let (mut d_pre, mut d_threshold) = (Vec::new(), Vec::new());
+        for (at, &feature) in entries.rows.features().iter().enumerate() {
+            let theta = threshold[feature as usize];
+            let by_value = by_value[at];
+            d_pre.push(if entries.values[at] > 0.0 {
+                by_value
+            } else {
+                0.0
+            });
+            let through = -(theta * by_value + by_step) / self.bandwidth;
+            d_threshold.push(if entries.near[at] { through } else { 0.0 });
+        }
+        Terms {
+            loss,
+            d_pre,
+            d_threshold,
+            by_norm,
+        }
+    }
+
+    /// Adds the gradient of `pre_activation * sum relu(theta - pre) |d|` over dead features, and
+    /// returns that loss. A dead feature is under its threshold on every token, so that one sum over
+    /// tokens serves all.
+    fn pull_dead(&self, job: &Job, dead: &[u32], gradients: &mut Gradients) -> f64 {
+        if self.pre_activation == 0.0 || dead.is_empty() {
+            return 0.0;
+        }
+        gradients.extend(dead);
+        let n = job.n() as f64;
+        let sums = column_sums(job.inner);
+        let means: Vec<f32> = sums.iter().map(|sum| (sum / n) as f32).collect();
+        let norms = job.decoder_norms();
+        let mut loss = 0.0;
+        let mut factors = vec![0.0; job.config.d_sae];
+        for &feature in dead {
+            let Ok(row) = gradients.features.binary_search(&feature) else {
+                continue;
+            };
+            let feature = feature as usize;
+            let weights = &job.weights.small;
+            let pre = dot(job.weights.w_enc().row(feature), &means);
+            let below = f64::from(weights.threshold[feature] - weights.b_enc[feature]) - pre;
+            let pull = self.pre_activation * norms[feature];
+            for (g, mean) in gradients.w_enc.row_mut(row).iter_mut().zip(&means) {
+                *g -= pull * mean;
+            }
+            gradients.small.b_enc[feature] -= pull;
+            gradients.small.threshold[feature] += pull;
+            factors[feature] = self.pre_activation * below as f32;
+            loss += f64::from(pull) * below;
+        }
+        if job.config.init.subtract_b_dec {
+            self.pull_b_dec(job, dead, &norms, gradients);
+        }
+        gradients.add_norm_penalty(job, &factors);
+        loss
+    }
+
+    /// What that means for the bias that is subtracted from what is encoded.
+    fn pull_b_dec(&self, job: &Job, dead: &[u32], norms: &[f32], gradients: &mut Gradients) {
+        for &feature in dead {
+            let pull = self.pre_activation * norms[feature as usize];
+            let row = job.weights.w_enc().row(feature as usize);
+            let pairs = gradients.small.b_dec.iter_mut().zip(row);
+            pairs.for_each(|(g, w)| *g += pull * w);
+        }
+    }
+}
+
+/// `weight * sum tanh(scale f |d|)`: the loss, and the gradient by the norm for each entry; that by the
+/// activation is added to `by_value`.
+fn tanh(
+    entries: &Entries,
+    norms: &[f32],
+    (weight, scale): (f32, f32),
+    by_value: &mut [f32],
+) -> (f64, Vec<f32>) {
+    let mut loss = 0.0;
+    let features = entries.rows.features().iter().zip(&entries.values);
+    let by_norm = features
+        .zip(by_value)
+        .map(|((&feature, &value), by_value)| {
+            let norm = norms[feature as usize];
+            let tanh = (scale * value * norm).tanh();
+            let slope = weight * scale * (1.0 - tanh * tanh);
+            loss += f64::from(weight * tanh);
+            *by_value += slope * norm;
+            slope * value
+        });
+    let by_norm = by_norm.collect();
+    (loss, by_norm)
+}

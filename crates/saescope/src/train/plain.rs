@@ -1,0 +1,241 @@
+//! Objectives whose activations are the positive pre-activations that were found: ReLU + L1, TopK,
+//! BatchTopK, and Matryoshka, where prefixes of the features reconstruct alone too.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+use saescope_kernels::{Matrix, SparseRows};
+
+use super::activity::Activity;
+use super::dead::Fires;
+use super::pass::{Backward, Job, Loss, Pass, ReconstructionError};
+use super::weights::Gradients;
+use super::{Objective, aux};
+
+/// The pass of these objectives, with the active features `found`.
+pub(super) fn pass(job: &Job, found: SparseRows, fires: &mut Fires) -> Pass {
+    let activity = Activity::of(&found, found.values(), job.config.d_sae);
+    fires.saw(&activity);
+    let (groups, errors) = reconstructions(job, found);
+    let full = &errors[errors.len() - 1];
+    let squared = full.squared.clone();
+    let mut loss = Loss {
+        reconstruction: errors.iter().map(|error| error.loss).sum(),
+        ..Loss::default()
+    };
+    let aux = aux::explain(job, full, &fires.dead(job.config.dead.window_tokens));
+    let mut stack = Stack::new(job, groups, from_each_on(errors));
+    if let Some(aux) = aux {
+        loss.aux = aux.loss;
+        stack.push(&aux.rows, &aux.gradient);
+    }
+    let mut d_pre = stack.rows.dots(&stack.errors, &job.weights.w_dec);
+    let penalty = L1::of(job);
+    if let Some(penalty) = &penalty {
+        penalty.add(&stack.rows, &mut d_pre);
+    }
+    let backward = Backward {
+        columns: &stack.rows.columns(job.config.d_sae),
+        x: &stack.x(job),
+        d_pre: &d_pre,
+        decoder: &[(stack.rows.values(), &stack.errors)],
+        errors: &[&stack.first(job.n())],
+    };
+    let mut gradients = backward.gradients(job);
+    if let Some(penalty) = &penalty {
+        loss.sparsity = penalty.finish(job, &activity, &mut gradients);
+    }
+    Pass {
+        loss,
+        activity,
+        squared,
+        gradients,
+    }
+}
+
+/// `weight * sum f_i |d_i|`, or without the norms.
+pub(super) struct L1 {
+    by_norm: bool,
+    /// The gradient by an activation of each feature, `[d_sae]`; the mean over tokens is taken.
+    slopes: Vec<f32>,
+    weight: f32,
+}
+
+impl L1 {
+    /// The penalty, where the objective is L1.
+    pub(super) fn of(job: &Job) -> Option<L1> {
+        let Objective::L1 {
+            coefficient,
+            decoder_norm,
+        } = job.config.objective
+        else {
+            return None;
+        };
+        let weight = coefficient * job.sparsity / job.n() as f32;
+        let mut slopes = match decoder_norm {
+            true => job.decoder_norms(),
+            false => vec![1.0; job.config.d_sae],
+        };
+        slopes.iter_mut().for_each(|slope| *slope *= weight);
+        Some(L1 {
+            by_norm: decoder_norm,
+            slopes,
+            weight,
+        })
+    }
+
+    /// Adds its gradient by each activation.
+    fn add(&self, rows: &SparseRows, d_pre: &mut [f32]) {
+        for (&feature, d_pre) in rows.features().iter().zip(d_pre) {
+            *d_pre += self.slopes[feature as usize];
+        }
+    }
+
+    /// From the gradient by activations `f` to that by pre-activations, this penalty included, both
+    /// `[tokens, d_sae]`.
+    pub(super) fn add_dense(&self, f: &Matrix, d_pre: &mut Matrix) {
+        let d_sae = self.slopes.len();
+        let rows = d_pre.data_mut().par_chunks_exact_mut(d_sae);
+        rows.zip(f.data().par_chunks_exact(d_sae))
+            .for_each(|(d_pre, f)| {
+                for ((d_pre, f), slope) in d_pre.iter_mut().zip(f).zip(&self.slopes) {
+                    *d_pre = if *f > 0.0 { *d_pre + slope } else { 0.0 };
+                }
+            });
+    }
+
+    /// The loss; adds the gradient by the decoder's norms.
+    pub(super) fn finish(&self, job: &Job, activity: &Activity, gradients: &mut Gradients) -> f64 {
+        if self.by_norm {
+            let factors: Vec<f32> = activity.sums.iter().map(|sum| self.weight * sum).collect();
+            gradients.add_norm_penalty(job, &factors);
+        }
+        let terms = self.slopes.iter().zip(&activity.sums);
+        terms
+            .map(|(&slope, &sum)| f64::from(slope) * f64::from(sum))
+            .sum()
+    }
+}
+
+/// The active features of every group of features that a prefix adds, and the error of every prefix.
+fn reconstructions(job: &Job, found: SparseRows) -> (Vec<SparseRows>, Vec<ReconstructionError>) {
+    let one = [job.config.d_sae];
+    let prefixes = match &job.config.objective {
+        Objective::Matryoshka { prefixes, .. } => prefixes.as_slice(),
+        _ => &one,
+    };
+    let (w_dec, b_dec) = (&job.weights.w_dec, &job.weights.small.b_dec);
+    if prefixes.len() == 1 {
+        let mut y = found.product(w_dec, b_dec);
+        if let Some(skip) = job.skip() {
+            y.add(&skip);
+        }
+        return (vec![found], vec![job.error(y)]);
+    }
+    let (mut groups, mut errors) = (Vec::new(), Vec::new());
+    let mut start = 0;
+    let mut y: Option<Matrix> = None;
+    for &end in prefixes {
+        let group = within(&found, start, end);
+        let mut next = match &y {
+            None => group.product(w_dec, b_dec),
+            Some(_) => group.product(w_dec, &vec![0.0; b_dec.len()]),
+        };
+        let before = match y.take() {
+            None => job.skip(),
+            before => before,
+        };
+        if let Some(before) = before {
+            next.add(&before);
+        }
+        if end < job.config.d_sae {
+            y = Some(next.clone());
+        }
+        errors.push(job.error(next));
+        groups.push(group);
+        start = end;
+    }
+    (groups, errors)
+}
+
+/// The entries of features from `start` to `end`.
+fn within(rows: &SparseRows, start: usize, end: usize) -> SparseRows {
+    let mut out = SparseRows::default();
+    for row in 0..rows.rows() {
+        let inside = |feature: u32| (start..end).contains(&(feature as usize));
+        out.push(rows.entries(row).filter(|&(feature, _)| inside(feature)));
+    }
+    out
+}
+
+/// For every prefix the sum of its gradient and those of all larger ones: what the features that it
+/// adds are part of.
+fn from_each_on(errors: Vec<ReconstructionError>) -> Vec<Matrix> {
+    let mut sums: Vec<Matrix> = errors.into_iter().map(|error| error.gradient).collect();
+    for at in (1..sums.len()).rev() {
+        let (smaller, larger) = sums.split_at_mut(at);
+        smaller[at - 1].add(&larger[0]);
+    }
+    sums
+}
+
+/// Groups of entries one below the other: row `g tokens + t` is token `t` in group `g`.
+struct Stack {
+    rows: SparseRows,
+    /// `dL/dy` for the features of each group, `[groups * tokens, d_out]`.
+    errors: Matrix,
+    groups: usize,
+}
+
+impl Stack {
+    fn new(job: &Job, groups: Vec<SparseRows>, errors: Vec<Matrix>) -> Stack {
+        let mut stack: Option<Stack> = None;
+        for (rows, errors) in groups.into_iter().zip(errors) {
+            match &mut stack {
+                None => {
+                    stack = Some(Stack {
+                        rows,
+                        errors,
+                        groups: 1,
+                    });
+                }
+                Some(stack) => stack.push(&rows, &errors),
+            }
+        }
+        stack.unwrap_or_else(|| Stack {
+            rows: SparseRows::default(),
+            errors: Matrix::zeros(0, job.weights.w_dec.cols()),
+            groups: 0,
+        })
+    }
+
+    fn push(&mut self, rows: &SparseRows, errors: &Matrix) {
+        for row in 0..rows.rows() {
+            self.rows.push(rows.entries(row));
+        }
+        self.errors.append_rows(errors);
+        self.groups += 1;
+    }
+
+    /// What was encoded in each row.
+    fn x<'a>(&self, job: &'a Job) -> Cow<'a, Matrix> {
+        if self.groups == 1 {
+            return Cow::Borrowed(job.inner);
+        }
+        let mut x = Matrix::zeros(0, job.inner.cols());
+        for _ in 0..self.groups {
+            x.append_rows(job.inner);
+        }
+        Cow::Owned(x)
+    }
+
+    /// The first group's errors, which are those of every reconstruction together.
+    fn first(&self, n: usize) -> Cow<'_, Matrix> {
+        if self.groups == 1 {
+            return Cow::Borrowed(&self.errors);
+        }
+        let d = self.errors.cols();
+        let values = self.errors.data()[..n * d].to_vec();
+        Cow::Owned(Matrix::from_vec(n, d, values))
+    }
+}

@@ -1,0 +1,200 @@
+//! Several runs side by side on one stream of batches.
+
+use std::time::Instant;
+
+use super::metrics::{Clock, line};
+use super::step::step;
+use super::{Go, Run, Sink, State, TrainConfig};
+use crate::activations::Batch;
+use crate::error::{Error, Result};
+use crate::sae::{Record, Sae};
+
+/// A run under way.
+struct Active<'a> {
+    config: &'a TrainConfig,
+    record: Record,
+    sink: &'a mut dyn Sink,
+    /// None before the first batch of a run that does not resume.
+    state: Option<State>,
+    clock: Clock,
+    stopped: bool,
+    /// The step of the last checkpoint.
+    saved: Option<u64>,
+}
+
+/// Trains every run on the same batches, which have to be as many as the longest run has steps left.
+/// Runs that resume have to be at the same step, and `batches` behind what they have seen.
+///
+/// # Errors
+/// When a configuration makes no sense, a batch fails or does not fit, activations or the loss are not
+/// finite, or a sink fails. The last checkpoint stays good.
+pub fn train(runs: Vec<Run>, batches: &mut dyn Iterator<Item = Result<Batch>>) -> Result<Vec<Sae>> {
+    let mut runs: Vec<Active> = runs.into_iter().map(Active::new).collect::<Result<_>>()?;
+    same_step(&runs)?;
+    while runs.iter().any(Active::goes_on) {
+        let waiting = Instant::now();
+        let batch = batches.next();
+        let waited = waiting.elapsed();
+        let at = runs.iter().map(Active::step).max().unwrap_or(0);
+        let batch = batch.ok_or_else(|| Error::Training {
+            step: at,
+            reason:
+                "the activations ended before the last step; give a larger corpus or fewer steps"
+                    .to_owned(),
+        })??;
+        check_batch(at, &batch)?;
+        for run in runs.iter_mut().filter(|run| run.goes_on()) {
+            run.clock.waited(waited);
+            run.step_on(&batch)?;
+        }
+    }
+    runs.into_iter().map(Active::end).collect()
+}
+
+/// # Errors
+/// When runs resume at different steps.
+fn same_step(runs: &[Active]) -> Result<()> {
+    let Some(first) = runs.first() else {
+        return Ok(());
+    };
+    match runs.iter().find(|run| run.step() != first.step()) {
+        None => Ok(()),
+        Some(run) => Err(Error::Training {
+            step: first.step(),
+            reason: format!(
+                "runs on one stream have to resume at the same step; another is at step {}",
+                run.step()
+            ),
+        }),
+    }
+}
+
+/// # Errors
+/// When an activation is not finite, or there are not as many of the target.
+fn check_batch(step: u64, batch: &Batch) -> Result<()> {
+    for (what, x) in [
+        ("activation", Some(&batch.x)),
+        ("target", batch.target.as_ref()),
+    ] {
+        let Some(x) = x else {
+            continue;
+        };
+        if x.rows() != batch.x.rows() {
+            return Err(wrong(
+                "rows of the target of a batch",
+                batch.x.rows(),
+                x.rows(),
+            ));
+        }
+        if let Some(at) = x.data().iter().position(|x| !x.is_finite()) {
+            return Err(Error::Training {
+                step,
+                reason: format!(
+                    "the {what} of row {} of the batch holds {}; the model overflowed on that text",
+                    at / x.cols().max(1),
+                    x.data()[at]
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn wrong(what: &str, expected: usize, found: usize) -> Error {
+    Error::Shape {
+        what: what.to_owned(),
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
+}
+
+impl<'a> Active<'a> {
+    fn new(run: Run<'a>) -> Result<Active<'a>> {
+        if let Some(state) = &run.resume {
+            state.check_config(run.config)?;
+        }
+        Ok(Active {
+            config: run.config,
+            record: run.record,
+            sink: run.sink,
+            saved: run.resume.as_ref().map(State::step),
+            state: run.resume,
+            clock: Clock::start(),
+            stopped: false,
+        })
+    }
+
+    fn step(&self) -> u64 {
+        self.state.as_ref().map_or(0, State::step)
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stopped && self.step() < self.config.steps
+    }
+
+    /// One step, and what is due after it.
+    fn step_on(&mut self, batch: &Batch) -> Result<()> {
+        let started = Instant::now();
+        self.check_widths(batch)?;
+        let state = self
+            .state
+            .get_or_insert_with(|| State::new(self.config, batch));
+        let done = state.step() + 1;
+        let last = done == self.config.steps;
+        let log = done % self.config.log_every == 0 || done == 1 || last;
+        let told = step(state, batch, log)?;
+        self.clock.trained(started.elapsed());
+        if log {
+            self.sink.metrics(&line(state, &told, &mut self.clock))?;
+        }
+        self.stopped = self.sink.step(done) == Go::Stop;
+        let every = self.config.checkpoint_every;
+        if last || self.stopped || (every > 0 && done % every == 0) {
+            self.sink.checkpoint(state)?;
+            self.saved = Some(done);
+        }
+        Ok(())
+    }
+
+    fn check_widths(&self, batch: &Batch) -> Result<()> {
+        let target = batch.target.as_ref().unwrap_or(&batch.x);
+        if self.state.is_none() {
+            self.config.check(batch.x.cols(), target.cols())?;
+        }
+        if batch.x.rows() != self.config.batch_tokens {
+            return Err(wrong(
+                "tokens of a batch",
+                self.config.batch_tokens,
+                batch.x.rows(),
+            ));
+        }
+        if batch.target.is_some() != self.config.transcoder.is_some() {
+            return Err(Error::Training {
+                step: self.step(),
+                reason: "a transcoder needs batches with a target, and an autoencoder such without"
+                    .to_owned(),
+            });
+        }
+        let Some(state) = &self.state else {
+            return Ok(());
+        };
+        if (batch.x.cols(), target.cols()) != (state.d_in(), state.d_out()) {
+            return Err(wrong(
+                "width of an activation",
+                state.d_in(),
+                batch.x.cols(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Sae> {
+        match self.state {
+            Some(state) => state.into_sae(self.record),
+            None => Err(Error::Training {
+                step: 0,
+                reason: "`steps` is 0".to_owned(),
+            }),
+        }
+    }
+}

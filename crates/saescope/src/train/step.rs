@@ -1,0 +1,210 @@
+//! One step of training.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+use saescope_kernels::{AdamStep, Matrix, SparseRows};
+
+use super::activity::Activity;
+use super::dead::{Leftovers, treat};
+use super::input::Tokens;
+use super::pass::{Job, Loss, Pass, variance};
+use super::plain::L1;
+use super::weights::Optimiser;
+use super::{Objective, State, TrainConfig, dense, gated, jump, plain, select};
+use crate::activations::Batch;
+use crate::error::{Error, Result};
+
+/// Share that a batch has in the running mean of BatchTopK's threshold, as in SAELens.
+const THRESHOLD_SHARE: f64 = 0.01;
+
+/// What a step tells.
+pub(super) struct Told {
+    pub(super) loss: Loss,
+    /// Mean number of active features.
+    pub(super) l0: f64,
+    /// `1 - sum |x - y|^2 / sum |x - mean x|^2`, in the units of the target; found when asked for.
+    pub(super) explained_variance: f64,
+    pub(super) grad_norm: f64,
+    pub(super) lr: f32,
+    pub(super) sparsity: f32,
+}
+
+impl TrainConfig {
+    /// The learning rate of the step number `step`, from 0.
+    pub(super) fn lr(&self, step: u64) -> f32 {
+        let left = self.steps.saturating_sub(step);
+        let rise = ramp(step + 1, self.lr_warmup_steps);
+        let fall = ramp(left, self.lr_decay_steps);
+        (f64::from(self.adam.lr) * rise.min(fall)) as f32
+    }
+
+    /// What the sparsity penalty of the step number `step`, from 0, is multiplied with.
+    pub(super) fn sparsity(&self, step: u64) -> f32 {
+        ramp(step + 1, self.sparsity_warmup_steps) as f32
+    }
+}
+
+/// From 0 to 1 over `over` steps.
+fn ramp(step: u64, over: u64) -> f64 {
+    if step < over {
+        step as f64 / over as f64
+    } else {
+        1.0
+    }
+}
+
+/// Takes `state` one step on; `explain` asks for the explained variance.
+pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<Told> {
+    let config = state.config.clone();
+    let entrance = state.entrance.clone();
+    let tokens = entrance.enter(&config, batch);
+    let inner = inner(&config, &tokens, &state.weights.small.b_dec);
+    let dense = state.is_dense();
+    let found = if dense {
+        SparseRows::default()
+    } else {
+        find(state, &inner)
+    };
+    let job = Job {
+        config: &config,
+        weights: &state.weights,
+        tokens: &tokens,
+        inner: &inner,
+        sparsity: config.sparsity(state.step),
+    };
+    let mut pass = match L1::of(&job).filter(|_| dense) {
+        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires),
+        None => run(&job, found, &mut state.fires),
+    };
+    Optimiser::project(&config, &state.weights, &mut pass.gradients);
+    let grad_norm = pass.gradients.norm();
+    check(state.step, &pass.loss, grad_norm)?;
+    state.note(&pass.activity);
+    let lr = config.lr(state.step);
+    let scale = config.grad_clip.map_or(1.0, |clip| {
+        // As torch has it.
+        (f64::from(clip) / (grad_norm + 1e-6)).min(1.0) as f32
+    });
+    let adam = config.adam;
+    let adam = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, state.step + 1);
+    let weights = &mut state.weights;
+    state
+        .optimiser
+        .step(&config, weights, &pass.gradients, scale, adam);
+    let told = Told {
+        loss: pass.loss,
+        l0: pass.activity.l0(),
+        explained_variance: match explain {
+            true => explained_variance(batch, &tokens, &pass.squared),
+            false => 0.0,
+        },
+        grad_norm,
+        lr,
+        sparsity: config.sparsity(state.step),
+    };
+    state.step += 1;
+    state.tokens += batch.x.rows() as u64;
+    treat(
+        state,
+        &Leftovers {
+            inner: &inner,
+            target: tokens.target(),
+            activity: &pass.activity,
+            squared: &pass.squared,
+        },
+    );
+    Ok(told)
+}
+
+/// What is encoded, `[tokens, d_in]`.
+pub(super) fn inner<'a>(
+    config: &TrainConfig,
+    tokens: &'a Tokens,
+    b_dec: &[f32],
+) -> Cow<'a, Matrix> {
+    if !config.init.subtract_b_dec {
+        return Cow::Borrowed(&tokens.x);
+    }
+    let mut inner = tokens.x.clone().into_owned();
+    let rows = inner.data_mut().par_chunks_exact_mut(b_dec.len());
+    rows.for_each(|row| row.iter_mut().zip(b_dec).for_each(|(x, b)| *x -= b));
+    Cow::Owned(inner)
+}
+
+/// The entries that the step has to look at.
+pub(super) fn find(state: &mut State, inner: &Matrix) -> SparseRows {
+    match &state.config.objective {
+        Objective::BatchTopK { k, .. } | Objective::Matryoshka { k, .. } => {
+            let count = k * inner.rows();
+            let encoder = &mut state.weights.encoder;
+            select::largest(encoder, inner, count, &mut state.guess)
+        }
+        _ => state.weights.encoder.encode(inner),
+    }
+}
+
+pub(super) fn run(job: &Job, found: SparseRows, fires: &mut super::dead::Fires) -> Pass {
+    match job.config.objective {
+        Objective::JumpRelu { .. } => jump::pass(job, &found, fires),
+        Objective::Gated { .. } => gated::pass(job, &found, fires),
+        _ => plain::pass(job, found, fires),
+    }
+}
+
+impl State {
+    /// Whether the step works on dense activations. What decides is part of the state, since the two
+    /// ways round differently.
+    fn is_dense(&self) -> bool {
+        matches!(self.config.objective, Objective::L1 { .. }) && self.share > dense::WORTH_DENSE
+    }
+
+    /// Notes the share of active features, and the smallest activation of a batch: the threshold that
+    /// takes BatchTopK's place when no batch is there to choose from follows that.
+    fn note(&mut self, activity: &Activity) {
+        self.share = activity.l0() / self.config.d_sae as f64;
+        let by_batch = matches!(
+            self.config.objective,
+            Objective::BatchTopK { .. } | Objective::Matryoshka { .. }
+        );
+        let least = f64::from(activity.least);
+        if by_batch && least.is_finite() {
+            let before = self.threshold.unwrap_or(least);
+            self.threshold = Some(before + THRESHOLD_SHARE * (least - before));
+        }
+    }
+}
+
+/// # Errors
+/// When a number is none.
+fn check(step: u64, loss: &Loss, grad_norm: f64) -> Result<()> {
+    let numbers = [
+        ("the loss", loss.total()),
+        ("the norm of the gradient", grad_norm),
+    ];
+    match numbers.iter().find(|(_, number)| !number.is_finite()) {
+        None => Ok(()),
+        Some((what, number)) => Err(Error::Training {
+            step,
+            reason: format!(
+                "{what} is {number}; the last checkpoint is good, a lower learning rate or clipped \
+                 gradients may help"
+            ),
+        }),
+    }
+}
+
+fn explained_variance(batch: &Batch, tokens: &Tokens, squared: &[f64]) -> f64 {
+    let (error, whole) = if tokens.units.is_empty() {
+        (squared.iter().sum(), variance(tokens.target()))
+    } else {
+        let pairs = squared.iter().zip(&tokens.units);
+        let in_units = pairs.map(|(squared, &unit)| squared * f64::from(unit).powi(2));
+        (in_units.sum::<f64>(), variance(&batch.x))
+    };
+    if whole > 0.0 {
+        1.0 - error / whole
+    } else {
+        0.0
+    }
+}

@@ -1,0 +1,307 @@
+//! Closed-form gradients against finite differences of losses written down plainly in f64.
+
+use super::plain64::{Params, Plain, Rows, rows};
+use super::*;
+use saescope_kernels::SparseRows;
+
+const D_IN: usize = 4;
+const D_SAE: usize = 8;
+const TOKENS: usize = 6;
+
+/// Features that are never active: their encoder rows are short.
+const DEAD: [usize; 2] = [6, 7];
+
+fn config(objective: Objective) -> TrainConfig {
+    let mut config = TrainConfig::recipe(Recipe::TopK, D_IN, D_SAE, 100);
+    config.objective = objective;
+    config.batch_tokens = TOKENS;
+    config.input = Input::Raw;
+    // Along a unit direction gradients are not even formed.
+    config.decoder = DecoderNorm::Free;
+    config.init.decoder_norm = 0.8;
+    config
+}
+
+fn batch(transcoder: bool) -> Batch {
+    Batch {
+        x: noise_matrix(1, TOKENS, D_IN),
+        target: transcoder.then(|| noise_matrix(2, TOKENS, 3)),
+    }
+}
+
+/// A state whose every parameter has some value.
+fn state(config: &TrainConfig, batch: &Batch) -> State {
+    let mut state = State::new(config, batch);
+    state.weights.update(config, |w_enc, w_dec, small| {
+        let mut seed = 10;
+        let mut add = |values: &mut [f32], size: f32| {
+            seed += 1;
+            let noise = noise(seed, values.len());
+            let pairs = values.iter_mut().zip(noise);
+            pairs.for_each(|(value, noise)| *value += size * noise);
+        };
+        add(w_enc.data_mut(), 0.6);
+        add(w_dec.data_mut(), 0.3);
+        for part in small.parts_mut() {
+            add(part, 0.2);
+        }
+        small.threshold.iter_mut().for_each(|t| *t = t.abs());
+        for feature in DEAD {
+            w_enc.row_mut(feature).iter_mut().for_each(|w| *w *= 0.1);
+            small.b_enc[feature] *= 0.1;
+            if let Some(threshold) = small.threshold.get_mut(feature) {
+                *threshold = 1.0;
+            }
+        }
+    });
+    for feature in DEAD {
+        state.fires.since[feature] = 1_000_000_000;
+    }
+    state
+}
+
+/// The pass of a state over a batch, over dense activations where that is another one.
+fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> (pass::Pass, Vec<usize>) {
+    let config = state.config.clone();
+    let entrance = state.entrance.clone();
+    let tokens = entrance.enter(&config, batch);
+    let inner = step::inner(&config, &tokens, &state.weights.small.b_dec);
+    let found: SparseRows = step::find(state, &inner);
+    let job = pass::Job {
+        config: &config,
+        weights: &state.weights,
+        tokens: &tokens,
+        inner: &inner,
+        sparsity: 1.0,
+    };
+    let pass = match plain::L1::of(&job).filter(|_| dense) {
+        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires),
+        None => step::run(&job, found, &mut state.fires),
+    };
+    let dead = state.fires.dead(config.dead.window_tokens);
+    (pass, dead.iter().map(|&feature| feature as usize).collect())
+}
+
+/// Every parameter: its name, its place in `Params`, and the gradient that was found.
+fn each(params: &Params, gradients: &weights::Gradients) -> Vec<(String, Place, f64)> {
+    let mut all = Vec::new();
+    for (name, matrix) in [("w_enc", &gradients.w_enc), ("w_dec", &gradients.w_dec)] {
+        for feature in 0..D_SAE {
+            let row = gradients.features.binary_search(&(feature as u32));
+            for column in 0..matrix.cols() {
+                let found = row.map_or(0.0, |row| matrix.row(row)[column]);
+                let place = Place {
+                    name,
+                    at: feature,
+                    column,
+                };
+                all.push((
+                    format!("{name}[{feature}][{column}]"),
+                    place,
+                    f64::from(found),
+                ));
+            }
+        }
+    }
+    let parts = weights::SMALL.iter().zip(gradients.small.parts());
+    for ((name, part), values) in parts.zip(&params.small) {
+        assert_eq!(part.len(), values.len(), "{name}");
+        for (at, &found) in part.iter().enumerate() {
+            let place = Place {
+                name,
+                at,
+                column: 0,
+            };
+            all.push((format!("{name}[{at}]"), place, f64::from(found)));
+        }
+    }
+    all
+}
+
+struct Place {
+    name: &'static str,
+    at: usize,
+    column: usize,
+}
+
+impl Place {
+    fn of<'a>(&self, params: &'a mut Params) -> &'a mut f64 {
+        match self.name {
+            "w_enc" => &mut params.w_enc[self.at][self.column],
+            "w_dec" => &mut params.w_dec[self.at][self.column],
+            name => {
+                let part = weights::SMALL
+                    .iter()
+                    .position(|part| *part == name)
+                    .unwrap();
+                &mut params.small[part][self.at]
+            }
+        }
+    }
+}
+
+/// By how much the loss grows with one parameter.
+fn slope(plain: &Plain, params: &Params, place: &Place) -> f64 {
+    const H: f64 = 1e-6;
+    if place.name == "threshold" {
+        return threshold_slope(plain, params, place.at);
+    }
+    let at = |h: f64| {
+        let mut moved = params.clone();
+        *place.of(&mut moved) += h;
+        plain.loss(&moved)
+    };
+    (at(H) - at(-H)) / (2.0 * H)
+}
+
+/// The straight-through estimator: the loss's own slope by activations and by what counts as on, times
+/// what the kernel says of these.
+fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
+    const H: f64 = 1e-6;
+    let Objective::JumpRelu { bandwidth, .. } = plain.config.objective else {
+        panic!("only JumpReLU has thresholds");
+    };
+    let (bandwidth, theta) = (f64::from(bandwidth), params.small[2][feature]);
+    let (f, on, pre) = (
+        plain.activations(params),
+        plain.on(params),
+        plain.pre(params),
+    );
+    let slope = |of: &dyn Fn(f64) -> f64| (of(H) - of(-H)) / (2.0 * H);
+    let moved = |rows: &Rows, token: usize, h: f64| {
+        let mut rows = rows.clone();
+        rows[token][feature] += h;
+        rows
+    };
+    let mut sum = 0.0;
+    for token in 0..TOKENS {
+        if (pre[token][feature] - theta).abs() >= bandwidth / 2.0 {
+            continue;
+        }
+        let by_value = slope(&|h| plain.loss_of(params, &moved(&f, token, h), &on));
+        let by_on = slope(&|h| plain.loss_of(params, &f, &moved(&on, token, h)));
+        sum -= (theta * by_value + by_on) / bandwidth;
+    }
+    // What pulls dead features up has a slope of its own.
+    let mut higher = params.clone();
+    higher.small[2][feature] += H;
+    sum + (plain.loss_of(&higher, &f, &on) - plain.loss_of(params, &f, &on)) / H
+}
+
+fn check(name: &str, config: &TrainConfig) {
+    check_pass(name, config, false);
+    if matches!(config.objective, Objective::L1 { .. }) {
+        check_pass(&format!("{name}, dense"), config, true);
+    }
+}
+
+fn check_pass(name: &str, config: &TrainConfig, dense: bool) {
+    let batch = batch(config.transcoder.is_some());
+    let mut state = state(config, &batch);
+    let params = Params::of(&state.weights);
+    let (pass, dead) = pass_of(&mut state, &batch, dense);
+    let revives = match &config.objective {
+        Objective::TopK { aux, .. }
+        | Objective::BatchTopK { aux, .. }
+        | Objective::Matryoshka { aux, .. } => aux.is_some(),
+        Objective::JumpRelu { pre_activation, .. } => *pre_activation > 0.0,
+        _ => false,
+    };
+    assert!(!revives || !dead.is_empty(), "{name}: nothing is dead");
+    let plain = Plain {
+        config,
+        x: rows(&batch.x),
+        target: rows(batch.target.as_ref().unwrap_or(&batch.x)),
+        dead,
+        stopped: params.clone(),
+    };
+    let loss = plain.loss(&params);
+    assert!(
+        (pass.loss.total() / loss - 1.0).abs() < 1e-5,
+        "{name}: {} {loss}",
+        pass.loss.total()
+    );
+    let all = each(&params, &pass.gradients);
+    let slopes: Vec<f64> = all
+        .iter()
+        .map(|(_, place, _)| slope(&plain, &params, place))
+        .collect();
+    let largest = slopes
+        .iter()
+        .fold(0.0_f64, |max, slope| max.max(slope.abs()));
+    for ((what, _, found), slope) in all.iter().zip(slopes) {
+        assert!(
+            (found - slope).abs() < 1e-5 * largest.max(1.0) + 1e-4 * slope.abs(),
+            "{name}: {what} has {found}, but the loss grows by {slope}"
+        );
+    }
+}
+
+/// Autoencoders with and without `b_dec` subtracted, and transcoders, of every reconstruction error.
+fn variants(config: &TrainConfig) -> Vec<(&'static str, TrainConfig)> {
+    let mut plain = config.clone();
+    plain.init.subtract_b_dec = false;
+    let mut fvu = config.clone();
+    fvu.reconstruction = Reconstruction::Fvu;
+    let mut mean = config.clone().transcode(Transcoder { skip: false });
+    mean.reconstruction = Reconstruction::MeanSquaredError;
+    let skip = config.clone().transcode(Transcoder { skip: true });
+    vec![
+        ("b_dec subtracted", config.clone()),
+        ("b_dec not subtracted", plain),
+        ("FVU", fvu),
+        ("transcoder, mean squared error", mean),
+        ("transcoder with skip", skip),
+    ]
+}
+
+#[test]
+fn the_gradients_of_every_objective_are_the_slopes_of_its_loss() {
+    for (name, objective) in objectives(2, D_SAE) {
+        for (variant, config) in variants(&config(objective.clone())) {
+            check(&format!("{name}, {variant}"), &config);
+        }
+    }
+}
+
+#[test]
+fn the_gradients_of_every_auxiliary_loss_are_its_slopes() {
+    for form in [AuxForm::Paper, AuxForm::Saelens, AuxForm::Sparsify] {
+        for k in [1, 3] {
+            let aux = Some(AuxK {
+                k,
+                coefficient: 0.5,
+                form,
+            });
+            for objective in [
+                Objective::TopK { k: 2, aux },
+                Objective::BatchTopK { k: 2, aux },
+                Objective::Matryoshka {
+                    k: 2,
+                    prefixes: vec![3, 7, 8],
+                    aux,
+                },
+            ] {
+                for (variant, config) in variants(&config(objective.clone())) {
+                    check(&format!("{form:?} {k}, {objective:?}, {variant}"), &config);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pull_on_dead_features_is_the_slope_of_its_loss() {
+    let objective = Objective::JumpRelu {
+        penalty: JumpPenalty::Tanh {
+            coefficient: 0.2,
+            scale: 1.5,
+        },
+        bandwidth: 0.3,
+        threshold: 0.1,
+        pre_activation: 0.4,
+    };
+    for (variant, config) in variants(&config(objective)) {
+        check(variant, &config);
+    }
+}

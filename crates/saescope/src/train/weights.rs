@@ -1,0 +1,260 @@
+//! What is trained, the gradient of it, and the optimiser's moments.
+
+use saescope_kernels::{
+    AdamStep, Encoder, Gate, Matrix, Optimised, RowNorm, adam_rows, adam_slice, project_rows,
+    squared_norm,
+};
+
+use super::{DecoderNorm, Objective, TrainConfig};
+
+/// Everything but the two large matrices.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Small {
+    /// `[d_sae]`; the gate's, where there is one.
+    pub(super) b_enc: Vec<f32>,
+    /// `[d_out]`
+    pub(super) b_dec: Vec<f32>,
+    /// `[d_sae]`, of JumpReLU.
+    pub(super) threshold: Vec<f32>,
+    /// `[d_sae]`, of Gated: the magnitude's encoder is the gate's times `exp(r_mag)`.
+    pub(super) r_mag: Vec<f32>,
+    /// `[d_sae]`, of Gated.
+    pub(super) b_mag: Vec<f32>,
+    /// `[d_out, d_in]`, of a transcoder with a way past the features.
+    pub(super) w_skip: Vec<f32>,
+}
+
+/// The names of the parts, in their order.
+pub(super) const SMALL: [&str; 6] = ["b_enc", "b_dec", "threshold", "r_mag", "b_mag", "w_skip"];
+
+impl Small {
+    pub(super) fn parts(&self) -> [&Vec<f32>; 6] {
+        let Small {
+            b_enc,
+            b_dec,
+            threshold,
+            r_mag,
+            b_mag,
+            w_skip,
+        } = self;
+        [b_enc, b_dec, threshold, r_mag, b_mag, w_skip]
+    }
+
+    pub(super) fn parts_mut(&mut self) -> [&mut Vec<f32>; 6] {
+        let Small {
+            b_enc,
+            b_dec,
+            threshold,
+            r_mag,
+            b_mag,
+            w_skip,
+        } = self;
+        [b_enc, b_dec, threshold, r_mag, b_mag, w_skip]
+    }
+
+    /// Zeros of the same lengths.
+    pub(super) fn zeros(&self) -> Small {
+        let mut zeros = self.clone();
+        for part in zeros.parts_mut() {
+            part.fill(0.0);
+        }
+        zeros
+    }
+}
+
+/// What is trained.
+pub(super) struct Weights {
+    /// Holds `w_enc`, and what finds the features that a step has to look at.
+    pub(super) encoder: Encoder,
+    /// `[d_sae, d_out]`
+    pub(super) w_dec: Matrix,
+    pub(super) small: Small,
+}
+
+impl Weights {
+    pub(super) fn new(config: &TrainConfig, w_enc: Matrix, w_dec: Matrix, small: Small) -> Weights {
+        let gate = match &config.objective {
+            Objective::TopK { k, .. } => Gate::TopK(*k),
+            _ => Gate::Positive,
+        };
+        let bias = encoder_bias(config, &small);
+        Weights {
+            encoder: Encoder::new(w_enc, bias, gate),
+            w_dec,
+            small,
+        }
+    }
+
+    /// `[d_sae, d_in]`
+    pub(super) fn w_enc(&self) -> &Matrix {
+        self.encoder.weight()
+    }
+
+    /// Changes weights and brings what depends on them up to date.
+    pub(super) fn update(
+        &mut self,
+        config: &TrainConfig,
+        change: impl FnOnce(&mut Matrix, &mut Matrix, &mut Small),
+    ) {
+        let (w_dec, small) = (&mut self.w_dec, &mut self.small);
+        self.encoder.update(|w_enc, bias, _| {
+            change(w_enc, w_dec, small);
+            *bias = encoder_bias(config, small);
+        });
+    }
+}
+
+/// What the encoder adds so that the features a step has to look at come out positive: for JumpReLU
+/// those from half a kernel's width below the threshold on.
+fn encoder_bias(config: &TrainConfig, small: &Small) -> Vec<f32> {
+    match config.objective {
+        Objective::JumpRelu { bandwidth, .. } => {
+            let pairs = small.b_enc.iter().zip(&small.threshold);
+            pairs
+                .map(|(b, theta)| b - theta + bandwidth / 2.0)
+                .collect()
+        }
+        _ => small.b_enc.clone(),
+    }
+}
+
+/// The gradient of a loss.
+pub(super) struct Gradients {
+    /// Features that have one in the large matrices, ascending.
+    pub(super) features: Vec<u32>,
+    /// `[features, d_in]`
+    pub(super) w_enc: Matrix,
+    /// `[features, d_out]`
+    pub(super) w_dec: Matrix,
+    pub(super) small: Small,
+}
+
+impl Gradients {
+    pub(super) fn norm(&self) -> f64 {
+        let small = self.small.parts().map(|part| squared_norm(part));
+        let large = squared_norm(self.w_enc.data()) + squared_norm(self.w_dec.data());
+        (large + small.iter().sum::<f64>()).sqrt()
+    }
+
+    /// Makes room for the gradients of more features, ascending.
+    pub(super) fn extend(&mut self, more: &[u32]) {
+        let mut features = [self.features.as_slice(), more].concat();
+        features.sort_unstable();
+        features.dedup();
+        let widen = |from: &Matrix| {
+            let mut to = Matrix::zeros(features.len(), from.cols());
+            for (row, feature) in self.features.iter().enumerate() {
+                if let Ok(at) = features.binary_search(feature) {
+                    to.row_mut(at).copy_from_slice(from.row(row));
+                }
+            }
+            to
+        };
+        self.w_enc = widen(&self.w_enc);
+        self.w_dec = widen(&self.w_dec);
+        self.features = features;
+    }
+}
+
+/// The moments of one matrix.
+pub(super) struct MatrixMoments {
+    pub(super) m: Matrix,
+    pub(super) v: Matrix,
+}
+
+impl MatrixMoments {
+    pub(super) fn zeros(rows: usize, cols: usize) -> MatrixMoments {
+        MatrixMoments {
+            m: Matrix::zeros(rows, cols),
+            v: Matrix::zeros(rows, cols),
+        }
+    }
+
+    fn with<'a>(&'a mut self, params: &'a mut Matrix) -> Optimised<'a> {
+        Optimised {
+            params,
+            m: &mut self.m,
+            v: &mut self.v,
+        }
+    }
+
+    fn forget(&mut self, feature: usize) {
+        self.m.row_mut(feature).fill(0.0);
+        self.v.row_mut(feature).fill(0.0);
+    }
+}
+
+/// Adam's moments.
+pub(super) struct Optimiser {
+    pub(super) w_enc: MatrixMoments,
+    pub(super) w_dec: MatrixMoments,
+    pub(super) m: Small,
+    pub(super) v: Small,
+}
+
+impl Optimiser {
+    pub(super) fn new(weights: &Weights) -> Optimiser {
+        let zeros = |of: &Matrix| MatrixMoments::zeros(of.rows(), of.cols());
+        Optimiser {
+            w_enc: zeros(weights.w_enc()),
+            w_dec: zeros(&weights.w_dec),
+            m: weights.small.zeros(),
+            v: weights.small.zeros(),
+        }
+    }
+
+    /// Takes from the gradient what would only make unit directions longer.
+    pub(super) fn project(config: &TrainConfig, weights: &Weights, gradients: &mut Gradients) {
+        if config.decoder == DecoderNorm::Unit {
+            project_rows(&mut gradients.w_dec, &weights.w_dec, &gradients.features);
+        }
+    }
+
+    /// One step along `scale * gradients`.
+    pub(super) fn step(
+        &mut self,
+        config: &TrainConfig,
+        weights: &mut Weights,
+        gradients: &Gradients,
+        scale: f32,
+        step: AdamStep,
+    ) {
+        let norm = match config.decoder {
+            DecoderNorm::Unit => RowNorm::Unit,
+            DecoderNorm::Free => RowNorm::Free,
+        };
+        let rows = |matrix| (gradients.features.as_slice(), matrix);
+        weights.update(config, |w_enc, w_dec, small| {
+            let to = self.w_enc.with(w_enc);
+            adam_rows(to, rows(&gradients.w_enc), scale, step, RowNorm::Free);
+            let to = self.w_dec.with(w_dec);
+            adam_rows(to, rows(&gradients.w_dec), scale, step, norm);
+            let moments = self.m.parts_mut().into_iter().zip(self.v.parts_mut());
+            let parts = small.parts_mut().into_iter().zip(gradients.small.parts());
+            for ((part, gradient), (m, v)) in parts.zip(moments) {
+                adam_slice(part, m, v, gradient, scale, step);
+            }
+            // Below zero the gate would let negative pre-activations through.
+            small.threshold.iter_mut().for_each(|t| *t = t.max(0.0));
+        });
+    }
+
+    /// Starts anew for one feature.
+    pub(super) fn forget(&mut self, feature: usize) {
+        self.w_enc.forget(feature);
+        self.w_dec.forget(feature);
+        for moment in [&mut self.m, &mut self.v] {
+            let of_features = [
+                &mut moment.b_enc,
+                &mut moment.threshold,
+                &mut moment.r_mag,
+                &mut moment.b_mag,
+            ];
+            for part in of_features {
+                if let Some(value) = part.get_mut(feature) {
+                    *value = 0.0;
+                }
+            }
+        }
+    }
+}

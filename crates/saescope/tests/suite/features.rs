@@ -150,15 +150,21 @@ fn one_position_the_last_and_pools_are_rows_of_all() {
 }
 
 #[test]
-fn the_first_position_is_pooled_from_only_where_it_is_not_left_out() {
+fn what_is_left_out_is_pooled_from_the_other_tokens() {
     let [model, _] = tiny::models();
     let [_, relu, _] = saes();
-    let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, true).unwrap();
     let dense = dense(&model, &relu, PROMPTS[0]);
-    for feature in 0..D_SAE as u32 {
-        let kept = [1, 2, 3, 4, 5].map(|position: usize| dense[position][feature as usize]);
-        assert_eq!(rows.value(0, feature), kept.into_iter().fold(0.0, f32::max));
+    let largest = |feature: u32, from: usize| {
+        let column = dense[from..].iter().map(|row| row[feature as usize]);
+        column.fold(0.0, f32::max)
+    };
+    for (skip_first, from) in [(false, 0), (true, 1)] {
+        let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, skip_first).unwrap();
+        for feature in 0..D_SAE as u32 {
+            assert_eq!(rows.value(0, feature), largest(feature, from));
+        }
     }
+    assert!((0..D_SAE as u32).any(|feature| largest(feature, 0) > largest(feature, 1)));
 }
 
 #[test]

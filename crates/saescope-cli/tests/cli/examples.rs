@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 20] = [
     "run",
     "tokens",
     "capture",
@@ -13,6 +13,7 @@ pub(crate) const COMMANDS: [&str; 19] = [
     "contrast",
     "feature",
     "convert",
+    "eval",
     "steer",
     "vector caa",
     "vector difference",

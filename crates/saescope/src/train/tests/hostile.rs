@@ -58,6 +58,10 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         ("dead.treatment", |c| {
             c.dead.treatment = Treatment::Resample { every: 0, times: 1 };
         }),
+        ("transcoder.skip", |c| {
+            *c = c.clone().transcode(Transcoder { skip: true });
+            c.input = Input::LayerNorm;
+        }),
         ("init.tied", |c| {
             c.transcoder = Some(Transcoder { skip: false });
         }),

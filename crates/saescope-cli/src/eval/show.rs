@@ -102,7 +102,7 @@ fn columns(names: &[String], found: &[Evaluation]) -> Table {
             let values = found.iter().map(|e| number(e, quality(e)));
             table.row(row(name, values));
         }
-        table.row(row("", found.iter().map(|_| String::new())));
+        table.row(Vec::new());
     }
     table.header(["directions"]);
     let cosine = |value: f64| format!("{value:.4}");
@@ -144,7 +144,7 @@ fn rows(names: &[String], found: &[Evaluation]) -> Table {
                 [place(found)].into_iter().chain(values).chain([cosine]),
             ));
         }
-        table.row(row("", std::iter::empty()));
+        table.row(Vec::new());
     }
     table
 }

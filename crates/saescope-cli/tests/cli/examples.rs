@@ -13,6 +13,7 @@ pub(crate) const COMMANDS: [&str; 20] = [
     "contrast",
     "feature",
     "convert",
+    "eval",
     "steer",
     "vector caa",
     "vector difference",

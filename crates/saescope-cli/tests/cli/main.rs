@@ -12,6 +12,7 @@ mod autoencoders;
 mod contract;
 mod corpus;
 mod errors;
+mod eval;
 mod examples;
 mod help;
 mod steer;

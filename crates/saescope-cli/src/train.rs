@@ -1,5 +1,6 @@
 //! `saescope train`
 
+mod begin;
 mod finish;
 mod live;
 mod plan;
@@ -14,15 +15,14 @@ use saescope::Isa;
 use saescope::activations::{Source, Store, Stream, StreamConfig};
 use saescope::corpus::{Corpus, CorpusConfig};
 use saescope::model::Model;
-use saescope::runs::{
-    Difference, Existing, Machine, ModelOrigin, Predicted, RunConfig, SavedRun, Writer, common_step,
-};
+use saescope::runs::{Machine, ModelOrigin, Predicted, RunConfig, SavedRun};
 use saescope::sae::Record;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use saescope::train::{Run, State, TrainConfig, Transcoder, train};
 use serde_json::json;
 
+use self::begin::{Planned, There, begin, taken};
 use self::finish::HeldOut;
 use self::live::{Session, Shown, Timed, Watched};
 use self::plan::Plan;
@@ -109,14 +109,6 @@ struct Given<'a> {
     d_out: usize,
 }
 
-/// A run that begins or goes on.
-struct Ready {
-    name: String,
-    config: RunConfig,
-    writer: Writer,
-    state: Option<State>,
-}
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = args.folder();
     if !args.resume && !args.force && SavedRun::is_at(&folder) {
@@ -138,14 +130,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         d_in,
         d_out,
     };
-    let folders: Vec<PathBuf> = settings.iter().map(|s| folder.join(&s.name)).collect();
-    if !(args.resume && folders.iter().all(|folder| is_finished(folder))) {
-        args.train(&folder, settings, &given)?;
+    let planned = args.planned(&folder, settings, &given)?;
+    if !(args.resume && all_finished(&planned)?) {
+        args.train(&folder, &planned, &given)?;
     }
-    let mut runs: Vec<SavedRun> = folders
-        .iter()
-        .map(|folder| SavedRun::open(folder))
-        .collect::<Result<_, _>>()?;
+    let opened = planned.iter().map(|run| SavedRun::open(&run.folder));
+    let mut runs: Vec<SavedRun> = opened.collect::<Result<_, _>>()?;
     if let Some((corpus, tokens)) = texts.as_ref().and_then(|texts| texts.held_out.as_ref())
         && runs.iter().any(|run| run.evaluation.is_none())
     {
@@ -165,56 +155,54 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
+/// Whether nothing is left to do but to look at what is there.
+fn all_finished(planned: &[Planned]) -> anyhow::Result<bool> {
+    let mut all = true;
+    for run in planned {
+        all &= run.is_finished()?;
+    }
+    Ok(all)
+}
+
 impl Args {
-    /// Trains all `settings` to their ends.
+    /// Trains all of `planned` to their ends.
     ///
     /// # Errors
     /// When it is stopped, too: the runs are not finished then.
-    fn train(&self, folder: &Path, settings: Vec<Setting>, given: &Given) -> anyhow::Result<()> {
-        let mut source = self.source(given, &settings)?;
-        let predicted = settings
-            .iter()
-            .map(|setting| Predicted::of(&setting.config, given.d_in, given.d_out))
-            .fold(Predicted::default(), |all, one| all + one);
-        let model = given.model.bytes() as u64;
-        let plan = Plan::new(predicted, model, source.predicted_bytes());
-        if !self.json {
-            plan.say();
-        }
-        plan.check(folder)?;
-        let mut ready = self.ready(folder, settings, given)?;
-        let done = ready[0].state.as_ref().map_or(0, State::step);
-        source.seek(done);
+    fn train(&self, folder: &Path, planned: &[Planned], given: &Given) -> anyhow::Result<()> {
+        let mut source = self.source(given, planned)?;
+        self.predict(folder, planned, given, &source)?;
+        let there = match (self.resume, self.force) {
+            (true, _) => There::Resumed,
+            (_, true) => There::Replaced,
+            _ => There::Refused,
+        };
+        let ready = begin(planned, there)?;
+        source.seek(ready[0].state.as_ref().map_or(0, State::step));
         let stop = Stop::listen()?;
         let seconds = Cell::new((0.0, 0.0));
-        let names = ready.iter().map(|run| run.name.clone()).collect();
-        let steps = ready[0].config.train.steps;
+        let names = planned.iter().map(|run| run.name.clone()).collect();
+        let steps = planned[0].config.train.steps;
         let session = Session::new(&stop, &seconds, names, steps, Shown::fitting(self.json));
-        let (mut configs, mut watched, mut states) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, run) in ready.drain(..).enumerate() {
+        let (mut watched, mut states) = (Vec::new(), Vec::new());
+        for (number, run) in ready.into_iter().enumerate() {
             watched.push(Watched::new(&session, run.writer, number, steps));
             states.push(run.state);
-            configs.push(run.config);
         }
-        let runs = watched.iter_mut().zip(&configs).zip(states);
-        let runs = runs.map(|((sink, config), resume)| Run {
-            config: &config.train,
-            record: record(config),
+        let runs = watched.iter_mut().zip(planned).zip(states);
+        let runs = runs.map(|((sink, planned), resume)| Run {
+            config: &planned.config.train,
+            record: record(&planned.config),
             resume,
             sink,
         });
-        let mut batches = Timed {
-            source,
-            seconds: &seconds,
-        };
+        let mut batches = Timed::new(source, &seconds);
         let trained = train(runs.collect(), &mut batches);
         session.end();
-        let trained = trained.with_context(|| self.left_behind(folder))?;
+        let trained = trained.with_context(|| left_behind(folder, planned))?;
         if let Some(step) = stop.stopped_behind().filter(|step| *step < steps) {
-            bail!(
-                "stopped behind step {step}; go on with\n  {}",
-                self.to_resume(folder)
-            );
+            let again = self.to_resume(folder);
+            bail!("stopped behind step {step}; go on with\n  {again}");
         }
         stop.end();
         for (watched, sae) in watched.into_iter().zip(&trained) {
@@ -223,67 +211,51 @@ impl Args {
         Ok(())
     }
 
-    /// The runs of `settings`, begun or where they left off.
-    fn ready(
+    /// Says what training will take, and refuses what there is no room for.
+    fn predict(
+        &self,
+        folder: &Path,
+        planned: &[Planned],
+        given: &Given,
+        source: &Source,
+    ) -> anyhow::Result<()> {
+        let predicted = planned
+            .iter()
+            .map(|run| Predicted::of(&run.config.train, given.d_in, given.d_out))
+            .fold(Predicted::default(), |all, one| all + one);
+        let model = given.model.bytes() as u64;
+        let plan = Plan::new(predicted, model, source.predicted_bytes());
+        if !self.json {
+            plan.say();
+        }
+        plan.check(folder)
+    }
+
+    /// The runs that `settings` make.
+    fn planned(
         &self,
         folder: &Path,
         settings: Vec<Setting>,
         given: &Given,
-    ) -> anyhow::Result<Vec<Ready>> {
+    ) -> anyhow::Result<Vec<Planned>> {
         let origin = self.origin(given)?;
-        let mut ready = Vec::new();
-        let folders: Vec<PathBuf> = settings.iter().map(|s| folder.join(&s.name)).collect();
-        let there: Vec<bool> = folders
-            .iter()
-            .map(|folder| SavedRun::is_at(folder))
-            .collect();
-        let existing = match self.force {
-            true => Existing::Replace,
-            false => Existing::Refuse,
-        };
-        if let (false, false, Some(at)) = (self.resume, self.force, there.iter().position(|&t| t)) {
-            bail!(taken(&folders[at]));
-        }
-        ensure!(
-            !self.resume || there.contains(&true),
-            "{}: there is no run to go on with; leave --resume away to begin one",
-            folder.display()
-        );
-        // One whose folder is not there was to begin when the others were killed.
-        let saved: Vec<SavedRun> = match there.contains(&false) {
-            true => Vec::new(),
-            false => folders
-                .iter()
-                .map(|f| SavedRun::open(f))
-                .collect::<Result<_, _>>()?,
-        };
-        let step = common_step(&saved)?;
-        for ((setting, folder), there) in settings.into_iter().zip(&folders).zip(there) {
-            let config = self.described(&origin, given, setting.config);
-            let (writer, state) = match self.resume && there {
-                true => {
-                    let (writer, state, others) = Writer::resume(folder, &config, step)?;
-                    warn_of(folder, &others);
-                    (writer, state)
-                }
-                false => (Writer::create(folder, &config, existing)?, None),
-            };
-            ready.push(Ready {
-                name: setting.name,
-                config,
-                writer,
-                state,
-            });
-        }
-        Ok(ready)
+        let planned = settings.into_iter().map(|setting| Planned {
+            folder: match setting.name.as_str() {
+                "" => folder.to_path_buf(),
+                name => folder.join(name),
+            },
+            name: setting.name,
+            config: self.described(&origin, given, setting.config),
+        });
+        Ok(planned.collect())
     }
 
-    fn source<'a>(&self, given: &Given<'a>, settings: &[Setting]) -> anyhow::Result<Source<'a>> {
-        let batch_tokens = settings[0].config.batch_tokens;
+    fn source<'a>(&self, given: &Given<'a>, planned: &[Planned]) -> anyhow::Result<Source<'a>> {
+        let batch_tokens = planned[0].config.train.batch_tokens;
         ensure!(
-            settings
+            planned
                 .iter()
-                .all(|setting| setting.config.batch_tokens == batch_tokens),
+                .all(|run| run.config.train.batch_tokens == batch_tokens),
             "--sweep: these recipes have batches of different sizes, and share one stream; set --batch"
         );
         if let Some(store) = given.store {
@@ -420,21 +392,6 @@ impl Args {
         ))
     }
 
-    /// What is said where training failed.
-    fn left_behind(&self, folder: &Path) -> String {
-        let has = |path: &Path| {
-            SavedRun::open(path)
-                .is_ok_and(|run| run.checkpoints().is_ok_and(|steps| !steps.is_empty()))
-        };
-        match has(folder) {
-            true => format!(
-                "{}: training stopped; its last checkpoint is kept",
-                folder.display()
-            ),
-            false => format!("{}: training stopped", folder.display()),
-        }
-    }
-
     /// The command that goes on.
     fn to_resume(&self, folder: &Path) -> String {
         let mut words: Vec<String> = std::env::args().skip(1).collect();
@@ -456,30 +413,17 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn taken(folder: &Path) -> String {
-    format!(
-        "{}: it holds a run already; go on with it by --resume, replace it by --force, or name another \
-         folder with -o",
-        folder.display()
-    )
-}
-
-fn is_finished(folder: &Path) -> bool {
-    SavedRun::open(folder).is_ok_and(|run| run.is_finished())
-}
-
-fn warn_of(folder: &Path, differences: &[Difference]) {
-    for Difference {
-        field,
-        ours,
-        theirs,
-    } in differences
-    {
-        eprintln!(
-            "warning: {}: its `{field}` is {ours}, and is {theirs} now; it goes on, but not bit for bit",
-            folder.display()
-        );
-    }
+/// What is said where training failed.
+fn left_behind(folder: &Path, planned: &[Planned]) -> String {
+    let has_checkpoint = planned.iter().any(|run| {
+        let saved = SavedRun::open(&run.folder);
+        saved.is_ok_and(|saved| saved.checkpoints().is_ok_and(|steps| !steps.is_empty()))
+    });
+    let kept = match has_checkpoint {
+        true => "; its last checkpoint is kept",
+        false => "",
+    };
+    format!("{}: training ended{kept}", folder.display())
 }
 
 /// Width of the activations at a site.

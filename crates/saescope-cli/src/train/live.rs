@@ -82,8 +82,15 @@ impl Shown {
 
 /// A source whose clocks can be read while training holds it.
 pub(crate) struct Timed<'a, 'b> {
-    pub(crate) source: Source<'a>,
-    pub(crate) seconds: &'b Cell<(f64, f64)>,
+    source: Source<'a>,
+    seconds: &'b Cell<(f64, f64)>,
+}
+
+impl<'a, 'b> Timed<'a, 'b> {
+    /// `seconds` tell of the model and of the buffer.
+    pub(crate) fn new(source: Source<'a>, seconds: &'b Cell<(f64, f64)>) -> Timed<'a, 'b> {
+        Timed { source, seconds }
+    }
 }
 
 impl Iterator for Timed<'_, '_> {
@@ -228,15 +235,21 @@ impl View {
     }
 
     fn text(&self) -> String {
+        let size = terminal_size::terminal_size_of(std::io::stderr());
+        let size = size.map(|(width, height)| (usize::from(width.0), usize::from(height.0)));
+        let (width, height) = size.unwrap_or((80, 24));
         let mut lines = vec![self.progress()];
         match self.runs.as_slice() {
             [run] => lines.extend(alone(run)),
-            runs => lines.extend(runs.iter().filter_map(beside)),
+            // What has left the screen cannot be drawn over.
+            runs => lines.extend(
+                runs.iter()
+                    .filter_map(beside)
+                    .take(height.saturating_sub(4)),
+            ),
         }
         let last = self.runs.iter().rev().find_map(|run| run.lines.last());
         lines.extend(last.map(time));
-        let width = terminal_size::terminal_size_of(std::io::stderr());
-        let width = width.map_or(80, |(width, _)| usize::from(width.0));
         let cut = lines.iter().map(|line| output::cut(line, width));
         cut.collect::<Vec<_>>().join("\n")
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{MODEL, command, isolate, json, root};
 
 /// Fields of a line that say how long something took.
-const CLOCKS: [&str; 8] = [
+const CLOCKS: [&str; 7] = [
     "tokens_per_s",
     "seconds_batches",
     "seconds_train",
@@ -18,7 +18,6 @@ const CLOCKS: [&str; 8] = [
     "seconds_buffer",
     "seconds_left",
     "memory_mb",
-    "seconds",
 ];
 
 /// A training that takes a second or two.
@@ -459,7 +458,7 @@ fn a_loss_that_overflows_ends_the_run_and_keeps_its_checkpoint() {
     ];
     let stderr = fails(&run, &[&SHORT[..], &wild].concat(), 1);
     assert!(
-        stderr.contains("training stopped") && stderr.contains("step"),
+        stderr.contains("training ended") && stderr.contains("step"),
         "{stderr}"
     );
     assert!(run.join("config.json").exists() && !run.join("sae").exists());

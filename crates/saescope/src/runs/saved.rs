@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::folder::{self, Folder};
 use super::writer::pretty;
-use super::{Line, RunConfig, line, report_html};
+use super::{Difference, Line, RunConfig, line, report_html};
 use crate::error::{Error, Result};
 use crate::sae::Sae;
 use crate::train::State;
@@ -54,6 +54,26 @@ impl SavedRun {
     /// Where it is.
     pub fn folder(&self) -> &Path {
         &self.folder.0
+    }
+
+    /// Whether it is the run that `config` describes; returns in what harmless way it is not.
+    ///
+    /// # Errors
+    /// When it is another run, naming the first field that differs.
+    pub fn check(&self, config: &RunConfig) -> Result<Vec<Difference>> {
+        let differences = self.config.differences(config);
+        match differences.iter().find(|d| !d.is_tolerable()) {
+            None => Ok(differences),
+            Some(Difference {
+                field,
+                ours,
+                theirs,
+            }) => Err(Error::Argument(format!(
+                "{}: its `{field}` is {ours}, and not {theirs} as asked for now; a run goes on only as \
+                 it began",
+                self.folder.0.display()
+            ))),
+        }
     }
 
     /// Where its autoencoder is, or will be.

@@ -71,19 +71,7 @@ impl Writer {
         step: u64,
     ) -> Result<(Writer, Option<State>, Vec<Difference>)> {
         let saved = SavedRun::open(folder)?;
-        let differences = saved.config.differences(config);
-        if let Some(other) = differences.iter().find(|d| !d.is_tolerable()) {
-            let Difference {
-                field,
-                ours,
-                theirs,
-            } = other;
-            return Err(Error::Argument(format!(
-                "{}: its `{field}` is {ours}, and not {theirs} as asked for now; a run goes on only as \
-                 it began",
-                folder.display()
-            )));
-        }
+        let differences = saved.check(config)?;
         let state = match step {
             0 => None,
             step => Some(saved.state(step)?),

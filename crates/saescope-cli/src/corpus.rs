@@ -44,6 +44,11 @@ enum LayoutArg {
     Rows,
 }
 
+/// A file as given, or a bundled one.
+fn located(text: &str) -> Result<PathBuf, String> {
+    locate_file(Path::new(text)).map_err(|error| format!("{error:#}"))
+}
+
 impl CorpusArgs {
     /// What the texts are, data sets downloaded if need be.
     pub(crate) fn config(&self, bos: Bos, seed: u64) -> anyhow::Result<CorpusConfig> {
@@ -114,6 +119,9 @@ fn locate(given: &str) -> anyhow::Result<Vec<PathBuf>> {
     let looks_like_path = given.starts_with(['.', '/', '~']) || path.is_absolute();
     if looks_like_path || path.exists() {
         return Ok(vec![path.to_path_buf()]);
+    }
+    if let Some(bundled) = hub::bundled(path)? {
+        return Ok(vec![bundled]);
     }
     hub::locate_dataset(given).with_context(|| format!("--corpus {given}"))
 }

@@ -7,6 +7,7 @@ use saescope::model::Model;
 use saescope::sae::Sae;
 use saescope::steer::Steer;
 
+use crate::hub::locate_file;
 use crate::sae::open_sae;
 
 #[derive(clap::Args)]
@@ -28,7 +29,7 @@ impl EditsArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Document> {
         match &self.edits {
             None => Ok(Document::default()),
-            Some(path) => Ok(Document::load(path)?),
+            Some(path) => Ok(Document::load(&locate_file(path)?)?),
         }
     }
 

@@ -1,14 +1,17 @@
 //! `saescope feature`
 
 use std::io::Write;
+use std::ops::Range;
+use std::path::PathBuf;
 
 use saescope::features::{self, Effect, Intervention, Role, Shift};
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
+use crate::features::painted;
 use crate::open::last_of;
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
-use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, slices, texts};
+use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, lines, slices, texts};
 
 /// Show what one feature is, and what it does on texts
 ///
@@ -22,6 +25,7 @@ Examples:
   saescope feature tests/data/sae 1 --top 5
   saescope feature tests/data/sae 1 -p \"Lily was\" -p \"Once upon a time\" --top 3
   saescope feature tests/data/sae 1 -p \"Lily was\" --inject 10 --json
+  saescope feature demo 1 --texts demo/stories.txt --examples 3
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -30,7 +34,14 @@ pub(crate) struct Args {
     #[arg(value_name = "N", required_unless_present = "sae")]
     feature: Option<u32>,
     #[command(flatten)]
-    texts: PromptsArgs,
+    prompts: PromptsArgs,
+    /// A file with a text on each line: show those that activate the feature most, coloured by it
+    #[arg(long, value_name = "FILE")]
+    texts: Option<PathBuf>,
+    /// How many of them
+    #[arg(long, value_name = "K", default_value_t = 5, requires = "texts")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    examples: u32,
     /// The activation that is injected [default: that of the text's strongest feature at its end]
     #[arg(long, value_name = "ACTIVATION", allow_hyphen_values = true)]
     inject: Option<f32>,
@@ -56,6 +67,26 @@ struct Record<'a> {
     suppresses: Vec<Token>,
     nearest: Vec<Near>,
     prompts: Vec<OnPrompt<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    strongest: Vec<Example>,
+}
+
+/// Where a text activates the feature most.
+#[derive(Serialize)]
+struct Example {
+    /// Number of the text.
+    text: usize,
+    position: usize,
+    activation: f32,
+    /// The tokens around.
+    around: Vec<Piece>,
+}
+
+#[derive(Serialize)]
+struct Piece {
+    text: String,
+    /// Of its tokens.
+    activations: Vec<f32>,
 }
 
 #[derive(Serialize)]
@@ -100,7 +131,7 @@ struct Moved {
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let feature = last_of(&mut args.sae.sae.sae, args.feature, "number of a feature");
-    let given = args.texts.read_any()?;
+    let given = args.prompts.read_any()?;
     let opened = args.sae.open()?;
     let ids = args
         .sae
@@ -122,11 +153,64 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         written_scale: effect.written_scale,
         changes: changes(tokenizer, effect),
     });
-    let record = record(origin, &role, tokenizer, prompts.collect());
+    let mut record = record(origin, &role, tokenizer, prompts.collect());
+    record.strongest = args.examples(&opened, feature)?;
     if args.json {
         return output::json(&record);
     }
     print(&record, &mut output::styled_stdout())
+}
+
+impl Args {
+    /// The texts of the file that activate the feature most, each around its strongest token.
+    fn examples(&self, opened: &OpenedSae, feature: u32) -> anyhow::Result<Vec<Example>> {
+        let Some(file) = &self.texts else {
+            return Ok(Vec::new());
+        };
+        let OpenedSae {
+            model,
+            sae,
+            tokenizer,
+            ..
+        } = opened;
+        let context = model.config().n_ctx;
+        let context = sae.record().context.map_or(context, |c| c.min(context));
+        let mut ids = Vec::new();
+        for text in lines(file)? {
+            let mut tokens = tokenizer.encode(&text, self.sae.load.bos.bos())?;
+            tokens.truncate(context);
+            ids.push(tokens);
+        }
+        let activations = features::activations(model, sae, &slices(&ids), feature)?;
+        let moments = features::strongest_texts(&activations, self.examples as usize);
+        let example = |moment: &features::Moment| {
+            let (ids, activations) = (&ids[moment.text], &activations[moment.text]);
+            let shown = around(moment.position, ids.len());
+            let pieces = tokenizer.readable_pieces(ids).into_iter();
+            let pieces =
+                pieces.filter(|p| p.tokens.start >= shown.start && p.tokens.end <= shown.end);
+            Example {
+                text: moment.text,
+                position: moment.position,
+                activation: moment.activation,
+                around: pieces
+                    .map(|p| Piece {
+                        activations: activations[p.tokens].to_vec(),
+                        text: p.text,
+                    })
+                    .collect(),
+            }
+        };
+        Ok(moments.iter().map(example).collect())
+    }
+}
+
+/// The tokens that are shown around one, less the first of the text.
+fn around(position: usize, len: usize) -> Range<usize> {
+    /// About a line.
+    const BEFORE: usize = 24;
+    const AFTER: usize = 12;
+    position.saturating_sub(BEFORE).max(1)..(position + 1 + AFTER).min(len)
 }
 
 fn record<'a>(
@@ -155,6 +239,7 @@ fn record<'a>(
         suppresses: tokens(&role.suppresses),
         nearest: role.nearest.iter().map(near).collect(),
         prompts,
+        strongest: Vec::new(),
     }
 }
 
@@ -208,6 +293,17 @@ fn print(record: &Record, out: &mut impl Write) -> anyhow::Result<()> {
         record.encoder_bias
     )?;
     lists(record).write(out, None)?;
+    if !record.strongest.is_empty() {
+        writeln!(out, "\nstrongest on")?;
+    }
+    for example in &record.strongest {
+        let mut line = String::new();
+        for piece in &example.around {
+            let strongest = record.strongest[0].activation;
+            line += &painted(&printable(&piece.text), &piece.activations, strongest);
+        }
+        writeln!(out, "{:>5.2}  …{line}…", example.activation)?;
+    }
     for prompt in &record.prompts {
         writeln!(out, "\n{}", cut(&printable(prompt.prompt), TEXT_WIDTH))?;
         writeln!(out, "active: {}", activations(prompt))?;

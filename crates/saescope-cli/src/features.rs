@@ -198,7 +198,7 @@ fn one(
 }
 
 /// A stretch of text by the activations of its tokens; with numbers where colours do not reach.
-fn painted(text: &str, values: &[f32], strongest: f32) -> String {
+pub(crate) fn painted(text: &str, values: &[f32], strongest: f32) -> String {
     /// Backgrounds from faint to strong.
     const SHADES: [u8; 5] = [230, 222, 214, 208, 202];
     let largest = values.iter().copied().fold(0.0, f32::max);

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use saescope::hub::DEMO;
-use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, Reference};
+use saescope::hub::{
+    DatasetReference, ENDPOINT, HubOptions, Progress, Reference, demo_folder,
+};
 
 use crate::output;
 
@@ -19,6 +21,21 @@ pub(crate) fn locate(reference: &str) -> anyhow::Result<PathBuf> {
 /// The same of an autoencoder.
 pub(crate) fn locate_sae(reference: &str) -> anyhow::Result<PathBuf> {
     locate_by(reference, Reference::resolve_autoencoder)
+}
+
+/// A file as given, or one of the bundled ones: `demo/NAME`.
+pub(crate) fn locate_file(path: &Path) -> anyhow::Result<PathBuf> {
+    let bundled = if path.exists() { None } else { bundled(path)? };
+    Ok(bundled.unwrap_or_else(|| path.to_path_buf()))
+}
+
+/// The bundled file that `demo/NAME` names.
+pub(crate) fn bundled(path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let Ok(name) = path.strip_prefix(DEMO) else {
+        return Ok(None);
+    };
+    let options = options(|name| std::env::var_os(name))?;
+    Ok(Some(demo_folder(&options)?.join(name)))
 }
 
 /// The files of a data set, downloaded if need be.

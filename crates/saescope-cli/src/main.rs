@@ -8,6 +8,7 @@ mod completions;
 mod contrast;
 mod convert;
 mod corpus;
+mod demo;
 mod edits;
 mod eval;
 mod feature;
@@ -52,6 +53,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(Box<run::Args>),
     Tokens(tokens::Args),
     Capture(Box<capture::Args>),
@@ -88,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         compute_with(isa)?;
     }
     match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Tokens(args) => tokens::run(&args),
         Command::Capture(args) => capture::run(&args),

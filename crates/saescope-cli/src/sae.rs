@@ -10,7 +10,7 @@ use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::hub::{DEMO, locate, locate_sae};
+use crate::hub::{DEMO, locate, locate_file, locate_sae};
 use crate::open::{LoadArgs, Opened, prompt, use_threads};
 use crate::output::cut;
 
@@ -235,7 +235,8 @@ impl PromptsArgs {
 
 /// The lines of a file that are not empty.
 pub(crate) fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let text = std::fs::read_to_string(locate_file(file)?);
+    let text = text.with_context(|| file.display().to_string())?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let lines: Vec<String> = lines.map(str::to_owned).collect();
     if lines.is_empty() {

@@ -89,6 +89,9 @@ pub(crate) struct Args {
     /// Write the edits as a JSON document, which `run`, `capture`, `lens` and `steer` read with --edits
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sweep", "combinations"])]
     save: Option<PathBuf>,
+    /// Print the texts only, not what each edit adds
+    #[arg(long)]
+    brief: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Repo, RepoType};
 
 pub use dataset::{DatasetReference, Plan};
+pub use demo::unpacked as demo_folder;
 pub use openai::{OpenAiReference, STORAGE};
 
 use crate::error::{Error, Result};

@@ -4,6 +4,7 @@
 //! are two of its steps that can be run alone.
 
 mod ci;
+mod demo;
 mod layers;
 mod sizes;
 mod source;
@@ -19,24 +20,31 @@ usage: cargo xtask COMMAND
   ci       everything below, formatting, lints, tests and documentation
   layers   do modules import only what stands before them?
   sizes    the longest files and functions
+  demo     makes what assets/demo bundles; --corpus FILE names the stories
+  demo --check
+           measures whether that tells feelings apart and steers
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [command] = arguments.as_slice() else {
-        eprint!("{USAGE}");
-        return ExitCode::from(2);
-    };
-    let done = match command.as_str() {
-        "ci" => ci::run(&root()),
-        "layers" => run_layers(&root()),
-        "sizes" => run_sizes(&root()),
-        "help" | "--help" | "-h" => {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["ci"] => ci::run(&root()),
+        ["layers"] => run_layers(&root()),
+        ["sizes"] => run_sizes(&root()),
+        ["demo"] => demo::make(&root(), None),
+        ["demo", "--corpus", file] => demo::make(&root(), Some(file)),
+        ["demo", "--check"] => demo::check(&root()),
+        ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
         }
+        [] => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
         _ => {
-            eprint!("there is no chore `{command}`\n{USAGE}");
+            eprint!("there is no chore `{}`\n{USAGE}", words.join(" "));
             return ExitCode::from(2);
         }
     };

@@ -221,7 +221,7 @@ impl Report<'_> {
         texts: &[Steered],
     ) -> io::Result<()> {
         // Each subset adds what the whole set adds, less some.
-        if setting.features.len() < self.args.feature.len() {
+        if self.args.brief || setting.features.len() < self.args.feature.len() {
             return Ok(());
         }
         let name = self.name(setting);

@@ -4,7 +4,8 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 20] = [
+pub(crate) const COMMANDS: [&str; 21] = [
+    "demo",
     "run",
     "tokens",
     "capture",
@@ -42,7 +43,7 @@ fn calls(text: &str) -> Vec<String> {
 }
 
 /// Runs a line in a shell, in a folder that has the repository's `tests` and takes the output.
-fn run_line(line: &str) -> Output {
+pub(crate) fn run_line(line: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root().join("tests"), folder.path().join("tests")).unwrap();
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_saescope"));

@@ -11,6 +11,7 @@
 mod autoencoders;
 mod contract;
 mod corpus;
+mod demo;
 mod errors;
 mod eval;
 mod examples;
@@ -43,12 +44,13 @@ fn command(args: &[&str]) -> Command {
 
 /// Takes away what a person may have set, and the network.
 fn isolate(command: &mut Command) {
-    for name in ["HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT", "CLICOLOR_FORCE"] {
+    for name in ["HF_TOKEN", "HF_ENDPOINT", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
     command
-        // Where not even root can write.
-        .env("HF_HOME", "/dev/null")
+        // What is bundled is unpacked there.
+        .env("HF_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("HF_HUB_CACHE", "/dev/null/hub")
         .env("HF_HUB_OFFLINE", "1");
 }
 

@@ -7,6 +7,7 @@ mod contrast;
 mod effect;
 mod fit;
 mod role;
+mod strongest;
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +19,7 @@ pub use contrast::{Contrasted, Rank, contrast, contrast_rows};
 pub use effect::{Changed, Effect, Intervention, Shift, effects};
 pub use fit::{Fit, fit};
 pub use role::{Role, role};
+pub use strongest::{Moment, strongest_texts};
 
 use crate::error::{Error, Result};
 use crate::hook::{Capture, pooled_positions};

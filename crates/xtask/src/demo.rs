@@ -1,0 +1,117 @@
+//! Makes what `assets/demo` bundles, and measures whether it is good enough.
+//!
+//! Both call the command as a user would: `saescope train` makes the autoencoder, `contrast` says which
+//! features tell the phrases apart, `steer --save` writes the presets.
+
+mod check;
+mod measure;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+pub(crate) use check::check;
+
+/// The stories, beside the repository as data that no test needs.
+const CORPUS: &str = "../shared/data/text/stories-en.jsonl";
+/// How many of them are bundled.
+const STORIES: usize = 300;
+/// Features that a preset turns.
+const PRESET: usize = 4;
+/// How far the presets turn them.
+const SCALE: &str = "2";
+
+/// Writes everything in `assets/demo` but the phrases and the texts about licences, which are written
+/// by hand.
+pub(crate) fn make(root: &Path, corpus: Option<&str>) -> anyhow::Result<()> {
+    let assets = root.join("assets/demo");
+    let corpus = root.join(corpus.unwrap_or(CORPUS));
+    let model = root.join("tests/data/stories260K");
+    std::fs::create_dir_all(assets.join("model"))?;
+    for file in ["stories260K.bin", "tok512.bin"] {
+        let from = model.join(file);
+        std::fs::copy(&from, assets.join("model").join(file))
+            .with_context(|| from.display().to_string())?;
+    }
+    std::fs::write(assets.join("stories.txt"), stories(&corpus)?)?;
+    train(root, &corpus)?;
+    // Only now, so that the program bundles the new autoencoder.
+    let program = build(root)?;
+    presets(root, &program)
+}
+
+/// The first stories, each a line, with an empty line between them: a paragraph to who reads those.
+fn stories(corpus: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(corpus).with_context(|| {
+        format!(
+            "{}: the stories; name the file with --corpus",
+            corpus.display()
+        )
+    })?;
+    let mut stories = Vec::new();
+    for line in text.lines().take(STORIES) {
+        let record: Value = serde_json::from_str(line).context("a line of the corpus")?;
+        let story = record["text"].as_str().context("a record without `text`")?;
+        stories.push(story.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    ensure!(stories.len() == STORIES, "the corpus has too few stories");
+    Ok(stories.join("\n\n") + "\n")
+}
+
+/// Trains the autoencoder. `--threads` is not said: no result depends on it.
+fn train(root: &Path, corpus: &Path) -> anyhow::Result<()> {
+    let program = build(root)?;
+    let run = root.join("target/demo");
+    let (corpus, folder) = (corpus.display().to_string(), run.display().to_string());
+    let settings = "--site resid_post.2 --skip-first --context 256 --recipe topk --d-sae 1024 --k 16 \
+                    --batch 1024 --steps 2000 --checkpoint-every 0 --eval-tokens 16384 --seed 0 --force";
+    let mut args = vec!["train", "demo", "--corpus", &corpus, "-o", &folder];
+    args.extend(settings.split_whitespace());
+    run_program(root, &program, &args)?;
+    for file in ["cfg.json", "sae_weights.safetensors"] {
+        let from = run.join("sae").join(file);
+        std::fs::copy(&from, root.join("assets/demo/sae").join(file))
+            .with_context(|| from.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Saves the features that tell the phrases apart as edits: as they are, and the other way round.
+fn presets(root: &Path, program: &Path) -> anyhow::Result<()> {
+    let chosen = measure::chosen(root, program, PRESET)?;
+    for (name, sign) in [("angry", 1.0), ("glad", -1.0)] {
+        let flags: Vec<String> = chosen
+            .iter()
+            .map(|(feature, weight)| format!("-f{feature}={:.2}", weight * sign))
+            .collect();
+        let file = format!("assets/demo/presets/{name}.json");
+        let mut args = vec!["steer", "demo", "-p", "Lily was such a", "-n", "1"];
+        args.extend(["--unit", "activation", "--scale", SCALE, "--save", &file]);
+        args.extend(flags.iter().map(String::as_str));
+        run_program(root, program, &args)?;
+    }
+    Ok(())
+}
+
+/// Builds the command in the release profile, and says where it lies.
+fn build(root: &Path) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--package", "saescope-cli"])
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "the command does not build");
+    Ok(root.join("target/release/saescope"))
+}
+
+fn run_program(root: &Path, program: &Path, args: &[&str]) -> anyhow::Result<()> {
+    println!("$ saescope {}", args.join(" "));
+    let status = Command::new(program).args(args).current_dir(root).status();
+    if !status.context("cannot start saescope")?.success() {
+        bail!("`saescope {}` failed", args.join(" "));
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 21] = [
+pub(crate) const COMMANDS: [&str; 22] = [
     "demo",
     "run",
     "tokens",
@@ -26,6 +26,7 @@ pub(crate) const COMMANDS: [&str; 21] = [
     "train",
     "bench lm",
     "bench sae",
+    "bench train",
     "completions",
 ];
 

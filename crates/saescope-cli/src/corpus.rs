@@ -44,11 +44,6 @@ enum LayoutArg {
     Rows,
 }
 
-/// A file as given, or a bundled one.
-fn located(text: &str) -> Result<PathBuf, String> {
-    locate_file(Path::new(text)).map_err(|error| format!("{error:#}"))
-}
-
 impl CorpusArgs {
     /// What the texts are, data sets downloaded if need be.
     pub(crate) fn config(&self, bos: Bos, seed: u64) -> anyhow::Result<CorpusConfig> {

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use saescope::hub::DEMO;
-use saescope::hub::{
-    DatasetReference, ENDPOINT, HubOptions, Progress, Reference, demo_folder,
-};
+use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, Reference, demo_folder};
 
 use crate::output;
 

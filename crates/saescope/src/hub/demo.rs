@@ -77,10 +77,7 @@ mod tests {
         }
         std::fs::write(folder.join("stories.txt"), "kept").unwrap();
         assert_eq!(unpacked(&options).unwrap(), folder);
-        assert_eq!(
-            std::fs::read(folder.join("stories.txt")).unwrap(),
-            b"kept"
-        );
+        assert_eq!(std::fs::read(folder.join("stories.txt")).unwrap(), b"kept");
         // Nothing but the folder is left.
         assert_eq!(
             std::fs::read_dir(&options.storage_cache).unwrap().count(),

@@ -153,20 +153,25 @@ fn one_position_the_last_and_pools_are_rows_of_all() {
 fn what_is_left_out_is_pooled_from_the_other_tokens() {
     let [model, _] = tiny::models();
     let [_, relu, _] = saes();
-    let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, Some(1)).unwrap();
     let dense = dense(&model, &relu, PROMPTS[0]);
-    for feature in 0..D_SAE as u32 {
-        // Token 1 stands at positions 1 and 3.
-        let kept = [0, 2, 4, 5].map(|position: usize| dense[position][feature as usize]);
-        assert_eq!(rows.value(0, feature), kept.into_iter().fold(0.0, f32::max));
+    let largest = |feature: u32, from: usize| {
+        let column = dense[from..].iter().map(|row| row[feature as usize]);
+        column.fold(0.0, f32::max)
+    };
+    for (skip_first, from) in [(false, 0), (true, 1)] {
+        let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, skip_first).unwrap();
+        for feature in 0..D_SAE as u32 {
+            assert_eq!(rows.value(0, feature), largest(feature, from));
+        }
     }
+    assert!((0..D_SAE as u32).any(|feature| largest(feature, 0) > largest(feature, 1)));
 }
 
 #[test]
 fn contrasting_a_set_with_itself_tells_nothing() {
     let [model, _] = tiny::models();
     let [sae, ..] = saes();
-    let pooling = (Pooling::Max, None);
+    let pooling = (Pooling::Max, false);
     let all = contrast(&model, &sae, (&PROMPTS, &PROMPTS), pooling, Rank::Auroc).unwrap();
     assert!(!all.is_empty());
     assert!(all.iter().all(|c| c.auroc == 0.5 && c.difference == 0.0));

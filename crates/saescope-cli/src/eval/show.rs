@@ -106,7 +106,8 @@ fn columns(names: &[String], found: &[Evaluation]) -> Table {
     }
     table.header(["directions"]);
     let cosine = |value: f64| format!("{value:.4}");
-    let directions: [(_, &dyn Fn(&Evaluation) -> String); 5] = [
+    type Shown<'a> = &'a dyn Fn(&Evaluation) -> String;
+    let directions: [(_, Shown); 5] = [
         ("site", &place),
         ("mean |cosine|", &|e| cosine(e.decoder.mean)),
         ("largest |cosine|", &|e| cosine(e.decoder.max)),
@@ -149,8 +150,11 @@ fn rows(names: &[String], found: &[Evaluation]) -> Table {
     table
 }
 
+/// The numbers of an evaluation for some choice of positions.
+type Positions = fn(&Evaluation) -> &Quality;
+
 /// The two choices of positions.
-fn sections() -> [(&'static str, fn(&Evaluation) -> &Quality); 2] {
+fn sections() -> [(&'static str, Positions); 2] {
     [
         ("all positions", |e| &e.all),
         ("without first position", |e| &e.without_first),

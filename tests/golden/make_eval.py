@@ -5,6 +5,7 @@ that follows is numpy in f64: encoding, decoding, every metric from its definiti
 
     python tests/golden/make_eval.py                            # the tiny cases, seconds
     python tests/golden/make_eval.py real [FOLDER [TEXT]]       # SmolLM2, a minute: real/smollm2_eval.json too
+    python tests/golden/make_eval.py saelens                    # SAELens' own evaluation of the case gpt2
 """
 
 import json
@@ -313,8 +314,77 @@ def real(folder: Path, text: Path) -> None:
         print(part, record[part])
 
 
+# SAELens
+
+
+class Texts:
+    """What SAELens' evaluation asks of an `ActivationsStore`: one batch of tokens."""
+
+    def __init__(self, tokens: torch.Tensor):
+        self.tokens = tokens
+        self.store_batch_size_prompts, self.context_size = tokens.shape
+
+    def get_batch_tokens(self, _batch_size: int) -> torch.Tensor:
+        return self.tokens
+
+    def reset_input_dataset(self) -> None:
+        pass
+
+
+def hooked(folder: Path):
+    """The checkpoint in TransformerLens, no weight processed."""
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    own = model.config
+    shape = HookedTransformerConfig(
+        n_layers=own.n_layer,
+        d_model=own.n_embd,
+        n_heads=own.n_head,
+        d_head=own.n_embd // own.n_head,
+        d_mlp=4 * own.n_embd,
+        n_ctx=own.n_positions,
+        d_vocab=own.vocab_size,
+        act_fn="gelu_new",
+        normalization_type="LN",
+        eps=own.layer_norm_epsilon,
+        device="cpu",
+    )
+    lens = HookedTransformer(shape)
+    raw = dict(fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False)
+    lens.load_and_process_state_dict(convert_gpt2_weights(model, shape), **raw)
+    return model, lens
+
+
+def saelens() -> None:
+    import sae_lens
+    from sae_lens import SAE
+    from sae_lens.evals import get_eval_everything_config, run_evals
+    from sae_lens.training.activation_scaler import ActivationScaler
+
+    bos = 63
+    generator = torch.Generator().manual_seed(5)
+    tokens = torch.randint(3, 60, (6, 20), generator=generator)
+    tokens[:, 0] = bos
+    model, lens = hooked(HERE / "models/gpt2")
+    with torch.no_grad():
+        torch.testing.assert_close(lens(tokens), model(tokens).logits, atol=1e-4, rtol=1e-4)
+    sae = SAE.load_from_disk(OUT / "gpt2", device="cpu")
+    config = get_eval_everything_config(6, n_eval_reconstruction_batches=1, n_eval_sparsity_variance_batches=1)
+    found = {}
+    for name, special in (("all", False), ("without_first", [bos])):
+        metrics, features = run_evals(sae, Texts(tokens), lens, ActivationScaler(), config, {}, special)
+        found[name] = metrics | {"dead": sum(density == 0 for density in features["feature_density"])}
+        print(name, json.dumps(found[name], indent=1))
+    record = {"sae_lens": sae_lens.__version__, "texts": tokens.tolist()} | found
+    write(OUT / "gpt2" / "saelens.json", record)
+
+
 def main() -> None:
     given = sys.argv[1:]
+    if given[:1] == ["saelens"]:
+        return saelens()
     if given[:1] == ["real"]:
         folder = Path(given[1] if given[1:] else os.path.expanduser("~/.cache/saescope/test-models"))
         real(folder, Path(given[2] if given[2:] else HERE.parent / "data/text/books-en.txt"))

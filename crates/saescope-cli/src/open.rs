@@ -215,6 +215,13 @@ pub(crate) fn last_of<T: FromStr>(
     })
 }
 
+/// A number that is neither infinite nor none.
+pub(crate) fn finite(text: &str) -> Result<f32, String> {
+    let number = text.trim().parse().ok();
+    let finite = number.filter(|number: &f32| number.is_finite());
+    finite.ok_or_else(|| "expected a finite number".to_owned())
+}
+
 /// A prompt as given, or standard input for `-`, less the line break at its end.
 pub(crate) fn prompt(given: &str) -> anyhow::Result<String> {
     if given != "-" {

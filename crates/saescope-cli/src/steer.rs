@@ -11,7 +11,7 @@ use saescope::sae::Sae;
 use saescope::steer::{Request, steer};
 
 use crate::edits::{Edits, EditsArgs};
-use crate::open::{Opened, TextArgs};
+use crate::open::{Opened, TextArgs, finite};
 use crate::sae::{SaeArgs, Subject};
 use crate::sampling::SamplingArgs;
 use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector};
@@ -97,11 +97,6 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
-}
-
-fn finite(text: &str) -> Result<f32, String> {
-    let number = text.parse::<f32>().ok().filter(|x| x.is_finite());
-    number.ok_or_else(|| "expected a number".to_owned())
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {

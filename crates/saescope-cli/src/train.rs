@@ -269,7 +269,7 @@ impl Args {
                     made.site
                 ))
             );
-            return Ok(Source::Store(store.batches(batch_tokens)?));
+            return Ok(Source::Store(Box::new(store.batches(batch_tokens)?)));
         }
         let Some(texts) = given.texts else {
             bail!("there are no texts; name some with --corpus FILE, or a store with --store DIR");

@@ -1,7 +1,7 @@
 //! `saescope capture --store`
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -125,17 +125,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         skip_first: given.skip_first,
     };
     let start = Instant::now();
-    let bar = bar(store.tokens);
-    let manifest = store::write(folder, &store, made, &mut stream, &mut |progress| {
-        if progress.mixed > 0 {
-            bar.set_message("mixing ");
-            bar.set_position(progress.mixed);
-        } else {
-            bar.set_position(progress.gathered);
-        }
-    });
-    bar.finish_and_clear();
-    let manifest = manifest?;
+    let manifest = write(folder, &store, made, &mut stream)?;
     let seconds = start.elapsed().as_secs_f64();
     let record = Record {
         store: folder.display().to_string(),
@@ -152,6 +142,26 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         report(&record, &corpus)
     }
+}
+
+/// Makes the store under a bar on standard error, where that is a terminal.
+fn write(
+    folder: &Path,
+    config: &StoreConfig,
+    made: Made,
+    stream: &mut Stream,
+) -> anyhow::Result<Manifest> {
+    let bar = bar(config.tokens);
+    let manifest = store::write(folder, config, made, stream, &mut |progress| {
+        if progress.mixed > 0 {
+            bar.set_message("mixing ");
+            bar.set_position(progress.mixed);
+        } else {
+            bar.set_position(progress.gathered);
+        }
+    });
+    bar.finish_and_clear();
+    Ok(manifest?)
 }
 
 /// Says before the work what it takes.

@@ -102,11 +102,12 @@ fn columns(names: &[String], found: &[Evaluation]) -> Table {
             let values = found.iter().map(|e| number(e, quality(e)));
             table.row(row(name, values));
         }
-        table.row(row("", found.iter().map(|_| String::new())));
+        table.row(Vec::new());
     }
     table.header(["directions"]);
     let cosine = |value: f64| format!("{value:.4}");
-    let directions: [(_, &dyn Fn(&Evaluation) -> String); 5] = [
+    type Shown<'a> = &'a dyn Fn(&Evaluation) -> String;
+    let directions: [(_, Shown); 5] = [
         ("site", &place),
         ("mean |cosine|", &|e| cosine(e.decoder.mean)),
         ("largest |cosine|", &|e| cosine(e.decoder.max)),
@@ -144,13 +145,16 @@ fn rows(names: &[String], found: &[Evaluation]) -> Table {
                 [place(found)].into_iter().chain(values).chain([cosine]),
             ));
         }
-        table.row(row("", std::iter::empty()));
+        table.row(Vec::new());
     }
     table
 }
 
+/// The numbers of an evaluation for some choice of positions.
+type Positions = fn(&Evaluation) -> &Quality;
+
 /// The two choices of positions.
-fn sections() -> [(&'static str, fn(&Evaluation) -> &Quality); 2] {
+fn sections() -> [(&'static str, Positions); 2] {
     [
         ("all positions", |e| &e.all),
         ("without first position", |e| &e.without_first),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
 use crate::capture::check_output;
-use crate::open::{ModelArgs, Opened, last_of};
+use crate::open::{ModelArgs, Opened, finite, last_of};
 use crate::output::{self, Align, Table};
 
 /// Measure how far a vector moves the answers to questions, per site and multiplier
@@ -109,12 +109,6 @@ struct Choice {
     n_questions: usize,
     /// What came out on them, at every site.
     outcomes: Vec<Outcome>,
-}
-
-fn finite(text: &str) -> Result<f32, String> {
-    let number: Option<f32> = text.trim().parse().ok();
-    let finite = number.filter(|number| number.is_finite());
-    finite.ok_or_else(|| "expected a finite number".to_owned())
 }
 
 pub(super) fn run(mut args: Args) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 21] = [
+pub(crate) const COMMANDS: [&str; 23] = [
     "demo",
     "run",
     "tokens",
@@ -14,6 +14,7 @@ pub(crate) const COMMANDS: [&str; 21] = [
     "contrast",
     "feature",
     "convert",
+    "eval",
     "steer",
     "vector caa",
     "vector difference",
@@ -25,6 +26,7 @@ pub(crate) const COMMANDS: [&str; 21] = [
     "train",
     "bench lm",
     "bench sae",
+    "bench train",
     "completions",
 ];
 

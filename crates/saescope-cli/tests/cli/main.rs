@@ -13,6 +13,7 @@ mod contract;
 mod corpus;
 mod demo;
 mod errors;
+mod eval;
 mod examples;
 mod help;
 mod steer;

@@ -24,7 +24,7 @@ pub enum Source<'a> {
     /// A model that runs meanwhile.
     Stream(Box<Stream<'a>>),
     /// A store on the disk.
-    Store(store::Reading<'a>),
+    Store(Box<store::Reading<'a>>),
 }
 
 impl Source<'_> {

@@ -117,7 +117,7 @@ impl Reading<'_> {
         fields.sort_unstable();
         fields.dedup();
         let total = parquet.n_rows().max(1);
-        let rows = parquet.rows(&fields, &mut |row, texts| {
+        let rows = parquet.rows(&fields, |row, texts| {
             let document = self.template.render(|field| {
                 let column = fields.iter().position(|known| *known == field);
                 Ok(column.map_or(Cow::Borrowed(""), |column| {

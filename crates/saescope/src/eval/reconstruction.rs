@@ -1,6 +1,7 @@
 //! How well activations are reconstructed, and which features are active.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Add;
 
 use rayon::prelude::*;
@@ -104,8 +105,8 @@ pub(super) fn measure(
         walk.model.run(batch, &mut capture)?;
         let mut taken: BTreeMap<Site, Matrix> = BTreeMap::new();
         for &site in &sites {
-            if !taken.contains_key(&site) {
-                taken.insert(site, capture.take(site)?);
+            if let Entry::Vacant(entry) = taken.entry(site) {
+                entry.insert(capture.take(site)?);
             }
         }
         let firsts: Vec<bool> = firsts(batch).collect();

@@ -115,22 +115,9 @@ fn answer(
     let of_dataset = path.strip_prefix("datasets/").unwrap_or(path);
     let body = match of_dataset.strip_prefix(&resolve) {
         Some(file) => state.files.get(file).cloned(),
-        None if path == "api/models/org/name/revision/main" => {
-            let siblings = state.files.keys();
-            let siblings: Vec<_> = siblings
-                .map(|name| serde_json::json!({"rfilename": name}))
-                .collect();
-            let info = serde_json::json!({"sha": COMMIT, "siblings": siblings});
-            Some(info.to_string().into_bytes())
-        }
+        None if path == "api/models/org/name/revision/main" => Some(info(&state.files, false)),
         None if path == "api/datasets/org/name/revision/main?blobs=true" => {
-            let siblings: Vec<_> = state
-                .files
-                .iter()
-                .map(|(name, file)| serde_json::json!({"rfilename": name, "size": file.len()}))
-                .collect();
-            let info = serde_json::json!({"sha": COMMIT, "siblings": siblings});
-            Some(info.to_string().into_bytes())
+            Some(info(&state.files, true))
         }
         None if path.starts_with("sparse-autoencoder/") => state.files.get(path).cloned(),
         None => None,
@@ -175,6 +162,19 @@ fn answer(
     };
     answer.extend(&body[start..start + sent]);
     (answer, sent < end - start)
+}
+
+/// What the Hub says of a repository with these files.
+fn info(files: &HashMap<String, Vec<u8>>, sizes: bool) -> Vec<u8> {
+    let siblings: Vec<_> = files
+        .iter()
+        .map(|(name, file)| match sizes {
+            true => serde_json::json!({"rfilename": name, "size": file.len()}),
+            false => serde_json::json!({"rfilename": name}),
+        })
+        .collect();
+    let info = serde_json::json!({"sha": COMMIT, "siblings": siblings});
+    info.to_string().into_bytes()
 }
 
 const MODEL: [(&str, &[u8]); 4] = [

@@ -347,7 +347,8 @@ fn what_is_wrong_is_found() {
         change(&mut run.lines[0].metrics);
         run
     };
-    let cases: [(fn(&mut Metrics), Level, &str); 8] = [
+    type Change = fn(&mut Metrics);
+    let cases: [(Change, Level, &str); 8] = [
         (|m| m.explained_variance = -0.5, Level::Bad, "FVU is 1.50"),
         (|m| m.explained_variance = 0.6, Level::Remark, "60.0 %"),
         (|m| m.dead = 300, Level::Bad, "300 features (58.6 %)"),

@@ -52,6 +52,10 @@ impl TrainConfig {
                 "`input` is `layer_norm`, which a width of 1 has not",
             ),
             (
+                self.input == Input::LayerNorm && self.transcoder.is_some_and(|t| t.skip),
+                "`transcoder.skip` passes by a layer norm; choose another `input`",
+            ),
+            (
                 !(rows.is_finite() && rows > 0.0),
                 "`init.decoder_norm` is not a positive number",
             ),

@@ -60,7 +60,7 @@ pub(super) struct Leftovers<'a> {
 
 /// Treats dead features after the step that `state` has just done.
 pub(super) fn treat(state: &mut State, of: &Leftovers) {
-    let due = |every: u64| state.step % every == 0;
+    let due = |every: u64| state.step.is_multiple_of(every);
     match state.config.dead.treatment {
         Treatment::Redraw { every, below } if due(every) => redraw(state, of.activity, below),
         Treatment::Resample { every, times } if due(every) && state.resampled < times => {

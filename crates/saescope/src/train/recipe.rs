@@ -88,7 +88,7 @@ impl TrainConfig {
             seed: 0,
         };
         match recipe {
-            Recipe::Article => base.as_in_the_article(),
+            Recipe::Article => base.like_the_article(),
             Recipe::L1 => TrainConfig {
                 sparsity_warmup_steps: steps / 20,
                 decoder: DecoderNorm::Free,
@@ -126,7 +126,7 @@ impl TrainConfig {
         }
     }
 
-    fn as_in_the_article(self) -> TrainConfig {
+    fn like_the_article(self) -> TrainConfig {
         TrainConfig {
             batch_tokens: 2048,
             lr_warmup_steps: 0,

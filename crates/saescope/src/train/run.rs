@@ -141,7 +141,7 @@ impl<'a> Active<'a> {
             .get_or_insert_with(|| State::new(self.config, batch));
         let done = state.step() + 1;
         let last = done == self.config.steps;
-        let log = done % self.config.log_every == 0 || done == 1 || last;
+        let log = done.is_multiple_of(self.config.log_every) || done == 1 || last;
         let told = step(state, batch, log)?;
         self.clock.trained(started.elapsed());
         if log {
@@ -149,7 +149,7 @@ impl<'a> Active<'a> {
         }
         self.stopped = self.sink.step(done) == Go::Stop;
         let every = self.config.checkpoint_every;
-        if last || self.stopped || (every > 0 && done % every == 0) {
+        if last || self.stopped || (every > 0 && done.is_multiple_of(every)) {
             self.sink.checkpoint(state)?;
             self.saved = Some(done);
         }

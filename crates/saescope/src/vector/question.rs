@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn halves_of_balanced_questions_are_balanced_and_share_none() {
         let all = balanced(questions("ABBABAABAB"), None, 0).unwrap();
-        let [first, second] = halves(all.clone());
+        let [first, second] = halves(all);
         assert_eq!((letters(&first), letters(&second)), ((3, 3), (2, 2)));
         assert!(first.iter().all(|question| !second.contains(question)));
     }

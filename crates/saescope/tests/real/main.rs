@@ -3,6 +3,7 @@
 //! `scripts/fetch-models` fetches them; a model that is not there is a failure. `cargo test` leaves
 //! this target out: `cargo test -p saescope --test real` runs it.
 
+mod eval;
 mod models;
 mod tokenizers;
 mod vectors;
@@ -27,11 +28,16 @@ fn model(file: &str) -> PathBuf {
     path
 }
 
+/// Where a file of the repository's `tests` folder is.
+fn repository_path(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests")
+        .join(path)
+}
+
 /// A file of the repository's `tests` folder.
 fn repository(path: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests")
-        .join(path);
+    let path = repository_path(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -26,12 +26,12 @@ fn a_refusal_vector_moves_smollm2_towards_refusing_and_away() {
     let model = Model::open(&path, Storage::F32).unwrap();
     let from = shared_path("data/caa/generate/refusal/generate_dataset.json");
     let on = shared_path("data/caa/test/refusal/test_dataset_ab.json");
-    let site = [Site::ResidPost(14)];
-    let made_from = pairs(&tokenizer, &from, 60);
+    let site = [Site::ResidPost(19)];
+    let made_from = pairs(&tokenizer, &from, 120);
     let answers = Contrast::Answers(&made_from);
     let vector = Vector::build(&model, answers, Method::Caa, &site, &mut |_| {}).unwrap();
     let trial = Trial {
-        pairs: &pairs(&tokenizer, &on, 30),
+        pairs: &pairs(&tokenizer, &on, 50),
         sites: &site,
         multipliers: &[-1.0, 0.0, 1.0],
         positions: Positions::Answer,

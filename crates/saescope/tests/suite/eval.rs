@@ -274,3 +274,45 @@ fn saebench_gets_the_names_that_it_has() {
         quality.behaviour.ce_recovered.unwrap()
     );
 }
+
+/// SAELens' own evaluation of the same autoencoder on the same tokens, its names and all. Where it
+/// leaves a special token out, it replaces it under ablation all the same, and counts it in
+/// `token_stats`; its legacy explained variance has no counterpart.
+#[test]
+fn saelens_finds_the_same_by_its_names() {
+    let folder = golden().join("eval/gpt2");
+    let expected = json(&folder.join("saelens.json"));
+    let texts: Vec<Vec<u32>> = serde_json::from_value(expected["texts"].clone()).unwrap();
+    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let model = Model::open(&golden().join("models/gpt2"), Storage::F32).unwrap();
+    let mut sae = Sae::open(&folder).unwrap();
+    sae.record_mut().model = None;
+    let evaluation = &run(&model, &[&sae], &texts)[0];
+    let ablated = [
+        "kl_div_with_ablation",
+        "kl_div_score",
+        "ce_loss_with_ablation",
+        "ce_loss_score",
+    ];
+    let mut compared = 0;
+    for (part, with_first) in [("all", true), ("without_first", false)] {
+        let found = serde_json::to_value(core(evaluation, with_first)).unwrap();
+        for (category, metrics) in expected[part].as_object().unwrap() {
+            let Some(metrics) = metrics.as_object() else {
+                continue;
+            };
+            for (name, value) in metrics {
+                let counted = category == "token_stats" || ablated.contains(&name.as_str());
+                if name == "explained_variance_legacy" || !with_first && counted {
+                    continue;
+                }
+                let one = serde_json::json!({ name: value });
+                compare(part, &found[category], &one);
+                compared += 1;
+            }
+        }
+        let quality = [&evaluation.without_first, &evaluation.all][usize::from(with_first)];
+        assert_eq!(expected[part]["dead"], quality.activity.dead);
+    }
+    assert_eq!(compared, 18 + 12);
+}

@@ -150,15 +150,23 @@ fn one_position_the_last_and_pools_are_rows_of_all() {
 }
 
 #[test]
-fn the_first_position_is_pooled_from_only_where_it_is_not_left_out() {
+fn what_is_left_out_is_pooled_from_the_other_tokens() {
     let [model, _] = tiny::models();
     let [_, relu, _] = saes();
-    let rows = pooled(&model, &relu, &PROMPTS, Pooling::Max, true).unwrap();
     let dense = dense(&model, &relu, PROMPTS[0]);
-    for feature in 0..D_SAE as u32 {
-        let kept = [1, 2, 3, 4, 5].map(|position: usize| dense[position][feature as usize]);
-        assert_eq!(rows.value(0, feature), kept.into_iter().fold(0.0, f32::max));
+    let mean = |feature: u32, from: usize| {
+        let column = dense[from..]
+            .iter()
+            .map(|row| f64::from(row[feature as usize]));
+        (column.sum::<f64>() / (dense.len() - from) as f64) as f32
+    };
+    for (skip_first, from) in [(false, 0), (true, 1)] {
+        let rows = pooled(&model, &relu, &PROMPTS, Pooling::Mean, skip_first).unwrap();
+        for feature in 0..D_SAE as u32 {
+            assert_eq!(rows.value(0, feature), mean(feature, from));
+        }
     }
+    assert!((0..D_SAE as u32).any(|feature| mean(feature, 0) != mean(feature, 1)));
 }
 
 #[test]

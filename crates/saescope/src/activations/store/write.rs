@@ -4,6 +4,7 @@
 //! is a sample of all rows; in an order by chance within each, all orders of the whole are equally
 //! likely. Held in memory: one bucket twice, and 64 KB for each of them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -94,41 +95,16 @@ pub fn write(
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Manifest> {
     check_target(folder)?;
-    if config.tokens == 0 {
-        return Err(Error::Argument(
-            "a store needs at least one token".to_owned(),
-        ));
-    }
     let partial = Partial::new(folder)?;
     let mut progress = Progress {
         gathered: 0,
         mixed: 0,
         tokens: config.tokens,
     };
-    let mut rest = config.tokens;
-    let mut buckets: Option<Buckets> = None;
-    while rest > 0 {
-        let Some(batch) = batches.next() else {
-            let found = config.tokens - rest;
-            let wanted = config.tokens;
-            return Err(Error::Argument(format!(
-                "there are only {found} of the {wanted} tokens that the store is to have"
-            )));
-        };
-        let batch = batch?;
-        let buckets = match &mut buckets {
-            Some(buckets) => buckets,
-            None => buckets.insert(Buckets::new(&partial.path, config, &batch)?),
-        };
-        let rows = rest.min(batch.x.rows() as u64);
-        buckets.scatter(&batch, rows as usize)?;
-        rest -= rows;
+    let buckets = gather(&partial.path, config, batches, &mut |rows| {
         progress.gathered += rows;
         on_progress(progress);
-    }
-    let Some(buckets) = buckets else {
-        return Err(Error::Argument("there are no activations".to_owned()));
-    };
+    })?;
     let mut manifest = Manifest {
         format: FORMAT.to_owned(),
         made,
@@ -149,6 +125,35 @@ pub fn write(
     save_whole(&partial.path.join(MANIFEST), |file| file.write_all(&json))?;
     partial.put_in_place(folder)?;
     Ok(manifest)
+}
+
+/// Throws the rows of batches into buckets until there are enough.
+fn gather(
+    folder: &Path,
+    config: &StoreConfig,
+    batches: &mut dyn Iterator<Item = Result<Batch>>,
+    on_rows: &mut dyn FnMut(u64),
+) -> Result<Buckets> {
+    let wanted = config.tokens;
+    let mut rest = wanted;
+    let mut buckets: Option<Buckets> = None;
+    while rest > 0 {
+        let batch = batches.next().ok_or_else(|| {
+            let found = wanted - rest;
+            Error::Argument(format!(
+                "there are only {found} of the {wanted} tokens that the store is to have"
+            ))
+        })??;
+        let buckets = match &mut buckets {
+            Some(buckets) => buckets,
+            None => buckets.insert(Buckets::new(folder, config, &batch)?),
+        };
+        let rows = rest.min(batch.x.rows() as u64);
+        buckets.scatter(&batch, rows as usize)?;
+        rest -= rows;
+        on_rows(rows);
+    }
+    buckets.ok_or_else(|| Error::Argument("a store needs at least one token".to_owned()))
 }
 
 /// Says before the work whether a store can be made in `folder`.
@@ -294,60 +299,60 @@ impl Buckets {
     }
 
     /// Makes a shard of every bucket.
-    fn mix(self, on_shard: &mut dyn FnMut(Shard)) -> Result<()> {
-        let size = self.dtype.bytes();
-        let (x_bytes, target_bytes) = (self.d_in * size, self.d_out.unwrap_or(0) * size);
-        for (number, bucket) in self.buckets.into_iter().enumerate() {
+    fn mix(mut self, on_shard: &mut dyn FnMut(Shard)) -> Result<()> {
+        for (number, bucket) in std::mem::take(&mut self.buckets).into_iter().enumerate() {
             let Bucket {
                 path, file, tokens, ..
             } = bucket;
-            let file = file
-                .into_inner()
-                .map_err(|e| Error::io(&path, e.into_error()))?;
-            drop(file);
+            let file = file.into_inner();
+            drop(file.map_err(|e| Error::io(&path, e.into_error()))?);
             let rows = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
             let mut random = shuffle::random(self.seed, SHARDS + number as u64);
             // Buckets hold fewer rows than 2^32: their bytes fit the memory.
             let order = shuffle::permutation(tokens as u32, &mut random);
             let (mut x, mut target) = (Vec::new(), Vec::new());
-            x.reserve_exact(tokens as usize * x_bytes);
-            target.reserve_exact(tokens as usize * target_bytes);
+            let size = self.dtype.bytes();
+            let (x_len, target_len) = (self.d_in * size, self.d_out.unwrap_or(0) * size);
+            x.reserve_exact(order.len() * x_len);
+            target.reserve_exact(order.len() * target_len);
             for row in order {
-                let row = &rows[row as usize * (x_bytes + target_bytes)..];
-                x.extend_from_slice(&row[..x_bytes]);
-                target.extend_from_slice(&row[x_bytes..x_bytes + target_bytes]);
+                let row = &rows[row as usize * (x_len + target_len)..];
+                x.extend_from_slice(&row[..x_len]);
+                target.extend_from_slice(&row[x_len..x_len + target_len]);
             }
             drop(rows);
-            let dtype = self.dtype.dtype();
-            let (x_shape, target_shape) = (
-                [tokens as usize, self.d_in],
-                [tokens as usize, self.d_out.unwrap_or(0)],
-            );
-            let mut tensors = vec![NewTensor {
-                name: "x",
-                shape: &x_shape,
-                elements: Elements::Stored(dtype, &x),
-            }];
-            if self.d_out.is_some() {
-                tensors.push(NewTensor {
-                    name: "target",
-                    shape: &target_shape,
-                    elements: Elements::Stored(dtype, &target),
-                });
-            }
-            let file = format!("shard-{number:05}.safetensors");
-            let path = self.folder.join(&file);
-            save_safetensors(&path, &tensors, &Default::default())?;
-            let (sha256, bytes) = digest::of_file(&path)?;
-            on_shard(Shard {
-                file,
-                tokens,
-                bytes,
-                sha256: digest::hex(&sha256),
-            });
+            on_shard(self.save_shard(number, tokens, (&x, &target))?);
         }
         Ok(())
+    }
+
+    fn save_shard(&self, number: usize, tokens: u64, rows: (&[u8], &[u8])) -> Result<Shard> {
+        let dtype = self.dtype.dtype();
+        let x_shape = [tokens as usize, self.d_in];
+        let target_shape = [tokens as usize, self.d_out.unwrap_or(0)];
+        let mut tensors = vec![NewTensor {
+            name: "x",
+            shape: &x_shape,
+            elements: Elements::Stored(dtype, rows.0),
+        }];
+        if self.d_out.is_some() {
+            tensors.push(NewTensor {
+                name: "target",
+                shape: &target_shape,
+                elements: Elements::Stored(dtype, rows.1),
+            });
+        }
+        let file = format!("shard-{number:05}.safetensors");
+        let path = self.folder.join(&file);
+        save_safetensors(&path, &tensors, &BTreeMap::new())?;
+        let (sha256, bytes) = digest::of_file(&path)?;
+        Ok(Shard {
+            file,
+            tokens,
+            bytes,
+            sha256: digest::hex(&sha256),
+        })
     }
 }
 

@@ -67,7 +67,7 @@ impl<'a> Parquet<'a> {
     pub(super) fn rows<E: From<Broken>>(
         &self,
         columns: &[&str],
-        row: &mut dyn FnMut(u64, &[String]) -> Result<(), E>,
+        mut row: impl FnMut(u64, &[String]) -> Result<(), E>,
     ) -> Result<(), E> {
         let at = |reason: String, row| E::from(Broken { row, reason });
         let chosen: Result<Vec<usize>, String> =

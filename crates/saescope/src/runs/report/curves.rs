@@ -8,56 +8,61 @@ use crate::runs::Line;
 const FIRST_DECADE: f64 = -6.0;
 const BINS_PER_DECADE: f64 = 2.0;
 
+/// What a line says of something.
+type Read = fn(&Line) -> f64;
+
+/// Charts over steps: a heading, and the name of each curve in it.
+const CURVES: [(&str, &[(&str, Read)]); 10] = [
+    (
+        "Explained variance",
+        &[("", |line| line.metrics.explained_variance)],
+    ),
+    (
+        "Active features of a token (L0)",
+        &[("", |line| line.metrics.l0)],
+    ),
+    (
+        "Features",
+        &[
+            ("dead", |line| line.metrics.dead as f64),
+            ("dense", |line| line.metrics.dense as f64),
+        ],
+    ),
+    (
+        "Decoder: mean |cosine| of two rows",
+        &[("", |line| line.metrics.off_diag_mean)],
+    ),
+    (
+        "Decoder: largest |cosine|",
+        &[("", |line| line.metrics.off_diag_max)],
+    ),
+    (
+        "Norm of the gradient",
+        &[("", |line| line.metrics.grad_norm)],
+    ),
+    ("Learning rate", &[("", |line| line.metrics.lr)]),
+    ("Tokens a second", &[("", |line| line.metrics.tokens_per_s)]),
+    (
+        "Seconds between two lines",
+        &[
+            ("model", |line| line.seconds_model),
+            ("buffer", |line| line.seconds_buffer),
+            ("autoencoder", |line| line.metrics.seconds_train),
+        ],
+    ),
+    (
+        "Memory, MB",
+        &[("", |line| line.memory_mb.unwrap_or(f64::NAN))],
+    ),
+];
+
 pub(super) fn charts(lines: &[Line]) -> Vec<Chart> {
-    let mut charts = vec![
-        losses(lines),
-        over_steps(
-            "Explained variance",
-            lines,
-            &[("", |line| line.metrics.explained_variance)],
-        ),
-        over_steps(
-            "Active features of a token (L0)",
-            lines,
-            &[("", |line| line.metrics.l0)],
-        ),
-        over_steps(
-            "Features",
-            lines,
-            &[
-                ("dead", |line| line.metrics.dead as f64),
-                ("on more than a tenth of the tokens", |line| {
-                    line.metrics.dense as f64
-                }),
-            ],
-        ),
-        over_steps(
-            "Decoder: mean |cosine| of two rows",
-            lines,
-            &[("", |line| line.metrics.off_diag_mean)],
-        ),
-        over_steps(
-            "Decoder: largest |cosine|",
-            lines,
-            &[("", |line| line.metrics.off_diag_max)],
-        ),
-        over_steps(
-            "Norm of the gradient",
-            lines,
-            &[("", |line| line.metrics.grad_norm)],
-        ),
-        over_steps("Learning rate", lines, &[("", |line| line.metrics.lr)]),
-        over_steps(
-            "Tokens a second",
-            lines,
-            &[("", |line| line.metrics.tokens_per_s)],
-        ),
-    ];
+    let mut charts = vec![losses(lines)];
+    let curves = CURVES.iter();
+    charts.extend(curves.map(|(title, named)| over_steps(title, lines, named)));
     charts.extend(lines.last().map(densities));
     charts
 }
-
-type Read = fn(&Line) -> f64;
 
 fn over_steps(title: &str, lines: &[Line], named: &[(&str, Read)]) -> Chart {
     let series: Vec<Series> = named
@@ -83,20 +88,18 @@ fn over_steps(title: &str, lines: &[Line], named: &[(&str, Read)]) -> Chart {
 
 /// The loss with those of its parts that are there.
 fn losses(lines: &[Line]) -> Chart {
-    let mut named: Vec<(&str, Read)> = vec![
-        ("all", |line| line.metrics.loss),
+    let parts: [(&str, Read); 3] = [
         ("reconstruction", |line| line.metrics.loss_reconstruction),
-    ];
-    let parts: [(&str, Read); 2] = [
         ("sparsity", |line| line.metrics.loss_sparsity),
         ("dead features or gate", |line| line.metrics.loss_aux),
     ];
-    named.extend(
-        parts
-            .into_iter()
-            .filter(|(_, read)| lines.iter().any(|line| read(line) != 0.0)),
-    );
-    over_steps("Loss", lines, &named)
+    let is_there = |(_, read): &(&str, Read)| lines.iter().any(|line| read(line) != 0.0);
+    let parts: Vec<(&str, Read)> = parts.into_iter().filter(is_there).collect();
+    let all: Read = |line| line.metrics.loss;
+    match parts.as_slice() {
+        [] | [_] => over_steps("Loss: the error of the reconstruction", lines, &[("", all)]),
+        parts => over_steps("Loss", lines, &[&[("all", all)], parts].concat()),
+    }
 }
 
 fn densities(last: &Line) -> Chart {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use self::chart::short;
 use self::held_out::HeldOut;
-use super::{SavedRun, Verdict, verdict};
+use super::{Line, SavedRun, Verdict, verdict};
 use crate::error::{Error, Result};
 use crate::train::{Objective, TrainConfig};
 
@@ -137,13 +137,27 @@ fn tiles(run: &SavedRun) -> Vec<Tile> {
         tile("active features (L0)", format!("{l0:.1}")),
         tile("dead features", format!("{:.1} %", dead * 100.0)),
         tile("tokens", short(metrics.tokens as f64)),
-        tile("tokens a second", short(metrics.tokens_per_s)),
     ];
+    if let Some(speed) = tokens_per_s(&run.lines) {
+        tiles.push(tile("tokens a second", short(speed)));
+    }
     if let (Some(with), Some(without)) = (measured("ce_with_sae"), measured("ce_without_sae")) {
         let increase = tile("rise of cross-entropy", format!("{:.3}", with - without));
         tiles.insert(2, increase);
     }
     tiles
+}
+
+/// The pace of the whole run.
+fn tokens_per_s(lines: &[Line]) -> Option<f64> {
+    let (mut before, mut seconds) = (0, 0.0);
+    for Line { metrics, .. } in lines {
+        let tokens = metrics.tokens.checked_sub(before)?;
+        seconds += tokens as f64 / metrics.tokens_per_s;
+        before = metrics.tokens;
+    }
+    let speed = before as f64 / seconds;
+    speed.is_finite().then_some(speed)
 }
 
 fn tables(run: &SavedRun) -> Result<Vec<Listing>> {

@@ -173,15 +173,14 @@ fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
         rows[token][feature] += h;
         rows
     };
-    let mut sum = 0.0;
-    for token in 0..TOKENS {
-        if (pre[token][feature] - theta).abs() >= bandwidth / 2.0 {
-            continue;
-        }
+    let near = |pre: &Vec<f64>| (pre[feature] - theta).abs() < bandwidth / 2.0;
+    let tokens = pre.iter().enumerate().filter(|(_, pre)| near(pre));
+    let sums = tokens.map(|(token, _)| {
         let by_value = slope(&|h| plain.loss_of(params, &moved(&f, token, h), &on));
         let by_on = slope(&|h| plain.loss_of(params, &f, &moved(&on, token, h)));
-        sum -= (theta * by_value + by_on) / bandwidth;
-    }
+        -(theta * by_value + by_on) / bandwidth
+    });
+    let sum: f64 = sums.sum();
     // What pulls dead features up has a slope of its own.
     let mut higher = params.clone();
     higher.small[2][feature] += H;

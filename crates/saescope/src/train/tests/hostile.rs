@@ -27,24 +27,24 @@ fn refused(config: &TrainConfig) -> String {
     }
 }
 
+/// What is done to a configuration, and what its refusal has to name.
+type Case = (&'static str, fn(&mut TrainConfig));
+
+fn check(cases: &[Case]) {
+    for (says, bend) in cases {
+        let mut config = config();
+        bend(&mut config);
+        let reason = refused(&config);
+        assert!(reason.contains(says), "{says}: {reason}");
+    }
+}
+
 #[test]
-fn configurations_that_make_no_sense_are_refused_by_name() {
-    type Bend = fn(&mut TrainConfig);
-    let aux = AuxK {
-        k: 0,
-        coefficient: 1.0,
-        form: AuxForm::Paper,
-    };
-    let cases: Vec<(&str, Bend)> = vec![
+fn settings_that_make_no_sense_are_refused_by_name() {
+    check(&[
         ("d_sae", |c| c.d_sae = 0),
         ("batch_tokens", |c| c.batch_tokens = 0),
         ("log_every", |c| c.log_every = 0),
-        ("`k` is 0", |c| {
-            c.objective = Objective::TopK { k: 0, aux: None }
-        }),
-        ("`k` is 17", |c| {
-            c.objective = Objective::BatchTopK { k: 17, aux: None }
-        }),
         ("lr_warmup_steps", |c| c.lr_warmup_steps = u64::MAX),
         ("sparsity_warmup_steps", |c| c.sparsity_warmup_steps = 5),
         ("adam.lr", |c| c.adam.lr = f32::NAN),
@@ -56,10 +56,36 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
         ("init.decoder_norm", |c| c.init.decoder_norm = 0.5),
         ("dead.window_tokens", |c| c.dead.window_tokens = 0),
         ("dead.treatment", |c| {
-            c.dead.treatment = Treatment::Resample { every: 0, times: 1 }
+            c.dead.treatment = Treatment::Resample { every: 0, times: 1 };
+        }),
+        ("transcoder.skip", |c| {
+            *c = c.clone().transcode(Transcoder { skip: true });
+            c.input = Input::LayerNorm;
         }),
         ("init.tied", |c| {
-            c.transcoder = Some(Transcoder { skip: false })
+            c.transcoder = Some(Transcoder { skip: false });
+        }),
+    ]);
+}
+
+/// JumpReLU with a bandwidth.
+fn jump(penalty: JumpPenalty, bandwidth: f32) -> Objective {
+    Objective::JumpRelu {
+        penalty,
+        bandwidth,
+        threshold: 0.1,
+        pre_activation: 0.0,
+    }
+}
+
+#[test]
+fn objectives_that_make_no_sense_are_refused_by_name() {
+    check(&[
+        ("`k` is 0", |c| {
+            c.objective = Objective::TopK { k: 0, aux: None }
+        }),
+        ("`k` is 17", |c| {
+            c.objective = Objective::BatchTopK { k: 17, aux: None }
         }),
         ("coefficient", |c| {
             c.objective = Objective::L1 {
@@ -68,37 +94,29 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
             };
         }),
         ("bandwidth", |c| {
-            c.objective = Objective::JumpRelu {
-                penalty: JumpPenalty::Step { coefficient: 1.0 },
-                bandwidth: 0.0,
-                threshold: 0.1,
-                pre_activation: 0.0,
-            };
+            c.objective = jump(JumpPenalty::Step { coefficient: 1.0 }, 0.0);
         }),
         ("penalty", |c| {
-            c.objective = Objective::JumpRelu {
-                penalty: JumpPenalty::Target {
-                    coefficient: 1.0,
-                    l0: 0.0,
-                },
-                bandwidth: 0.1,
-                threshold: 0.1,
-                pre_activation: 0.0,
+            let penalty = JumpPenalty::Target {
+                coefficient: 1.0,
+                l0: 0.0,
             };
+            c.objective = jump(penalty, 0.1);
         }),
-    ];
-    for (says, bend) in cases {
-        let mut config = config();
-        bend(&mut config);
-        let reason = refused(&config);
-        assert!(reason.contains(says), "{says}: {reason}");
-    }
+        ("aux.k", |c| {
+            let aux = Some(AuxK {
+                k: 0,
+                coefficient: 1.0,
+                form: AuxForm::Paper,
+            });
+            c.objective = Objective::TopK { k: 2, aux };
+        }),
+    ]);
+}
+
+#[test]
+fn prefixes_that_do_not_ascend_to_all_features_are_refused() {
     let mut config = config();
-    config.objective = Objective::TopK {
-        k: 2,
-        aux: Some(aux),
-    };
-    assert!(refused(&config).contains("aux.k"));
     for prefixes in [
         vec![],
         vec![0, 16],

@@ -101,7 +101,7 @@ impl Plain<'_> {
         match &self.config.objective {
             Objective::L1 { .. } => each(&|_, x| x.max(0.0)),
             Objective::TopK { k, .. } => {
-                let row = |row: &Vec<f64>| largest(&[row.clone()], *k).remove(0);
+                let row = |row: &Vec<f64>| largest(std::slice::from_ref(row), *k).remove(0);
                 pre.iter().map(row).collect()
             }
             Objective::BatchTopK { k, .. } | Objective::Matryoshka { k, .. } => {
@@ -123,7 +123,7 @@ impl Plain<'_> {
         self.pre(p).iter().map(row).collect()
     }
 
-    fn decode(&self, p: &Params, f: &Rows, end: usize) -> Rows {
+    pub(super) fn decode(&self, p: &Params, f: &Rows, end: usize) -> Rows {
         let d_in = self.x[0].len();
         let row = |(f, x): (&Vec<f64>, &Vec<f64>)| {
             let component = |d: usize| {

@@ -164,7 +164,7 @@ fn runs_side_by_side_end_as_each_alone() {
 fn a_checkpoint_of_another_configuration_is_refused() {
     let config = config(Objective::TopK { k: 3, aux: None });
     let (checkpoints, ..) = traces(&config, None);
-    let mut other = config.clone();
+    let mut other = config;
     other.adam.lr = 2e-2;
     let state = load(&checkpoints[0]).unwrap();
     let error = train_one(&other, Some(state), &mut batches(false)).map(drop);

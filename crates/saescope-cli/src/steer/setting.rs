@@ -13,6 +13,7 @@ use saescope::vector::Vector;
 use serde::Serialize;
 
 use super::Args;
+use crate::hub::locate_file;
 use crate::open::Opened;
 use crate::output::visible;
 
@@ -193,7 +194,8 @@ impl<'a> Builder<'a> {
                 None => ("the built-in text".to_owned(), REFERENCE_TEXTS.to_owned()),
                 Some(path) => {
                     let name = path.display().to_string();
-                    let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
+                    let text = std::fs::read_to_string(locate_file(path)?);
+                    let text = text.with_context(|| name.clone())?;
                     (name, text)
                 }
             };

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{DrawArgs, QuestionArgs, SiteRecord, file_name, pairs, progress, site_records};
 use crate::capture::{Sites, check_output, chosen};
+use crate::hub::locate_file;
 use crate::open::{ModelArgs, Opened};
 use crate::output::{self, Align, Table};
 
@@ -223,7 +224,7 @@ impl BuildArgs {
                 label_field: args.label_field.clone(),
                 label: label.clone(),
             };
-            let texts = self.draw.draw(text::read(path, &selection)?);
+            let texts = self.draw.draw(text::read(&locate_file(path)?, &selection)?);
             let encoded = texts
                 .iter()
                 .map(|text| opened.tokenizer.encode(text, self.model.bos()));

@@ -63,11 +63,11 @@ const LONG: [&str; 10] = [
     "--k",
     "8",
     "--steps",
-    "240",
+    "120",
     "--log-every",
     "7",
     "--checkpoint-every",
-    "20",
+    "10",
 ];
 
 fn train(output: &Path, more: &[&str]) -> Output {
@@ -255,7 +255,7 @@ fn a_run_is_an_autoencoder_that_needs_no_more_arguments() {
     for reference in [run.clone(), run.join("sae")] {
         let reference = reference.to_str().unwrap();
         let found = json(&["features", reference, "-p", "Once upon a time", "--json"]);
-        assert!(found.to_string().contains("mlp_out.2"), "{found}");
+        assert_eq!(found[0]["features"].as_array().unwrap().len(), 4, "{found}");
         let info = json(&["info", reference, "--json"]);
         assert!(info.to_string().contains(MODEL), "{info}");
     }
@@ -483,7 +483,7 @@ fn a_full_disk_ends_the_run_with_the_reason_and_leaves_no_half_file() {
     let stderr = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(1), "{stderr}");
     assert!(
-        stderr.contains("step-20.safetensors") && stderr.contains("large"),
+        stderr.contains("step-10.safetensors") && stderr.contains("large"),
         "{stderr}"
     );
     assert_eq!(fs::read_dir(run.join("checkpoints")).unwrap().count(), 0);

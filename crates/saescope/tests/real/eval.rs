@@ -37,7 +37,11 @@ fn smollm2_is_evaluated_as_transformers_and_numpy_do_it() {
     let found = evaluate(&model, &[&sae], &texts, &config, &mut |_, _| {}).unwrap();
     let found = serde_json::to_value(&found[0]).unwrap();
     compare("all", &found, &expected["all"]);
-    compare("without_first", &found["without_first"], &expected["without_first"]);
+    compare(
+        "without_first",
+        &found["without_first"],
+        &expected["without_first"],
+    );
     compare("decoder", &found["decoder"], &expected["decoder"]);
     compare("encoder", &found["encoder"], &expected["encoder"]);
 }

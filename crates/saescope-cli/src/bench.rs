@@ -1,11 +1,14 @@
 //! `saescope bench`
 
 mod sae;
+mod train;
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
+use rayon::prelude::*;
+use saescope::Matrix;
 use saescope::generate::most_likely;
 use saescope::hook::Capture;
 use saescope::model::{Cache, Config, Model};
@@ -27,6 +30,7 @@ pub(crate) struct Args {
 enum What {
     Lm(LmArgs),
     Sae(sae::Args),
+    Train(train::Args),
 }
 
 /// Time forward passes and generation with the shapes of GPT-2 small
@@ -73,7 +77,7 @@ struct Record {
 
 #[derive(Serialize)]
 struct Row {
-    name: &'static str,
+    name: String,
     dtype: &'static str,
     tokens_per_s: f64,
     gflops: f64,
@@ -95,6 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Lm(args) => lm(args),
         What::Sae(args) => sae::run(args),
+        What::Train(args) => train::run(args),
     }
 }
 
@@ -148,7 +153,7 @@ fn measure(
     let median = seconds[runs / 2];
     let gflops = work.flops / median / 1e9;
     Ok(Row {
-        name: work.name,
+        name: work.name.to_owned(),
         dtype: dtype.name(),
         tokens_per_s: work.tokens as f64 / median,
         gflops,
@@ -286,7 +291,7 @@ fn print(record: &Record) -> anyhow::Result<()> {
             .peak_rss_mb
             .map_or("unknown".to_owned(), |mb| format!("{mb:.0} MB"));
         let cells = [
-            row.name.to_owned(),
+            row.name.clone(),
             row.dtype.to_owned(),
             format!(
                 "{:.*}",
@@ -307,4 +312,25 @@ fn print(record: &Record) -> anyhow::Result<()> {
         record.peak_gflops, record.threads, record.instruction_set
     )?;
     Ok(())
+}
+
+/// Values of mean 0 and standard deviation 1, nearly normal: sums of four uniform ones.
+fn random(rows: usize, cols: usize, seed: u64) -> Matrix {
+    let mut matrix = Matrix::zeros(rows, cols);
+    let each = matrix.data_mut().par_chunks_exact_mut(cols).enumerate();
+    each.for_each(|(row, values)| {
+        // Knuth's MMIX generator, one stream a row.
+        let mut state = (seed << 32) ^ (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut uniform = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
+        };
+        for value in values {
+            let sum: f32 = (0..4).map(|_| uniform()).sum();
+            *value = sum * 3.0_f32.sqrt();
+        }
+    });
+    matrix
 }

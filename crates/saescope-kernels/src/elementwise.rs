@@ -55,28 +55,50 @@ kernel! {
 /// As for [`dot_f32`].
 #[inline(always)]
 pub(crate) unsafe fn dot_f32_with<S: Simd>(a: &[f32], b: &[f32], sum: &mut f32) {
+    // SAFETY: as the caller promises.
+    unsafe { [*sum] = dots_f32_with::<S, 1>(b, [a.as_ptr()]) };
+}
+
+/// The dot products of several rows with `x`, each the same bits as alone.
+///
+/// # Safety
+/// The rows are as long as `x`.
+#[inline(always)]
+pub(crate) unsafe fn dots_f32_with<S: Simd, const N: usize>(
+    x: &[f32],
+    rows: [*const f32; N],
+) -> [f32; N] {
     /// Sums under way at once, to hide the latency of an addition.
     const CHAINS: usize = 4;
-    let n = a.len();
-    let (a, b) = (a.as_ptr(), b.as_ptr());
-    // SAFETY: every vector lies within both.
+    let n = x.len();
+    let x = x.as_ptr();
+    // SAFETY: every vector lies within its row.
     unsafe {
-        let mut sums = [S::splat(0.0); CHAINS];
+        let mut sums = [[S::splat(0.0); CHAINS]; N];
         let mut i = 0;
         while i + CHAINS * S::LANES <= n {
-            for (chain, sum) in sums.iter_mut().enumerate() {
+            for chain in 0..CHAINS {
                 let at = i + chain * S::LANES;
-                *sum = S::fma(S::load(a.add(at)), S::load(b.add(at)), *sum);
+                let x = S::load(x.add(at));
+                for (sums, row) in sums.iter_mut().zip(rows) {
+                    sums[chain] = S::fma(S::load(row.add(at)), x, sums[chain]);
+                }
             }
             i += CHAINS * S::LANES;
         }
         while i < n {
             let lanes = (n - i).min(S::LANES);
-            let (x, y) = (load::<S>(a.add(i), lanes), load::<S>(b.add(i), lanes));
-            sums[0] = S::fma(x, y, sums[0]);
+            let x = load::<S>(x.add(i), lanes);
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                sums[0] = S::fma(load::<S>(row.add(i), lanes), x, sums[0]);
+            }
             i += lanes;
         }
-        let halves = (S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
-        *sum = S::sum(S::add(halves.0, halves.1));
+        let mut out = [0.0; N];
+        for (out, sums) in out.iter_mut().zip(sums) {
+            let halves = (S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+            *out = S::sum(S::add(halves.0, halves.1));
+        }
+        out
     }
 }

@@ -139,7 +139,7 @@ pub fn adam_slice(
     assert_eq!(lengths, (n, n, n), "lengths of parameters and moments");
     /// Values of a task.
     const CHUNK: usize = 1 << 14;
-    let pointers = [params, m, v].map(|slice| Shared::new(slice));
+    let pointers = [params, m, v].map(Shared::new);
     let factors = Factors::new(step, scale);
     parallel::for_each(n.div_ceil(CHUNK), n * 8, |task| {
         let first = task * CHUNK;
@@ -280,8 +280,10 @@ pub(crate) fn project_rows_on(isa: Isa, grads: &mut Matrix, params: &Matrix, fea
     check_rows(params.rows(), params.cols(), features, grads);
     let shared = Shared::new(grads.data_mut());
     parallel::for_each(rows.div_ceil(ROWS), rows * d * 2, |task| {
-        for row in task * ROWS..((task + 1) * ROWS).min(rows) {
-            let along = params.row(features[row] as usize);
+        let first = task * ROWS;
+        let features = &features[first..(first + ROWS).min(rows)];
+        for (row, &feature) in (first..).zip(features) {
+            let along = params.row(feature as usize);
             // SAFETY: both hold `d` values, and no other task writes this row.
             unsafe { project_row(isa, shared.get().add(row * d), along) };
         }

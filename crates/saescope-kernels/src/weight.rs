@@ -225,7 +225,8 @@ impl Weight {
             assert_eq!(shapes.0, shapes.1, "shape of what is added to a product");
         }
         out.reshape(x.rows(), self.d_out);
-        let rounded = match (&self.panels, self.isa) {
+        let rounded: Option<Vec<u16>> = match (&self.panels, self.isa) {
+            #[cfg(target_arch = "x86_64")]
             (Panels::Bf16(_), Isa::Avx512Bf16) => Some(round_rows(x)),
             _ => None,
         };
@@ -255,16 +256,16 @@ impl Weight {
     }
 }
 
-/// The rows of `x` as bf16, each padded to an even length.
+/// The rows of `x` as bf16, each padded to an even length, for a processor that has AVX512_BF16.
+#[cfg(target_arch = "x86_64")]
 fn round_rows(x: &Matrix) -> Vec<u16> {
     let stride = x.cols().div_ceil(2) * 2;
     let mut rounded = vec![0; x.rows() * stride];
     let rows = rounded.par_chunks_exact_mut(stride.max(1)).with_min_len(16);
     rows.zip(x.data().par_chunks_exact(x.cols().max(1)))
         .for_each(|(to, from)| {
-            for (to, &from) in to.iter_mut().zip(from) {
-                *to = bf16::from_f32(from).to_bits();
-            }
+            // SAFETY: only `Isa::Avx512Bf16` rounds rows, and `to` is as long as `from` or longer.
+            unsafe { crate::tile::dot::round(from, to) }
         });
     rounded
 }

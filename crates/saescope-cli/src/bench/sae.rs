@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::ensure;
-use rayon::prelude::*;
 use saescope::sae::Sae;
-use saescope::{Encoder, Gate, Isa, Matrix};
+use saescope::{Encoder, Gate, Isa};
 use serde::Serialize;
 
-use crate::bench::How;
+use crate::bench::{How, random};
 use crate::open::use_threads;
 use crate::output::{self, Align, Table};
 use crate::rss;
@@ -144,27 +143,6 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
         peak_rss_mb,
         opened,
     })
-}
-
-/// Values of mean 0 and standard deviation 1, nearly normal: sums of four uniform ones.
-fn random(rows: usize, cols: usize, seed: u64) -> Matrix {
-    let mut matrix = Matrix::zeros(rows, cols);
-    let each = matrix.data_mut().par_chunks_exact_mut(cols).enumerate();
-    each.for_each(|(row, values)| {
-        // Knuth's MMIX generator, one stream a row.
-        let mut state = (seed << 32) ^ (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut uniform = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
-        };
-        for value in values {
-            let sum: f32 = (0..4).map(|_| uniform()).sum();
-            *value = sum * 3.0_f32.sqrt();
-        }
-    });
-    matrix
 }
 
 fn print(record: &Record) -> anyhow::Result<()> {

@@ -195,6 +195,40 @@ fn an_instruction_set_can_be_chosen_before_and_behind_the_command() {
 }
 
 #[test]
+fn bench_train_prints_rows_with_their_names() {
+    let bench = json(&["bench", "train", "--tiny", "--quick", "--json"]);
+    let rows = bench["rows"].as_array().unwrap();
+    let named = |row: &Value| {
+        let part = |key: &str| row[key].as_str().unwrap().to_owned();
+        (part("name"), part("dtype"))
+    };
+    let compared: Vec<(String, String)> = rows[..3].iter().map(named).collect();
+    let expected = [
+        ("topk_32_128_k32_b64", "f32"),
+        ("relu_l1_32_32_b32", "f32"),
+        ("relu_l1_32_32_b32", "bf16"),
+    ];
+    assert_eq!(
+        compared,
+        expected.map(|(a, b)| (a.to_owned(), b.to_owned()))
+    );
+    assert!(rows.len() > 3, "how it scales");
+    for row in rows {
+        assert!(row["tokens_per_s"].as_f64().unwrap() > 0.0);
+        assert!(row["gflops"].as_f64().unwrap() > 0.0);
+    }
+    let alone = [
+        "bench",
+        "train",
+        "--tiny",
+        "--quick",
+        "--no-scaling",
+        "--json",
+    ];
+    assert_eq!(json(&alone)["rows"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn bench_prints_rows_with_their_names() {
     let bench = json(&["bench", "lm", "--tiny", "--dtype", "bf16", "--json"]);
     let rows = bench["rows"].as_array().unwrap();

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 20] = [
     "run",
     "tokens",
     "capture",
@@ -23,6 +23,7 @@ pub(crate) const COMMANDS: [&str; 19] = [
     "info",
     "bench lm",
     "bench sae",
+    "bench train",
     "completions",
 ];
 

@@ -52,15 +52,21 @@ impl Best {
         }
     }
 
-    /// Entries of features after those pushed count only when they are larger.
+    /// Only entries above it can count; one that equals the worst may, when its feature is lower.
     #[inline]
     pub(crate) fn threshold(&self) -> f32 {
         match self {
             Best::Top { k, entries } if entries.len() >= *k => {
-                entries.peek().map_or(f32::INFINITY, |worst| worst.0.value)
+                let worst = entries.peek();
+                worst.map_or(f32::INFINITY, |worst| worst.0.value.next_down())
             }
             _ => 0.0,
         }
+    }
+
+    /// Whether entries raise the threshold.
+    pub(crate) fn rises(&self) -> bool {
+        matches!(self, Best::Top { .. })
     }
 
     /// Takes a positive entry.

@@ -82,3 +82,21 @@ pub(crate) unsafe fn run_wide(tile: &Tile, panel_stride: usize) {
     // SAFETY: as the caller promises.
     unsafe { finish_wide::<Avx512, NV>(tile, &sums) };
 }
+
+/// Rounds f32 to bf16, nearest even. What is too small for a normal number becomes zero, as which
+/// the processor would multiply it anyway.
+///
+/// # Safety
+/// The processor has AVX512_BF16, and `to` is at least as long as `from`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(crate) unsafe fn round(from: &[f32], to: &mut [u16]) {
+    for at in (0..from.len()).step_by(16) {
+        let lanes = u16::MAX >> (16 - (from.len() - at).min(16));
+        // SAFETY: only lanes that exist are read and written; the two types are the same 256 bits.
+        unsafe {
+            let x = _mm512_maskz_loadu_ps(lanes, from.as_ptr().add(at));
+            let x = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+            _mm256_mask_storeu_epi16(to.as_mut_ptr().add(at).cast(), lanes, x);
+        }
+    }
+}

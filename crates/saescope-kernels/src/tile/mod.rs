@@ -108,35 +108,52 @@ tiles!(crate::simd::Neon, rows 1 2 3 4 5 6, vectors 4);
 unsafe fn run<S: Simd, const MR: usize, const NV: usize>(tile: &Tile) {
     // SAFETY: the caller's promise covers every pointer the parts follow.
     unsafe {
-        let sums = match tile.panel {
-            Panel::F32(b) => sum_f32::<S, MR, NV>(tile, b),
-            Panel::Bf16(b) => sum_bf16::<S, MR, NV>(tile, b),
+        match tile.panel {
+            Panel::F32(b) => run_f32::<S, MR, NV>(tile, b),
+            Panel::Bf16(b) => finish::<S, MR, NV>(tile, &sum_bf16::<S, MR, NV>(tile, b)),
             // Only `Isa::Avx512Bf16` makes this variant; it has its own tile loop.
             Panel::Bf16Dot(_) => unreachable!("bf16 rows are multiplied by `dot::run`"),
-        };
-        finish::<S, MR, NV>(tile, &sums);
+        }
     }
 }
 
+/// Only the vectors of columns that exist: the values of a head are seldom a whole number of panels.
+///
 /// # Safety
 /// As for [`Tiles::run`].
 #[inline(always)]
-unsafe fn sum_f32<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn run_f32<S: Simd, const MR: usize, const NV: usize>(tile: &Tile, b: *const f32) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match tile.width.div_ceil(S::LANES) {
+            1 if NV > 1 => finish::<S, MR, 1>(tile, &sum_f32::<S, MR, NV, 1>(tile, b)),
+            2 if NV > 2 => finish::<S, MR, 2>(tile, &sum_f32::<S, MR, NV, 2>(tile, b)),
+            _ => finish::<S, MR, NV>(tile, &sum_f32::<S, MR, NV, NV>(tile, b)),
+        }
+    }
+}
+
+/// The sums of the first `USED` of `NV` vectors of columns.
+///
+/// # Safety
+/// As for [`Tiles::run`].
+#[inline(always)]
+unsafe fn sum_f32<S: Simd, const MR: usize, const NV: usize, const USED: usize>(
     tile: &Tile,
     b: *const f32,
-) -> [[S::V; NV]; MR] {
+) -> [[S::V; USED]; MR] {
     // SAFETY: the panel holds `depth` times `NV` vectors, and each row of `a` `depth` values.
     unsafe {
-        let mut sums = [[S::splat(0.0); NV]; MR];
+        let mut sums = [[S::splat(0.0); USED]; MR];
         let mut b = b;
         for k in 0..tile.depth {
-            let mut column = [S::splat(0.0); NV];
+            let mut column = [S::splat(0.0); USED];
             for (v, column) in column.iter_mut().enumerate() {
                 *column = S::load(b.add(v * S::LANES));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let x = S::splat(*tile.a.add(r * tile.a_stride + k));
-                for v in 0..NV {
+                for v in 0..USED {
                     sums[v] = S::fma(x, column[v], sums[v]);
                 }
             }

@@ -21,7 +21,7 @@ const STORIES: usize = 300;
 /// Features that a preset turns.
 const PRESET: usize = 4;
 /// How far the presets turn them.
-const SCALE: &str = "2";
+const SCALE: &str = "1.5";
 
 /// Writes everything in `assets/demo` but the phrases and the texts about licences, which are written
 /// by hand.
@@ -65,7 +65,7 @@ fn train(root: &Path, corpus: &Path) -> anyhow::Result<()> {
     let program = build(root)?;
     let run = root.join("target/demo");
     let (corpus, folder) = (corpus.display().to_string(), run.display().to_string());
-    let settings = "--site resid_post.2 --skip-first --context 256 --recipe topk --d-sae 1024 --k 16 \
+    let settings = "--site resid_post.2 --skip-first --context 256 --recipe topk --d-sae 1024 --k 8 \
                     --batch 1024 --steps 2000 --checkpoint-every 0 --eval-tokens 16384 --seed 0 --force";
     let mut args = vec!["train", "demo", "--corpus", &corpus, "-o", &folder];
     args.extend(settings.split_whitespace());

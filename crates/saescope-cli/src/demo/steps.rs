@@ -93,7 +93,7 @@ fn reads() -> Step {
         number: 1,
         title: "What a small model has in mind",
         about: "stories260K writes children's stories; its autoencoder takes the state behind its third block\n\
-                apart into 1,024 features, of which 16 are active at a token. The strongest at the last one:",
+                apart into 1,024 features, of which 8 are active at a token. The strongest at the last one:",
         calls: vec![Call::new(&[
             "features", "demo", "-p", glad, "-p", angry, "--top", "6",
         ])],
@@ -118,10 +118,10 @@ fn explains(choice: &Choice) -> Step {
     };
     Step {
         number: 3,
-        title: "What the first two of them are",
+        title: "What the first three of them are",
         about: "The tokens that a feature makes likelier and less likely, its neighbours, and where in 300\n\
                 stories it is strongest.",
-        calls: vec![explain(0), explain(1)],
+        calls: (0..3).map(explain).collect(),
     }
 }
 
@@ -144,7 +144,7 @@ const SWEEP: [&str; 9] = [
     "--unit",
     "activation",
     "--sweep",
-    "0,1,2,3,6",
+    "0,0.5,1,1.5,3",
     "--brief",
     "-n",
     "24",

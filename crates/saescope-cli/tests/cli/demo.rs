@@ -21,7 +21,7 @@ fn the_demo_takes_seven_steps_and_every_call_of_it_does_the_same_when_it_is_type
         );
     }
     let calls = calls(&shown);
-    assert_eq!(calls.len(), 10);
+    assert_eq!(calls.len(), 11);
     for (call, expected) in calls {
         let output = run_line(&format!("saescope {call}"));
         let stderr = String::from_utf8_lossy(&output.stderr);

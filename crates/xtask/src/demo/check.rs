@@ -112,7 +112,7 @@ fn steering(root: &Path, program: &Path) -> anyhow::Result<Vec<String>> {
     let mut missed = Vec::new();
     let mut plain = None;
     for n in 1..=flags.len() {
-        for scale in ["1", "2", "3"] {
+        for scale in ["0.5", "1", "1.5", "2"] {
             let mut args = vec!["demo", "--unit", "activation", "--scale", scale];
             args.extend(flags[..n].iter().map(String::as_str));
             let [before, after] = written(root, program, &args)?;

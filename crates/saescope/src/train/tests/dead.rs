@@ -38,7 +38,10 @@ fn state(config: &TrainConfig) -> State {
         state.fires.since[feature] = 1_000_000;
         state.optimiser.w_enc.m.row_mut(feature).fill(1e-3);
         state.optimiser.w_enc.v.row_mut(feature).fill(1.0);
-        (state.optimiser.m.b_enc[feature], state.optimiser.v.b_enc[feature]) = (1e-3, 1.0);
+        (
+            state.optimiser.m.b_enc[feature],
+            state.optimiser.v.b_enc[feature],
+        ) = (1e-3, 1.0);
     }
     state
 }

@@ -40,10 +40,12 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  saescope train tests/data/stories260K --site mlp_out.2 --corpus tests/data/text/stories-en.txt \\
-    --document line --expansion 2 --k 8 --steps 20 --batch 256 --buffer 4096 -o run
-  saescope train tests/data/stories260K --site resid_post.1 --corpus tests/data/text/stories-en.txt \\
-    --document line --steps 10 --batch 256 --buffer 4096 --sweep expansion=1,2 k=4,8 -o sweep
+  saescope train tests/data/stories260K --site mlp_out.2 \\
+      --corpus tests/data/text/stories-en.txt --document line \\
+      --expansion 2 --k 8 --steps 20 --batch 256 --buffer 4096 -o run
+  saescope train tests/data/stories260K --site resid_post.1 \\
+      --corpus tests/data/text/stories-en.txt --document line \\
+      --steps 10 --batch 256 --buffer 4096 --sweep expansion=1,2 k=4,8 -o sweep
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -72,8 +74,6 @@ pub(crate) struct Args {
     /// of the corpus]
     #[arg(long, value_name = "N")]
     eval_tokens: Option<u64>,
-    #[command(flatten)]
-    setting: SettingArgs,
     /// The folder to write [default: named after the model, the site and the recipe]
     #[arg(short, long, value_name = "RUN")]
     output: Option<PathBuf>,
@@ -86,6 +86,9 @@ pub(crate) struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    // Last, since what follows would stand under its heading.
+    #[command(flatten)]
+    setting: SettingArgs,
 }
 
 /// Tokens held out, unless told otherwise.

@@ -14,6 +14,12 @@ const COLUMNS: usize = 4;
 /// A number of an evaluation, and what it is called.
 type Number = (&'static str, fn(&Evaluation, &Quality) -> String);
 
+/// A number of the decoder, and what it is called.
+type Direction = (&'static str, fn(&Evaluation) -> String);
+
+/// A choice of positions, and what it is called.
+type Section = (&'static str, fn(&Evaluation) -> &Quality);
+
 /// What the table shows of each choice of positions.
 const NUMBERS: [Number; 20] = [
     ("tokens", |_, q| q.tokens.to_string()),
@@ -56,6 +62,18 @@ const NUMBERS: [Number; 20] = [
     ("features", |e, _| e.d_sae.to_string()),
     ("dead", |e, q| of_all(q.activity.dead, e.d_sae)),
     ("dense", |e, q| of_all(q.activity.dense, e.d_sae)),
+];
+
+/// What the table shows of directions.
+const DIRECTIONS: [Direction; 5] = [
+    ("site", place),
+    ("mean |cosine|", |e| format!("{:.4}", e.decoder.mean)),
+    ("largest |cosine|", |e| format!("{:.4}", e.decoder.max)),
+    ("mean nearest", |e| format!("{:.4}", e.decoder.mean_nearest)),
+    ("pairs compared", |e| {
+        let sampled = if e.decoder.sampled { " (sample)" } else { "" };
+        format!("{}{sampled}", e.decoder.pairs)
+    }),
 ];
 
 /// The numbers of a row, where every autoencoder has one.
@@ -105,19 +123,7 @@ fn columns(names: &[String], found: &[Evaluation]) -> Table {
         table.row(Vec::new());
     }
     table.header(["directions"]);
-    let cosine = |value: f64| format!("{value:.4}");
-    type Shown<'a> = &'a dyn Fn(&Evaluation) -> String;
-    let directions: [(_, Shown); 5] = [
-        ("site", &place),
-        ("mean |cosine|", &|e| cosine(e.decoder.mean)),
-        ("largest |cosine|", &|e| cosine(e.decoder.max)),
-        ("mean nearest", &|e| cosine(e.decoder.mean_nearest)),
-        ("pairs compared", &|e| {
-            let sampled = if e.decoder.sampled { " (sample)" } else { "" };
-            format!("{}{sampled}", e.decoder.pairs)
-        }),
-    ];
-    for (name, value) in directions {
+    for (name, value) in DIRECTIONS {
         table.row(row(name, found.iter().map(value)));
     }
     table
@@ -150,11 +156,8 @@ fn rows(names: &[String], found: &[Evaluation]) -> Table {
     table
 }
 
-/// The numbers of an evaluation for some choice of positions.
-type Positions = fn(&Evaluation) -> &Quality;
-
 /// The two choices of positions.
-fn sections() -> [(&'static str, Positions); 2] {
+fn sections() -> [Section; 2] {
     [
         ("all positions", |e| &e.all),
         ("without first position", |e| &e.without_first),

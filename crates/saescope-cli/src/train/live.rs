@@ -248,8 +248,7 @@ impl View {
                     .take(height.saturating_sub(4)),
             ),
         }
-        let last = self.runs.iter().rev().find_map(|run| run.lines.last());
-        lines.extend(last.map(time));
+        lines.extend(self.runs.last().and_then(|run| time(&run.lines)));
         let cut = lines.iter().map(|line| output::cut(line, width));
         cut.collect::<Vec<_>>().join("\n")
     }
@@ -312,21 +311,27 @@ fn beside(run: &Seen) -> Option<String> {
     ))
 }
 
-/// Where the time of the last lines went.
-fn time(line: &Line) -> String {
-    let train = line.metrics.seconds_train;
-    let all = (train + line.metrics.seconds_batches).max(1e-9);
+/// The pace so far, and where the time went: a buffer is filled in one stretch, so that single lines
+/// would tell of the model alone or not at all.
+fn time(lines: &[Line]) -> Option<String> {
+    let last = lines.last()?;
+    let sum = |read: fn(&Line) -> f64| lines.iter().map(read).sum::<f64>();
+    let took = |line: &Line| line.metrics.seconds_train + line.metrics.seconds_batches;
+    let all = sum(took).max(1e-9);
+    let tokens = lines
+        .iter()
+        .map(|line| line.metrics.tokens_per_s * took(line));
     let share = |seconds: f64| format!("{:.0} %", 100.0 * seconds / all);
-    let memory = line.memory_mb.map_or(String::new(), |mb| {
+    let memory = last.memory_mb.map_or(String::new(), |mb| {
         format!("  memory {}", output::bytes((mb * 1e6) as u64))
     });
-    format!(
+    Some(format!(
         "  {:.0} tokens/s: model {}, buffer {}, autoencoder {}{memory}",
-        line.metrics.tokens_per_s,
-        share(line.seconds_model),
-        share(line.seconds_buffer),
-        share(train)
-    )
+        tokens.sum::<f64>() / all,
+        share(sum(|line| line.seconds_model)),
+        share(sum(|line| line.seconds_buffer)),
+        share(sum(|line| line.metrics.seconds_train))
+    ))
 }
 
 /// A log step in one line.

@@ -323,6 +323,27 @@ fn a_screen_serves_rows_of_any_length() {
 }
 
 #[test]
+fn rows_with_an_entry_far_above_the_others_are_screened_too() {
+    // Too coarse for bytes: 16-bit integers have to serve.
+    let outlying = |rows: usize, seed: u64| {
+        let mut x = matrix(rows, 768, seed);
+        (0..rows).for_each(|row| x.row_mut(row)[7 * row % 768] = 30.0);
+        x
+    };
+    let x = outlying(40, 1);
+    for isa in Isa::available() {
+        for gate in gates(300, 2) {
+            let encoder = Encoder::new_on(isa, outlying(300, 3), values(300, 4), gate);
+            let whole = encoder.encode(&x);
+            for row in 0..x.rows() {
+                let alone = encoder.encode(&x.select_rows(&[row]));
+                assert_eq!(whole.row(row), alone.row(0), "{isa}, row {row}");
+            }
+        }
+    }
+}
+
+#[test]
 fn training_gives_the_same_bits_on_one_thread_and_two() {
     let step = AdamStep::new(1e-3, (0.9, 0.999), 1e-8, 1);
     let on = |threads: usize| {

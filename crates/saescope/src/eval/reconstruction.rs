@@ -1,7 +1,6 @@
 //! How well activations are reconstructed, and which features are active.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Add;
 
 use rayon::prelude::*;
@@ -99,15 +98,15 @@ pub(super) fn measure(
     for sae in saes {
         sites.extend([sae.site()?, sae.out_site()?]);
     }
+    sites.sort();
+    sites.dedup();
     let mut all: Vec<Seen> = saes.iter().map(|sae| Seen::new(sae)).collect();
     for batch in walk.batches() {
         let mut capture = Capture::new(sites.iter().copied());
         walk.model.run(batch, &mut capture)?;
         let mut taken: BTreeMap<Site, Matrix> = BTreeMap::new();
         for &site in &sites {
-            if let Entry::Vacant(entry) = taken.entry(site) {
-                entry.insert(capture.take(site)?);
-            }
+            taken.insert(site, capture.take(site)?);
         }
         let firsts: Vec<bool> = firsts(batch).collect();
         for (sae, seen) in saes.iter().zip(&mut all) {

@@ -140,16 +140,18 @@ pub struct AuxK {
     pub form: AuxForm,
 }
 
-/// Forms of the auxiliary loss; docs/training.md has their formulas.
+/// Forms of the auxiliary loss; docs/training.md has their formulas. The decoder's bias is no part of
+/// what dead features make, since the residual lacks it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuxForm {
-    /// The paper's: the decoder's bias left out, divided by the variance of the residual.
+    /// The paper's: divided by the variance of the residual.
     #[default]
     Paper,
-    /// SAELens': the bias added, not divided, scaled by the share of dead features.
+    /// SAELens': not divided, scaled by the share of dead features, whose negative pre-activations count
+    /// too.
     Saelens,
-    /// sparsify's: the bias added, divided by the variance of the target.
+    /// sparsify's: divided by the variance of the target, scaled by the share of dead features.
     Sparsify,
 }
 

@@ -168,3 +168,21 @@ fn draw_tokens(losses: &[f64], count: usize, mut random: Random) -> Vec<usize> {
     keys.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     keys.iter().take(count).map(|&(_, token)| token).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Draw, Random, draw_tokens};
+
+    #[test]
+    fn tokens_are_drawn_in_proportion_to_the_square_of_their_loss() {
+        let losses = [1.0, 0.0, 3.0];
+        let draw = |seed| draw_tokens(&losses, 1, Random::new(seed, Draw::Dead(1), 0))[0];
+        let drawn: Vec<usize> = (0..4000).map(draw).collect();
+        let share = |token| drawn.iter().filter(|&&drawn| drawn == token).count() as f64 / 4000.0;
+        assert!((share(2) - 0.9).abs() < 0.02, "{}", share(2));
+        assert_eq!(share(1).to_bits(), 0.0_f64.to_bits());
+        let mut all = draw_tokens(&losses, 3, Random::new(1, Draw::Dead(1), 0));
+        all.sort_unstable();
+        assert_eq!(all, [0, 2]);
+    }
+}

@@ -31,24 +31,23 @@ pub(super) fn pass(job: &Job, penalty: &L1, fires: &mut Fires) -> Pass {
         y.add(&skip);
     }
     let error = job.error(y);
-    let mut d_pre = dense.product(&error.gradient, w_dec, None, Then::Keep); // [tokens, d_sae]
-    penalty.add_dense(&f, &mut d_pre);
+    // The gradients are sums over tokens: from here on features have the rows.
     let mut by_feature = Matrix::default();
     transpose(&f, &mut by_feature); // [d_sae, tokens]
     drop(f);
     let activity = activity(&by_feature);
     fires.saw(&activity);
+    let mut d_pre = dense.product(w_dec, &error.gradient, None, Then::Keep); // [d_sae, tokens]
+    penalty.add_dense(&by_feature, &mut d_pre);
     let g_dec = dense.product_transposed(&by_feature, &error.gradient, None);
-    transpose(&d_pre, &mut by_feature);
-    drop(d_pre);
-    let g_enc = dense.product_transposed(&by_feature, job.inner, None);
+    let g_enc = dense.product_transposed(&d_pre, job.inner, None);
     let mut gradients = Gradients {
         features: (0..job.config.d_sae as u32).collect(),
         w_enc: g_enc,
         w_dec: g_dec,
         small: small.zeros(),
     };
-    gradients.small.b_enc = row_sums(&by_feature);
+    gradients.small.b_enc = row_sums(&d_pre);
     gradients.add_biases(job, &[&error.gradient]);
     let sparsity = penalty.finish(job, &activity, &mut gradients);
     Pass {

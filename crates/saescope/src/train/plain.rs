@@ -92,16 +92,16 @@ impl L1 {
     }
 
     /// From the gradient by activations `f` to that by pre-activations, this penalty included, both
-    /// `[tokens, d_sae]`.
+    /// `[d_sae, tokens]`.
     pub(super) fn add_dense(&self, f: &Matrix, d_pre: &mut Matrix) {
-        let d_sae = self.slopes.len();
-        let rows = d_pre.data_mut().par_chunks_exact_mut(d_sae);
-        rows.zip(f.data().par_chunks_exact(d_sae))
-            .for_each(|(d_pre, f)| {
-                for ((d_pre, f), slope) in d_pre.iter_mut().zip(f).zip(&self.slopes) {
-                    *d_pre = if *f > 0.0 { *d_pre + slope } else { 0.0 };
-                }
-            });
+        let tokens = d_pre.cols();
+        let rows = d_pre.data_mut().par_chunks_exact_mut(tokens);
+        let rows = rows.zip(f.data().par_chunks_exact(tokens));
+        rows.zip(&self.slopes).for_each(|((d_pre, f), slope)| {
+            for (d_pre, f) in d_pre.iter_mut().zip(f) {
+                *d_pre = if *f > 0.0 { *d_pre + slope } else { 0.0 };
+            }
+        });
     }
 
     /// The loss; adds the gradient by the decoder's norms.

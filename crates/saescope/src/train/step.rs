@@ -10,7 +10,7 @@ use super::dead::{Leftovers, treat};
 use super::input::Tokens;
 use super::pass::{Job, Loss, Pass, variance};
 use super::plain::L1;
-use super::weights::Optimiser;
+use super::weights::{Gradients, Optimiser};
 use super::{Objective, State, TrainConfig, dense, gated, jump, plain, select};
 use crate::activations::Batch;
 use crate::error::{Error, Result};
@@ -77,21 +77,8 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
         Some(penalty) => dense::pass(&job, &penalty, &mut state.fires),
         None => run(&job, found, &mut state.fires),
     };
-    Optimiser::project(&config, &state.weights, &mut pass.gradients);
-    let grad_norm = pass.gradients.norm();
-    check(state.step, &pass.loss, grad_norm)?;
+    let grad_norm = learn(state, &config, &pass.loss, &mut pass.gradients)?;
     state.note(&pass.activity);
-    let lr = config.lr(state.step);
-    let scale = config.grad_clip.map_or(1.0, |clip| {
-        // As torch has it.
-        (f64::from(clip) / (grad_norm + 1e-6)).min(1.0) as f32
-    });
-    let adam = config.adam;
-    let adam = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, state.step + 1);
-    let weights = &mut state.weights;
-    state
-        .optimiser
-        .step(&config, weights, &pass.gradients, scale, adam);
     let told = Told {
         loss: pass.loss,
         l0: pass.activity.l0(),
@@ -100,7 +87,7 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
             false => 0.0,
         },
         grad_norm,
-        lr,
+        lr: config.lr(state.step),
         sparsity: config.sparsity(state.step),
     };
     state.step += 1;
@@ -115,6 +102,29 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
         },
     );
     Ok(told)
+}
+
+/// Follows the gradients; returns their norm before clipping.
+fn learn(
+    state: &mut State,
+    config: &TrainConfig,
+    loss: &Loss,
+    gradients: &mut Gradients,
+) -> Result<f64> {
+    Optimiser::project(config, &state.weights, gradients);
+    let grad_norm = gradients.norm();
+    check(state.step, loss, grad_norm)?;
+    let scale = config.grad_clip.map_or(1.0, |clip| {
+        // As torch has it.
+        (f64::from(clip) / (grad_norm + 1e-6)).min(1.0) as f32
+    });
+    let (lr, adam) = (config.lr(state.step), config.adam);
+    let step = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, state.step + 1);
+    let weights = &mut state.weights;
+    state
+        .optimiser
+        .step(config, weights, gradients, scale, step);
+    Ok(grad_norm)
 }
 
 /// What is encoded, `[tokens, d_in]`.
@@ -206,5 +216,24 @@ fn explained_variance(batch: &Batch, tokens: &Tokens, squared: &[f64]) -> f64 {
         1.0 - error / whole
     } else {
         0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::train::{Recipe, TrainConfig};
+
+    #[test]
+    fn rates_rise_and_fall_in_straight_lines() {
+        let mut config = TrainConfig::recipe(Recipe::TopK, 8, 16, 10);
+        config.adam.lr = 1.0;
+        (config.lr_warmup_steps, config.lr_decay_steps) = (4, 2);
+        config.sparsity_warmup_steps = 5;
+        let rates: Vec<f32> = (0..10).map(|step| config.lr(step)).collect();
+        assert_eq!(rates, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]);
+        let scales: Vec<f32> = (0..6).map(|step| config.sparsity(step)).collect();
+        assert_eq!(scales, [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]);
+        (config.lr_warmup_steps, config.lr_decay_steps) = (0, 0);
+        assert_eq!((config.lr(0), config.lr(9)), (1.0, 1.0));
     }
 }

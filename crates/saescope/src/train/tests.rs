@@ -1,5 +1,6 @@
 //! Training against plain f64 loops, planted directions and itself.
 
+mod dead;
 mod folded;
 mod golden;
 mod gradients;

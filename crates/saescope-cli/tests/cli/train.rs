@@ -20,6 +20,31 @@ const CLOCKS: [&str; 7] = [
     "memory_mb",
 ];
 
+/// What every line of metrics has.
+const METRICS: [&str; 21] = [
+    "step",
+    "tokens",
+    "loss",
+    "loss_reconstruction",
+    "loss_sparsity",
+    "loss_aux",
+    "explained_variance",
+    "l0",
+    "dead",
+    "dense",
+    "density_histogram",
+    "off_diag_mean",
+    "off_diag_max",
+    "grad_norm",
+    "lr",
+    "tokens_per_s",
+    "seconds_model",
+    "seconds_buffer",
+    "seconds_train",
+    "memory_mb",
+    "seconds_left",
+];
+
 /// A training that takes a second or two.
 fn arguments<'a>(output: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let all = [
@@ -206,29 +231,7 @@ fn a_run_leaves_what_others_read() {
         .collect();
     assert_eq!(steps, [1, 3, 6, 9, 12]);
     let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    for key in [
-        "step",
-        "tokens",
-        "loss",
-        "loss_reconstruction",
-        "loss_sparsity",
-        "loss_aux",
-        "explained_variance",
-        "l0",
-        "dead",
-        "dense",
-        "density_histogram",
-        "off_diag_mean",
-        "off_diag_max",
-        "grad_norm",
-        "lr",
-        "tokens_per_s",
-        "seconds_model",
-        "seconds_buffer",
-        "seconds_train",
-        "memory_mb",
-        "seconds_left",
-    ] {
+    for key in METRICS {
         assert!(!line[key].is_null(), "{key}");
     }
     assert_eq!(line["tokens"], 128);

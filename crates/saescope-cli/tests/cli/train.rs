@@ -20,6 +20,31 @@ const CLOCKS: [&str; 7] = [
     "memory_mb",
 ];
 
+/// What every line of metrics has.
+const METRICS: [&str; 21] = [
+    "step",
+    "tokens",
+    "loss",
+    "loss_reconstruction",
+    "loss_sparsity",
+    "loss_aux",
+    "explained_variance",
+    "l0",
+    "dead",
+    "dense",
+    "density_histogram",
+    "off_diag_mean",
+    "off_diag_max",
+    "grad_norm",
+    "lr",
+    "tokens_per_s",
+    "seconds_model",
+    "seconds_buffer",
+    "seconds_train",
+    "memory_mb",
+    "seconds_left",
+];
+
 /// A training that takes a second or two.
 fn arguments<'a>(output: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let all = [
@@ -198,37 +223,31 @@ fn a_run_leaves_what_others_read() {
     assert_eq!(config["train"]["objective"]["top_k"]["k"], 4);
     assert!(config["input"]["gamma"].as_f64().unwrap() > 0.0);
     assert!(config["machine"]["instruction_set"].is_string());
-    let report = String::from_utf8(read(&run.join("report.html"))).unwrap();
-    assert!(report.contains("Verdict") && !report.contains("<script"));
-}
 
-/// What other programs may count on in `metrics.jsonl`.
-const METRICS: &str = "step tokens loss loss_reconstruction loss_sparsity loss_aux explained_variance \
-                       l0 dead dense density_histogram off_diag_mean off_diag_max grad_norm lr \
-                       tokens_per_s seconds_model seconds_buffer seconds_train memory_mb seconds_left";
-
-/// And in `eval.json`.
-const EVALUATION: &str = "explained_variance l0 ce_without_sae ce_with_sae ce_recovered dead";
-
-#[test]
-fn the_numbers_of_a_run_have_the_names_that_others_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    trained(&run, &SHORT);
-    let lines = lines(&run);
-    let steps: Vec<u64> = lines
+    let text = String::from_utf8(read(&run.join("metrics.jsonl"))).unwrap();
+    let steps: Vec<u64> = lines(&run)
         .iter()
         .map(|line| line["step"].as_u64().unwrap())
         .collect();
     assert_eq!(steps, [1, 3, 6, 9, 12]);
-    assert_eq!(lines[0]["tokens"], 128);
-    for key in METRICS.split_whitespace() {
-        assert!(!lines[0][key].is_null(), "{key}");
+    let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    for key in METRICS {
+        assert!(!line[key].is_null(), "{key}");
     }
+    assert_eq!(line["tokens"], 128);
     let evaluation = value(&run.join("eval.json"));
-    for key in EVALUATION.split_whitespace() {
+    for key in [
+        "explained_variance",
+        "l0",
+        "ce_without_sae",
+        "ce_with_sae",
+        "ce_recovered",
+        "dead",
+    ] {
         assert!(evaluation[key].is_number(), "{key}");
     }
+    let report = String::from_utf8(read(&run.join("report.html"))).unwrap();
+    assert!(report.contains("Verdict") && !report.contains("<script"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use saescope::generate::{Prompt, Sampling, generate};
 use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::site::Site;
-use saescope::{Matrix, Storage};
+use saescope::{Isa, Matrix, Storage};
 use safetensors::SafeTensors;
 
 /// Cases that must be there: one for every family and variant that is supported.
@@ -164,6 +164,11 @@ fn relative(found: &Matrix, expected: &Matrix) -> f64 {
 
 #[test]
 fn bf16_weights_stay_within_their_rounding() {
+    // Where the processor multiplies bf16, both factors are rounded, each by as much.
+    let roundings: f64 = match Isa::current().to_string().as_str() {
+        "avx512bf16" => 2.0,
+        _ => 1.0,
+    };
     let mut off = Vec::new();
     for case in CASES {
         let expected = Expected::of(case);
@@ -176,7 +181,7 @@ fn bf16_weights_stay_within_their_rounding() {
             // Scores of these random models reach the hundreds, where rounding the weights alone
             // moves a probability by some per cent; what reaches the residual stream does not.
             let tolerance = if what.starts_with("attn") { 5e-2 } else { 2e-2 };
-            if difference > tolerance {
+            if difference > tolerance * roundings.sqrt() {
                 off.push(format!("{case} {what}: {difference:.1e}"));
             }
         };

@@ -58,9 +58,11 @@ pub(super) struct Leftovers<'a> {
     pub(super) squared: &'a [f64],
 }
 
-/// Treats dead features after the step that `state` has just done.
+/// Treats dead features after the step that `state` has just done. After the last there is nothing left
+/// to train a new feature, so that it would only disturb.
 pub(super) fn treat(state: &mut State, of: &Leftovers) {
-    let due = |every: u64| state.step.is_multiple_of(every);
+    let last = state.step >= state.config.steps;
+    let due = |every: u64| !last && state.step.is_multiple_of(every);
     match state.config.dead.treatment {
         Treatment::Redraw { every, below } if due(every) => redraw(state, of.activity, below),
         Treatment::Resample { every, times } if due(every) && state.resampled < times => {

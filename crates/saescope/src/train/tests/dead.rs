@@ -129,6 +129,23 @@ fn redrawn_features_get_a_random_row_and_no_bias() {
 }
 
 #[test]
+fn nothing_is_drawn_anew_after_the_last_step() {
+    let every = 1;
+    for treatment in [
+        Treatment::Redraw { every, below: 1e-5 },
+        Treatment::Resample { every, times: 9 },
+    ] {
+        let mut config = config(treatment);
+        config.steps = 1;
+        let mut state = state(&config);
+        step::step(&mut state, &batch(), false).unwrap();
+        for feature in DEAD {
+            assert!(state.weights.small.b_enc[feature] < -99.0);
+        }
+    }
+}
+
+#[test]
 fn a_feature_is_dead_after_the_window_without_activation() {
     let config = config(Treatment::None);
     let mut state = state(&config);

@@ -4,16 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::step::Told;
 use super::{Metrics, State};
+use crate::density::densities;
 use crate::direction::{Pairs, orthogonality};
 
 /// Multiply-adds that a line may spend on the decoder's orthogonality.
 const ORTHOGONALITY_BUDGET: u64 = 30_000_000_000;
-
-/// Share of tokens from which on a feature is dense.
-const DENSE: f64 = 0.1;
-
-/// One bin for what is below 1e-6, then half decades up to 1.
-const BINS: usize = 13;
 
 /// Where the time since the last line went.
 pub(super) struct Clock {
@@ -52,13 +47,15 @@ pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics
     let shape = (w_dec.rows(), w_dec.cols());
     let pairs = Pairs::within(ORTHOGONALITY_BUDGET, shape, state.config.seed);
     let right_angles = orthogonality(w_dec, pairs, 1);
-    let tokens = state.fires.recent_tokens.max(1) as f64;
-    let densities = state
+    // Counts are kept signed as checkpoints store them.
+    let fires: Vec<u64> = state
         .fires
         .recent
         .iter()
-        .map(|&fires| fires as f64 / tokens);
-    let (dense, density_histogram) = by_density(densities);
+        .map(|n| n.unsigned_abs())
+        .collect();
+    let densities = densities(&fires, state.fires.recent_tokens.unsigned_abs());
+    let tokens = state.fires.recent_tokens.max(1) as f64;
     let dead = state.fires.dead(state.config.dead.window_tokens).len();
     let seconds = clock.since.elapsed().as_secs_f64();
     let metrics = Metrics {
@@ -71,8 +68,8 @@ pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics
         explained_variance: told.explained_variance,
         l0: told.l0,
         dead,
-        dense,
-        density_histogram,
+        dense: densities.dense,
+        density_histogram: densities.histogram,
         off_diag_mean: right_angles.mean,
         off_diag_max: right_angles.max,
         grad_norm: told.grad_norm,
@@ -86,28 +83,4 @@ pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics
     state.fires.recent_tokens = 0;
     clock.restart();
     metrics
-}
-
-/// How many features are dense, and how many are in each bin.
-fn by_density(densities: impl Iterator<Item = f64>) -> (usize, Vec<usize>) {
-    let (mut dense, mut bins) = (0, vec![0; BINS]);
-    for density in densities {
-        dense += usize::from(density > DENSE);
-        // Half decades above 1e-6; what never was is minus infinity.
-        let bin = ((density.log10() + 6.0) * 2.0).floor() + 1.0;
-        bins[bin.clamp(0.0, (BINS - 1) as f64) as usize] += 1;
-    }
-    (dense, bins)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::by_density;
-
-    #[test]
-    fn features_are_counted_by_the_half_decade_of_their_density() {
-        let (dense, bins) = by_density([0.0, 5e-7, 2e-6, 4e-6, 0.05, 0.2, 1.0].into_iter());
-        assert_eq!(dense, 2);
-        assert_eq!(bins, [2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
-    }
 }

@@ -1,7 +1,8 @@
 //! Training sparse autoencoders: batches of activations in, metrics and an autoencoder out.
 //!
-//! Knows no model, no corpus and no file: [`Batch`]es come from an iterator, and a [`Sink`] keeps
-//! what is to be kept. Several autoencoders train side by side on one stream.
+//! Knows no model, no corpus and no file: [`Batch`](crate::activations::Batch)es come from an
+//! iterator, and a [`Sink`] keeps what is to be kept. Several autoencoders train side by side on
+//! one stream.
 
 mod activity;
 mod aux;

@@ -472,6 +472,8 @@ fn a_loss_that_overflows_ends_the_run_and_keeps_its_checkpoint() {
 fn a_full_disk_ends_the_run_with_the_reason_and_leaves_no_half_file() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
+    // The corpus as tokens is kept from here on, so that it is the run which meets the limit.
+    trained(&folder.path().join("before"), &SHORT);
     let binary = env!("CARGO_BIN_EXE_saescope");
     let words = arguments(&run, &LONG);
     // 64 KiB are room for the configuration and metrics, not for a checkpoint.

@@ -10,7 +10,7 @@ use crate::elementwise::dot_f32;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 #[cfg(target_arch = "x86_64")]
-use crate::screen::best::Best;
+use crate::screen::best::{Best, Expected};
 #[cfg(target_arch = "x86_64")]
 use crate::screen::bytes::{ByteRows, Bytes, Exact};
 use crate::screen::{Candidates, Screen};
@@ -42,6 +42,8 @@ pub struct Encoder {
     /// The coarser screen, which is tried first.
     #[cfg(target_arch = "x86_64")]
     bytes: Renewed<Bytes>,
+    #[cfg(target_arch = "x86_64")]
+    expected: Expected,
 }
 
 /// What is made of the weight when it is first needed.
@@ -96,6 +98,8 @@ impl Encoder {
             screen: Renewed::new(),
             #[cfg(target_arch = "x86_64")]
             bytes: Renewed::new(),
+            #[cfg(target_arch = "x86_64")]
+            expected: Expected::default(),
         };
         encoder.check();
         encoder
@@ -241,8 +245,19 @@ impl Encoder {
                 _ => None,
             },
         };
-        let mut best: Vec<Best> = (0..x.rows()).map(|_| Best::new(self.most())).collect();
-        screen.walk(x, &rows, &exact, &mut best);
+        let best = match self.most() {
+            None => {
+                let mut all: Vec<Best> = (0..x.rows()).map(|_| Best::all()).collect();
+                screen.walk(x, &rows, &exact, &mut all);
+                all
+            }
+            Some(k) => {
+                let walk = |x: &Matrix, rows: &ByteRows, best: &mut [Best]| {
+                    screen.walk(x, rows, &exact, best);
+                };
+                self.expected.top(k, x, &rows, walk)
+            }
+        };
         Some(best.into_par_iter().map(Best::into_row).collect())
     }
 

@@ -145,6 +145,11 @@ fn mean_share<'a>(shares: impl ExactSizeIterator<Item = (&'a f32, &'a f32)>) -> 
 }
 
 impl ByteRows {
+    /// Length of a row, or a little more.
+    pub(crate) fn length(&self, row: usize) -> f32 {
+        self.bounds[row].length
+    }
+
     pub(crate) fn new(x: &Matrix) -> ByteRows {
         let stride = x.cols().next_multiple_of(4);
         let mut values = vec![0_i8; x.rows() * stride];

@@ -31,6 +31,8 @@ mod screen;
 
 mod encode;
 
+mod gradient;
+
 mod optimiser;
 
 #[cfg(test)]
@@ -41,12 +43,11 @@ pub use attention::{Attention, KeysValues, Sequence, attend, attend_by, pattern}
 pub use columns::Columns;
 pub use elementwise::dot;
 pub use encode::{Encoder, Gate};
+pub use gradient::{Gradient, RowNorm, Term};
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use norm::{layer_norm, rms_norm, rms_norm_heads};
-pub use optimiser::{
-    AdamStep, Optimised, RowNorm, adam_rows, adam_slice, project_rows, squared_norm,
-};
+pub use optimiser::{AdamStep, Optimised, adam_rows, adam_slice, squared_norm};
 pub use peak::peak_gflops;
 pub use rotary::Rotation;
 pub use sparse::SparseRows;

@@ -1,8 +1,9 @@
-//! The optimiser, and what training does with gradients before.
+//! The optimiser.
 
 use rayon::prelude::*;
 
 use crate::elementwise;
+use crate::gradient::{Gradient, RowNorm};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
@@ -41,15 +42,6 @@ impl AdamStep {
     }
 }
 
-/// What becomes of a row after a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowNorm {
-    /// It stays as it is.
-    Free,
-    /// It is scaled to norm 1; a row of zeros stays.
-    Unit,
-}
-
 /// Parameters `[n, d]` and their moments, as Adam keeps them.
 pub struct Optimised<'a> {
     /// What is optimised.
@@ -60,66 +52,46 @@ pub struct Optimised<'a> {
     pub v: &'a mut Matrix,
 }
 
-/// Steps every row: row `features[i]` has the gradient `scale * grads[i]`, `grads` `[features, d]`,
-/// all others have none.
+/// Steps every row along `scale * gradient`; returns the sum of the gradient's squares, before it is
+/// scaled.
 ///
 /// # Panics
-/// When shapes differ, or features do not ascend or name no row.
+/// When shapes differ.
 pub fn adam_rows(
     to: Optimised,
-    (features, grads): (&[u32], &Matrix),
+    gradient: &Gradient,
     scale: f32,
     step: AdamStep,
     norm: RowNorm,
-) {
-    adam_rows_on(Isa::current(), to, (features, grads), scale, step, norm);
+) -> f64 {
+    adam_rows_on(Isa::current(), to, gradient, scale, step, norm)
 }
-
-/// Rows of a task: enough to be worth it, few enough that threads end together.
-const ROWS: usize = 32;
 
 pub(crate) fn adam_rows_on(
     isa: Isa,
     to: Optimised,
-    (features, grads): (&[u32], &Matrix),
+    gradient: &Gradient,
     scale: f32,
     step: AdamStep,
     norm: RowNorm,
-) {
+) -> f64 {
     let (n, d) = (to.params.rows(), to.params.cols());
     for moment in [&*to.m, &*to.v] {
         assert_eq!((moment.rows(), moment.cols()), (n, d), "shape of a moment");
     }
-    check_rows(n, d, features, grads);
     let pointers = [to.params, to.m, to.v].map(|matrix| Shared::new(matrix.data_mut()));
     let factors = Factors::new(step, scale);
-    parallel::for_each(n.div_ceil(ROWS), n * d * 8, |task| {
-        let rows = task * ROWS..((task + 1) * ROWS).min(n);
-        let mut at = features.partition_point(|&feature| (feature as usize) < rows.start);
-        for row in rows {
-            let active = features.get(at).is_some_and(|&f| f as usize == row);
-            let grad = if active {
-                grads.row(at).as_ptr()
-            } else {
-                std::ptr::null()
-            };
-            at += usize::from(active);
-            let [p, m, v] = pointers.map(|pointer| pointer.get().wrapping_add(row * d));
-            // SAFETY: rows of `d` values each, which no other task touches.
-            unsafe { adam_row(isa, &factors, (p, m, v), grad, d, norm) };
+    gradient.by_rows(isa, (n, d), |row, grad| {
+        let [p, m, v] = pointers.map(|pointer| pointer.get().wrapping_add(row * d));
+        // SAFETY: rows of `d` values each, which no other task touches.
+        unsafe {
+            let along = std::slice::from_raw_parts(p, d);
+            let squares = grad.find(along, norm);
+            let values = squares.map_or(std::ptr::null(), |_| grad.values().as_ptr());
+            adam_row(isa, &factors, (p, m, v), values, d, norm);
+            squares.unwrap_or(0.0)
         }
-    });
-}
-
-/// # Panics
-/// When the gradients of some rows of `[n, d]` are not one for each of them.
-fn check_rows(n: usize, d: usize, features: &[u32], grads: &Matrix) {
-    let shape = (grads.rows(), grads.cols());
-    assert_eq!(shape, (features.len(), d), "shape of gradients");
-    let ascend = features.windows(2).all(|pair| pair[0] < pair[1]);
-    assert!(ascend, "features of gradients ascend");
-    let last = features.last().map_or(0, |&last| last as usize + 1);
-    assert!(last <= n, "gradients of a feature that does not exist");
+    })
 }
 
 /// Steps `params` with the gradient `scale * grad`.
@@ -260,61 +232,6 @@ unsafe fn to_unit<S: Simd>(p: *mut f32, n: usize) {
             while i < n {
                 let lanes = (n - i).min(S::LANES);
                 store::<S>(p.add(i), S::mul(load::<S>(p.add(i), lanes), inverse), lanes);
-                i += lanes;
-            }
-        }
-    }
-}
-
-/// Takes from each gradient its part along the parameters' row: `g -= (g . p) / (p . p) p`, for
-/// `grads` `[features, d]` of the named rows of `params` `[n, d]`. A row of zeros takes nothing.
-///
-/// # Panics
-/// When shapes differ, or features do not ascend or name no row.
-pub fn project_rows(grads: &mut Matrix, params: &Matrix, features: &[u32]) {
-    project_rows_on(Isa::current(), grads, params, features);
-}
-
-pub(crate) fn project_rows_on(isa: Isa, grads: &mut Matrix, params: &Matrix, features: &[u32]) {
-    let (rows, d) = (grads.rows(), grads.cols());
-    check_rows(params.rows(), params.cols(), features, grads);
-    let shared = Shared::new(grads.data_mut());
-    parallel::for_each(rows.div_ceil(ROWS), rows * d * 2, |task| {
-        let first = task * ROWS;
-        let features = &features[first..(first + ROWS).min(rows)];
-        for (row, &feature) in (first..).zip(features) {
-            let along = params.row(feature as usize);
-            // SAFETY: both hold `d` values, and no other task writes this row.
-            unsafe { project_row(isa, shared.get().add(row * d), along) };
-        }
-    });
-}
-
-kernel! {
-    /// # Safety
-    /// `grad` is valid for as many values as `along` has.
-    fn project_row(grad: *mut f32, along: &[f32]) = project_row_with
-}
-
-/// # Safety
-/// As for [`project_row`].
-#[inline(always)]
-unsafe fn project_row_with<S: Simd>(grad: *mut f32, along: &[f32]) {
-    let n = along.len();
-    // SAFETY: every vector lies within the `n` values.
-    unsafe {
-        let (mut product, mut squares) = (0.0, 0.0);
-        let row = std::slice::from_raw_parts(grad, n);
-        elementwise::dot_f32_with::<S>(row, along, &mut product);
-        elementwise::dot_f32_with::<S>(along, along, &mut squares);
-        if squares > 0.0 {
-            let factor = S::splat(-product / squares);
-            let mut i = 0;
-            while i < n {
-                let lanes = (n - i).min(S::LANES);
-                let p = load::<S>(along.as_ptr().add(i), lanes);
-                let g = load::<S>(grad.add(i), lanes);
-                store::<S>(grad.add(i), S::fma(factor, p, g), lanes);
                 i += lanes;
             }
         }

@@ -1,5 +1,8 @@
 //! What training is made of.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::*;
 use crate::{optimiser, transpose};
 
@@ -101,11 +104,9 @@ fn columns_are_the_entries_by_feature() {
                 position += 1;
             }
         }
-        let mut active = columns.features().iter().enumerate();
-        for (feature, expected) in expected.iter().enumerate().filter(|(_, e)| !e.is_empty()) {
-            let (index, &found) = active.next().unwrap();
-            assert_eq!(found as usize, feature);
-            let (rows, positions) = columns.entries(index);
+        assert_eq!(columns.n_features(), n_features);
+        for (feature, expected) in expected.iter().enumerate() {
+            let (rows, positions) = columns.entries(feature);
             let found: Vec<_> = rows
                 .iter()
                 .copied()
@@ -113,42 +114,108 @@ fn columns_are_the_entries_by_feature() {
                 .collect();
             assert_eq!(&found, expected);
         }
-        assert_eq!(active.next(), None);
+    }
+}
+
+/// Every row of a gradient, and the sum of their squares.
+fn found(isa: Isa, gradient: &Gradient, params: &Matrix, norm: RowNorm) -> (Matrix, f64) {
+    let shape = (params.rows(), params.cols());
+    let rows = std::sync::Mutex::new(Matrix::zeros(shape.0, shape.1));
+    let squares = gradient.by_rows(isa, shape, |row, grad| {
+        let squares = grad.find(params.row(row), norm);
+        if squares.is_some() {
+            let mut rows = rows.lock().unwrap();
+            rows.row_mut(row).copy_from_slice(grad.values());
+        }
+        squares.unwrap_or(0.0)
+    });
+    (rows.into_inner().unwrap(), squares)
+}
+
+/// A gradient that is given for some rows and that others lack.
+fn given(grads: &Matrix, features: &[u32], n: usize) -> Gradient<'static> {
+    let mut entries = SparseRows::default();
+    features
+        .iter()
+        .for_each(|&feature| entries.push([(feature, 1.0)]));
+    let columns = Arc::new(entries.columns(n));
+    let term = (entries.values().to_vec(), Cow::Owned(grads.clone()));
+    Gradient::sparse(columns, vec![term])
+}
+
+#[test]
+fn a_gradient_is_the_sum_of_its_parts() {
+    for isa in Isa::available() {
+        for d in SIZES.into_iter().filter(|&d| d > 1) {
+            let entries = sparse(49, 30, 1);
+            let columns = Arc::new(entries.columns(30));
+            let terms = [2, 3].map(|seed| (values(entries.len(), seed), matrix(49, d, 10 + seed)));
+            let (outer, along) = ((values(30, 4), values(d, 5)), values(30, 6));
+            let params = matrix(30, d, 7);
+            let parts = terms
+                .iter()
+                .map(|(values, x)| (values.clone(), Cow::Borrowed(x)));
+            let mut gradient = Gradient::sparse(Arc::clone(&columns), parts.collect());
+            gradient.add_outer(outer.0.clone(), outer.1.clone());
+            gradient.add_along(&along);
+            let expected = |row: usize| -> Vec<f64> {
+                let p = params.row(row);
+                let along = f64::from(along[row]) / dot(p, p).sqrt();
+                let cell = |column: usize| {
+                    let (rows, positions) = columns.entries(row);
+                    let term = |(values, x): &(Vec<f32>, Matrix)| -> f64 {
+                        let pairs = rows.iter().zip(positions);
+                        let product = |(&row, &at): (&u32, &u32)| {
+                            f64::from(values[at as usize]) * f64::from(x.row(row as usize)[column])
+                        };
+                        pairs.map(product).sum()
+                    };
+                    terms.iter().map(term).sum::<f64>()
+                        + f64::from(outer.0[row]) * f64::from(outer.1[column])
+                        + along * f64::from(p[column])
+                };
+                (0..d).map(cell).collect()
+            };
+            let (free, squares) = found(isa, &gradient, &params, RowNorm::Free);
+            let (unit, unit_squares) = found(isa, &gradient, &params, RowNorm::Unit);
+            let (mut sum, mut unit_sum) = (0.0, 0.0);
+            for row in 0..30 {
+                let what = format!("{isa} {d} row {row}");
+                let expected = expected(row);
+                assert_close(free.row(row), &expected, 2e-6, &what);
+                let p = params.row(row);
+                let pairs = expected.iter().zip(p);
+                let share = pairs.map(|(g, &p)| g * f64::from(p)).sum::<f64>() / dot(p, p);
+                let pairs = expected.iter().zip(p);
+                let rest: Vec<f64> = pairs.map(|(g, &p)| g - share * f64::from(p)).collect();
+                assert_close(unit.row(row), &rest, 1e-5, &what);
+                sum += expected.iter().map(|g| g * g).sum::<f64>();
+                unit_sum += rest.iter().map(|g| g * g).sum::<f64>();
+                assert_eq!(gradient.row(row, &params, RowNorm::Free).len(), d);
+            }
+            assert!((squares / sum - 1.0).abs() < 1e-5, "{squares} {sum}");
+            assert!(
+                (unit_squares / unit_sum - 1.0).abs() < 1e-5,
+                "{unit_squares} {unit_sum}"
+            );
+            let norm = gradient.squared_norm(&params, RowNorm::Free);
+            assert!((norm / sum - 1.0).abs() < 1e-5, "{norm} {sum}");
+        }
     }
 }
 
 #[test]
-fn sums_over_a_features_tokens_equal_a_plain_loop() {
-    for isa in Isa::available() {
-        for d in SIZES {
-            let entries = sparse(49, 30, 1);
-            let (x, factors) = (matrix(49, d, 2), values(entries.len(), 3));
-            let columns = entries.columns(30);
-            let mut out = Matrix::default();
-            columns.weighted_sums_on(isa, &factors, &x, &mut out);
-            assert_eq!((out.rows(), out.cols()), (columns.features().len(), d));
-            for index in 0..out.rows() {
-                let (rows, positions) = columns.entries(index);
-                let pairs = || rows.iter().zip(positions);
-                let sum = |column: usize| -> f64 {
-                    let of = |(&row, &at): (&u32, &u32)| {
-                        f64::from(factors[at as usize]) * f64::from(x.row(row as usize)[column])
-                    };
-                    pairs().map(of).sum()
-                };
-                let expected: Vec<f64> = (0..d).map(sum).collect();
-                assert_close(
-                    out.row(index),
-                    &expected,
-                    1e-6,
-                    &format!("{isa} {d} row {index}"),
-                );
-                let total: f64 = pairs()
-                    .map(|(_, &at)| f64::from(factors[at as usize]))
-                    .sum();
-                assert!((f64::from(columns.sums(&factors)[index]) - total).abs() < 1e-5);
-            }
-        }
+fn the_values_of_a_feature_are_summed() {
+    let entries = sparse(49, 30, 1);
+    let factors = values(entries.len(), 3);
+    let columns = entries.columns(30);
+    for (feature, sum) in columns.sums(&factors).into_iter().enumerate() {
+        let (_, positions) = columns.entries(feature);
+        let total: f64 = positions
+            .iter()
+            .map(|&at| f64::from(factors[at as usize]))
+            .sum();
+        assert!((f64::from(sum) - total).abs() < 1e-5);
     }
 }
 
@@ -170,8 +237,9 @@ fn adam_equals_its_formula_with_and_without_a_gradient() {
         for d in SIZES {
             for norm in [RowNorm::Free, RowNorm::Unit] {
                 let features = [0, 3, 4, 33, 39];
-                let grads = matrix(5, d, 1);
+                let gradient = given(&matrix(5, d, 1), &features, 40);
                 let before = [matrix(40, d, 2), matrix(40, d, 3), matrix(40, d, 4)];
+                let (grads, whole) = found(isa, &gradient, &before[0], norm);
                 let [mut params, mut m, mut v] = before.clone();
                 v.data_mut().iter_mut().for_each(|v| *v = v.abs());
                 let squares = v.clone();
@@ -180,13 +248,12 @@ fn adam_equals_its_formula_with_and_without_a_gradient() {
                     m: &mut m,
                     v: &mut v,
                 };
-                optimiser::adam_rows_on(isa, to, (&features, &grads), 0.5, step, norm);
+                let told = optimiser::adam_rows_on(isa, to, &gradient, 0.5, step, norm);
+                assert_eq!(told.to_bits(), whole.to_bits());
                 for row in 0..40 {
-                    let grad = features.iter().position(|&feature| feature == row as u32);
                     let cell = |column: usize| {
                         let at = [&before[0], &before[1], &squares].map(|x| x.row(row)[column]);
-                        let grad = grad.map_or(0.0, |at| 0.5 * f64::from(grads.row(at)[column]));
-                        adam_f64(at, grad, &step)
+                        adam_f64(at, 0.5 * f64::from(grads.row(row)[column]), &step)
                     };
                     let cells: Vec<[f64; 3]> = (0..d).map(cell).collect();
                     let part = |i: usize| cells.iter().map(|cell| cell[i]).collect::<Vec<f64>>();
@@ -224,7 +291,7 @@ fn adam_of_a_slice_is_adam_of_a_row() {
         m: first,
         v: second,
     };
-    adam_rows(to, (&[0], &grads), 2.0, step, RowNorm::Free);
+    adam_rows(to, &Gradient::dense(grads), 2.0, step, RowNorm::Free);
     assert_eq!(rows.each_ref().map(Matrix::data), [&params[..], &m, &v]);
 }
 
@@ -241,30 +308,17 @@ fn a_row_of_zeros_has_no_direction() {
         m: &mut m,
         v: &mut v,
     };
-    adam_rows(to, (&[], &Matrix::zeros(0, 7)), 1.0, step, RowNorm::Unit);
+    adam_rows(
+        to,
+        &Gradient::dense(Matrix::zeros(2, 7)),
+        1.0,
+        step,
+        RowNorm::Unit,
+    );
     assert_eq!(params, Matrix::zeros(2, 7));
-    let (mut grads, before) = (matrix(1, 7, 1), matrix(1, 7, 1));
-    project_rows(&mut grads, &params, &[1]);
-    assert_eq!(grads, before);
-}
-
-#[test]
-fn projected_gradients_are_orthogonal_to_their_rows_and_lose_nothing_else() {
-    for isa in Isa::available() {
-        for d in SIZES.into_iter().filter(|&d| d > 1) {
-            let (params, before) = (matrix(9, d, 1), matrix(3, d, 2));
-            let (mut grads, features) = (before.clone(), [0, 5, 8]);
-            optimiser::project_rows_on(isa, &mut grads, &params, &features);
-            for (at, &feature) in features.iter().enumerate() {
-                let (p, g) = (params.row(feature as usize), before.row(at));
-                let share = dot(p, g) / dot(p, p);
-                let expected: Vec<f64> = (p.iter().zip(g))
-                    .map(|(&p, &g)| f64::from(g) - share * f64::from(p))
-                    .collect();
-                assert_close(grads.row(at), &expected, 2e-6, &format!("{isa} {d}"));
-            }
-        }
-    }
+    let gradient = given(&matrix(1, 7, 1), &[1], 2);
+    let found = gradient.row(1, &params, RowNorm::Unit);
+    assert_eq!(found, matrix(1, 7, 1).row(0));
 }
 
 #[test]
@@ -354,18 +408,17 @@ fn training_gives_the_same_bits_on_one_thread_and_two() {
             let mut encoder = Encoder::new(params.clone(), values(300, 5), Gate::TopK(9));
             encoder.update(|weight, _, _| weight.scale(0.5));
             let entries = encoder.encode(&x);
-            let columns = entries.columns(300);
-            let mut grads = Matrix::default();
-            columns.weighted_sums(&entries.dots(&x, &params), &x, &mut grads);
-            project_rows(&mut grads, &params, columns.features());
-            let norm = squared_norm(grads.data());
+            let columns = Arc::new(entries.columns(300));
+            let term = (entries.dots(&x, &params), Cow::Borrowed(&x));
+            let gradient = Gradient::sparse(columns, vec![term]);
+            let norm = gradient.squared_norm(&params, RowNorm::Unit);
             let to = Optimised {
                 params: &mut params,
                 m: &mut m,
                 v: &mut v,
             };
             let scale = 1.0 / norm.sqrt() as f32;
-            adam_rows(to, (columns.features(), &grads), scale, step, RowNorm::Unit);
+            adam_rows(to, &gradient, scale, step, RowNorm::Unit);
             let mut transposed = Matrix::default();
             crate::transpose(&entries.product(&params, &values(130, 6)), &mut transposed);
             (norm, params, m, v, transposed)

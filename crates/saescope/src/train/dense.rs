@@ -2,53 +2,79 @@
 //! whole matrices cost less than following entries.
 
 use rayon::prelude::*;
-use saescope_kernels::{Activation, Matrix, Storage, Then, Weight, transpose};
+use saescope_kernels::{Activation, Gradient, Matrix, Storage, Then, Weight, transpose};
 
-use super::Products;
 use super::activity::Activity;
 use super::dead::Fires;
 use super::pass::{Job, Loss, Pass};
 use super::plain::L1;
-use super::weights::Gradients;
+use super::weights::{Gradients, Small};
+use super::{Products, TrainConfig};
 
 /// Share of active features from which on products of whole matrices are faster.
 pub(super) const WORTH_DENSE: f64 = 0.1;
 
-/// The pass of ReLU + L1.
-pub(super) fn pass(job: &Job, penalty: &L1, fires: &mut Fires) -> Pass {
-    let dense = Dense {
-        storage: match job.config.products {
+/// Room for what a pass makes of every feature, kept from one step to the next: memory that the system
+/// hands out anew takes a tenth of a step.
+pub(super) struct Room {
+    f: Matrix,
+    by_feature: Matrix,
+    d_pre: Matrix,
+    packed: Weight,
+}
+
+impl Room {
+    pub(super) fn new(config: &TrainConfig) -> Room {
+        let storage = match config.products {
             Products::F32 => Storage::F32,
             Products::Bf16 => Storage::Bf16,
-        },
-    };
+        };
+        Room {
+            f: Matrix::default(),
+            by_feature: Matrix::default(),
+            d_pre: Matrix::default(),
+            packed: Weight::empty(storage),
+        }
+    }
+}
+
+/// The pass of ReLU + L1.
+pub(super) fn pass<'x>(
+    job: &Job<'_, 'x>,
+    penalty: &L1,
+    fires: &mut Fires,
+    room: &mut Room,
+) -> Pass<'x> {
+    let Room {
+        f,
+        by_feature,
+        d_pre,
+        packed,
+    } = room;
     let (w_enc, w_dec) = (job.weights.w_enc(), &job.weights.w_dec);
     let small = &job.weights.small;
+    packed.repack(w_enc);
     let relu = Then::Activate(Activation::Relu);
-    let f = dense.product(job.inner, w_enc, Some(&small.b_enc), relu); // [tokens, d_sae]
-    let mut y = dense.product_transposed(&f, w_dec, Some(&small.b_dec)); // [tokens, d_out]
+    packed.product(job.inner, Some(&small.b_enc), relu, f); // [tokens, d_sae]
+    let mut y = product_transposed(packed, f, w_dec, Some(&small.b_dec)); // [tokens, d_out]
     if let Some(skip) = job.skip() {
         y.add(&skip);
     }
     let error = job.error(y);
     // The gradients are sums over tokens: from here on features have the rows.
-    let mut by_feature = Matrix::default();
-    transpose(&f, &mut by_feature); // [d_sae, tokens]
-    drop(f);
-    let activity = activity(&by_feature);
+    transpose(f, by_feature); // [d_sae, tokens]
+    let activity = activity(by_feature);
     fires.saw(&activity);
-    let mut d_pre = dense.product(w_dec, &error.gradient, None, Then::Keep); // [d_sae, tokens]
-    penalty.add_dense(&by_feature, &mut d_pre);
-    let g_dec = dense.product_transposed(&by_feature, &error.gradient, None);
-    let g_enc = dense.product_transposed(&d_pre, job.inner, None);
+    packed.repack(&error.gradient);
+    packed.product(w_dec, None, Then::Keep, d_pre); // [d_sae, tokens]
+    penalty.add_dense(by_feature, d_pre);
+    let g_dec = product_transposed(packed, by_feature, &error.gradient, None);
+    let g_enc = product_transposed(packed, d_pre, job.inner, None);
     let mut gradients = Gradients {
-        features: (0..job.config.d_sae as u32).collect(),
-        w_enc: g_enc,
-        w_dec: g_dec,
-        small: small.zeros(),
+        w_enc: Gradient::dense(g_enc),
+        w_dec: Gradient::dense(g_dec),
+        small: Small::gradient(job, row_sums(d_pre), &[&error.gradient]),
     };
-    gradients.small.b_enc = row_sums(&d_pre);
-    gradients.add_biases(job, &[&error.gradient]);
     let sparsity = penalty.finish(job, &activity, &mut gradients);
     Pass {
         loss: Loss {
@@ -62,28 +88,12 @@ pub(super) fn pass(job: &Job, penalty: &L1, fires: &mut Fires) -> Pass {
     }
 }
 
-struct Dense {
-    storage: Storage,
-}
-
-impl Dense {
-    /// `then(x W^T + bias)`, `w` `[d_out, d_in]`.
-    fn product(&self, x: &Matrix, w: &Matrix, bias: Option<&[f32]>, then: Then) -> Matrix {
-        let mut packed = Weight::empty(self.storage);
-        packed.repack(w);
-        let mut out = Matrix::default();
-        packed.product(x, bias, then, &mut out);
-        out
-    }
-
-    /// `x W + bias`, `w` `[d_in, d_out]`.
-    fn product_transposed(&self, x: &Matrix, w: &Matrix, bias: Option<&[f32]>) -> Matrix {
-        let mut packed = Weight::empty(self.storage);
-        packed.repack_transposed(w);
-        let mut out = Matrix::default();
-        packed.product(x, bias, Then::Keep, &mut out);
-        out
-    }
+/// `x W + bias`, `w` `[d_in, d_out]`, packed on the way.
+fn product_transposed(packed: &mut Weight, x: &Matrix, w: &Matrix, bias: Option<&[f32]>) -> Matrix {
+    packed.repack_transposed(w);
+    let mut out = Matrix::default();
+    packed.product(x, bias, Then::Keep, &mut out);
+    out
 }
 
 /// The sum of every row.

@@ -3,15 +3,18 @@
 //!
 //! The loss adds `coefficient * sum relu(pi) |d|`, and the error of what `relu(pi)` would reconstruct.
 
+use std::borrow::Cow;
+
 use saescope_kernels::{Matrix, SparseRows};
 
 use super::Objective;
 use super::activity::Activity;
 use super::dead::Fires;
 use super::pass::{Backward, Job, Loss, Pass, with_values};
+use super::weights::Small;
 
 /// The pass, over the positive gates `found`.
-pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
+pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires) -> Pass<'x> {
     let Objective::Gated {
         coefficient,
         aux_trains_decoder,
@@ -36,30 +39,34 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
     let norms = job.decoder_norms();
     let weight = coefficient * job.sparsity / job.n() as f32;
     let terms = entries.terms(job, (&error.gradient, &by_gate.gradient), &norms, weight);
-    let gates = (found.values(), &by_gate.gradient);
-    let magnitudes = (entries.magnitudes.as_slice(), &error.gradient);
-    let (decoder, errors) = match aux_trains_decoder {
-        true => (
-            vec![magnitudes, gates],
-            vec![&error.gradient, &by_gate.gradient],
-        ),
-        false => (vec![magnitudes], vec![&error.gradient]),
-    };
     let columns = found.columns(job.config.d_sae);
-    let backward = Backward {
-        columns: &columns,
-        x: job.inner,
-        d_pre: &terms.d_product,
-        decoder: &decoder,
-        errors: &errors,
+    let errors = [&error.gradient, &by_gate.gradient];
+    let errors = if aux_trains_decoder {
+        &errors[..]
+    } else {
+        &errors[..1]
     };
-    let mut gradients = backward.gradients(job);
-    let by_feature = |values: &[f32]| backward.by_feature(values, job.config.d_sae);
-    gradients.small.b_enc = by_feature(&terms.d_gate);
-    gradients.small.b_mag = by_feature(&terms.d_magnitude);
-    gradients.small.r_mag = by_feature(&terms.d_scale);
-    let mut factors = by_feature(found.values());
+    // Through the bias that is subtracted from what is encoded go gate and magnitude both.
+    let through = Small::gradient(job, columns.sums(&terms.d_product), errors);
+    let small = Small {
+        b_enc: columns.sums(&terms.d_gate),
+        b_mag: columns.sums(&terms.d_magnitude),
+        r_mag: columns.sums(&terms.d_scale),
+        ..through
+    };
+    let mut factors = columns.sums(found.values());
     factors.iter_mut().for_each(|sum| *sum *= weight);
+    let mut decoder = vec![(entries.magnitudes, Cow::Owned(error.gradient))];
+    if aux_trains_decoder {
+        decoder.push((found.values().to_vec(), Cow::Owned(by_gate.gradient)));
+    }
+    let backward = Backward {
+        columns,
+        d_pre: terms.d_product,
+        x: Cow::Borrowed(job.inner),
+        decoder,
+    };
+    let mut gradients = backward.gradients(small);
     gradients.add_norm_penalty(job, &factors);
     Pass {
         loss: Loss {

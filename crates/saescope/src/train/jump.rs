@@ -5,13 +5,15 @@
 //! step `H(pre - theta)`, and `df/dtheta = -theta K((pre - theta) / epsilon) / epsilon`; the encoder
 //! gets no gradient through the step. So only entries from `theta - epsilon / 2` on matter.
 
+use std::borrow::Cow;
+
 use saescope_kernels::{SparseRows, dot};
 
 use super::activity::Activity;
 use super::dead::Fires;
 use super::input::column_sums;
 use super::pass::{Backward, Job, Loss, Pass, with_values};
-use super::weights::Gradients;
+use super::weights::{Gradients, Small};
 use super::{JumpPenalty, Objective};
 
 /// What the objective says.
@@ -31,7 +33,7 @@ struct Entries<'a> {
 }
 
 /// The pass, over the entries `found` above `theta - epsilon / 2`: values are the distances from there.
-pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
+pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires) -> Pass<'x> {
     let Objective::JumpRelu {
         penalty,
         bandwidth,
@@ -56,19 +58,21 @@ pub(super) fn pass(job: &Job, found: &SparseRows, fires: &mut Fires) -> Pass {
     }
     let error = job.error(y);
     let by_value = found.dots(&error.gradient, &job.weights.w_dec);
-    let mut terms = jump.terms(job, &entries, by_value, activity.total());
+    let terms = jump.terms(job, &entries, by_value, activity.total());
     let columns = found.columns(job.config.d_sae);
-    let backward = Backward {
-        columns: &columns,
-        x: job.inner,
-        d_pre: &terms.d_pre,
-        decoder: &[(&entries.values, &error.gradient)],
-        errors: &[&error.gradient],
+    let small = Small {
+        threshold: columns.sums(&terms.d_threshold),
+        ..Small::gradient(job, columns.sums(&terms.d_pre), &[&error.gradient])
     };
-    let mut gradients = backward.gradients(job);
-    gradients.small.threshold = backward.by_feature(&terms.d_threshold, job.config.d_sae);
-    if let Some(by_norm) = terms.by_norm.take() {
-        let factors = backward.by_feature(&by_norm, job.config.d_sae);
+    let by_norm = terms.by_norm.map(|by_norm| columns.sums(&by_norm));
+    let backward = Backward {
+        columns,
+        d_pre: terms.d_pre,
+        x: Cow::Borrowed(job.inner),
+        decoder: vec![(entries.values, Cow::Owned(error.gradient))],
+    };
+    let mut gradients = backward.gradients(small);
+    if let Some(factors) = by_norm {
         gradients.add_norm_penalty(job, &factors);
     }
     let dead = fires.dead(job.config.dead.window_tokens);
@@ -159,34 +163,30 @@ impl Jump {
         if self.pre_activation == 0.0 || dead.is_empty() {
             return 0.0;
         }
-        gradients.extend(dead);
         let n = job.n() as f64;
         let sums = column_sums(job.inner);
         let means: Vec<f32> = sums.iter().map(|sum| (sum / n) as f32).collect();
         let norms = job.decoder_norms();
         let mut loss = 0.0;
-        let mut factors = vec![0.0; job.config.d_sae];
+        let mut by_mean = vec![0.0; job.config.d_sae];
+        let mut by_norm = vec![0.0; job.config.d_sae];
         for &feature in dead {
-            let Ok(row) = gradients.features.binary_search(&feature) else {
-                continue;
-            };
             let feature = feature as usize;
             let weights = &job.weights.small;
             let pre = dot(job.weights.w_enc().row(feature), &means);
             let below = f64::from(weights.threshold[feature] - weights.b_enc[feature]) - pre;
             let pull = self.pre_activation * norms[feature];
-            for (g, mean) in gradients.w_enc.row_mut(row).iter_mut().zip(&means) {
-                *g -= pull * mean;
-            }
+            by_mean[feature] = -pull;
             gradients.small.b_enc[feature] -= pull;
             gradients.small.threshold[feature] += pull;
-            factors[feature] = self.pre_activation * below as f32;
+            by_norm[feature] = self.pre_activation * below as f32;
             loss += f64::from(pull) * below;
         }
+        gradients.w_enc.add_outer(by_mean, means);
         if job.config.init.subtract_b_dec {
             self.pull_b_dec(job, dead, &norms, gradients);
         }
-        gradients.add_norm_penalty(job, &factors);
+        gradients.add_norm_penalty(job, &by_norm);
         loss
     }
 

@@ -5,12 +5,17 @@
 //! reconstruction, everything that trains a feature is a sum over the tokens it has entries on:
 //! `dL/df_i = r . d_i`, `dL/dd_i = sum f_i r`, `dL/de_i = sum dL/dpre_i x` (`e_i` the encoder's row).
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use rayon::prelude::*;
-use saescope_kernels::{Columns, Matrix, SparseRows, Storage, Then, Weight, transpose};
+use saescope_kernels::{
+    Columns, Gradient, Matrix, SparseRows, Storage, Term, Then, Weight, transpose,
+};
 
 use super::activity::Activity;
 use super::input::{Tokens, column_means, column_sums, weighted_rows};
-use super::weights::{Gradients, Weights};
+use super::weights::{Gradients, Small, Weights};
 use super::{DecoderNorm, Reconstruction, TrainConfig};
 use crate::sae::row_norms;
 
@@ -29,26 +34,26 @@ impl Loss {
 }
 
 /// What a pass over a batch finds.
-pub(super) struct Pass {
+pub(super) struct Pass<'x> {
     pub(super) loss: Loss,
     pub(super) activity: Activity,
     /// `|target - reconstruction|^2` of every token.
     pub(super) squared: Vec<f64>,
-    pub(super) gradients: Gradients,
+    pub(super) gradients: Gradients<'x>,
 }
 
-/// What a pass reads.
-pub(super) struct Job<'a> {
+/// What a pass reads: the weights `'a`, and for longer the batch `'x`, of which gradients are made.
+pub(super) struct Job<'a, 'x> {
     pub(super) config: &'a TrainConfig,
     pub(super) weights: &'a Weights,
-    pub(super) tokens: &'a Tokens<'a>,
+    pub(super) tokens: &'x Tokens<'x>,
     /// What is encoded, `[tokens, d_in]`.
-    pub(super) inner: &'a Matrix,
+    pub(super) inner: &'x Matrix,
     /// What the sparsity penalty is multiplied with by now.
     pub(super) sparsity: f32,
 }
 
-impl<'a> Job<'a> {
+impl Job<'_, '_> {
     pub(super) fn n(&self) -> usize {
         self.inner.rows()
     }
@@ -143,53 +148,26 @@ impl ReconstructionError {
 }
 
 /// From what entries of sparse rows mean for a loss to its gradient.
-pub(super) struct Backward<'a> {
+pub(super) struct Backward<'x> {
     /// The entries by feature.
-    pub(super) columns: &'a Columns,
-    /// What was encoded in each row of the entries, `[rows, d_in]`.
-    pub(super) x: &'a Matrix,
+    pub(super) columns: Columns,
     /// `dL/dpre` of each entry.
-    pub(super) d_pre: &'a [f32],
+    pub(super) d_pre: Vec<f32>,
+    /// What was encoded in each row of the entries, `[rows, d_in]`.
+    pub(super) x: Cow<'x, Matrix>,
     /// Terms of the decoder's gradient: a value for each entry, and what it multiplies, `[rows, d_out]`.
-    pub(super) decoder: &'a [(&'a [f32], &'a Matrix)],
-    /// `dL/dy` wherever the decoder's bias is added, `[tokens, d_out]` each.
-    pub(super) errors: &'a [&'a Matrix],
+    pub(super) decoder: Vec<Term<'x>>,
 }
 
-impl Backward<'_> {
-    pub(super) fn gradients(&self, job: &Job) -> Gradients {
-        let mut small = job.weights.small.zeros();
-        small.b_enc = self.by_feature(self.d_pre, job.config.d_sae);
-        let mut w_enc = Matrix::default();
-        self.columns.weighted_sums(self.d_pre, self.x, &mut w_enc);
-        let mut w_dec = Matrix::default();
-        for (index, (values, rows)) in self.decoder.iter().enumerate() {
-            if index == 0 {
-                self.columns.weighted_sums(values, rows, &mut w_dec);
-            } else {
-                let mut more = Matrix::default();
-                self.columns.weighted_sums(values, rows, &mut more);
-                w_dec.add(&more);
-            }
-        }
-        let mut gradients = Gradients {
-            features: self.columns.features().to_vec(),
-            w_enc,
-            w_dec,
+impl<'x> Backward<'x> {
+    /// The gradients, `small` among them.
+    pub(super) fn gradients(self, small: Small) -> Gradients<'x> {
+        let columns = Arc::new(self.columns);
+        Gradients {
+            w_enc: Gradient::sparse(Arc::clone(&columns), vec![(self.d_pre, self.x)]),
+            w_dec: Gradient::sparse(columns, self.decoder),
             small,
-        };
-        gradients.add_biases(job, self.errors);
-        gradients
-    }
-
-    /// The sum of each feature's values, `[d_sae]`.
-    pub(super) fn by_feature(&self, values: &[f32], d_sae: usize) -> Vec<f32> {
-        let mut all = vec![0.0; d_sae];
-        let sums = self.columns.sums(values);
-        for (&feature, sum) in self.columns.features().iter().zip(sums) {
-            all[feature as usize] = sum;
         }
-        all
     }
 }
 
@@ -204,54 +182,41 @@ fn outer(a: &Matrix, b: &Matrix) -> Vec<f32> {
     out.data().to_vec()
 }
 
-impl Gradients {
-    /// Adds the gradients of the decoder's bias, which was added to reconstructions with the gradients
-    /// `errors`, and of the way past the features. That of `b_enc` has to be the sum of `dL/dpre`.
-    pub(super) fn add_biases(&mut self, job: &Job, errors: &[&Matrix]) {
+impl Small {
+    /// The gradients of biases and of the way past the features: `b_enc` `[d_sae]` is the sum of
+    /// `dL/dpre`, and `errors` are `dL/dy` wherever the decoder's bias is added, `[tokens, d_out]` each.
+    pub(super) fn gradient(job: &Job, b_enc: Vec<f32>, errors: &[&Matrix]) -> Small {
         let mut b_dec = vec![0.0; job.weights.w_dec.cols()];
         for error in errors {
             let sums = column_sums(error);
             b_dec.iter_mut().zip(sums).for_each(|(b, sum)| *b += sum);
         }
         if job.config.init.subtract_b_dec {
-            let b_enc = &self.small.b_enc;
             let through = weighted_rows(job.weights.w_enc(), |row| f64::from(b_enc[row]));
             let pairs = b_dec.iter_mut().zip(through);
             pairs.for_each(|(b, through)| *b -= through);
         }
-        self.small.b_dec = b_dec.iter().map(|&b| b as f32).collect();
-        if job.weights.small.w_skip.is_empty() {
-            return;
+        let mut small = job.weights.small.zeros();
+        small.b_enc = b_enc;
+        small.b_dec = b_dec.iter().map(|&b| b as f32).collect();
+        if !small.w_skip.is_empty() {
+            for error in errors {
+                let outer = outer(error, &job.tokens.x);
+                let pairs = small.w_skip.iter_mut().zip(outer);
+                pairs.for_each(|(g, outer)| *g += outer);
+            }
         }
-        self.small.w_skip.fill(0.0);
-        for error in errors {
-            let outer = outer(error, &job.tokens.x);
-            let pairs = self.small.w_skip.iter_mut().zip(outer);
-            pairs.for_each(|(g, outer)| *g += outer);
-        }
+        small
     }
+}
 
-    /// Adds the gradient of `sum factor_i |d_i|`, the factors `[d_sae]` or 0 for features without
-    /// gradient.
+impl Gradients<'_> {
+    /// Adds the gradient of `sum factor_i |d_i|`, the factors `[d_sae]`.
     pub(super) fn add_norm_penalty(&mut self, job: &Job, factors: &[f32]) {
         // Along a unit direction it would only be taken off again.
-        if job.config.decoder == DecoderNorm::Unit {
-            return;
+        if job.config.decoder == DecoderNorm::Free {
+            self.w_dec.add_along(factors);
         }
-        let rows = self
-            .w_dec
-            .data_mut()
-            .par_chunks_exact_mut(job.weights.w_dec.cols());
-        rows.zip(&self.features).for_each(|(row, &feature)| {
-            let direction = job.weights.w_dec.row(feature as usize);
-            let norm = saescope_kernels::dot(direction, direction).sqrt();
-            if norm > 0.0 {
-                let factor = (f64::from(factors[feature as usize]) / norm) as f32;
-                for (row, d) in row.iter_mut().zip(direction) {
-                    *row += factor * d;
-                }
-            }
-        });
     }
 }
 

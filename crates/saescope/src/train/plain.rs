@@ -9,11 +9,11 @@ use saescope_kernels::{Matrix, SparseRows};
 use super::activity::Activity;
 use super::dead::Fires;
 use super::pass::{Backward, Job, Loss, Pass, ReconstructionError};
-use super::weights::Gradients;
+use super::weights::{Gradients, Small};
 use super::{Objective, aux};
 
 /// The pass of these objectives, with the active features `found`.
-pub(super) fn pass(job: &Job, found: SparseRows, fires: &mut Fires) -> Pass {
+pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: SparseRows, fires: &mut Fires) -> Pass<'x> {
     let activity = Activity::of(&found, found.values(), job.config.d_sae);
     fires.saw(&activity);
     let (groups, errors) = reconstructions(job, found);
@@ -34,14 +34,7 @@ pub(super) fn pass(job: &Job, found: SparseRows, fires: &mut Fires) -> Pass {
     if let Some(penalty) = &penalty {
         penalty.add(&stack.rows, &mut d_pre);
     }
-    let backward = Backward {
-        columns: &stack.rows.columns(job.config.d_sae),
-        x: &stack.x(job),
-        d_pre: &d_pre,
-        decoder: &[(stack.rows.values(), &stack.errors)],
-        errors: &[&stack.first(job.n())],
-    };
-    let mut gradients = backward.gradients(job);
+    let mut gradients = stack.gradients(job, d_pre);
     if let Some(penalty) = &penalty {
         loss.sparsity = penalty.finish(job, &activity, &mut gradients);
     }
@@ -217,8 +210,21 @@ impl Stack {
         self.groups += 1;
     }
 
+    /// The gradients, with `dL/dpre` of each entry.
+    fn gradients<'x>(self, job: &Job<'_, 'x>, d_pre: Vec<f32>) -> Gradients<'x> {
+        let columns = self.rows.columns(job.config.d_sae);
+        let small = Small::gradient(job, columns.sums(&d_pre), &[&self.first(job.n())]);
+        let backward = Backward {
+            columns,
+            d_pre,
+            x: self.x(job),
+            decoder: vec![(self.rows.values().to_vec(), Cow::Owned(self.errors))],
+        };
+        backward.gradients(small)
+    }
+
     /// What was encoded in each row.
-    fn x<'a>(&self, job: &'a Job) -> Cow<'a, Matrix> {
+    fn x<'x>(&self, job: &Job<'_, 'x>) -> Cow<'x, Matrix> {
         if self.groups == 1 {
             return Cow::Borrowed(job.inner);
         }

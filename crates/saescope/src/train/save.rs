@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::dead::Fires;
 use super::input::{Affine, Entrance};
 use super::weights::{MatrixMoments, Optimiser, SMALL, Small, Weights};
-use super::{InputStatistics, State, TrainConfig};
+use super::{InputStatistics, State, TrainConfig, dense};
 use crate::checkpoint::{Checkpoint, Elements, NewTensor, save_safetensors};
 use crate::error::{Error, Result};
 
@@ -223,6 +223,7 @@ impl Reader<'_> {
             },
             threshold: counters.threshold.map(f64::from_bits),
             guess: 0.0,
+            room: dense::Room::new(self.config),
             share: f64::from_bits(counters.share),
             resampled: counters.resampled,
             step: counters.step,

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TrainConfig;
 use super::dead::Fires;
 use super::input::Entrance;
 use super::weights::{Optimiser, Weights};
+use super::{TrainConfig, dense};
 use crate::activations::Batch;
 
 /// What was measured of the activations of a run's first batch.
@@ -30,6 +30,7 @@ pub struct State {
     pub(super) threshold: Option<f64>,
     /// BatchTopK's guess of the next batch's smallest activation; changes nothing but the time.
     pub(super) guess: f32,
+    pub(super) room: dense::Room,
     /// Share of the features that was active on a token of the last batch.
     pub(super) share: f64,
     /// How often features were resampled.
@@ -51,6 +52,7 @@ impl State {
             fires: Fires::new(config.d_sae),
             threshold: None,
             guess: 0.0,
+            room: dense::Room::new(config),
             share: 1.0,
             resampled: 0,
             step: 0,

@@ -10,7 +10,7 @@ use super::dead::{Leftovers, treat};
 use super::input::Tokens;
 use super::pass::{Job, Loss, Pass, variance};
 use super::plain::L1;
-use super::weights::{Gradients, Optimiser};
+use super::weights::Gradients;
 use super::{Objective, State, TrainConfig, dense, gated, jump, plain, select};
 use crate::activations::Batch;
 use crate::error::{Error, Result};
@@ -73,11 +73,11 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
         inner: &inner,
         sparsity: config.sparsity(state.step),
     };
-    let mut pass = match L1::of(&job).filter(|_| dense) {
-        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires),
+    let pass = match L1::of(&job).filter(|_| dense) {
+        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires, &mut state.room),
         None => run(&job, found, &mut state.fires),
     };
-    let grad_norm = learn(state, &config, &pass.loss, &mut pass.gradients)?;
+    let grad_norm = learn(state, &config, &pass.loss, &pass.gradients)?;
     state.note(&pass.activity);
     let told = Told {
         loss: pass.loss,
@@ -109,23 +109,27 @@ fn learn(
     state: &mut State,
     config: &TrainConfig,
     loss: &Loss,
-    gradients: &mut Gradients,
+    gradients: &Gradients,
 ) -> Result<f64> {
-    Optimiser::project(config, &state.weights, gradients);
-    let grad_norm = gradients.norm();
-    check(state.step, loss, grad_norm)?;
-    let scale = config.grad_clip.map_or(1.0, |clip| {
-        // As torch has it.
-        (f64::from(clip) / (grad_norm + 1e-6)).min(1.0) as f32
-    });
+    check(state.step, "the loss", loss.total())?;
+    let scale = match config.grad_clip {
+        None => 1.0,
+        Some(clip) => {
+            let norm = gradients.norm(config, &state.weights);
+            check(state.step, GRAD_NORM, norm)?;
+            // As torch has it.
+            (f64::from(clip) / (norm + 1e-6)).min(1.0) as f32
+        }
+    };
     let (lr, adam) = (config.lr(state.step), config.adam);
     let step = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, state.step + 1);
     let weights = &mut state.weights;
-    state
-        .optimiser
-        .step(config, weights, gradients, scale, step);
-    Ok(grad_norm)
+    let norm = (state.optimiser).step(config, weights, gradients, scale, step);
+    check(state.step, GRAD_NORM, norm)?;
+    Ok(norm)
 }
+
+const GRAD_NORM: &str = "the norm of the gradient";
 
 /// What is encoded, `[tokens, d_in]`.
 pub(super) fn inner<'a>(
@@ -154,7 +158,11 @@ pub(super) fn find(state: &mut State, inner: &Matrix) -> SparseRows {
     }
 }
 
-pub(super) fn run(job: &Job, found: SparseRows, fires: &mut super::dead::Fires) -> Pass {
+pub(super) fn run<'x>(
+    job: &Job<'_, 'x>,
+    found: SparseRows,
+    fires: &mut super::dead::Fires,
+) -> Pass<'x> {
     match job.config.objective {
         Objective::JumpRelu { .. } => jump::pass(job, &found, fires),
         Objective::Gated { .. } => gated::pass(job, &found, fires),
@@ -186,22 +194,18 @@ impl State {
 }
 
 /// # Errors
-/// When a number is none.
-fn check(step: u64, loss: &Loss, grad_norm: f64) -> Result<()> {
-    let numbers = [
-        ("the loss", loss.total()),
-        ("the norm of the gradient", grad_norm),
-    ];
-    match numbers.iter().find(|(_, number)| !number.is_finite()) {
-        None => Ok(()),
-        Some((what, number)) => Err(Error::Training {
-            step,
-            reason: format!(
-                "{what} is {number}; the last checkpoint is good, a lower learning rate or clipped \
-                 gradients may help"
-            ),
-        }),
+/// When the number is none.
+fn check(step: u64, what: &str, number: f64) -> Result<()> {
+    if number.is_finite() {
+        return Ok(());
     }
+    Err(Error::Training {
+        step,
+        reason: format!(
+            "{what} is {number}; the last checkpoint is good, a lower learning rate or clipped \
+             gradients may help"
+        ),
+    })
 }
 
 fn explained_variance(batch: &Batch, tokens: &Tokens, squared: &[f64]) -> f64 {

@@ -1,7 +1,7 @@
 //! What is trained, the gradient of it, and the optimiser's moments.
 
 use saescope_kernels::{
-    AdamStep, Encoder, Gate, Matrix, Optimised, RowNorm, adam_rows, adam_slice, project_rows,
+    AdamStep, Encoder, Gate, Gradient, Matrix, Optimised, RowNorm, adam_rows, adam_slice,
     squared_norm,
 };
 
@@ -119,40 +119,35 @@ fn encoder_bias(config: &TrainConfig, small: &Small) -> Vec<f32> {
 }
 
 /// The gradient of a loss.
-pub(super) struct Gradients {
-    /// Features that have one in the large matrices, ascending.
-    pub(super) features: Vec<u32>,
-    /// `[features, d_in]`
-    pub(super) w_enc: Matrix,
-    /// `[features, d_out]`
-    pub(super) w_dec: Matrix,
+pub(super) struct Gradients<'a> {
+    /// `[d_sae, d_in]`
+    pub(super) w_enc: Gradient<'a>,
+    /// `[d_sae, d_out]`
+    pub(super) w_dec: Gradient<'a>,
     pub(super) small: Small,
 }
 
-impl Gradients {
-    pub(super) fn norm(&self) -> f64 {
-        let small = self.small.parts().map(|part| squared_norm(part));
-        let large = squared_norm(self.w_enc.data()) + squared_norm(self.w_dec.data());
-        (large + small.iter().sum::<f64>()).sqrt()
+impl Gradients<'_> {
+    /// The norm of all of it.
+    pub(super) fn norm(&self, config: &TrainConfig, weights: &Weights) -> f64 {
+        let w_enc = self.w_enc.squared_norm(weights.w_enc(), RowNorm::Free);
+        let w_dec = (self.w_dec).squared_norm(&weights.w_dec, config.decoder.row_norm());
+        self.norm_of(w_enc, w_dec)
     }
 
-    /// Makes room for the gradients of more features, ascending.
-    pub(super) fn extend(&mut self, more: &[u32]) {
-        let mut features = [self.features.as_slice(), more].concat();
-        features.sort_unstable();
-        features.dedup();
-        let widen = |from: &Matrix| {
-            let mut to = Matrix::zeros(features.len(), from.cols());
-            for (row, feature) in self.features.iter().enumerate() {
-                if let Ok(at) = features.binary_search(feature) {
-                    to.row_mut(at).copy_from_slice(from.row(row));
-                }
-            }
-            to
-        };
-        self.w_enc = widen(&self.w_enc);
-        self.w_dec = widen(&self.w_dec);
-        self.features = features;
+    /// The same from the sums of squares of the large matrices.
+    fn norm_of(&self, w_enc: f64, w_dec: f64) -> f64 {
+        let small = self.small.parts().map(|part| squared_norm(part));
+        (w_enc + w_dec + small.iter().sum::<f64>()).sqrt()
+    }
+}
+
+impl DecoderNorm {
+    fn row_norm(self) -> RowNorm {
+        match self {
+            DecoderNorm::Unit => RowNorm::Unit,
+            DecoderNorm::Free => RowNorm::Free,
+        }
     }
 }
 
@@ -203,14 +198,7 @@ impl Optimiser {
         }
     }
 
-    /// Takes from the gradient what would only make unit directions longer.
-    pub(super) fn project(config: &TrainConfig, weights: &Weights, gradients: &mut Gradients) {
-        if config.decoder == DecoderNorm::Unit {
-            project_rows(&mut gradients.w_dec, &weights.w_dec, &gradients.features);
-        }
-    }
-
-    /// One step along `scale * gradients`.
+    /// One step along `scale * gradients`; returns the norm of the gradients.
     pub(super) fn step(
         &mut self,
         config: &TrainConfig,
@@ -218,17 +206,15 @@ impl Optimiser {
         gradients: &Gradients,
         scale: f32,
         step: AdamStep,
-    ) {
-        let norm = match config.decoder {
-            DecoderNorm::Unit => RowNorm::Unit,
-            DecoderNorm::Free => RowNorm::Free,
-        };
-        let rows = |matrix| (gradients.features.as_slice(), matrix);
+    ) -> f64 {
+        let mut norm = 0.0;
         weights.update(config, |w_enc, w_dec, small| {
             let to = self.w_enc.with(w_enc);
-            adam_rows(to, rows(&gradients.w_enc), scale, step, RowNorm::Free);
+            let of_enc = adam_rows(to, &gradients.w_enc, scale, step, RowNorm::Free);
             let to = self.w_dec.with(w_dec);
-            adam_rows(to, rows(&gradients.w_dec), scale, step, norm);
+            let row_norm = config.decoder.row_norm();
+            let of_dec = adam_rows(to, &gradients.w_dec, scale, step, row_norm);
+            norm = gradients.norm_of(of_enc, of_dec);
             let moments = self.m.parts_mut().into_iter().zip(self.v.parts_mut());
             let parts = small.parts_mut().into_iter().zip(gradients.small.parts());
             for ((part, gradient), (m, v)) in parts.zip(moments) {
@@ -237,6 +223,7 @@ impl Optimiser {
             // Below zero the gate would let negative pre-activations through.
             small.threshold.iter_mut().for_each(|t| *t = t.max(0.0));
         });
+        norm
     }
 
     /// Starts anew for one feature.

@@ -2,7 +2,7 @@
 
 use super::plain64::{Params, Plain, Rows, rows};
 use super::*;
-use saescope_kernels::SparseRows;
+use saescope_kernels::{RowNorm, SparseRows};
 
 const D_IN: usize = 4;
 const D_SAE: usize = 8;
@@ -60,8 +60,16 @@ fn state(config: &TrainConfig, batch: &Batch) -> State {
     state
 }
 
+/// What a pass found.
+struct Found {
+    loss: f64,
+    /// Of every parameter its name, its place in `Params`, and the gradient.
+    gradients: Vec<(String, Place, f64)>,
+    dead: Vec<usize>,
+}
+
 /// The pass of a state over a batch, over dense activations where that is another one.
-fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> (pass::Pass, Vec<usize>) {
+fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> Found {
     let config = state.config.clone();
     let entrance = state.entrance.clone();
     let tokens = entrance.enter(&config, batch);
@@ -75,37 +83,34 @@ fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> (pass::Pass, Vec<us
         sparsity: 1.0,
     };
     let pass = match plain::L1::of(&job).filter(|_| dense) {
-        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires),
+        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires, &mut state.room),
         None => step::run(&job, found, &mut state.fires),
     };
     let dead = state.fires.dead(config.dead.window_tokens);
-    (pass, dead.iter().map(|&feature| feature as usize).collect())
+    Found {
+        loss: pass.loss.total(),
+        gradients: each(&state.weights, &pass.gradients),
+        dead: dead.iter().map(|&feature| feature as usize).collect(),
+    }
 }
 
-/// Every parameter: its name, its place in `Params`, and the gradient that was found.
-fn each(params: &Params, gradients: &weights::Gradients) -> Vec<(String, Place, f64)> {
+fn each(weights: &weights::Weights, gradients: &weights::Gradients) -> Vec<(String, Place, f64)> {
     let mut all = Vec::new();
-    for (name, matrix) in [("w_enc", &gradients.w_enc), ("w_dec", &gradients.w_dec)] {
-        for feature in 0..D_SAE {
-            let row = gradients.features.binary_search(&(feature as u32));
-            for column in 0..matrix.cols() {
-                let found = row.map_or(0.0, |row| matrix.row(row)[column]);
-                let place = Place {
-                    name,
-                    at: feature,
-                    column,
-                };
-                all.push((
-                    format!("{name}[{feature}][{column}]"),
-                    place,
-                    f64::from(found),
-                ));
+    let matrices = [
+        ("w_enc", &gradients.w_enc, weights.w_enc()),
+        ("w_dec", &gradients.w_dec, &weights.w_dec),
+    ];
+    for (name, gradient, params) in matrices {
+        for at in 0..D_SAE {
+            let row = gradient.row(at, params, RowNorm::Free);
+            for (column, found) in row.into_iter().enumerate() {
+                let place = Place { name, at, column };
+                all.push((format!("{name}[{at}][{column}]"), place, f64::from(found)));
             }
         }
     }
     let parts = weights::SMALL.iter().zip(gradients.small.parts());
-    for ((name, part), values) in parts.zip(&params.small) {
-        assert_eq!(part.len(), values.len(), "{name}");
+    for (name, part) in parts {
         for (at, &found) in part.iter().enumerate() {
             let place = Place {
                 name,
@@ -198,7 +203,7 @@ fn check_pass(name: &str, config: &TrainConfig, dense: bool) {
     let batch = batch(config.transcoder.is_some());
     let mut state = state(config, &batch);
     let params = Params::of(&state.weights);
-    let (pass, dead) = pass_of(&mut state, &batch, dense);
+    let found = pass_of(&mut state, &batch, dense);
     let revives = match &config.objective {
         Objective::TopK { aux, .. }
         | Objective::BatchTopK { aux, .. }
@@ -206,29 +211,31 @@ fn check_pass(name: &str, config: &TrainConfig, dense: bool) {
         Objective::JumpRelu { pre_activation, .. } => *pre_activation > 0.0,
         _ => false,
     };
-    assert!(!revives || !dead.is_empty(), "{name}: nothing is dead");
+    assert!(
+        !revives || !found.dead.is_empty(),
+        "{name}: nothing is dead"
+    );
     let plain = Plain {
         config,
         x: rows(&batch.x),
         target: rows(batch.target.as_ref().unwrap_or(&batch.x)),
-        dead,
+        dead: found.dead,
         stopped: params.clone(),
     };
     let loss = plain.loss(&params);
     assert!(
-        (pass.loss.total() / loss - 1.0).abs() < 1e-5,
+        (found.loss / loss - 1.0).abs() < 1e-5,
         "{name}: {} {loss}",
-        pass.loss.total()
+        found.loss
     );
-    let all = each(&params, &pass.gradients);
-    let slopes: Vec<f64> = all
+    let slopes: Vec<f64> = (found.gradients)
         .iter()
         .map(|(_, place, _)| slope(&plain, &params, place))
         .collect();
     let largest = slopes
         .iter()
         .fold(0.0_f64, |max, slope| max.max(slope.abs()));
-    for ((what, _, found), slope) in all.iter().zip(slopes) {
+    for ((what, _, found), slope) in found.gradients.iter().zip(slopes) {
         assert!(
             (found - slope).abs() < 1e-5 * largest.max(1.0) + 1e-4 * slope.abs(),
             "{name}: {what} has {found}, but the loss grows by {slope}"

@@ -1,9 +1,10 @@
 //! Sparse rows by feature, and what training sums over each feature's tokens.
 
+use crate::elementwise::weighted_row_with;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::simd::{Simd, kernel};
-use crate::sparse::{SparseRows, weighted_row_with};
+use crate::sparse::SparseRows;
 
 /// The entries of [`SparseRows`] by feature.
 #[derive(Clone, Debug, PartialEq)]

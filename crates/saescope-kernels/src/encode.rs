@@ -151,7 +151,7 @@ impl Encoder {
     pub fn encode(&self, x: &Matrix) -> SparseRows {
         assert_eq!(x.cols(), self.weight.cols(), "width of what is encoded");
         // Bounds say nothing of what is not finite.
-        let screened = x.rows() >= WORTH_SCREENING && x.data().iter().all(|x| x.is_finite());
+        let screened = x.rows() >= WORTH_SCREENING && x.is_finite();
         let active = if screened {
             self.active_by_screen(x)
         } else {

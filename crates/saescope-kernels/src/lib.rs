@@ -41,7 +41,7 @@ mod tests;
 pub use activation::{Activation, gated, softcap};
 pub use attention::{Attention, KeysValues, Sequence, attend, attend_by, pattern};
 pub use columns::Columns;
-pub use elementwise::dot;
+pub use elementwise::{dot, weighted_sum_of_rows};
 pub use encode::{Encoder, Gate};
 pub use gradient::{Gradient, RowNorm, Term};
 pub use isa::Isa;

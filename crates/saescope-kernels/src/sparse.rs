@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::elementwise::dot_f32;
+use crate::elementwise::{dot_f32, weighted_row_with};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
@@ -203,52 +203,6 @@ unsafe fn product_row_with<S: Simd>(
             let bias = load::<S>(bias.as_ptr().add(i), lanes);
             store::<S>(out.add(i), S::add(sum, bias), lanes);
             i += lanes;
-        }
-    }
-}
-
-/// `out = sum value * x[row]` over `n` entries, value and row, in their order; `x` is a pointer and
-/// the length of its rows.
-///
-/// # Safety
-/// The rows exist, and `out` has room for one.
-#[inline(always)]
-pub(crate) unsafe fn weighted_row_with<S: Simd, E: Fn(usize) -> (f32, usize)>(
-    n: usize,
-    entry: E,
-    (x, d): (*const f32, usize),
-    out: *mut f32,
-) {
-    /// Vectors whose sums stay in registers.
-    const VECTORS: usize = 8;
-    let block = VECTORS * S::LANES;
-    let mut column = 0;
-    // SAFETY: every vector lies within a row.
-    unsafe {
-        while column + block <= d {
-            let mut sums = [S::splat(0.0); VECTORS];
-            for at in 0..n {
-                let (value, row) = entry(at);
-                let (value, x) = (S::splat(value), x.add(row * d + column));
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(value, S::load(x.add(v * S::LANES)), *sum);
-                }
-            }
-            for (v, sum) in sums.into_iter().enumerate() {
-                S::store(out.add(column + v * S::LANES), sum);
-            }
-            column += block;
-        }
-        while column < d {
-            let lanes = (d - column).min(S::LANES);
-            let mut sum = S::splat(0.0);
-            for at in 0..n {
-                let (value, row) = entry(at);
-                let x = load::<S>(x.add(row * d + column), lanes);
-                sum = S::fma(S::splat(value), x, sum);
-            }
-            store::<S>(out.add(column), sum, lanes);
-            column += lanes;
         }
     }
 }

@@ -102,14 +102,11 @@ unsafe fn round_in_f32_with<S: Simd>(
             let whole = S::sub(S::fma(x, inverse, shift), shift);
             let whole = S::max(lowest, S::min(highest, whole));
             let rest = S::fma(whole, unit_v, x);
-            let chain = &mut cut[i / S::LANES % 2];
-            *chain = S::fma(rest, rest, *chain);
+            cut = [cut[1], S::fma(rest, rest, cut[0])];
             let mut shifted = [0.0_f32; 16];
             S::store(shifted.as_mut_ptr(), S::add(whole, shift));
-            let out = out.get_unchecked_mut(i..i + lanes);
-            for (out, shifted) in out.iter_mut().zip(shifted) {
-                *out = (shifted.to_bits() as u16).cast_signed();
-            }
+            let integers = shifted.map(|shifted| (shifted.to_bits() as u16).cast_signed());
+            std::ptr::copy_nonoverlapping(integers.as_ptr(), out.as_mut_ptr().add(i), lanes);
             i += lanes;
         }
         let cut = f64::from(S::sum(S::add(cut[0], cut[1]))).sqrt() * summed;
@@ -138,8 +135,7 @@ unsafe fn measure<S: Simd>(row: &[f32]) -> (f32, f32) {
         while i < row.len() {
             let lanes = (row.len() - i).min(S::LANES);
             let x = load::<S>(row.as_ptr().add(i), lanes);
-            let chain = &mut squares[i / S::LANES % 2];
-            *chain = S::fma(x, x, *chain);
+            squares = [squares[1], S::fma(x, x, squares[0])];
             largest = S::max(S::max(x, S::sub(zero, x)), largest);
             i += lanes;
         }

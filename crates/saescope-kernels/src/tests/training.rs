@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::*;
-use crate::{optimiser, transpose};
+use crate::{elementwise, optimiser, transpose};
 
 /// Rows with none to some entries, a hole here and there.
 fn sparse(rows: usize, n_features: usize, seed: u64) -> SparseRows {
@@ -200,6 +200,28 @@ fn a_gradient_is_the_sum_of_its_parts() {
             );
             let norm = gradient.squared_norm(&params, RowNorm::Free);
             assert!((norm / sum - 1.0).abs() < 1e-5, "{norm} {sum}");
+        }
+    }
+}
+
+#[test]
+fn weighted_sums_of_rows_equal_a_plain_loop() {
+    for isa in Isa::available() {
+        for (rows, cols) in [(0, 7), (1, 1), (63, 17), (200, 49), (1000, 130)] {
+            let (x, weights) = (matrix(rows, cols, 1), values(rows, 2));
+            let sums = elementwise::weighted_sum_of_rows_on(isa, &x, &weights);
+            assert_eq!(sums.len(), cols);
+            for (column, sum) in sums.into_iter().enumerate() {
+                let terms =
+                    (0..rows).map(|row| f64::from(weights[row]) * f64::from(x.row(row)[column]));
+                let (expected, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| {
+                    (sum + term, size + term.abs())
+                });
+                assert!(
+                    (sum - expected).abs() <= 1e-6 * size,
+                    "{isa} {rows} x {cols}: {sum} {expected}"
+                );
+            }
         }
     }
 }

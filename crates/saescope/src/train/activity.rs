@@ -10,7 +10,7 @@ pub(super) struct Activity {
     pub(super) counts: Vec<u32>,
     /// The sum of each feature's activations, `[d_sae]`.
     pub(super) sums: Vec<f32>,
-    /// The smallest activation; infinite where there is none.
+    /// The smallest activation; infinite where there is none, or none was looked for.
     pub(super) least: f32,
 }
 

@@ -1,7 +1,7 @@
 //! Where training starts.
 
 use rayon::prelude::*;
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, weighted_sum_of_rows};
 
 use super::input::{Tokens, column_means};
 use super::random::{Draw, directions};
@@ -59,8 +59,9 @@ pub(super) fn geometric_median(x: &Matrix) -> Vec<f32> {
         if !total.is_finite() {
             break;
         }
-        let sums = super::input::weighted_rows(x, |row| weights[row]);
-        let next: Vec<f32> = sums.iter().map(|sum| (sum / total) as f32).collect();
+        let shares: Vec<f32> = weights.iter().map(|w| (w / total) as f32).collect();
+        let sums = weighted_sum_of_rows(x, &shares);
+        let next: Vec<f32> = sums.iter().map(|&sum| sum as f32).collect();
         let moved = distance(&next, &median);
         median = next;
         if moved <= 1e-5 * mean {

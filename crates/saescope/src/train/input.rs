@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use rayon::prelude::*;
-use saescope_kernels::{Matrix, dot};
+use saescope_kernels::{Matrix, dot, weighted_sum_of_rows};
 
 use super::{Input, InputStatistics, TrainConfig};
 use crate::activations::Batch;
@@ -156,25 +156,5 @@ pub(super) fn column_means(x: &Matrix) -> Vec<f32> {
 
 /// The sum of every column.
 pub(super) fn column_sums(x: &Matrix) -> Vec<f64> {
-    weighted_rows(x, |_| 1.0)
-}
-
-/// `sum weight(row) x[row]`, summed in the order of the rows.
-pub(super) fn weighted_rows(x: &Matrix, weight: impl Fn(usize) -> f64 + Sync) -> Vec<f64> {
-    /// Columns of a task.
-    const COLS: usize = 64;
-    let mut sums = vec![0.0; x.cols()];
-    let tasks = sums.par_chunks_mut(COLS).enumerate();
-    tasks.for_each(|(task, sums)| {
-        for row in 0..x.rows() {
-            let factor = weight(row);
-            if factor != 0.0 {
-                let values = &x.row(row)[task * COLS..][..sums.len()];
-                for (sum, &x) in sums.iter_mut().zip(values) {
-                    *sum += factor * f64::from(x);
-                }
-            }
-        }
-    });
-    sums
+    weighted_sum_of_rows(x, &vec![1.0; x.rows()])
 }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use saescope_kernels::{
     Columns, Gradient, Matrix, SparseRows, Storage, Term, Then, Weight, transpose,
+    weighted_sum_of_rows,
 };
 
 use super::activity::Activity;
-use super::input::{Tokens, column_means, column_sums, weighted_rows};
+use super::input::{Tokens, column_means, column_sums};
 use super::weights::{Gradients, Small, Weights};
 use super::{DecoderNorm, Reconstruction, TrainConfig};
 use crate::sae::row_norms;
@@ -192,7 +193,7 @@ impl Small {
             b_dec.iter_mut().zip(sums).for_each(|(b, sum)| *b += sum);
         }
         if job.config.init.subtract_b_dec {
-            let through = weighted_rows(job.weights.w_enc(), |row| f64::from(b_enc[row]));
+            let through = weighted_sum_of_rows(job.weights.w_enc(), &b_enc);
             let pairs = b_dec.iter_mut().zip(through);
             pairs.for_each(|(b, through)| *b -= through);
         }

@@ -9,7 +9,7 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::features::painted;
-use crate::open::last_of;
+use crate::open::{last_of, piece};
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
 use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, lines, slices, texts};
 
@@ -268,10 +268,6 @@ fn changes(tokenizer: &Tokenizer, effect: &Effect) -> Vec<Change> {
         }
     };
     effect.changes.iter().map(change).collect()
-}
-
-fn piece(tokenizer: &Tokenizer, id: u32) -> String {
-    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
 }
 
 /// Longer pieces and texts are cut.

@@ -222,6 +222,11 @@ pub(crate) fn finite(text: &str) -> Result<f32, String> {
     finite.ok_or_else(|| "expected a finite number".to_owned())
 }
 
+/// The text of one token; bytes that are no character alone show as U+FFFD.
+pub(crate) fn piece(tokenizer: &Tokenizer, id: u32) -> String {
+    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
+}
+
 /// A prompt as given, or standard input for `-`, less the line break at its end.
 pub(crate) fn prompt(given: &str) -> anyhow::Result<String> {
     if given != "-" {

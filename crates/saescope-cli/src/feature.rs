@@ -9,7 +9,7 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::features::painted;
-use crate::open::{last_of, piece};
+use crate::open::{finite, last_of, piece};
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
 use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, lines, slices, texts};
 
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     examples: u32,
     /// The activation that is injected [default: that of the text's strongest feature at its end]
-    #[arg(long, value_name = "ACTIVATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ACTIVATION", value_parser = finite)]
     inject: Option<f32>,
     /// How many tokens and features in each list
     #[arg(long, value_name = "K", default_value_t = 10)]

@@ -231,3 +231,25 @@ fn features_without_an_autoencoder_cannot_be_turned_up() {
 fn an_autoencoder_in_the_place_of_a_model_is_named_as_one() {
     check("error-sae-as-model", &["run", "tests/data/sae", "-p", "a"]);
 }
+
+/// What a command says that fails with `code`.
+fn refusal(args: &[&str], code: i32) -> String {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    stderr
+}
+
+#[test]
+fn a_number_below_zero_is_refused_as_a_value() {
+    for args in [
+        &["features", "-p", "a", "--feature", "-3"][..],
+        &["features", "-p", "a", "--position", "-1"],
+        &["run", "-p", "a", "-n", "-5"],
+        &["run", "-p", "a", "--temperature", "-1"],
+        &["feature", "demo", "-5"],
+    ] {
+        let says = refusal(args, 2);
+        assert!(says.contains("invalid value '-"), "{args:?}: {says}");
+    }
+}

@@ -253,3 +253,17 @@ fn a_number_below_zero_is_refused_as_a_value() {
         assert!(says.contains("invalid value '-"), "{args:?}: {says}");
     }
 }
+
+#[test]
+fn what_would_turn_nothing_is_wrong_usage() {
+    let edits = ["steer", "-p", "a", "--edits", "demo/presets/angry.json"];
+    for more in [
+        &["--scale", "3"][..],
+        &["--sweep", "1,2"],
+        &["--unit", "norm"],
+        &["--span", "prompt"],
+    ] {
+        let says = refusal(&[&edits[..], more].concat(), 2);
+        assert!(says.contains("--feature <N[=W]>|--vector <FILE>"), "{says}");
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     sae: SaeArgs,
     /// The feature, from 0
-    #[arg(value_name = "N", required_unless_present = "sae")]
+    #[arg(value_name = "N")]
     feature: Option<u32>,
     #[command(flatten)]
     prompts: PromptsArgs,

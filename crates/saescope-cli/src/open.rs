@@ -207,7 +207,10 @@ pub(crate) fn last_of<T: FromStr>(
     what: &str,
 ) -> T {
     last.unwrap_or_else(|| {
-        let alone = reference.take().unwrap_or_default();
+        let Some(alone) = reference.take() else {
+            let message = format!("the {what} is missing, which stands last\n");
+            clap::Error::raw(ErrorKind::MissingRequiredArgument, message).exit()
+        };
         alone.parse().unwrap_or_else(|_| {
             let message = format!("`{alone}` is no {what}, which has to stand last\n");
             clap::Error::raw(ErrorKind::ValueValidation, message).exit()

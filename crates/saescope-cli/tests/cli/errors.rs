@@ -267,3 +267,14 @@ fn what_would_turn_nothing_is_wrong_usage() {
         assert!(says.contains("--feature <N[=W]>|--vector <FILE>"), "{says}");
     }
 }
+
+#[test]
+fn another_site_than_that_of_the_training_is_warned_of() {
+    let output = run(&["features", "-p", "a", "--site", "mlp_out.2", "--top", "1"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("resid_post.2") && stderr.contains("mlp_out.2"),
+        "{stderr}"
+    );
+}

@@ -41,6 +41,7 @@ pub(crate) struct Args {
     prompt: Vec<String>,
     /// End the text before this string. May be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
     /// Continuations of each prompt, with the seeds N, N+1, …
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]

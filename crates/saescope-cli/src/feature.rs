@@ -80,6 +80,9 @@ struct Example {
     activation: f32,
     /// The tokens around.
     around: Vec<Piece>,
+    /// Whether the text begins before them, and goes on behind them.
+    #[serde(skip)]
+    more: (bool, bool),
 }
 
 #[derive(Serialize)]
@@ -185,7 +188,8 @@ impl Args {
         let moments = features::strongest_texts(&activations, self.examples as usize);
         let example = |moment: &features::Moment| {
             let (ids, activations) = (&ids[moment.text], &activations[moment.text]);
-            let shown = around(moment.position, ids.len());
+            let first = usize::from(tokenizer.bos() == Some(ids[0]));
+            let shown = around(moment.position, first..ids.len());
             let pieces = tokenizer.readable_pieces(ids).into_iter();
             let pieces =
                 pieces.filter(|p| p.tokens.start >= shown.start && p.tokens.end <= shown.end);
@@ -193,6 +197,7 @@ impl Args {
                 text: moment.text,
                 position: moment.position,
                 activation: moment.activation,
+                more: (shown.start > first, shown.end < ids.len()),
                 around: pieces
                     .map(|p| Piece {
                         activations: activations[p.tokens].to_vec(),
@@ -205,12 +210,12 @@ impl Args {
     }
 }
 
-/// The tokens that are shown around one, less the first of the text.
-fn around(position: usize, len: usize) -> Range<usize> {
+/// The tokens of `text` that are shown around one.
+fn around(position: usize, text: Range<usize>) -> Range<usize> {
     /// About a line.
     const BEFORE: usize = 24;
     const AFTER: usize = 12;
-    position.saturating_sub(BEFORE).max(1)..(position + 1 + AFTER).min(len)
+    position.saturating_sub(BEFORE).max(text.start)..(position + 1 + AFTER).min(text.end)
 }
 
 fn record<'a>(
@@ -298,7 +303,9 @@ fn print(record: &Record, out: &mut impl Write) -> anyhow::Result<()> {
             let strongest = record.strongest[0].activation;
             line += &painted(&printable(&piece.text), &piece.activations, strongest);
         }
-        writeln!(out, "{:>5.2}  …{line}…", example.activation)?;
+        let [before, after] =
+            <[bool; 2]>::from(example.more).map(|more| if more { "…" } else { "" });
+        writeln!(out, "{:>5.2}  {before}{line}{after}", example.activation)?;
     }
     for prompt in &record.prompts {
         writeln!(out, "\n{}", cut(&printable(prompt.prompt), TEXT_WIDTH))?;

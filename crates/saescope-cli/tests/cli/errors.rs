@@ -278,3 +278,12 @@ fn another_site_than_that_of_the_training_is_warned_of() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_name_of_transformer_lens_is_answered_with_ours() {
+    let says = refusal(
+        &["features", "-p", "a", "--site", "blocks.2.hook_resid_post"],
+        2,
+    );
+    assert!(says.contains("`resid_post.2`"), "{says}");
+}

@@ -75,3 +75,15 @@ fn bundled_files_are_read_as_the_demos_own() {
         steered("assets/demo/presets/angry.json")
     );
 }
+
+#[test]
+fn what_is_bundled_is_told_of_as_autoencoder_and_as_model() {
+    let told = stdout(&["info"]);
+    for row in [
+        "sae            demo",
+        "model          demo",
+        "in each layer",
+    ] {
+        assert!(told.contains(row), "{told}");
+    }
+}

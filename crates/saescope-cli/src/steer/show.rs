@@ -102,8 +102,12 @@ impl Report<'_> {
             let same = same.filter(|(s, p)| s.text.completion.tokens == p.completion.tokens);
             if texts.iter().all(|text| text.unchanged) {
                 eprintln!("warning: {name}: nothing changed, every logit is as it was");
-            } else if same.count() == texts.len() {
-                eprintln!("warning: {name}: the text is the same; try a larger --scale");
+            } else if same.count() == texts.len() && self.args.sampling.max_tokens > 0 {
+                let advice = match self.args.asks_for_scale() {
+                    true => "; try a larger --scale",
+                    false => "",
+                };
+                eprintln!("warning: {name}: the text is the same{advice}");
             }
         }
     }

@@ -87,3 +87,25 @@ fn what_is_bundled_is_told_of_as_autoencoder_and_as_model() {
         assert!(told.contains(row), "{told}");
     }
 }
+
+#[test]
+fn a_file_that_is_not_bundled_is_answered_with_those_that_are() {
+    for (args, there) in [
+        (
+            &["feature", "3", "--texts", "demo/nope.txt"][..],
+            "stories.txt",
+        ),
+        (
+            &["run", "-p", "a", "--edits", "demo/presets/mad.json"],
+            "angry.json",
+        ),
+    ] {
+        let output = crate::run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains(args[args.len() - 1]) && stderr.contains(there),
+            "{stderr}"
+        );
+    }
+}

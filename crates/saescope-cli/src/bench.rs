@@ -3,7 +3,7 @@
 mod sae;
 mod train;
 
-use std::io::Write as _;
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -67,11 +67,38 @@ struct How {
     json: bool,
 }
 
+/// What is measured on.
 #[derive(Serialize)]
-struct Record {
+struct Machine {
     threads: usize,
     instruction_set: String,
     peak_gflops: f64,
+}
+
+impl Machine {
+    /// This one, as it is to be used. Takes a moment: the peak is measured.
+    fn this() -> Machine {
+        Machine {
+            threads: rayon::current_num_threads(),
+            instruction_set: saescope::Isa::current().to_string(),
+            peak_gflops: saescope::peak_gflops(),
+        }
+    }
+
+    /// Writes the line that ends a table.
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(
+            out,
+            "peak {:.0} GFLOP/s (f32 multiply-adds), {} threads, {}",
+            self.peak_gflops, self.threads, self.instruction_set
+        )
+    }
+}
+
+#[derive(Serialize)]
+struct Record {
+    #[serde(flatten)]
+    machine: Machine,
     rows: Vec<Row>,
 }
 
@@ -105,7 +132,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 fn lm(args: &LmArgs) -> anyhow::Result<()> {
     use_threads(args.how.threads)?;
-    let peak_gflops = saescope::peak_gflops();
+    let machine = Machine::this();
     let config = if args.how.tiny {
         tiny()
     } else {
@@ -120,20 +147,11 @@ fn lm(args: &LmArgs) -> anyhow::Result<()> {
         }
         let model = Model::random(config.clone(), dtype.storage(), 0);
         for work in &work {
-            rows.push(measure(&model, dtype, work, runs, peak_gflops)?);
+            rows.push(measure(&model, dtype, work, runs, machine.peak_gflops)?);
         }
     }
-    let record = Record {
-        threads: rayon::current_num_threads(),
-        instruction_set: saescope::Isa::current().to_string(),
-        peak_gflops,
-        rows,
-    };
-    if args.how.json {
-        output::json(&record)
-    } else {
-        print(&record)
-    }
+    let record = Record { machine, rows };
+    record.show(args.how.json)
 }
 
 fn measure(
@@ -269,6 +287,16 @@ fn flops(
     2.0 * (layers * blocks + logits * config.d_model * config.d_vocab) as f64
 }
 
+impl Record {
+    fn show(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            output::json(self)
+        } else {
+            print(self)
+        }
+    }
+}
+
 fn print(record: &Record) -> anyhow::Result<()> {
     let mut table = Table::new(vec![
         Align::Left,
@@ -287,9 +315,6 @@ fn print(record: &Record) -> anyhow::Result<()> {
         "peak memory",
     ]);
     for row in &record.rows {
-        let memory = row
-            .peak_rss_mb
-            .map_or("unknown".to_owned(), |mb| format!("{mb:.0} MB"));
         let cells = [
             row.name.clone(),
             row.dtype.to_owned(),
@@ -300,18 +325,19 @@ fn print(record: &Record) -> anyhow::Result<()> {
             ),
             format!("{:.0}", row.gflops),
             format!("{:.0}%", row.peak_share * 100.0),
-            memory,
+            memory(row.peak_rss_mb),
         ];
         table.row(cells.into_iter().map(Cell::from).collect());
     }
     let mut out = output::styled_stdout();
     table.write(&mut out, None)?;
-    writeln!(
-        out,
-        "peak {:.0} GFLOP/s (f32 multiply-adds), {} threads, {}",
-        record.peak_gflops, record.threads, record.instruction_set
-    )?;
+    record.machine.write(&mut out)?;
     Ok(())
+}
+
+/// Memory for people, where the system tells it.
+fn memory(mb: Option<f64>) -> String {
+    mb.map_or("unknown".to_owned(), |mb| format!("{mb:.0} MB"))
 }
 
 /// Values of mean 0 and standard deviation 1, nearly normal: sums of four uniform ones.

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     sae: SaeRef,
     /// The folder to write
-    #[arg(value_name = "OUT_FOLDER", required_unless_present = "sae")]
+    #[arg(value_name = "OUT_FOLDER")]
     output: Option<PathBuf>,
     /// Write into a folder that is there already
     #[arg(long)]

@@ -9,7 +9,7 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::features::painted;
-use crate::open::last_of;
+use crate::open::{finite, last_of, piece};
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
 use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, lines, slices, texts};
 
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     sae: SaeArgs,
     /// The feature, from 0
-    #[arg(value_name = "N", required_unless_present = "sae")]
+    #[arg(value_name = "N")]
     feature: Option<u32>,
     #[command(flatten)]
     prompts: PromptsArgs,
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     examples: u32,
     /// The activation that is injected [default: that of the text's strongest feature at its end]
-    #[arg(long, value_name = "ACTIVATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ACTIVATION", value_parser = finite)]
     inject: Option<f32>,
     /// How many tokens and features in each list
     #[arg(long, value_name = "K", default_value_t = 10)]
@@ -80,6 +80,9 @@ struct Example {
     activation: f32,
     /// The tokens around.
     around: Vec<Piece>,
+    /// Whether the text begins before them, and goes on behind them.
+    #[serde(skip)]
+    more: (bool, bool),
 }
 
 #[derive(Serialize)]
@@ -185,7 +188,8 @@ impl Args {
         let moments = features::strongest_texts(&activations, self.examples as usize);
         let example = |moment: &features::Moment| {
             let (ids, activations) = (&ids[moment.text], &activations[moment.text]);
-            let shown = around(moment.position, ids.len());
+            let first = usize::from(tokenizer.bos() == Some(ids[0]));
+            let shown = around(moment.position, first..ids.len());
             let pieces = tokenizer.readable_pieces(ids).into_iter();
             let pieces =
                 pieces.filter(|p| p.tokens.start >= shown.start && p.tokens.end <= shown.end);
@@ -193,6 +197,7 @@ impl Args {
                 text: moment.text,
                 position: moment.position,
                 activation: moment.activation,
+                more: (shown.start > first, shown.end < ids.len()),
                 around: pieces
                     .map(|p| Piece {
                         activations: activations[p.tokens].to_vec(),
@@ -205,12 +210,12 @@ impl Args {
     }
 }
 
-/// The tokens that are shown around one, less the first of the text.
-fn around(position: usize, len: usize) -> Range<usize> {
+/// The tokens of `text` that are shown around one.
+fn around(position: usize, text: Range<usize>) -> Range<usize> {
     /// About a line.
     const BEFORE: usize = 24;
     const AFTER: usize = 12;
-    position.saturating_sub(BEFORE).max(1)..(position + 1 + AFTER).min(len)
+    position.saturating_sub(BEFORE).max(text.start)..(position + 1 + AFTER).min(text.end)
 }
 
 fn record<'a>(
@@ -270,10 +275,6 @@ fn changes(tokenizer: &Tokenizer, effect: &Effect) -> Vec<Change> {
     effect.changes.iter().map(change).collect()
 }
 
-fn piece(tokenizer: &Tokenizer, id: u32) -> String {
-    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
-}
-
 /// Longer pieces and texts are cut.
 const PIECE_WIDTH: usize = 16;
 const TEXT_WIDTH: usize = 60;
@@ -302,7 +303,9 @@ fn print(record: &Record, out: &mut impl Write) -> anyhow::Result<()> {
             let strongest = record.strongest[0].activation;
             line += &painted(&printable(&piece.text), &piece.activations, strongest);
         }
-        writeln!(out, "{:>5.2}  …{line}…", example.activation)?;
+        let [before, after] =
+            <[bool; 2]>::from(example.more).map(|more| if more { "…" } else { "" });
+        writeln!(out, "{:>5.2}  {before}{line}{after}", example.activation)?;
     }
     for prompt in &record.prompts {
         writeln!(out, "\n{}", cut(&printable(prompt.prompt), TEXT_WIDTH))?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use saescope::hub::DEMO;
 use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, Reference, demo_folder};
@@ -33,7 +33,28 @@ pub(crate) fn bundled(path: &Path) -> anyhow::Result<Option<PathBuf>> {
         return Ok(None);
     };
     let options = options(|name| std::env::var_os(name))?;
-    Ok(Some(demo_folder(&options)?.join(name)))
+    let folder = demo_folder(&options)?;
+    let file = folder.join(name);
+    if !file.exists() {
+        // What lies beside it, or would, is the likeliest to be meant.
+        let beside = file.parent().filter(|beside| beside.is_dir());
+        let beside = beside.unwrap_or(&folder);
+        bail!(
+            "{}: nothing of that name is bundled; there is {}",
+            path.display(),
+            names(beside)?
+        );
+    }
+    Ok(Some(file))
+}
+
+/// The names of what is in a folder.
+fn names(folder: &Path) -> anyhow::Result<String> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names: Vec<String> = names.collect::<std::io::Result<_>>()?;
+    names.sort();
+    Ok(names.join(", "))
 }
 
 /// The files of a data set, downloaded if need be.

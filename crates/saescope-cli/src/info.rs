@@ -3,6 +3,7 @@
 mod autoencoder;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -15,8 +16,8 @@ use serde::Serialize;
 
 pub(crate) use autoencoder::parts;
 
-use crate::hub::{locate, locate_sae};
-use crate::open::{ModelArgs, Opened};
+use crate::hub::{DEMO, locate, locate_sae};
+use crate::open::{LoadArgs, Opened, use_threads};
 use crate::output::{self, Align, Table, bytes};
 
 /// Show what a model or an autoencoder is, and whether an autoencoder fits its model
@@ -32,8 +33,13 @@ Examples:
   saescope info tests/data/stories260K --dtype bf16 --json
 ")]
 pub(crate) struct Args {
+    /// A model or an autoencoder: a file or folder, `org/name[@revision]` on the Hugging Face Hub, one
+    /// of OpenAI's autoencoders such as `openai/v5_128k/resid_post_mlp/8`, or `demo`, which is both
+    /// [default: demo]
+    #[arg(value_name = "MODEL|SAE")]
+    reference: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
+    load: LoadArgs,
     /// Of an autoencoder: the model to test it on [default: its own, if it is here]
     #[arg(long = "model", value_name = "MODEL")]
     of_model: Option<String>,
@@ -100,19 +106,31 @@ struct TokenizerRecord<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(path) = autoencoder(args.model.reference())? {
-        return autoencoder::run(args, &path);
-    }
-    if args.of_model.is_some() || args.site.is_some() {
-        let reference = args.model.reference();
+    use_threads(args.load.threads)?;
+    let reference = args.reference();
+    let asks_for_fit = args.of_model.is_some() || args.site.is_some();
+    if let Some(path) = autoencoder(reference)? {
+        autoencoder::run(args, &path)?;
+        if reference != DEMO || args.json || asks_for_fit {
+            return Ok(());
+        }
+        writeln!(output::stdout())?;
+    } else if asks_for_fit {
         bail!("{reference}: --model and --site are for autoencoders, and it is a model");
     }
-    let Opened { model, tokenizer } = args.model.open()?;
+    let Opened { model, tokenizer } = Opened::at(&locate(reference)?, args.load.dtype)?;
     let record = record(args, &model, &tokenizer);
     if args.json {
         output::json(&record)
     } else {
         print(&record)
+    }
+}
+
+impl Args {
+    /// What is looked at.
+    fn reference(&self) -> &str {
+        self.reference.as_deref().unwrap_or(DEMO)
     }
 }
 
@@ -133,7 +151,7 @@ fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
 fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Record<'a> {
     let (config, source) = (model.config(), model.source());
     Record {
-        model: args.model.reference(),
+        model: args.reference(),
         family: config.family.to_string(),
         format: &source.format,
         files: source
@@ -154,9 +172,9 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
         parallel_residual: config.parallel_residual,
         sites: model.sites().collect(),
         stored_bytes: source.bytes,
-        dtype: args.model.dtype().name(),
+        dtype: args.load.dtype.name(),
         // Padding, of which each instruction set has its own, is left out.
-        loaded_bytes: (model.n_params() * args.model.dtype().bytes()) as u64,
+        loaded_bytes: (model.n_params() * args.load.dtype.bytes()) as u64,
         tokenizer: TokenizerRecord {
             kind: tokenizer.kind(),
             d_vocab: tokenizer.d_vocab(),

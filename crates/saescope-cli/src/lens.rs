@@ -6,7 +6,7 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::edits::EditsArgs;
-use crate::open::{ModelArgs, Opened, TextArgs};
+use crate::open::{ModelArgs, Opened, TextArgs, piece};
 use crate::output::{self, Align, Cell, Table, cut, probability_style, visible};
 
 /// Show what every layer would say next, at every position (the logit lens)
@@ -86,10 +86,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let table = table(&tokenizer, &tokens, &rows);
     table.write(&mut output::styled_stdout(), output::terminal_width())?;
     Ok(())
-}
-
-fn piece(tokenizer: &Tokenizer, id: u32) -> String {
-    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
 }
 
 fn record(tokenizer: &Tokenizer, row: &LensRow) -> RowRecord {

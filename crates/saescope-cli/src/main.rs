@@ -30,7 +30,7 @@ mod vector;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use saescope::Isa;
 
 /// Open a language model up: run it, see its activations, change them
@@ -73,7 +73,9 @@ enum Command {
 
 /// Exit codes: 0 done, 1 failed, 2 wrong usage. The last is clap's to give.
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let matches = taking_negative_numbers(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has read enough, as in `saescope tokens … | head`.
         Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
@@ -82,6 +84,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A number below zero is a value and no flag, so that what cannot take it says why.
+fn taking_negative_numbers(command: clap::Command) -> clap::Command {
+    let of_arg = |arg: clap::Arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes_value)
+    };
+    command
+        .mut_args(of_arg)
+        .mut_subcommands(taking_negative_numbers)
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

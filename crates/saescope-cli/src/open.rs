@@ -207,7 +207,10 @@ pub(crate) fn last_of<T: FromStr>(
     what: &str,
 ) -> T {
     last.unwrap_or_else(|| {
-        let alone = reference.take().unwrap_or_default();
+        let Some(alone) = reference.take() else {
+            let message = format!("the {what} is missing, which stands last\n");
+            clap::Error::raw(ErrorKind::MissingRequiredArgument, message).exit()
+        };
         alone.parse().unwrap_or_else(|_| {
             let message = format!("`{alone}` is no {what}, which has to stand last\n");
             clap::Error::raw(ErrorKind::ValueValidation, message).exit()
@@ -220,6 +223,11 @@ pub(crate) fn finite(text: &str) -> Result<f32, String> {
     let number = text.trim().parse().ok();
     let finite = number.filter(|number: &f32| number.is_finite());
     finite.ok_or_else(|| "expected a finite number".to_owned())
+}
+
+/// The text of one token; bytes that are no character alone show as U+FFFD.
+pub(crate) fn piece(tokenizer: &Tokenizer, id: u32) -> String {
+    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
 }
 
 /// A prompt as given, or standard input for `-`, less the line break at its end.

@@ -220,6 +220,9 @@ impl Table {
             .chain(part)
             .filter(|&c| c < row.len())
             .collect();
+        // Blanks at the end of a line are nothing but in the way.
+        let end = shown.iter().rposition(|&c| !row[c].text.is_empty());
+        let shown = &shown[..end.map_or(0, |last| last + 1)];
         for (place, &column) in shown.iter().enumerate() {
             let Cell { text, style } = &row[column];
             let gap = if place == 0 { "" } else { "  " };
@@ -357,6 +360,14 @@ mod tests {
         assert_eq!(printed(&table, Some(12)), "r  aaa  bbb\n\nr  ccc\n");
         assert_eq!(printed(&table, Some(1)), "r  aaa\n\nr  bbb\n\nr  ccc\n");
         assert_eq!(printed(&table, None), "r  aaa  bbb  ccc\n");
+    }
+
+    #[test]
+    fn no_blanks_stand_at_the_end_of_a_line() {
+        let mut table = Table::new(vec![Align::Left; 3]);
+        table.row(vec!["a".into(), "bbb".into(), "c".into()]);
+        table.row(vec!["aaa".into(), "".into(), "".into()]);
+        assert_eq!(printed(&table, None), "a    bbb  c\naaa\n");
     }
 
     #[test]

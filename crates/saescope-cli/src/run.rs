@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use saescope::complete::{Completion, EndedBy, complete};
-use saescope::generate::{Prompt, StoppedBy};
+use saescope::generate::Prompt;
 use saescope::steer::Steer;
 use serde::Serialize;
 
@@ -41,6 +41,7 @@ pub(crate) struct Args {
     prompt: Vec<String>,
     /// End the text before this string. May be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
     /// Continuations of each prompt, with the seeds N, N+1, …
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -247,7 +248,11 @@ fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> 
                       seed,
                       completion,
                   }| {
-        let (stopped_by, stop_string) = ended_by(completion.ended_by);
+        let stopped_by = completion.ended_by.name();
+        let stop_string = match completion.ended_by {
+            EndedBy::StopString(stop) => Some(stop),
+            EndedBy::Model(_) => None,
+        };
         Record {
             model: args.model.reference(),
             dtype: args.model.dtype().name(),
@@ -287,15 +292,6 @@ fn print_labelled(
         writeln!(out, "[prompt {}, seed {seed}]\n{echo}{text}\n", prompt + 1)?;
     }
     Ok(())
-}
-
-fn ended_by(ended_by: EndedBy) -> (&'static str, Option<String>) {
-    match ended_by {
-        EndedBy::StopString(stop) => ("stop_string", Some(stop)),
-        EndedBy::Model(StoppedBy::EndToken) => ("end_token", None),
-        EndedBy::Model(StoppedBy::Length) => ("length", None),
-        EndedBy::Model(StoppedBy::Caller) => ("caller", None),
-    }
 }
 
 /// The prompts given, or the one piped in; none when a person is to type them.

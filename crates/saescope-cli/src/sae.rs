@@ -138,6 +138,7 @@ impl SaeArgs {
             || named_at.map(|path| Opened::at(&path, self.load.dtype)),
         );
         let mut opened_sae = opened_sae?;
+        let trained_at = opened_sae.as_ref().and_then(|sae| sae.record().site);
         if let (Some(sae), Some(site)) = (&mut opened_sae, self.site) {
             move_to(sae, site);
         }
@@ -163,6 +164,7 @@ impl SaeArgs {
             features::check(&opened.model, sae)
                 .with_context(|| format!("{name} does not fit the model {model}"))?;
             warn_of_model(name, sae, &model);
+            warn_of_site(name, trained_at, sae);
         }
         Ok(Subject {
             sae: opened_sae,
@@ -267,6 +269,18 @@ fn warn_of_model(name: &str, sae: &Sae, model: &str) {
         eprintln!(
             "warning: {name} was trained on {trained}, and is used on {model}; `saescope info` with the \
              same --model tells how well it fits"
+        );
+    }
+}
+
+/// Warns where an autoencoder reads at another site than the one it was trained at.
+fn warn_of_site(name: &str, trained_at: Option<Site>, sae: &Sae) {
+    if let (Some(trained), Ok(site)) = (trained_at, sae.site())
+        && trained != site
+    {
+        eprintln!(
+            "warning: {name} was trained at {trained}, and is used at {site}; `saescope info` with the \
+             same --site tells how well it fits"
         );
     }
 }

@@ -6,6 +6,7 @@ mod show;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use clap::ArgGroup;
 use saescope::edit::Document;
 use saescope::sae::Sae;
 use saescope::steer::{Request, steer};
@@ -23,6 +24,7 @@ use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector}
 /// moved, and the text's perplexity under the plain model and its repetition, which tell a changed text
 /// from a broken one. docs/steering.md explains units, spans and numbers.
 #[derive(clap::Args)]
+#[command(group = ArgGroup::new("turned").args(["feature", "vector"]).multiple(true))]
 #[command(after_help = "\
 Examples:
   saescope steer tests/data/sae -p \"Once upon a time\" -f 61 --scale 3 -n 24
@@ -45,9 +47,9 @@ pub(crate) struct Args {
     vector: Vec<PathBuf>,
     #[command(flatten)]
     edits: EditsArgs,
-    /// How far features and vectors are turned up
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
-    #[arg(required_unless_present_any = ["sweep", "ablate", "edits"])]
+    /// How far features and vectors are turned up; what --edits holds has its own scale and span
+    #[arg(long, value_name = "X", value_parser = finite)]
+    #[arg(required_unless_present_any = ["sweep", "ablate", "edits"], requires = "turned")]
     scale: Option<f32>,
     /// Several scales, one row each
     #[arg(
@@ -56,10 +58,10 @@ pub(crate) struct Args {
         allow_hyphen_values = true,
         value_delimiter = ','
     )]
-    #[arg(conflicts_with_all = ["scale", "ablate"], value_parser = finite)]
+    #[arg(conflicts_with_all = ["scale", "ablate"], requires = "turned", value_parser = finite)]
     sweep: Vec<f32>,
     /// What the scale counts [default: raw, with --clamp activation]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, requires = "turned")]
     unit: Option<UnitArg>,
     /// Each subset of the features, one row each
     #[arg(long, requires = "feature")]
@@ -81,7 +83,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "feature", conflicts_with_all = ["scale", "clamp", "slot", "unit"])]
     ablate: bool,
     /// Which positions: `all`, `prompt`, `generated`, `N..` from N on, or `N,M,…`
-    #[arg(long, value_name = "SPAN", default_value = "all")]
+    #[arg(long, value_name = "SPAN", default_value = "all", requires = "turned")]
     span: SpanArg,
     /// Texts per setting, with the seeds N, N+1, …
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -103,7 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
-        bail!("there is nothing to steer with; give --feature, --vector or --edits");
+        bail!("--edits: there is nothing in it to steer with; give --feature or --vector too");
     }
     let subject = args.sae.open_any(document.model.as_deref())?;
     let Subject {

@@ -3,7 +3,7 @@
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::open::{BosArgs, ModelRef, TextArgs};
+use crate::open::{BosArgs, ModelRef, TextArgs, piece};
 use crate::output::{self, Align, Table, visible};
 
 /// Show the tokens of a text
@@ -39,8 +39,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let text = args.text.read()?;
     let tokens = tokenizer.encode(&text, args.bos.bos())?;
     if args.json {
-        let piece = |&id: &u32| String::from_utf8_lossy(tokenizer.piece(id)).into_owned();
-        let pieces = tokens.iter().map(piece).collect();
+        let pieces = tokens.iter().map(|&id| piece(&tokenizer, id)).collect();
         let model = args.model.reference();
         return output::json(&Record {
             model,

@@ -136,6 +136,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let planned = args.planned(&folder, settings, &given)?;
     if !(args.resume && all_finished(&planned)?) {
         args.train(&folder, &planned, &given)?;
+    } else if !args.json {
+        eprintln!("{}: all steps were done before", folder.display());
     }
     let opened = planned.iter().map(|run| SavedRun::open(&run.folder));
     let mut runs: Vec<SavedRun> = opened.collect::<Result<_, _>>()?;

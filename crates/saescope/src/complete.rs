@@ -31,6 +31,18 @@ pub enum EndedBy {
     StopString(String),
 }
 
+impl EndedBy {
+    /// What ended it in a word, as JSON has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            EndedBy::StopString(_) => "stop_string",
+            EndedBy::Model(StoppedBy::EndToken) => "end_token",
+            EndedBy::Model(StoppedBy::Length) => "length",
+            EndedBy::Model(StoppedBy::Caller) => "caller",
+        }
+    }
+}
+
 /// Continues each of `prompts` until the model ends it, the limit is reached or one of `stops`
 /// appears in the text. `on_text` gets the number of the prompt and every new piece of its text, cut
 /// between characters and never into a stop string; it may break a prompt off.

@@ -20,6 +20,11 @@ impl Distributions<'_> {
         Distributions { logits, log_sums }
     }
 
+    /// How many tokens there are.
+    pub fn d_vocab(&self) -> usize {
+        self.logits.cols()
+    }
+
     /// `-ln p(token)` in a row.
     ///
     /// # Panics

@@ -1,6 +1,48 @@
 //! Open a language model up: see its activations, change them, and watch the output change.
 //!
 //! Modules stand in the order in which data flows; each imports only what stands before it.
+//!
+//! A model, an autoencoder of it, what a text activates, and a text with the strongest feature turned up:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use saescope::features::{self, Reading};
+//! use saescope::generate::Sampling;
+//! use saescope::model::Model;
+//! use saescope::sae::Sae;
+//! use saescope::steer::{Amount, Request, feature_edit, steer};
+//! use saescope::tokenizer::{Bos, Tokenizer};
+//! use saescope::{Result, Storage};
+//!
+//! # fn main() -> Result<()> {
+//! # let (model, sae) = ("../../tests/data/stories260K", "../../tests/data/sae");
+//! let (model, sae) = (Path::new(model), Path::new(sae)); // files or folders
+//! let tokenizer = Tokenizer::of_model(model)?;
+//! let model = Model::open(model, Storage::F32)?;
+//! let sae = Sae::open(sae)?;
+//!
+//! let ids = tokenizer.encode("Lily was sad", Bos::Auto)?;
+//! let found = features::features(&model, &sae, &[&ids], Reading::default(), 3)?;
+//! let strongest = found[0].features[0]; // at the last token
+//! println!("feature {}: {}", strongest.feature, strongest.activation);
+//!
+//! let edit = feature_edit(&sae, strongest.feature, Amount::Activation(4.0))?;
+//! let request = Request {
+//!     prompt: &ids,
+//!     settings: &[vec![edit]],
+//!     saes: &[],
+//!     sampling: &Sampling { max_tokens: 12, ..Sampling::default() },
+//!     seeds: &[0],
+//! };
+//! let texts = steer((&model, &tokenizer), &request)?;
+//! println!("plain:{}", texts.plain[0].completion.text);
+//! println!("steered:{}", texts.steered[0][0].text.completion.text);
+//! # assert_eq!(strongest.feature, 269);
+//! # assert!(texts.steered[0][0].mean().kl > 0.0);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod error;
 

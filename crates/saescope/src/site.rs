@@ -117,7 +117,13 @@ impl FromStr for Site {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Site> {
-        let unknown = || Error::UnknownSite(name.to_owned());
+        let unknown = || match transformer_lens::parse(name) {
+            Ok(site) => Error::Site {
+                site: name.to_owned(),
+                reason: format!("so TransformerLens calls it; here it is `{site}`"),
+            },
+            Err(_) => Error::UnknownSite(name.to_owned()),
+        };
         match name {
             "embed" => return Ok(Site::Embed),
             "final_norm" => return Ok(Site::FinalNorm),
@@ -168,6 +174,15 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), sites.len());
+    }
+
+    #[test]
+    fn a_name_of_transformer_lens_is_refused_with_ours() {
+        for site in Site::all(2) {
+            let error = transformer_lens::name(site).parse::<Site>().unwrap_err();
+            let says = error.to_string();
+            assert!(says.contains(&format!("`{site}`")), "{says}");
+        }
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! `saescope bench sae`
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::ensure;
 use saescope::sae::Sae;
-use saescope::{Encoder, Gate, Isa};
+use saescope::{Encoder, Gate};
 use serde::Serialize;
 
-use crate::bench::{How, random};
+use crate::bench::{How, Machine, memory, random};
 use crate::open::use_threads;
 use crate::output::{self, Align, Table};
 use crate::rss;
@@ -34,9 +33,8 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Record {
-    threads: usize,
-    instruction_set: String,
-    peak_gflops: f64,
+    #[serde(flatten)]
+    machine: Machine,
     seed: u64,
     tokens: usize,
     d_in: usize,
@@ -97,7 +95,7 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
         true => (64, 48, 2048, 8),
         false => (1024, 768, 131_072, 32),
     };
-    let peak_gflops = saescope::peak_gflops();
+    let machine = Machine::this();
     let mut weight = random(d_sae, d_in, SEED);
     weight.scale(1.0 / (d_in as f32).sqrt());
     let x = random(tokens, d_in, SEED + 1);
@@ -126,9 +124,8 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
     }
     let gflops = 2e-9 * (tokens * d_in * d_sae) as f64 / encode_s;
     Ok(Record {
-        threads: rayon::current_num_threads(),
-        instruction_set: Isa::current().to_string(),
-        peak_gflops,
+        peak_share: gflops / machine.peak_gflops,
+        machine,
         seed: SEED,
         tokens,
         d_in,
@@ -138,7 +135,6 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
         encode_s,
         tokens_per_s: tokens as f64 / encode_s,
         gflops_equivalent: gflops,
-        peak_share: gflops / peak_gflops,
         rows_checked: sample.len(),
         peak_rss_mb,
         opened,
@@ -146,7 +142,6 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
 }
 
 fn print(record: &Record) -> anyhow::Result<()> {
-    let memory = |mb: Option<f64>| mb.map_or("unknown".to_owned(), |mb| format!("{mb:.0} MB"));
     let mut table = Table::new(vec![Align::Left, Align::Right]);
     let shapes = format!("{} -> {}, k {}", record.d_in, record.d_sae, record.k);
     let lines = [
@@ -176,10 +171,6 @@ fn print(record: &Record) -> anyhow::Result<()> {
     }
     let mut out = output::styled_stdout();
     table.write(&mut out, None)?;
-    writeln!(
-        out,
-        "peak {:.0} GFLOP/s (f32 multiply-adds), {} threads, {}",
-        record.peak_gflops, record.threads, record.instruction_set
-    )?;
+    record.machine.write(&mut out)?;
     Ok(())
 }

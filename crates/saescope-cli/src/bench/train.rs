@@ -10,9 +10,8 @@ use saescope::train::{
     train,
 };
 
-use super::{How, Record, Row, print, random};
+use super::{How, Machine, Record, Row, random};
 use crate::open::{Dtype, use_threads};
-use crate::output;
 use crate::rss;
 
 /// Time steps of training sparse autoencoders on random activations
@@ -54,7 +53,7 @@ const SEED: u64 = 1;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     use_threads(args.how.threads)?;
-    let peak_gflops = saescope::peak_gflops();
+    let machine = Machine::this();
     let mut cases = compared().to_vec();
     if !args.no_scaling {
         cases.extend(scaling());
@@ -63,19 +62,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for case in cases {
         let case = if args.how.tiny { case.tiny() } else { case };
-        rows.push(case.measure(steps, peak_gflops)?);
+        rows.push(case.measure(steps, machine.peak_gflops)?);
     }
-    let record = Record {
-        threads: rayon::current_num_threads(),
-        instruction_set: saescope::Isa::current().to_string(),
-        peak_gflops,
-        rows,
-    };
-    if args.how.json {
-        output::json(&record)
-    } else {
-        print(&record)
-    }
+    let record = Record { machine, rows };
+    record.show(args.how.json)
 }
 
 /// The rows that are held against other programs.

@@ -224,8 +224,8 @@ fn next() -> Step {
 const NEXT: &str = "\
 SmolLM2 (270 MB), with an autoencoder that you train on your texts:
   saescope train HuggingFaceTB/SmolLM2-135M-Instruct --site resid_post.15 --corpus texts.txt \\
-    --expansion 16 --k 32 -o smollm2
-  saescope features smollm2/sae -p \"I am so angry\"
+    --skip-first --set input=layer_norm --expansion 16 --k 32 -o smollm2
+  saescope features smollm2 -p \"I am so angry\"
 Gemma 3 (540 MB; its terms are accepted on the Hub, HF_TOKEN says who you are):
   saescope run google/gemma-3-270m -p \"Once upon a time\"
 GPT-2 (550 MB), with OpenAI's autoencoder of 131,072 features (807 MB):

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::hub::{at_hand, locate};
-use crate::open::{Opened, use_threads};
+use crate::open::Opened;
 use crate::output::{self, Align, Table, chain, printable};
 use crate::sae::move_to;
 
@@ -66,7 +66,6 @@ struct Fitted {
 }
 
 pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
-    use_threads(args.model.load.threads)?;
     let mut sae = Sae::open(path)?;
     sae.hash_files(path)?;
     if let Some(site) = args.site {
@@ -79,7 +78,7 @@ pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
         Err(error) => (None, Some(chain(&error))),
     };
     let report = Report {
-        sae: args.model.reference(),
+        sae: args.reference(),
         record: sae.record(),
         gate: gate(&sae),
         input_norm: sae.input_norm(),
@@ -109,8 +108,8 @@ fn fitted(args: &Args, sae: &Sae) -> anyhow::Result<Fitted> {
         }
         (None, None) => anyhow::bail!("the file names no model; name one with --model"),
     };
-    let Opened { model, tokenizer } = Opened::at(&path, args.model.dtype())?;
-    let encode = |text: &&str| tokenizer.encode(text, args.model.bos());
+    let Opened { model, tokenizer } = Opened::at(&path, args.load.dtype)?;
+    let encode = |text: &&str| tokenizer.encode(text, args.load.bos.bos());
     let ids: Vec<Vec<u32>> = TEXT.iter().map(encode).collect::<Result<_, _>>()?;
     let prompts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
     let fit = features::fit(&model, sae, &prompts).context(reference.clone())?;
@@ -122,8 +121,8 @@ fn fitted(args: &Args, sae: &Sae) -> anyhow::Result<Fitted> {
     } = fit;
     Ok(Fitted {
         model: reference,
-        dtype: args.model.dtype().name(),
-        bos: args.model.bos_name(),
+        dtype: args.load.dtype.name(),
+        bos: args.load.bos.name(),
         tokens,
         l0,
         fvu,

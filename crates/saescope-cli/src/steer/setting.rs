@@ -13,9 +13,9 @@ use saescope::vector::Vector;
 use serde::Serialize;
 
 use super::Args;
-use crate::hub::locate_file;
-use crate::open::Opened;
+use crate::open::{Opened, piece};
 use crate::output::visible;
+use crate::sae::lines;
 
 /// `N` or `N=WEIGHT`.
 #[derive(Clone, Copy)]
@@ -190,29 +190,22 @@ impl<'a> Builder<'a> {
     pub(super) fn find_peaks(&mut self) -> anyhow::Result<()> {
         let args = self.args;
         if self.unit() == UnitArg::Max {
-            let (name, text) = match &args.reference {
-                None => ("the built-in text".to_owned(), REFERENCE_TEXTS.to_owned()),
-                Some(path) => {
-                    let name = path.display().to_string();
-                    let text = std::fs::read_to_string(locate_file(path)?);
-                    let text = text.with_context(|| name.clone())?;
-                    (name, text)
+            let (name, texts) = match &args.reference {
+                None => {
+                    let texts = REFERENCE_TEXTS.lines().map(str::to_owned);
+                    ("the built-in text".to_owned(), texts.collect())
                 }
+                Some(path) => (path.display().to_string(), lines(path)?),
             };
-            let lines = text.lines().filter(|line| !line.trim().is_empty());
-            self.largest = self.peaks(&name, lines)?;
+            self.largest = self.peaks(&name, &texts)?;
         }
         if let (Slot::Actual, Some(prompt)) = (args.slot, &args.reference_prompt) {
-            self.actual = self.peaks("the reference prompt", [prompt.as_str()].into_iter())?;
+            self.actual = self.peaks("the reference prompt", std::slice::from_ref(prompt))?;
         }
         Ok(())
     }
 
-    fn peaks<'t>(
-        &mut self,
-        name: &str,
-        texts: impl Iterator<Item = &'t str>,
-    ) -> anyhow::Result<Vec<Peak>> {
+    fn peaks(&mut self, name: &str, texts: &[String]) -> anyhow::Result<Vec<Peak>> {
         let Some(sae) = self.sae else {
             return Ok(Vec::new());
         };
@@ -229,7 +222,7 @@ impl<'a> Builder<'a> {
         let peaks = peaks(model, sae, &encoded, &features)?;
         for peak in &peaks {
             let token = encoded.get(peak.text).and_then(|t| t.get(peak.position));
-            let piece = token.map(|&id| String::from_utf8_lossy(tokenizer.piece(id)).into_owned());
+            let piece = token.map(|&id| piece(tokenizer, id));
             self.activations.push(Activation {
                 feature: peak.feature,
                 activation: peak.activation,

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use saescope::complete::{Completion, EndedBy};
 use saescope::edit::{Edit, Op, Unit};
-use saescope::generate::StoppedBy;
 use saescope::steer::{Comparison, Divergence, Steered, Text};
 use serde::Serialize;
 
@@ -84,18 +82,9 @@ fn text_record(text: &Text) -> TextRecord<'_> {
         text: &text.completion.text,
         tokens: &text.completion.tokens,
         seed: text.seed,
-        stopped_by: stopped_by(&text.completion),
+        stopped_by: text.completion.ended_by.name(),
         perplexity: text.perplexity,
         repetition: text.repetition,
-    }
-}
-
-fn stopped_by(completion: &Completion) -> &'static str {
-    match completion.ended_by {
-        EndedBy::StopString(_) => "stop_string",
-        EndedBy::Model(StoppedBy::EndToken) => "end_token",
-        EndedBy::Model(StoppedBy::Length) => "length",
-        EndedBy::Model(StoppedBy::Caller) => "caller",
     }
 }
 
@@ -113,8 +102,12 @@ impl Report<'_> {
             let same = same.filter(|(s, p)| s.text.completion.tokens == p.completion.tokens);
             if texts.iter().all(|text| text.unchanged) {
                 eprintln!("warning: {name}: nothing changed, every logit is as it was");
-            } else if same.count() == texts.len() {
-                eprintln!("warning: {name}: the text is the same; try a larger --scale");
+            } else if same.count() == texts.len() && self.args.sampling.max_tokens > 0 {
+                let advice = match self.args.asks_for_scale() {
+                    true => "; try a larger --scale",
+                    false => "",
+                };
+                eprintln!("warning: {name}: the text is the same{advice}");
             }
         }
     }

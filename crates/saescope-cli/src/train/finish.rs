@@ -108,33 +108,7 @@ pub(crate) fn report(
 /// The numbers of runs in a table, and what to type next.
 pub(crate) fn print(folder: &Path, runs: &[SavedRun], finished: &[Finished]) -> anyhow::Result<()> {
     let mut out = output::styled_stdout();
-    let mut table = Table::new([vec![Align::Left], vec![Align::Right; 8]].concat());
-    table.header([
-        "run",
-        "features",
-        "L0",
-        "explained",
-        "CE rise",
-        "recovered",
-        "dead",
-        "mean |cos|",
-        "verdict",
-    ]);
-    for one in runs.iter().filter_map(Compared::of) {
-        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
-        table.row(vec![
-            one.name.into(),
-            one.d_sae.to_string().into(),
-            format!("{:.1}", one.l0).into(),
-            format!("{:.4}", one.explained_variance).into(),
-            optional(one.ce_increase).into(),
-            optional(one.ce_recovered).into(),
-            format!("{:.1} %", one.dead * 100.0).into(),
-            format!("{:.4}", one.off_diag_mean).into(),
-            one.level.to_string().into(),
-        ]);
-    }
-    table.write(&mut out, output::terminal_width())?;
+    numbers(runs).write(&mut out, output::terminal_width())?;
     let shown = output::printable(&folder.display().to_string());
     let [only] = finished else {
         writeln!(
@@ -166,4 +140,35 @@ pub(crate) fn print(folder: &Path, runs: &[SavedRun], finished: &[Finished]) -> 
     writeln!(out, "next:  saescope features {run} -p \"a text\"")?;
     writeln!(out, "       saescope eval {run} --corpus FILE")?;
     Ok(())
+}
+
+/// A row for each run.
+fn numbers(runs: &[SavedRun]) -> Table {
+    let mut table = Table::new([vec![Align::Left], vec![Align::Right; 8]].concat());
+    table.header([
+        "run",
+        "features",
+        "L0",
+        "explained",
+        "CE rise",
+        "recovered",
+        "dead",
+        "mean |cos|",
+        "verdict",
+    ]);
+    for one in runs.iter().filter_map(Compared::of) {
+        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
+        table.row(vec![
+            one.name.into(),
+            one.d_sae.to_string().into(),
+            format!("{:.1}", one.l0).into(),
+            format!("{:.4}", one.explained_variance).into(),
+            optional(one.ce_increase).into(),
+            optional(one.ce_recovered).into(),
+            format!("{:.1} %", one.dead * 100.0).into(),
+            format!("{:.4}", one.off_diag_mean).into(),
+            one.level.to_string().into(),
+        ]);
+    }
+    table
 }

@@ -113,6 +113,8 @@ pub(crate) struct Watched<'a> {
     steps: u64,
     /// The source's clocks at the last line.
     before: (f64, f64),
+    /// Tokens trained on since this began or went on, and the seconds that they took.
+    done: (f64, f64),
 }
 
 impl<'a> Watched<'a> {
@@ -128,6 +130,7 @@ impl<'a> Watched<'a> {
             number,
             steps,
             before: (0.0, 0.0),
+            done: (0.0, 0.0),
         }
     }
 
@@ -150,14 +153,16 @@ impl Sink for Watched<'_> {
         let before = std::mem::replace(&mut self.before, now);
         let per_step = metrics.tokens as f64 / metrics.step.max(1) as f64;
         let left = self.steps.saturating_sub(metrics.step) as f64 * per_step;
+        // Over all lines: a single one has a fill of the buffer in it or none.
+        let seconds = metrics.seconds_batches + metrics.seconds_train;
+        self.done.0 += metrics.tokens_per_s * seconds;
+        self.done.1 += seconds;
+        let speed = self.done.0 / self.done.1;
         let line = Line {
             seconds_model: now.0 - before.0,
             seconds_buffer: now.1 - before.1,
             memory_mb: rss::held_mb(),
-            seconds_left: match metrics.tokens_per_s {
-                speed if speed > 0.0 => left / speed,
-                _ => 0.0,
-            },
+            seconds_left: if speed > 0.0 { left / speed } else { 0.0 },
             ..Line::new(metrics)
         };
         self.writer.line(&line)?;

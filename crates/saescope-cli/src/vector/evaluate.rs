@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// A vector: safetensors, or a control vector as GGUF
-    #[arg(value_name = "VECTOR", required_unless_present = "model")]
+    #[arg(value_name = "VECTOR")]
     vector: Option<PathBuf>,
     /// A JSON list of {question, answer_matching_behavior, answer_not_matching_behavior}
     #[arg(long, value_name = "FILE")]

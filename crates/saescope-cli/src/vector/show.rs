@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::build::norms;
 use super::{SiteRecord, VectorArg, site_records};
 use crate::capture::check_output;
+use crate::open::finite;
 use crate::output::{self, Align, Table};
 
 /// Show what is in a vector's file
@@ -42,12 +43,7 @@ pub(super) struct EditsArgs {
     #[command(flatten)]
     file: VectorArg,
     /// What every direction is multiplied with
-    #[arg(
-        long,
-        value_name = "S",
-        default_value_t = 1.0,
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite)]
     scale: f32,
     /// A site of the vector [default: all]. May be given several times
     #[arg(long, value_name = "SITE")]

@@ -75,3 +75,37 @@ fn bundled_files_are_read_as_the_demos_own() {
         steered("assets/demo/presets/angry.json")
     );
 }
+
+#[test]
+fn what_is_bundled_is_told_of_as_autoencoder_and_as_model() {
+    let told = stdout(&["info"]);
+    for row in [
+        "sae            demo",
+        "model          demo",
+        "in each layer",
+    ] {
+        assert!(told.contains(row), "{told}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_bundled_is_answered_with_those_that_are() {
+    for (args, there) in [
+        (
+            &["feature", "3", "--texts", "demo/nope.txt"][..],
+            "stories.txt",
+        ),
+        (
+            &["run", "-p", "a", "--edits", "demo/presets/mad.json"],
+            "angry.json",
+        ),
+    ] {
+        let output = crate::run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains(args[args.len() - 1]) && stderr.contains(there),
+            "{stderr}"
+        );
+    }
+}

@@ -231,3 +231,59 @@ fn features_without_an_autoencoder_cannot_be_turned_up() {
 fn an_autoencoder_in_the_place_of_a_model_is_named_as_one() {
     check("error-sae-as-model", &["run", "tests/data/sae", "-p", "a"]);
 }
+
+/// What a command says that fails with `code`.
+fn refusal(args: &[&str], code: i32) -> String {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    stderr
+}
+
+#[test]
+fn a_number_below_zero_is_refused_as_a_value() {
+    for args in [
+        &["features", "-p", "a", "--feature", "-3"][..],
+        &["features", "-p", "a", "--position", "-1"],
+        &["run", "-p", "a", "-n", "-5"],
+        &["run", "-p", "a", "--temperature", "-1"],
+        &["feature", "demo", "-5"],
+    ] {
+        let says = refusal(args, 2);
+        assert!(says.contains("invalid value '-"), "{args:?}: {says}");
+    }
+}
+
+#[test]
+fn what_would_turn_nothing_is_wrong_usage() {
+    let edits = ["steer", "-p", "a", "--edits", "demo/presets/angry.json"];
+    for more in [
+        &["--scale", "3"][..],
+        &["--sweep", "1,2"],
+        &["--unit", "norm"],
+        &["--span", "prompt"],
+    ] {
+        let says = refusal(&[&edits[..], more].concat(), 2);
+        assert!(says.contains("--feature <N[=W]>|--vector <FILE>"), "{says}");
+    }
+}
+
+#[test]
+fn another_site_than_that_of_the_training_is_warned_of() {
+    let output = run(&["features", "-p", "a", "--site", "mlp_out.2", "--top", "1"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("resid_post.2") && stderr.contains("mlp_out.2"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_name_of_transformer_lens_is_answered_with_ours() {
+    let says = refusal(
+        &["features", "-p", "a", "--site", "blocks.2.hook_resid_post"],
+        2,
+    );
+    assert!(says.contains("`resid_post.2`"), "{says}");
+}

@@ -123,3 +123,18 @@ fn the_documentation_shows_what_is_printed() {
     }
     assert!(shown > 0, "no output is shown anywhere");
 }
+
+/// Each command of the list works on what those before it left, which no single example shows.
+#[test]
+fn the_quick_start_for_ones_own_model_runs_in_order() {
+    let text = std::fs::read_to_string(root().join("docs/quick-start.md")).unwrap();
+    let (_, section) = text.split_once("## Your own model and texts").unwrap();
+    let list = section.split("```").nth(1).unwrap();
+    let list = list.strip_prefix("sh\n").expect("a list of commands");
+    // All of the steps would take a debug build too long.
+    assert!(list.contains("--steps 300"), "{list}");
+    succeeds(&format!(
+        "set -e\n{}",
+        list.replace("--steps 300", "--steps 30")
+    ));
+}

@@ -304,7 +304,7 @@ fn what_does_not_fit_is_refused_with_both_sides_named() {
 #[test]
 fn arguments_that_make_no_sense_are_refused() {
     for (name, args, code) in [
-        ("no feature", &["-p", "a", "--scale", "1"][..], 1),
+        ("no feature", &["-p", "a", "--scale", "1"][..], 2),
         (
             "unknown feature",
             &["-p", "a", "-f", "512", "--scale", "1"],

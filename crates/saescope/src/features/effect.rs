@@ -1,8 +1,7 @@
 //! What a feature does on a prompt, found by changing it.
 
-use saescope_kernels::Matrix;
-
 use super::{captured, check, strongest};
+use crate::distribution::Distributions;
 use crate::edit::Span;
 use crate::error::Result;
 use crate::model::Model;
@@ -87,7 +86,8 @@ pub fn effects(
         let last = encoded.rows().saturating_sub(1);
         let (_, values) = encoded.features.row(last);
         let strongest = values.iter().copied().fold(0.0, f32::max);
-        let plain = log_softmax(&model.last_logits(&[prompt], &mut ())?);
+        let logits = model.last_logits(&[prompt], &mut ())?; // [1, d_vocab]
+        let plain = Distributions::new(&logits);
         let change = |intervention: Intervention| {
             let change = Change {
                 feature,
@@ -95,7 +95,8 @@ pub fn effects(
                 op: intervention.op(),
             };
             let mut splice = Splice::edit(sae, vec![change])?;
-            let changed = log_softmax(&model.last_logits(&[prompt], &mut splice)?);
+            let logits = model.last_logits(&[prompt], &mut splice)?; // [1, d_vocab]
+            let changed = Distributions::new(&logits);
             Ok(compare(intervention, &plain, &changed, top))
         };
         let injected = Intervention::Injected(inject.unwrap_or(strongest));
@@ -114,30 +115,25 @@ pub fn effects(
     each.collect()
 }
 
-/// The logarithms of the probabilities of the only row.
-fn log_softmax(logits: &Matrix) -> Vec<f64> {
-    let row = logits.row(0);
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|&l| f64::from(l - max).exp()).sum();
-    let sum = sum.ln();
-    row.iter().map(|&l| f64::from(l - max) - sum).collect()
-}
-
-fn compare(intervention: Intervention, before: &[f64], after: &[f64], top: usize) -> Changed {
-    let pairs = before.iter().zip(after);
-    let kl: f64 = pairs.clone().map(|(p, q)| p.exp() * (p - q)).sum();
-    let shifts = (0..).zip(pairs).map(|(token, (before, after))| Shift {
+/// The only rows of both, one with the other.
+fn compare(
+    intervention: Intervention,
+    before: &Distributions,
+    after: &Distributions,
+    top: usize,
+) -> Changed {
+    let probability = |of: &Distributions, token| (-of.loss(0, token)).exp() as f32;
+    let shifts = (0..).take(before.d_vocab()).map(|token| Shift {
         token,
-        before: before.exp() as f32,
-        after: after.exp() as f32,
+        before: probability(before, token),
+        after: probability(after, token),
     });
     let by = |shift: &Shift| shift.after - shift.before;
     let (up, down): (Vec<Shift>, Vec<Shift>) =
         shifts.filter(|s| by(s) != 0.0).partition(|s| by(s) > 0.0);
     Changed {
         intervention,
-        // Rounding may leave equal distributions a hair below 0.
-        kl: kl.max(0.0),
+        kl: before.kl(after)[0],
         risers: strongest(up, top, |s| (by(s), s.token)),
         fallers: strongest(down, top, |s| (-by(s), s.token)),
     }

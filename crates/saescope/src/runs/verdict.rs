@@ -157,7 +157,8 @@ fn explained(explained: f64) -> Finding {
         return Finding::new(
             Level::Bad,
             says,
-            "Lower the learning rate, or scale the input with `--set input=scale`.",
+            "Train for more steps; where that does not help, lower `--lr`, or make every token as long as \
+             the others with `--set input=layer_norm`.",
         );
     }
     let says = format!("The reconstruction explains {share} of the variance.");

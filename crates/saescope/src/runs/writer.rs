@@ -43,6 +43,10 @@ impl Writer {
     /// `config.json`, or cannot be written.
     pub fn create(folder: &Path, config: &RunConfig, existing: Existing) -> Result<Writer> {
         let folder = Folder(folder.to_path_buf());
+        if folder.0.is_file() {
+            let reason = "it is a file, and a run is a folder";
+            return Err(Error::format(&folder.0, reason));
+        }
         std::fs::create_dir_all(&folder.0).map_err(|e| Error::io(&folder.0, e))?;
         // Before anything is removed: the folder may be a model's.
         if saved::config_at(&folder.config())?.is_none() {

@@ -131,6 +131,11 @@ pub(super) fn from_bytes(path: &Path, weights: Vec<u8>, config: Option<&[u8]>) -
 /// The weights in a folder.
 fn find(folder: &Path) -> Result<PathBuf> {
     in_folder(folder).ok_or_else(|| {
+        if is_run(folder) {
+            let reason = "the folder holds a training run that did not come to its end; `saescope train` \
+                          goes on with it by --resume";
+            return Error::format(folder, reason);
+        }
         let names: Vec<&str> = NAMES.iter().map(|(weights, _)| *weights).collect();
         let names = names.join(", ");
         let reason = format!(
@@ -146,9 +151,12 @@ fn in_folder(folder: &Path) -> Option<PathBuf> {
         let mut known = NAMES.iter().map(|(weights, _)| folder.join(weights));
         known.find(|path| path.is_file())
     };
-    // Others have a folder of that name too; the metrics tell a run.
-    let is_run = || folder.join("metrics.jsonl").is_file();
-    within(folder).or_else(|| is_run().then(|| within(&folder.join(IN_RUN)))?)
+    within(folder).or_else(|| is_run(folder).then(|| within(&folder.join(IN_RUN)))?)
+}
+
+/// Whether a folder is that of a run: others have one called [`IN_RUN`] too, the metrics tell.
+fn is_run(folder: &Path) -> bool {
+    folder.join("metrics.jsonl").is_file()
 }
 
 impl Config {

@@ -8,7 +8,7 @@ impl TrainConfig {
     /// `d_out`.
     ///
     /// # Errors
-    /// [`Error::Training`] with the first thing that makes none, and what it should be.
+    /// [`Error::Argument`] with the first thing that makes none, and what it should be.
     pub fn check(&self, d_in: usize, d_out: usize) -> Result<()> {
         let faults = self
             .shape_fault(d_in, d_out)
@@ -17,10 +17,9 @@ impl TrainConfig {
             .or_else(|| self.dead_fault());
         match faults {
             None => Ok(()),
-            Some(reason) => Err(Error::Training {
-                step: 0,
-                reason: format!("the configuration makes no sense: {reason}"),
-            }),
+            Some(reason) => Err(Error::Argument(format!(
+                "the training makes no sense as configured: {reason}"
+            ))),
         }
     }
 

@@ -194,10 +194,7 @@ impl<'a> Active<'a> {
     fn end(self) -> Result<Sae> {
         match self.state {
             Some(state) => state.into_sae(self.record),
-            None => Err(Error::Training {
-                step: 0,
-                reason: "`steps` is 0".to_owned(),
-            }),
+            None => Err(Error::Argument("`steps` is 0".to_owned())),
         }
     }
 }

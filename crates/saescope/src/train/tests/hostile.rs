@@ -22,7 +22,7 @@ fn batches() -> impl Iterator<Item = Result<Batch>> {
 
 fn refused(config: &TrainConfig) -> String {
     match train_one(config, None, &mut batches()).map(drop) {
-        Err(Error::Training { reason, .. }) => reason,
+        Err(Error::Argument(reason)) => reason,
         other => panic!("{config:?}: {other:?}"),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use saescope_kernels::{Matrix, SparseRows};
+use saescope_kernels::{Columns, Matrix, SparseRows};
 
 use super::Objective;
 use super::activity::Activity;
@@ -26,16 +26,8 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
     let all = with_values(found, &entries.magnitudes);
     let activity = Activity::of(found, &entries.magnitudes, job.config.d_sae);
     fires.saw(&activity);
-    let skip = job.skip();
-    let reconstruct = |rows: &SparseRows| -> Matrix {
-        let mut y = rows.product(&job.weights.w_dec, &job.weights.small.b_dec);
-        if let Some(skip) = &skip {
-            y.add(skip);
-        }
-        y
-    };
-    let error = job.error(reconstruct(&all));
-    let by_gate = job.error(reconstruct(found));
+    let error = job.error(job.reconstruct(&all));
+    let by_gate = job.error(job.reconstruct(found));
     let norms = job.decoder_norms();
     let weight = coefficient * job.sparsity / job.n() as f32;
     let terms = entries.terms(job, (&error.gradient, &by_gate.gradient), &norms, weight);
@@ -46,14 +38,7 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
     } else {
         &errors[..1]
     };
-    // Through the bias that is subtracted from what is encoded go gate and magnitude both.
-    let through = Small::gradient(job, columns.sums(&terms.d_product), errors);
-    let small = Small {
-        b_enc: columns.sums(&terms.d_gate),
-        b_mag: columns.sums(&terms.d_magnitude),
-        r_mag: columns.sums(&terms.d_scale),
-        ..through
-    };
+    let small = terms.small(job, &columns, errors);
     let mut factors = columns.sums(found.values());
     factors.iter_mut().for_each(|sum| *sum *= weight);
     let mut decoder = vec![(entries.magnitudes, Cow::Owned(error.gradient))];
@@ -97,6 +82,20 @@ struct Terms {
     d_scale: Vec<f32>,
     /// By `e . x`, which gate and magnitude share.
     d_product: Vec<f32>,
+}
+
+impl Terms {
+    /// The gradients of biases and of `r`; `errors` as [`Small::gradient`] takes them.
+    fn small(&self, job: &Job, columns: &Columns, errors: &[&Matrix]) -> Small {
+        // Through the bias that is subtracted from what is encoded go gate and magnitude both.
+        let through = Small::gradient(job, columns.sums(&self.d_product), errors);
+        Small {
+            b_enc: columns.sums(&self.d_gate),
+            b_mag: columns.sums(&self.d_magnitude),
+            r_mag: columns.sums(&self.d_scale),
+            ..through
+        }
+    }
 }
 
 impl<'a> Entries<'a> {

@@ -81,6 +81,15 @@ impl Job<'_, '_> {
         Some(out)
     }
 
+    /// What `rows` reconstruct, `[tokens, d_out]`.
+    pub(super) fn reconstruct(&self, rows: &SparseRows) -> Matrix {
+        let mut y = rows.product(&self.weights.w_dec, &self.weights.small.b_dec);
+        if let Some(skip) = self.skip() {
+            y.add(&skip);
+        }
+        y
+    }
+
     /// How far `reconstruction`, `[tokens, d_out]`, is off.
     pub(super) fn error(&self, reconstruction: Matrix) -> ReconstructionError {
         let target = self.tokens.target();

@@ -119,11 +119,8 @@ fn reconstructions(job: &Job, found: SparseRows) -> (Vec<SparseRows>, Vec<Recons
     };
     let (w_dec, b_dec) = (&job.weights.w_dec, &job.weights.small.b_dec);
     if prefixes.len() == 1 {
-        let mut y = found.product(w_dec, b_dec);
-        if let Some(skip) = job.skip() {
-            y.add(&skip);
-        }
-        return (vec![found], vec![job.error(y)]);
+        let error = job.error(job.reconstruct(&found));
+        return (vec![found], vec![error]);
     }
     let (mut groups, mut errors) = (Vec::new(), Vec::new());
     let mut start = 0;

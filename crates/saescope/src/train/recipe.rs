@@ -51,9 +51,37 @@ const AUX_WEIGHT: f32 = 1.0 / 32.0;
 impl TrainConfig {
     /// The recipe for activations of width `d_in`, `d_sae` features and `steps` steps.
     pub fn recipe(recipe: Recipe, d_in: usize, d_sae: usize, steps: u64) -> TrainConfig {
+        let base = TrainConfig::base(recipe, d_in, d_sae, steps);
+        match recipe {
+            Recipe::Article => base.like_the_article(),
+            Recipe::L1 => TrainConfig {
+                sparsity_warmup_steps: steps / 20,
+                decoder: DecoderNorm::Free,
+                init: Init {
+                    decoder_norm: 0.1,
+                    b_dec: InitBias::Zero,
+                    subtract_b_dec: false,
+                    ..base.init
+                },
+                ..base
+            },
+            Recipe::JumpRelu | Recipe::Gated => TrainConfig {
+                sparsity_warmup_steps: steps / 10,
+                adam: Adam {
+                    beta1: 0.0,
+                    ..base.adam
+                },
+                ..base
+            },
+            Recipe::TopK | Recipe::BatchTopK | Recipe::Matryoshka => base,
+        }
+    }
+
+    /// What most recipes share.
+    fn base(recipe: Recipe, d_in: usize, d_sae: usize, steps: u64) -> TrainConfig {
         let objective = recipe.objective(d_in, d_sae);
         let batch_tokens = 4096;
-        let base = TrainConfig {
+        TrainConfig {
             d_sae,
             objective,
             reconstruction: Reconstruction::SquaredError,
@@ -86,29 +114,6 @@ impl TrainConfig {
             log_every: (steps / 100).max(1),
             checkpoint_every: (steps / 10).max(1),
             seed: 0,
-        };
-        match recipe {
-            Recipe::Article => base.like_the_article(),
-            Recipe::L1 => TrainConfig {
-                sparsity_warmup_steps: steps / 20,
-                decoder: DecoderNorm::Free,
-                init: Init {
-                    decoder_norm: 0.1,
-                    b_dec: InitBias::Zero,
-                    subtract_b_dec: false,
-                    ..base.init
-                },
-                ..base
-            },
-            Recipe::JumpRelu | Recipe::Gated => TrainConfig {
-                sparsity_warmup_steps: steps / 10,
-                adam: Adam {
-                    beta1: 0.0,
-                    ..base.adam
-                },
-                ..base
-            },
-            Recipe::TopK | Recipe::BatchTopK | Recipe::Matryoshka => base,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a model predicts with an activation reconstructed, or taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use saescope_kernels::Matrix;
@@ -129,23 +129,24 @@ pub(super) fn measure(
 ) -> Result<Vec<Both>> {
     let changes = changes(saes)?;
     let replacements = Replacements::new(saes, seen)?;
-    let mut plain = [Sums::default(); 2];
+    let starts = replacements.starts(walk.model, &changes)?;
+    let mut unchanged = [Sums::default(); 2];
     let mut changed = vec![Sums::default(); changes.len()];
     for batch in walk.batches() {
         let rows = Predicted::new(batch);
-        let plain_ends = ends(walk.model, batch, &mut ())?; // [tokens, d_model]
+        let plain = Plain::run(walk.model, batch, &starts)?;
         on_read(rows.next.len());
         let mut changed_ends = Vec::with_capacity(changes.len());
         for &(change, counted) in &changes {
             let mut hook = replacements.hook(change, counted)?;
-            changed_ends.push(ends(walk.model, batch, &mut *hook)?);
+            changed_ends.push(plain.changed(walk.model, batch, &mut *hook)?);
             on_read(rows.next.len());
         }
         for start in (0..rows.next.len()).step_by(UNEMBED_ROWS) {
             let range = start..(start + UNEMBED_ROWS).min(rows.next.len());
-            let logits = project(walk.model, &plain_ends, range.clone());
+            let logits = project(walk.model, &plain.ends, range.clone());
             let before = Distributions::new(&logits);
-            for (sums, counted) in plain.iter_mut().zip(COUNTED) {
+            for (sums, counted) in unchanged.iter_mut().zip(COUNTED) {
                 rows.add(range.clone(), counted, (&before, &before), sums);
             }
             for ((sums, ends), &(_, counted)) in changed.iter_mut().zip(&changed_ends).zip(&changes)
@@ -158,7 +159,7 @@ pub(super) fn measure(
     }
     let found: Vec<_> = changes.into_iter().zip(changed).collect();
     let of_sae = |number| Outcomes {
-        plain,
+        plain: unchanged,
         found: &found,
         number,
     };
@@ -173,11 +174,38 @@ pub(super) fn measure(
     saes.iter().enumerate().map(both).collect()
 }
 
-/// What the final norm makes of the tokens of a batch: `[tokens, d_model]`.
-fn ends(model: &Model, batch: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
-    let mut capture = Capture::new([Site::FinalNorm]);
-    model.run(batch, &mut (hook, &mut capture))?;
-    capture.take(Site::FinalNorm)
+/// A batch as the model reads it.
+struct Plain {
+    /// What the final norm makes of its tokens: `[tokens, d_model]`.
+    ends: Matrix,
+    /// The residual stream where passes with changes part from this one, `[tokens, d_model]` each.
+    resid: BTreeMap<Site, Matrix>,
+}
+
+impl Plain {
+    fn run(model: &Model, batch: &[&[u32]], starts: &BTreeSet<Site>) -> Result<Plain> {
+        let sites = starts.iter().copied();
+        let mut capture = Capture::new(sites.clone().chain([Site::FinalNorm]));
+        model.run(batch, &mut capture)?;
+        let resid = sites.map(|site| Ok((site, capture.take(site)?)));
+        Ok(Plain {
+            resid: resid.collect::<Result<_>>()?,
+            ends: capture.take(Site::FinalNorm)?,
+        })
+    }
+
+    /// What the final norm makes of the batch with a change, from where it begins to matter.
+    fn changed(&self, model: &Model, batch: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
+        let mut capture = Capture::new([Site::FinalNorm]);
+        let start = model.restart(hook);
+        let start = start.and_then(|site| self.resid.get_key_value(&site));
+        let mut hook = (hook, &mut capture);
+        match start {
+            Some((&site, resid)) => model.run_from((site, resid.clone()), batch, &mut hook)?,
+            None => model.run(batch, &mut hook)?,
+        }
+        capture.take(Site::FinalNorm)
+    }
 }
 
 /// The logits of some rows.
@@ -244,6 +272,15 @@ impl<'a> Replacements<'a> {
             );
         }
         Ok(Replacements { saes, rows })
+    }
+
+    /// Where passes with these changes part from the plain one.
+    fn starts(&self, model: &Model, changes: &[(Change, Counted)]) -> Result<BTreeSet<Site>> {
+        let mut starts = BTreeSet::new();
+        for &(change, counted) in changes {
+            starts.extend(model.restart(&*self.hook(change, counted)?));
+        }
+        Ok(starts)
     }
 
     fn hook(&self, change: Change, counted: Counted) -> Result<Box<dyn Hook + '_>> {

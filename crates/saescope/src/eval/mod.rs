@@ -3,9 +3,9 @@
 //!
 //! Two walks over the texts. The first runs the model as far as the deepest site and looks at
 //! reconstructions; the second runs it to the end, as it is and with every autoencoder in its place,
-//! and looks at what it predicts. Several autoencoders share the model's own passes. Every number is
-//! defined in docs/metrics.md; all sums are in f64, and no logits are held but those of
-//! [`UNEMBED_ROWS`](crate::model::UNEMBED_ROWS) rows.
+//! and looks at what it predicts. Several autoencoders share the model's own passes, and a pass with a
+//! change begins where that does. Every number is defined in docs/metrics.md; all sums are in f64, and
+//! no logits are held but those of [`UNEMBED_ROWS`](crate::model::UNEMBED_ROWS) rows.
 
 mod behaviour;
 mod reconstruction;

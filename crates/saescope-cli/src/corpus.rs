@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use saescope::corpus::{Corpus, CorpusConfig, Layout, TextUnit};
+use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::hub;
@@ -16,10 +16,11 @@ pub(crate) struct CorpusArgs {
     /// the Hugging Face Hub, `org/name[@revision][:FILE-OR-FOLDER]`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     corpus: Vec<String>,
-    /// What of a record is its text: a field, or fields such as '{instruction}\n{output}'
+    /// What of a record is its text: a field, or fields such as '{instruction}\n{output}'; once for
+    /// all FILEs, or once for each in their order (whatever you say for plain text is passed over)
     /// [default: text]
     #[arg(long, value_name = "TEMPLATE")]
-    template: Option<String>,
+    template: Vec<String>,
     /// What a document is in plain text
     #[arg(long, value_enum, default_value_t = UnitArg::Paragraph)]
     document: UnitArg,
@@ -47,14 +48,13 @@ enum LayoutArg {
 impl CorpusArgs {
     /// What the texts are, data sets downloaded if need be.
     pub(crate) fn config(&self, bos: Bos, seed: u64) -> anyhow::Result<CorpusConfig> {
-        let mut files = Vec::new();
+        let mut located = Vec::new();
         for given in &self.corpus {
-            files.extend(locate(given)?);
+            located.push(locate(given)?);
         }
         Ok(CorpusConfig {
-            files,
-            // A shell passes the two characters on.
-            template: self.template.as_ref().map(|text| text.replace("\\n", "\n")),
+            template: self.templates(&located)?,
+            files: located.concat(),
             text: match self.document {
                 UnitArg::Paragraph => TextUnit::Paragraph,
                 UnitArg::Line => TextUnit::Line,
@@ -67,6 +67,28 @@ impl CorpusArgs {
             context: self.context,
             bos,
             seed,
+        })
+    }
+
+    /// The templates of the files that every argument stands for: a data set may have several.
+    fn templates(&self, located: &[Vec<PathBuf>]) -> anyhow::Result<Option<Templates>> {
+        // A shell passes the two characters on.
+        let template = |text: &String| text.replace("\\n", "\n");
+        let given = &self.template;
+        Ok(match given.as_slice() {
+            [] => None,
+            [all] => Some(Templates::All(template(all))),
+            each if each.len() == located.len() => {
+                let each = each.iter().zip(located);
+                let of_files = each.flat_map(|(one, files)| vec![template(one); files.len()]);
+                Some(Templates::Each(of_files.collect()))
+            }
+            each => bail!(
+                "--template is given {} times for {} FILEs; give it once for all, or once for each in \
+                 the order of --corpus",
+                each.len(),
+                located.len()
+            ),
         })
     }
 

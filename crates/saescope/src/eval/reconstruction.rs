@@ -8,6 +8,7 @@ use saescope_kernels::Matrix;
 use serde::Serialize;
 
 use super::{ByPosition, Counted, Walk, firsts};
+use crate::activations::Batch;
 use crate::density::densities;
 use crate::error::{Error, Result};
 use crate::hook::Capture;
@@ -117,6 +118,30 @@ pub(super) fn measure(
             )?;
         }
         on_read(firsts.len());
+    }
+    Ok(all)
+}
+
+/// Reconstructs every token of `batches`. Which of them were the first of their texts is not known:
+/// none counts as one.
+pub(super) fn measure_batches(
+    saes: &[&Sae],
+    batches: impl Iterator<Item = Result<Batch>>,
+) -> Result<Vec<Seen>> {
+    let mut all: Vec<Seen> = saes.iter().map(|sae| Seen::new(sae)).collect();
+    for batch in batches {
+        let Batch { x, target } = batch?;
+        let target = target.as_ref().unwrap_or(&x);
+        for (sae, seen) in saes.iter().zip(&mut all) {
+            if target.cols() != sae.d_out() {
+                return Err(Error::Shape {
+                    what: "width of the activations that an autoencoder has to write".to_owned(),
+                    expected: sae.d_out().to_string(),
+                    found: target.cols().to_string(),
+                });
+            }
+            seen.add(sae, (&x, target), &vec![false; x.rows()])?;
+        }
     }
     Ok(all)
 }

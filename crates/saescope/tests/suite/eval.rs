@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use saescope::eval::{EvalConfig, Evaluation, core, evaluate};
+use saescope::activations::Batch;
+use saescope::eval::{EvalConfig, Evaluation, core, evaluate, evaluate_activations};
+use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::sae::{InputNorm, Record, Sae, Weights};
 use saescope::site::Site;
@@ -151,6 +153,36 @@ fn what_loses_nothing_costs_nothing() {
         assert!(found.companions.iter().all(|c| c.score == 1.0));
         near(found.decoder.mean, 1.0 / 31.0);
     }
+}
+
+#[test]
+fn activations_alone_are_reconstructed_as_well_as_in_their_texts() {
+    let [model, _] = tiny::models();
+    let site = Site::ResidPost(1);
+    let sae = sae(site, Gate::TopK(3), InputNorm::None);
+    let batch = |texts: &[&[u32]]| {
+        let mut capture = Capture::new([site]);
+        model.run(texts, &mut capture).unwrap();
+        let x = capture.take(site).unwrap();
+        Ok(Batch { x, target: None })
+    };
+    let batches = [batch(&TEXTS[..1]), batch(&TEXTS[1..])];
+    let config = EvalConfig::default();
+    let found = evaluate_activations(&[&sae], batches.into_iter(), &config).unwrap();
+    let expected = &run(&model, &[&sae], &TEXTS)[0];
+    let all = &expected.all;
+    assert_eq!(found[0].tokens, all.tokens);
+    let (built, whole) = (&found[0].reconstruction, &all.reconstruction);
+    near(built.explained_variance, whole.explained_variance);
+    near(built.mse, whole.mse);
+    assert_eq!(found[0].activity.active, all.activity.active);
+    assert_eq!(found[0].decoder, expected.decoder);
+    let narrow = Batch {
+        x: Matrix::zeros(2, 15),
+        target: None,
+    };
+    let refused = evaluate_activations(&[&sae], std::iter::once(Ok(narrow)), &config);
+    assert!(matches!(refused, Err(Error::Shape { .. })));
 }
 
 #[test]

@@ -115,6 +115,8 @@ pub struct Quality {
     /// How well activations are reconstructed.
     #[serde(flatten)]
     pub reconstruction: Reconstruction,
+    /// The mean over tokens of `1 - |x - y|^2 / |x - mean x|^2`.
+    pub explained_variance_of_tokens: f64,
     /// What the model predicts with the reconstruction in the activation's place.
     #[serde(flatten)]
     pub behaviour: Behaviour,
@@ -129,6 +131,8 @@ enum Counted {
     All,
     WithoutFirst,
 }
+
+const COUNTED: [Counted; 2] = [Counted::All, Counted::WithoutFirst];
 
 /// Sums over first positions and over the others, apart.
 #[derive(Clone, Debug, Default)]
@@ -190,11 +194,12 @@ pub fn evaluate(
     let seen = reconstruction::measure(&walk, saes, &mut read)?;
     let behaviours = behaviour::measure(&walk, saes, &seen, &mut read)?;
     let all = saes.iter().zip(&seen).zip(behaviours);
-    all.map(|((sae, seen), behaviour)| {
-        let quality = |counted, behaviour| -> Result<Quality> {
+    all.map(|((sae, seen), [all, without_first])| {
+        let quality = |counted, (behaviour, explained)| -> Result<Quality> {
             Ok(Quality {
                 tokens: seen.tokens(counted),
                 reconstruction: seen.reconstruction(counted)?,
+                explained_variance_of_tokens: explained,
                 behaviour,
                 activity: seen.activity(counted),
             })
@@ -207,8 +212,8 @@ pub fn evaluate(
             d_out: sae.d_out(),
             d_sae: sae.d_sae(),
             sequences: texts.len(),
-            all: quality(Counted::All, behaviour.all)?,
-            without_first: quality(Counted::WithoutFirst, behaviour.without_first)?,
+            all: quality(Counted::All, all)?,
+            without_first: quality(Counted::WithoutFirst, without_first)?,
             decoder: directions.decoder,
             encoder: directions.encoder,
             companions: directions.companions,

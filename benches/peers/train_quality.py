@@ -83,7 +83,9 @@ def saescope(args, seed, folder):
     command = [
         args.saescope, "train", made["model"], "--store", str(args.store), "--recipe", "topk", "--d-sae", str(args.d_sae),
         "--k", str(args.k), "--lr", str(args.lr), "--batch", str(args.batch), "--tokens", str(args.tokens),
-        "--seed", str(seed), "--site", made["site"], "-o", str(run), *args.extra,
+        "--seed", str(seed), "--site", made["site"], "-o", str(run),
+        "--eval-tokens", "0",  # rows held out of the store would be missing from its order
+        *args.extra,
     ]
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

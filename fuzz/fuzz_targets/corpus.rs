@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use saescope::activations::Store;
-use saescope::corpus::{Corpus, CorpusConfig, Layout, TextUnit};
+use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ fn read_texts(name: &str, template: &str, bytes: &[u8]) {
     std::fs::write(&path, bytes).expect("a temporary file can be written");
     let config = CorpusConfig {
         files: vec![path],
-        template: Some(template.to_owned()),
+        template: Some(Templates::All(template.to_owned())),
         text: TextUnit::Paragraph,
         layout: Layout::Packed,
         context: 16,

@@ -1,13 +1,17 @@
 //! The texts that a command reads, many of them.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use saescope::corpus::{Corpus, CorpusConfig, Layout, TextUnit};
+use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::hub;
+
+/// Tokens of a sequence, unless told otherwise.
+const CONTEXT: usize = 128;
 
 /// Which texts, and how they become sequences. Whoever takes them says whether they are required.
 #[derive(clap::Args)]
@@ -16,19 +20,20 @@ pub(crate) struct CorpusArgs {
     /// the Hugging Face Hub, `org/name[@revision][:FILE-OR-FOLDER]`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     corpus: Vec<String>,
-    /// What of a record is its text: a field, or fields such as '{instruction}\n{output}'
+    /// What of a record is its text: a field, or fields such as '{instruction}\n{output}'; once for
+    /// all FILEs, or once for each in their order (whatever you say for plain text is passed over)
     /// [default: text]
     #[arg(long, value_name = "TEMPLATE")]
-    template: Option<String>,
+    template: Vec<String>,
     /// What a document is in plain text
     #[arg(long, value_enum, default_value_t = UnitArg::Paragraph)]
     document: UnitArg,
     /// Whether documents share sequences or have one each
     #[arg(long, value_enum, default_value_t = LayoutArg::Packed)]
     layout: LayoutArg,
-    /// Tokens of a sequence
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    context: usize,
+    /// Tokens of a sequence [default: 128]
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -47,14 +52,35 @@ enum LayoutArg {
 impl CorpusArgs {
     /// What the texts are, data sets downloaded if need be.
     pub(crate) fn config(&self, bos: Bos, seed: u64) -> anyhow::Result<CorpusConfig> {
-        let mut files = Vec::new();
-        for given in &self.corpus {
-            files.extend(locate(given)?);
-        }
-        Ok(CorpusConfig {
-            files,
-            // A shell passes the two characters on.
-            template: self.template.as_ref().map(|text| text.replace("\\n", "\n")),
+        Ok(self.configs(&[], bos, seed)?.0)
+    }
+
+    /// What the texts of `--corpus` are, and those of `more`, which are read alike; their templates
+    /// stand behind those of `--corpus`.
+    pub(crate) fn configs(
+        &self,
+        more: &[String],
+        bos: Bos,
+        seed: u64,
+    ) -> anyhow::Result<(CorpusConfig, CorpusConfig)> {
+        let given = || self.corpus.iter().chain(more);
+        let templates = self.templates(given().count())?;
+        let located: Vec<Vec<PathBuf>> = given()
+            .map(|given| locate(given))
+            .collect::<anyhow::Result<_>>()?;
+        let of = |range: Range<usize>| CorpusConfig {
+            template: match templates.as_slice() {
+                [] => None,
+                [all] => Some(Templates::All(all.clone())),
+                // A data set may have several files.
+                each => Some(Templates::Each(
+                    range
+                        .clone()
+                        .flat_map(|at| vec![each[at].clone(); located[at].len()])
+                        .collect(),
+                )),
+            },
+            files: located[range].concat(),
             text: match self.document {
                 UnitArg::Paragraph => TextUnit::Paragraph,
                 UnitArg::Line => TextUnit::Line,
@@ -64,10 +90,30 @@ impl CorpusArgs {
                 LayoutArg::Packed => Layout::Packed,
                 LayoutArg::Rows => Layout::Rows,
             },
-            context: self.context,
+            context: self.context.unwrap_or(CONTEXT),
             bos,
             seed,
-        })
+        };
+        let border = self.corpus.len();
+        Ok((of(0..border), of(border..located.len())))
+    }
+
+    /// The templates as they are meant: none, one, or one for each of so many FILEs.
+    fn templates(&self, files: usize) -> anyhow::Result<Vec<String>> {
+        let given = self.template.len();
+        ensure!(
+            given <= 1 || given == files,
+            "--template is given {given} times for {files} FILEs; give it once for all, or once for \
+             each in their order"
+        );
+        // A shell passes the two characters on.
+        let template = |text: &String| text.replace("\\n", "\n");
+        Ok(self.template.iter().map(template).collect())
+    }
+
+    /// Tokens of a sequence, where that was said.
+    pub(crate) fn context(&self) -> Option<usize> {
+        self.context
     }
 
     /// What was given, as it was given.

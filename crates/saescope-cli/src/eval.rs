@@ -148,9 +148,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let all = || args.saes.iter().map(String::as_str).zip(&found);
     if args.json_core {
-        let of = |(sae, found): (&str, &Evaluation)| {
-            saebench::result(sae, (&subject.model, args.tokens), &read, found)
-        };
+        let of =
+            |(sae, found): (&str, &Evaluation)| saebench::result(sae, &subject.model, &read, found);
         return print(all().map(of).collect());
     }
     if args.json {

@@ -1,6 +1,7 @@
 //! `saescope train`
 
 mod begin;
+mod data;
 mod finish;
 mod live;
 mod plan;
@@ -13,7 +14,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use saescope::Isa;
 use saescope::activations::{Source, Store, Stream, StreamConfig};
-use saescope::corpus::{Corpus, CorpusConfig};
 use saescope::model::Model;
 use saescope::runs::{Machine, ModelOrigin, Predicted, RunConfig, SavedRun};
 use saescope::sae::Record;
@@ -23,12 +23,11 @@ use saescope::train::{Run, State, TrainConfig, Transcoder, train};
 use serde_json::json;
 
 use self::begin::{Planned, There, begin, taken};
-use self::finish::HeldOut;
+use self::data::{Data, DataArgs, Training};
 use self::live::{Session, Shown, Timed, Watched};
 use self::plan::Plan;
 use self::setting::{Setting, SettingArgs};
 use self::stop::Stop;
-use crate::corpus::CorpusArgs;
 use crate::open::{ModelArgs, Opened};
 use crate::output;
 
@@ -60,20 +59,13 @@ pub(crate) struct Args {
     #[arg(long, requires = "out_site")]
     skip: bool,
     #[command(flatten)]
-    corpus: CorpusArgs,
-    /// Read activations from a store that `saescope capture --store` wrote, not from the model
-    #[arg(long, value_name = "DIR", conflicts_with = "corpus")]
-    store: Option<PathBuf>,
+    data: DataArgs,
     /// Tokens whose activations are mixed with each other
     #[arg(long, value_name = "N", default_value_t = 262_144)]
     buffer: usize,
     /// Leave out the first token of every text, whose activation is like no other
     #[arg(long)]
     skip_first: bool,
-    /// Tokens to hold out for the evaluation at the end; 0 for none [default: 65,536, at most a tenth
-    /// of the corpus]
-    #[arg(long, value_name = "N")]
-    eval_tokens: Option<u64>,
     /// The folder to write [default: named after the model, the site and the recipe]
     #[arg(short, long, value_name = "RUN")]
     output: Option<PathBuf>,
@@ -91,23 +83,11 @@ pub(crate) struct Args {
     setting: SettingArgs,
 }
 
-/// Tokens held out, unless told otherwise.
-const EVAL_TOKENS: u64 = 65_536;
-
-/// The texts of a training, in two parts.
-struct Texts {
-    config: CorpusConfig,
-    train: Corpus,
-    /// The texts held out, and how many of their tokens are read.
-    held_out: Option<(Corpus, u64)>,
-}
-
 /// Where activations come from, and what that says in a run's configuration.
 struct Given<'a> {
     model: &'a Model,
     tokenizer: &'a Tokenizer,
-    texts: Option<&'a Texts>,
-    store: Option<&'a Store>,
+    data: &'a Data,
     d_in: usize,
     d_out: usize,
 }
@@ -123,13 +103,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let d_out = args.out_site.map_or(Ok(d_in), |site| width(&model, site))?;
     let transcoder = args.out_site.map(|_| Transcoder { skip: args.skip });
     let settings = args.setting.settings((d_in, d_out), transcoder)?;
-    let texts = args.texts(&tokenizer)?;
-    let store = args.store.as_deref().map(Store::open).transpose()?;
+    let (bos, seed) = (args.model.bos(), args.setting.seed);
+    let data = args.data.open(&tokenizer, bos, seed)?;
     let given = Given {
         model: &model,
         tokenizer: &tokenizer,
-        texts: texts.as_ref(),
-        store: store.as_ref(),
+        data: &data,
         d_in,
         d_out,
     };
@@ -141,15 +120,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let opened = planned.iter().map(|run| SavedRun::open(&run.folder));
     let mut runs: Vec<SavedRun> = opened.collect::<Result<_, _>>()?;
-    if let Some((corpus, tokens)) = texts.as_ref().and_then(|texts| texts.held_out.as_ref())
+    if let Some(held_out) = &data.held_out
         && runs.iter().any(|run| run.evaluation.is_none())
     {
-        let held_out = HeldOut {
-            model: &model,
-            corpus,
-            tokens: *tokens,
-        };
-        held_out.evaluate(&mut runs, args.json)?;
+        held_out.evaluate(&model, &mut runs, args.json)?;
     }
     let title = format!("{} {}", args.model.reference(), args.site);
     let finished = finish::report(&folder, &runs, &title)?;
@@ -263,28 +237,30 @@ impl Args {
                 .all(|run| run.config.train.batch_tokens == batch_tokens),
             "--sweep: these recipes have batches of different sizes, and share one stream; set --batch"
         );
-        if let Some(store) = given.store {
-            let made = &store.manifest().made;
-            ensure!(
-                (made.site, made.out_site) == (self.site, self.out_site),
-                "{}: the store holds {}, not what --site and --out-site ask for",
-                store.folder().display(),
-                made.out_site.map_or(made.site.to_string(), |out| format!(
-                    "{} and {out}",
-                    made.site
-                ))
-            );
-            return Ok(Source::Store(Box::new(store.batches(batch_tokens)?)));
-        }
-        let Some(texts) = given.texts else {
-            bail!("there are no texts; name some with --corpus FILE, or a store with --store DIR");
+        let corpus = match &given.data.training {
+            Training::Texts(_, corpus) => corpus,
+            Training::Store(store) => {
+                self.check_store(store)?;
+                return Ok(Source::Store(Box::new(store.batches(batch_tokens)?)));
+            }
         };
         let config = self.stream(batch_tokens);
-        Ok(Source::Stream(Box::new(Stream::new(
-            given.model,
-            &texts.train,
-            config,
-        )?)))
+        let stream = Stream::new(given.model, corpus, config)?;
+        Ok(Source::Stream(Box::new(stream)))
+    }
+
+    fn check_store(&self, store: &Store) -> anyhow::Result<()> {
+        let made = &store.manifest().made;
+        ensure!(
+            (made.site, made.out_site) == (self.site, self.out_site),
+            "{}: the store holds {}, not what --site and --out-site ask for",
+            store.folder().display(),
+            made.out_site.map_or(made.site.to_string(), |out| format!(
+                "{} and {out}",
+                made.site
+            ))
+        );
+        Ok(())
     }
 
     fn stream(&self, batch_tokens: usize) -> StreamConfig {
@@ -298,33 +274,6 @@ impl Args {
         }
     }
 
-    fn texts(&self, tokenizer: &Tokenizer) -> anyhow::Result<Option<Texts>> {
-        if self.store.is_some() {
-            return Ok(None);
-        }
-        if self.corpus.given().is_empty() {
-            bail!("there is no text to read; name files with --corpus, or a store with --store");
-        }
-        let config = self.corpus.config(self.model.bos(), self.setting.seed)?;
-        let corpus = crate::corpus::open(&config, tokenizer)?;
-        let usual = EVAL_TOKENS.min(corpus.tokens() / 10);
-        Ok(Some(match self.eval_tokens.unwrap_or(usual) {
-            0 => Texts {
-                config,
-                train: corpus,
-                held_out: None,
-            },
-            tokens => {
-                let (train, held_out) = corpus.split_held_out(tokens)?;
-                Texts {
-                    config,
-                    train,
-                    held_out: Some((held_out, tokens)),
-                }
-            }
-        }))
-    }
-
     fn origin(&self, given: &Given) -> anyhow::Result<ModelOrigin> {
         let (before, _) = given.tokenizer.around(self.model.bos())?;
         let prepend_bos = before
@@ -336,22 +285,26 @@ impl Args {
 
     /// Everything that makes a run.
     fn described(&self, origin: &ModelOrigin, given: &Given, train: TrainConfig) -> RunConfig {
-        let (corpus, corpus_digest, activations) = match (given.store, given.texts) {
-            (Some(store), _) => {
-                let manifest = store.manifest();
-                let activations = json!({"store": store.folder(), "manifest": manifest});
-                (json!({}), manifest.made.corpus.clone(), activations)
+        let Data {
+            training,
+            kept_back,
+            ..
+        } = given.data;
+        let (mut corpus, mut activations) = (json!({}), json!({}));
+        match training {
+            Training::Texts(config, texts) => {
+                corpus = json!(config);
+                corpus["documents"] = texts.documents().into();
+                corpus["tokens"] = texts.tokens().into();
+                corpus["held_out_tokens"] = json!(kept_back);
+                activations = json!(self.stream(train.batch_tokens));
             }
-            (None, Some(texts)) => {
-                let mut corpus = json!(texts.config);
-                corpus["documents"] = texts.train.documents().into();
-                corpus["tokens"] = texts.train.tokens().into();
-                corpus["held_out_tokens"] = texts.held_out.as_ref().map(|held| held.1).into();
-                let stream = json!(self.stream(train.batch_tokens));
-                (corpus, texts.train.digest().to_owned(), stream)
+            Training::Store(store) => {
+                activations["store"] = json!(store.folder());
+                activations["manifest"] = json!(store.manifest());
+                activations["held_out_tokens"] = json!(kept_back);
             }
-            (None, None) => (json!({}), String::new(), json!({})),
-        };
+        }
         RunConfig {
             saescope: env!("CARGO_PKG_VERSION").to_owned(),
             model: origin.clone(),
@@ -359,12 +312,9 @@ impl Args {
             out_site: self.out_site,
             d_in: given.d_in,
             d_out: given.d_out,
-            context: match (given.store, given.texts) {
-                (Some(store), _) => store.manifest().made.context,
-                (None, texts) => texts.map_or(0, |texts| texts.config.context),
-            },
+            context: training.context(),
             corpus,
-            corpus_digest,
+            corpus_digest: training.digest().to_owned(),
             activations,
             train,
             input: None,

@@ -86,6 +86,15 @@ impl Site {
         }
     }
 
+    /// Whether it is a place in the residual stream between its writers: all that comes behind follows
+    /// from what stands there.
+    pub fn is_residual(self) -> bool {
+        matches!(
+            self,
+            Site::ResidPre(_) | Site::ResidMid(_) | Site::ResidPost(_)
+        )
+    }
+
     fn kind(self) -> &'static str {
         match self {
             Site::Embed => "embed",

@@ -9,12 +9,7 @@ use super::Read;
 
 /// The result of one autoencoder. Where texts begin with BOS, first positions are left out, as SAEBench
 /// leaves out special tokens.
-pub(super) fn result(
-    sae: &str,
-    (model, tokens): (&str, usize),
-    read: &Read,
-    found: &Evaluation,
-) -> Value {
+pub(super) fn result(sae: &str, model: &str, read: &Read, found: &Evaluation) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let millis = now.map_or(0, |now| now.as_millis() as u64);
     let metrics = core(found, !read.begins_with_bos);
@@ -22,7 +17,14 @@ pub(super) fn result(
         "eval_type_id": "core",
         "eval_config": {
             "model_name": model,
-            "llm_dtype": read.dtype,
+            "llm_dtype": match read.dtype {
+                "bf16" => "bfloat16",
+                _ => "float32",
+            },
+            // All sums go over all texts, as if they were one batch.
+            "batch_size_prompts": found.sequences,
+            "n_eval_reconstruction_batches": 1,
+            "n_eval_sparsity_variance_batches": 1,
             "context_size": read.context,
             "dataset": read.corpus.join(" "),
             "exclude_special_tokens_from_reconstruction": read.begins_with_bos,
@@ -33,7 +35,7 @@ pub(super) fn result(
             "compute_variance_metrics": true,
             "compute_featurewise_density_statistics": true,
             "compute_featurewise_weight_based_metrics": true,
-            "tokens": tokens,
+            "verbose": false,
         },
         "eval_id": format!("saescope-{millis}"),
         "datetime_epoch_millis": millis,

@@ -1,19 +1,22 @@
 //! What comes behind the last step: evaluation, report, table.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use saescope::activations::Store;
 use saescope::corpus::Corpus;
-use saescope::eval::{EvalConfig, evaluate};
+use saescope::eval::{EvalConfig, Evaluation, OnActivations, evaluate, evaluate_activations};
 use saescope::model::Model;
 use saescope::runs::{Compared, Finding, Level, SavedRun, Verdict, verdict, write_comparison};
 use saescope::sae::Sae;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::data::HeldOut;
 use crate::output::{self, Align, Table};
+use crate::sae::slices;
 
 /// A run that went to its end, as `--json` has it.
 #[derive(Serialize)]
@@ -27,56 +30,113 @@ pub(crate) struct Finished {
     verdict: Verdict,
 }
 
-/// Texts that training did not see.
-pub(crate) struct HeldOut<'a> {
-    pub(crate) model: &'a Model,
-    pub(crate) corpus: &'a Corpus,
-    pub(crate) tokens: u64,
+/// An evaluation, and what it was done on.
+#[derive(Serialize)]
+struct On<'a, T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corpus: Option<&'a [PathBuf]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corpus_digest: Option<&'a str>,
+    #[serde(flatten)]
+    evaluation: &'a T,
 }
 
-impl HeldOut<'_> {
+impl HeldOut {
     /// Evaluates the autoencoders of finished runs, and writes beside each how it does.
-    pub(crate) fn evaluate(&self, runs: &mut [SavedRun], quiet: bool) -> anyhow::Result<()> {
-        let texts = self.texts();
-        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    pub(super) fn evaluate(
+        &self,
+        model: &Model,
+        runs: &mut [SavedRun],
+        quiet: bool,
+    ) -> anyhow::Result<()> {
         // As they were written: what is evaluated is what others will open.
         let saes = runs.iter().map(|run| Sae::open(&run.sae_folder()));
         let saes: Vec<Sae> = saes.collect::<Result<_, _>>()?;
         let saes: Vec<&Sae> = saes.iter().collect();
-        let bar = match quiet {
-            true => ProgressBar::hidden(),
-            false => ProgressBar::new(0),
-        };
-        if let Ok(style) = ProgressStyle::with_template("evaluation  {wide_bar}  {percent} %") {
-            bar.set_style(style);
-        }
-        let mut show = |done: u64, all: u64| {
-            bar.set_length(all);
-            bar.set_position(done);
-        };
-        let config = EvalConfig::default();
-        let found = evaluate(self.model, &saes, &texts, &config, &mut show);
-        bar.finish_and_clear();
-        let found = found.context("the evaluation on held-out text")?;
-        for (run, evaluation) in runs.iter_mut().zip(&found) {
-            run.write_evaluation(evaluation)?;
+        match self {
+            HeldOut::Texts {
+                files,
+                corpus,
+                tokens,
+            } => {
+                let found = on_texts(model, &saes, &first(corpus, *tokens), quiet)?;
+                for (run, evaluation) in runs.iter_mut().zip(&found) {
+                    run.write_evaluation(&On {
+                        corpus: Some(files),
+                        corpus_digest: Some(corpus.digest()),
+                        evaluation,
+                    })?;
+                }
+            }
+            HeldOut::Rows(store) => {
+                let found = on_rows(&saes, store)?;
+                for (run, evaluation) in runs.iter_mut().zip(&found) {
+                    run.write_evaluation(&On {
+                        corpus: None,
+                        corpus_digest: None,
+                        evaluation,
+                    })?;
+                }
+            }
         }
         Ok(())
     }
+}
 
-    fn texts(&self) -> Vec<Vec<u32>> {
-        let mut missing = self.tokens;
-        let mut texts = Vec::new();
-        for number in 0..self.corpus.sequences() {
-            if missing == 0 {
-                break;
-            }
-            let text = self.corpus.sequence(number);
-            missing = missing.saturating_sub(text.len() as u64);
-            texts.push(text);
-        }
-        texts
+/// What an evaluation has only where there were texts.
+const CE: &str = "ce_with_sae";
+
+fn is_measured(run: &SavedRun, key: &str) -> bool {
+    let found = run.evaluation.as_ref();
+    found.is_some_and(|found| found.get(key).is_some())
+}
+
+fn on_texts(
+    model: &Model,
+    saes: &[&Sae],
+    texts: &[Vec<u32>],
+    quiet: bool,
+) -> anyhow::Result<Vec<Evaluation>> {
+    let bar = match quiet {
+        true => ProgressBar::hidden(),
+        false => ProgressBar::new(0),
+    };
+    if let Ok(style) = ProgressStyle::with_template("evaluation  {wide_bar}  {percent} %") {
+        bar.set_style(style);
     }
+    let mut show = |done: u64, all: u64| {
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let config = EvalConfig::default();
+    let found = evaluate(model, saes, &slices(texts), &config, &mut show);
+    bar.finish_and_clear();
+    found.context("the evaluation on held-out text")
+}
+
+/// The first sequences that have so many tokens together, or all.
+fn first(corpus: &Corpus, tokens: u64) -> Vec<Vec<u32>> {
+    let mut missing = tokens;
+    let mut texts = Vec::new();
+    for number in 0..corpus.sequences() {
+        if missing == 0 {
+            break;
+        }
+        let text = corpus.sequence(number);
+        missing = missing.saturating_sub(text.len() as u64);
+        texts.push(text);
+    }
+    texts
+}
+
+/// On all rows of `store`, less the few that fill no batch.
+fn on_rows(saes: &[&Sae], store: &Store) -> anyhow::Result<Vec<OnActivations>> {
+    let config = EvalConfig::default();
+    let batch = (config.batch_tokens as u64).min(store.tokens());
+    let batches = store.batches(batch as usize)?;
+    let batches = batches.take((store.tokens() / batch) as usize);
+    let found = evaluate_activations(saes, batches, &config);
+    found.context("the evaluation on rows of the store that were held out")
 }
 
 /// Writes the reports of finished runs, and for several their comparison in `folder`.
@@ -105,10 +165,65 @@ pub(crate) fn report(
     Ok(finished)
 }
 
+/// Says what of the evaluation there was no text for, and what measures it.
+fn say_not_measured(out: &mut impl Write, folder: &Path, runs: &[SavedRun]) -> anyhow::Result<()> {
+    if runs.iter().all(|run| is_measured(run, CE)) {
+        return Ok(());
+    }
+    let of = match runs.iter().all(|run| run.evaluation.is_some()) {
+        true => "activations that were not trained on, of the same texts",
+        false => "the last batch of the training",
+    };
+    let run = match runs {
+        [_] => folder.display().to_string(),
+        _ => format!("{}/NAME", folder.display()),
+    };
+    let run = output::printable(&run);
+    writeln!(
+        out,
+        "\nL0 and explained variance are those of {of}. Not measured, for want of other texts, is what\n\
+         the model loses with the autoencoder in place (cross-entropy, KL). This measures it:\n  \
+         saescope eval {run} --corpus FILE"
+    )?;
+    Ok(())
+}
+
+/// The numbers of runs.
+fn table(runs: &[SavedRun]) -> Table {
+    let mut table = Table::new([vec![Align::Left], vec![Align::Right; 8]].concat());
+    table.header([
+        "run",
+        "features",
+        "L0",
+        "explained",
+        "CE rise",
+        "recovered",
+        "dead",
+        "mean |cos|",
+        "verdict",
+    ]);
+    for one in runs.iter().filter_map(Compared::of) {
+        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
+        table.row(vec![
+            one.name.into(),
+            one.d_sae.to_string().into(),
+            format!("{:.1}", one.l0).into(),
+            format!("{:.4}", one.explained_variance).into(),
+            optional(one.ce_increase).into(),
+            optional(one.ce_recovered).into(),
+            format!("{:.1} %", one.dead * 100.0).into(),
+            format!("{:.4}", one.off_diag_mean).into(),
+            one.level.to_string().into(),
+        ]);
+    }
+    table
+}
+
 /// The numbers of runs in a table, and what to type next.
 pub(crate) fn print(folder: &Path, runs: &[SavedRun], finished: &[Finished]) -> anyhow::Result<()> {
     let mut out = output::styled_stdout();
-    numbers(runs).write(&mut out, output::terminal_width())?;
+    table(runs).write(&mut out, output::terminal_width())?;
+    say_not_measured(&mut out, folder, runs)?;
     let shown = output::printable(&folder.display().to_string());
     let [only] = finished else {
         writeln!(
@@ -140,35 +255,4 @@ pub(crate) fn print(folder: &Path, runs: &[SavedRun], finished: &[Finished]) -> 
     writeln!(out, "next:  saescope features {run} -p \"a text\"")?;
     writeln!(out, "       saescope eval {run} --corpus FILE")?;
     Ok(())
-}
-
-/// A row for each run.
-fn numbers(runs: &[SavedRun]) -> Table {
-    let mut table = Table::new([vec![Align::Left], vec![Align::Right; 8]].concat());
-    table.header([
-        "run",
-        "features",
-        "L0",
-        "explained",
-        "CE rise",
-        "recovered",
-        "dead",
-        "mean |cos|",
-        "verdict",
-    ]);
-    for one in runs.iter().filter_map(Compared::of) {
-        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
-        table.row(vec![
-            one.name.into(),
-            one.d_sae.to_string().into(),
-            format!("{:.1}", one.l0).into(),
-            format!("{:.4}", one.explained_variance).into(),
-            optional(one.ce_increase).into(),
-            optional(one.ce_recovered).into(),
-            format!("{:.1} %", one.dead * 100.0).into(),
-            format!("{:.4}", one.off_diag_mean).into(),
-            one.level.to_string().into(),
-        ]);
-    }
-    table
 }

@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::output;
 use crate::rss;
 
+/// Bytes of what else the process holds: the program, its threads, a tokenizer.
+const PROCESS: u64 = 10 << 20;
+
 /// What a training will take, in bytes.
 #[derive(Clone, Copy, Serialize)]
 pub(crate) struct Plan {
@@ -35,7 +38,7 @@ impl Plan {
     }
 
     fn memory(&self) -> u64 {
-        self.model + self.weights + self.moments + self.step + self.buffer
+        PROCESS + self.model + self.weights + self.moments + self.step + self.buffer
     }
 
     fn disk(&self) -> u64 {

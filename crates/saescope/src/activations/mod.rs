@@ -56,7 +56,7 @@ impl Source<'_> {
     pub fn epoch_tokens(&self) -> u64 {
         match self {
             Source::Stream(stream) => stream.epoch_tokens(),
-            Source::Store(store) => store.store().manifest().tokens,
+            Source::Store(store) => store.store().tokens(),
         }
     }
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::read::Reading;
 use super::template::Template;
-use super::{CorpusConfig, Progress, TextUnit, open};
+use super::{CorpusConfig, Progress, Templates, TextUnit, open};
 use crate::checkpoint::{File, save_whole};
 use crate::digest::{self, Digest};
 use crate::error::{Error, Result};
@@ -39,18 +39,14 @@ impl Documents {
         cache: Option<&Path>,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Documents> {
-        let template = Template::parse(config.template.as_deref().unwrap_or("text"))?;
-        let reading = Reading {
-            template: &template,
+        let making = Making {
+            files: &config.files,
+            templates: templates(config)?,
             text: config.text,
+            tokenizer,
         };
         let key = key(config, tokenizer)?;
         let d_vocab = tokenizer.d_vocab();
-        let making = Making {
-            files: &config.files,
-            reading,
-            tokenizer,
-        };
         let Some(folder) = cache else {
             let name = Path::new("the corpus in memory");
             let mut bytes = io::Cursor::new(Vec::new());
@@ -190,7 +186,12 @@ fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
     let mut digest = Digest::new();
     digest.part(MAGIC);
     digest.part(tokenizer.digest()?.as_bytes());
-    digest.part(config.template.as_deref().unwrap_or_default().as_bytes());
+    let (all, each): (&str, &[String]) = match &config.template {
+        None => ("", &[]),
+        Some(Templates::All(all)) => (all, &[]),
+        Some(Templates::Each(each)) => ("", each),
+    };
+    digest.part(all.as_bytes());
     let unit: &[u8] = match config.text {
         TextUnit::Paragraph => b"paragraph",
         TextUnit::Line => b"line",
@@ -205,13 +206,36 @@ fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
         digest.part(&len.to_le_bytes());
         digest.part(&content);
     }
+    each.iter()
+        .for_each(|template| digest.part(template.as_bytes()));
     Ok(digest.finish())
+}
+
+/// The template of every file.
+fn templates(config: &CorpusConfig) -> Result<Vec<Template>> {
+    let files = config.files.len();
+    let all = |template: &str| (0..files).map(|_| Template::parse(template)).collect();
+    match &config.template {
+        None => all("text"),
+        Some(Templates::All(template)) => all(template),
+        Some(Templates::Each(each)) if each.len() == files => {
+            each.iter().map(|one| Template::parse(one)).collect()
+        }
+        Some(Templates::Each(each)) => {
+            let found = each.len();
+            let reason =
+                format!("{found} templates for {files} files; give one for each, or for all");
+            Err(Error::Argument(reason))
+        }
+    }
 }
 
 /// Documents in the making.
 struct Making<'a> {
     files: &'a [PathBuf],
-    reading: Reading<'a>,
+    /// That of each file.
+    templates: Vec<Template>,
+    text: TextUnit,
     tokenizer: &'a Tokenizer,
 }
 
@@ -254,8 +278,11 @@ impl Making<'_> {
             tokens: 0,
         };
         let mut before = 0;
-        for (path, len) in self.files.iter().zip(lens) {
-            self.reading.documents(path, &mut |document, read| {
+        let files = self.files.iter().zip(&self.templates);
+        for ((path, template), len) in files.zip(lens) {
+            let text = self.text;
+            let reading = Reading { template, text };
+            reading.documents(path, &mut |document, read| {
                 written.push(document)?;
                 if written.waiting.is_empty() {
                     progress.bytes = before + read;

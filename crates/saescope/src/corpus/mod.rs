@@ -33,9 +33,8 @@ use crate::tokenizer::{Bos, Tokenizer};
 pub struct CorpusConfig {
     /// The files, in order; their names say their formats.
     pub files: Vec<PathBuf>,
-    /// What of a record is its text: the name of a field, or text with `{field}` in it. The field
-    /// `text` where it is not said.
-    pub template: Option<String>,
+    /// What of a record is its text. The field `text` where it is not said.
+    pub template: Option<Templates>,
     /// What a document is in a file of plain text.
     #[serde(default)]
     pub text: TextUnit,
@@ -47,6 +46,16 @@ pub struct CorpusConfig {
     pub bos: Bos,
     /// Seed of the order of the sequences, and of what is held out.
     pub seed: u64,
+}
+
+/// What of a record is its text: the name of a field, or text with `{field}` in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Templates {
+    /// The same in all files.
+    All(String),
+    /// One for each file, in their order; for plain text, which has no records, it means nothing.
+    Each(Vec<String>),
 }
 
 /// What a document is in a file of plain text.

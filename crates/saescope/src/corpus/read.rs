@@ -193,7 +193,7 @@ fn missing_field(field: &str, record: &Value) -> String {
     };
     let names: Vec<&str> = object.keys().map(String::as_str).take(SHOWN).collect();
     format!(
-        "there is no field `{field}`, but {}; name one as the template",
+        "there is no field `{field}`, but {}; name one as the template (each file may have its own)",
         names.join(", ")
     )
 }

@@ -129,7 +129,7 @@ fn fields_are_joined_by_a_template() {
     let file = write(&folder, "a.ndjson", lines.as_bytes());
     let with = |template: &str| {
         texts(CorpusConfig {
-            template: Some(template.to_owned()),
+            template: Some(Templates::All(template.to_owned())),
             ..config(vec![file.clone()])
         })
     };
@@ -145,6 +145,48 @@ fn fields_are_joined_by_a_template() {
         error.contains("line 1: the field `more` is an object"),
         "{error}"
     );
+}
+
+#[test]
+fn every_file_may_have_a_template_of_its_own() {
+    let folder = TempDir::new().unwrap();
+    let files = vec![
+        write(&folder, "a.jsonl", b"{\"q\": \"who\", \"a\": \"me\"}"),
+        write(&folder, "b.txt", b"{q}"),
+        write(&folder, "c.jsonl", b"{\"text\": \"you\"}"),
+    ];
+    let with = |templates: &[&str]| CorpusConfig {
+        template: Some(Templates::Each(
+            templates
+                .iter()
+                .map(|&template| template.to_owned())
+                .collect(),
+        )),
+        context: 2,
+        ..config(files.clone())
+    };
+    let found = texts(with(&["{q}: {a}", "text", "text"])).unwrap();
+    assert_eq!(found, ["who: me", "{q}", "you"]);
+    let error = texts(with(&["{q}: {a}", "text"])).unwrap_err().to_string();
+    assert!(error.contains("2 templates for 3 files"), "{error}");
+    let error = texts(with(&["q", "text", "q"])).unwrap_err().to_string();
+    assert!(
+        error.contains("c.jsonl: line 1: there is no field `q`"),
+        "{error}"
+    );
+    let digest = |templates: &[&str]| open(&with(templates)).unwrap().digest().to_owned();
+    assert_ne!(
+        digest(&["q", "text", "text"]),
+        digest(&["a", "text", "text"])
+    );
+}
+
+#[test]
+fn one_template_is_written_as_a_string_and_several_as_a_list() {
+    for json in [r#""text""#, r#"["{q}","text"]"#] {
+        let templates: Templates = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&templates).unwrap(), json);
+    }
 }
 
 #[test]

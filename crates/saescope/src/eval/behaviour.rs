@@ -1,13 +1,13 @@
 //! What a model predicts with an activation reconstructed, or taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use saescope_kernels::Matrix;
 use serde::Serialize;
 
-use super::reconstruction::Seen;
-use super::{Counted, Walk, firsts};
+use super::reconstruction::{ByToken, Seen};
+use super::{COUNTED, Counted, Walk, firsts};
 use crate::distribution::Distributions;
 use crate::edit::Span;
 use crate::error::Result;
@@ -53,11 +53,8 @@ pub struct Behaviour {
     pub kl_score_from_mean: Option<f64>,
 }
 
-/// The same with and without the first position of every text.
-pub(super) struct Both {
-    pub(super) all: Behaviour,
-    pub(super) without_first: Behaviour,
-}
+/// Behaviour, and what is explained of each token on average.
+pub(super) type Found = (Behaviour, f64);
 
 /// What is put in the place of an activation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,8 +66,6 @@ enum Change {
     /// Its mean.
     Mean(Site),
 }
-
-const COUNTED: [Counted; 2] = [Counted::All, Counted::WithoutFirst];
 
 /// Every change that is tried with `saes`.
 fn changes(saes: &[&Sae]) -> Result<Vec<(Change, Counted)>> {
@@ -120,64 +115,84 @@ impl Sums {
     }
 }
 
-/// Reads all texts to the end: as they are, and with every change.
+/// Reads all texts to the end: as they are, and with every change. For each autoencoder what is found
+/// over all positions, and without the first of every text.
 pub(super) fn measure(
     walk: &Walk,
     saes: &[&Sae],
     seen: &[Seen],
     on_read: &mut dyn FnMut(usize),
-) -> Result<Vec<Both>> {
+) -> Result<Vec<[Found; 2]>> {
     let changes = changes(saes)?;
     let replacements = Replacements::new(saes, seen)?;
-    let mut plain = [Sums::default(); 2];
-    let mut changed = vec![Sums::default(); changes.len()];
+    let mut sites = replacements.starts(walk.model, &changes)?;
+    for sae in saes {
+        sites.insert(sae.out_site()?);
+    }
+    let mut explained: Vec<ByToken> = seen.iter().map(ByToken::new).collect();
+    let mut outcomes = Outcomes::new(&changes);
     for batch in walk.batches() {
         let rows = Predicted::new(batch);
-        let plain_ends = ends(walk.model, batch, &mut ())?; // [tokens, d_model]
+        let plain = Plain::run(walk.model, batch, &sites)?;
         on_read(rows.next.len());
-        let mut changed_ends = Vec::with_capacity(changes.len());
+        for (sae, explained) in saes.iter().zip(&mut explained) {
+            explained.add(&plain.at[&sae.out_site()?], &rows.firsts);
+        }
+        let mut changed = Vec::with_capacity(changes.len());
         for &(change, counted) in &changes {
             let mut hook = replacements.hook(change, counted)?;
-            changed_ends.push(ends(walk.model, batch, &mut *hook)?);
+            changed.push(plain.changed(walk.model, batch, &mut *hook)?);
             on_read(rows.next.len());
         }
-        for start in (0..rows.next.len()).step_by(UNEMBED_ROWS) {
-            let range = start..(start + UNEMBED_ROWS).min(rows.next.len());
-            let logits = project(walk.model, &plain_ends, range.clone());
-            let before = Distributions::new(&logits);
-            for (sums, counted) in plain.iter_mut().zip(COUNTED) {
-                rows.add(range.clone(), counted, (&before, &before), sums);
-            }
-            for ((sums, ends), &(_, counted)) in changed.iter_mut().zip(&changed_ends).zip(&changes)
-            {
-                let logits = project(walk.model, ends, range.clone());
-                let after = Distributions::new(&logits);
-                rows.add(range.clone(), counted, (&before, &after), sums);
-            }
-        }
+        outcomes.add(walk.model, &rows, (plain.ends(), &changed));
     }
-    let found: Vec<_> = changes.into_iter().zip(changed).collect();
-    let of_sae = |number| Outcomes {
-        plain,
-        found: &found,
-        number,
-    };
-    let both = |(number, sae): (usize, &&Sae)| {
-        let outcomes = of_sae(number);
+    let found = saes.iter().zip(&explained).enumerate();
+    let found = found.map(|(number, (sae, explained))| {
         let site = sae.out_site()?;
-        Ok(Both {
-            all: outcomes.behaviour(site, Counted::All),
-            without_first: outcomes.behaviour(site, Counted::WithoutFirst),
-        })
-    };
-    saes.iter().enumerate().map(both).collect()
+        let of = |counted| outcomes.behaviour((number, site), counted);
+        let [all, without_first] = explained.means();
+        Ok([
+            (of(Counted::All), all),
+            (of(Counted::WithoutFirst), without_first),
+        ])
+    });
+    found.collect()
 }
 
-/// What the final norm makes of the tokens of a batch: `[tokens, d_model]`.
-fn ends(model: &Model, batch: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
-    let mut capture = Capture::new([Site::FinalNorm]);
-    model.run(batch, &mut (hook, &mut capture))?;
-    capture.take(Site::FinalNorm)
+/// A batch as the model reads it.
+struct Plain {
+    /// What it is at some sites and behind the final norm, `[tokens, width]` each.
+    at: BTreeMap<Site, Matrix>,
+}
+
+impl Plain {
+    fn run(model: &Model, batch: &[&[u32]], sites: &BTreeSet<Site>) -> Result<Plain> {
+        let mut sites = sites.clone();
+        sites.insert(Site::FinalNorm);
+        let mut capture = Capture::new(sites.iter().copied());
+        model.run(batch, &mut capture)?;
+        let taken = sites.iter().map(|&site| Ok((site, capture.take(site)?)));
+        Ok(Plain {
+            at: taken.collect::<Result<_>>()?,
+        })
+    }
+
+    fn ends(&self) -> &Matrix {
+        &self.at[&Site::FinalNorm]
+    }
+
+    /// What the final norm makes of the batch with a change, from where it begins to matter.
+    fn changed(&self, model: &Model, batch: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
+        let mut capture = Capture::new([Site::FinalNorm]);
+        let start = model.restart(hook);
+        let start = start.and_then(|site| self.at.get_key_value(&site));
+        let mut hook = (hook, &mut capture);
+        match start {
+            Some((&site, resid)) => model.run_from((site, resid.clone()), batch, &mut hook)?,
+            None => model.run(batch, &mut hook)?,
+        }
+        capture.take(Site::FinalNorm)
+    }
 }
 
 /// The logits of some rows.
@@ -246,6 +261,15 @@ impl<'a> Replacements<'a> {
         Ok(Replacements { saes, rows })
     }
 
+    /// Where passes with these changes part from the plain one.
+    fn starts(&self, model: &Model, changes: &[(Change, Counted)]) -> Result<BTreeSet<Site>> {
+        let mut starts = BTreeSet::new();
+        for &(change, counted) in changes {
+            starts.extend(model.restart(&*self.hook(change, counted)?));
+        }
+        Ok(starts)
+    }
+
     fn hook(&self, change: Change, counted: Counted) -> Result<Box<dyn Hook + '_>> {
         let span = match counted {
             Counted::All => Span::All,
@@ -287,22 +311,52 @@ impl Hook for Ablate<'_> {
     }
 }
 
-/// All sums, and the autoencoder they are read for.
+/// The sums of all changes.
 struct Outcomes<'a> {
+    changes: &'a [(Change, Counted)],
     plain: [Sums; 2],
-    found: &'a [((Change, Counted), Sums)],
-    number: usize,
+    changed: Vec<Sums>,
 }
 
-impl Outcomes<'_> {
-    fn of(&self, change: Change, counted: Counted) -> Sums {
-        let found = self.found.iter().find(|(key, _)| *key == (change, counted));
-        found.map_or(Sums::default(), |(_, sums)| *sums)
+impl<'a> Outcomes<'a> {
+    fn new(changes: &'a [(Change, Counted)]) -> Outcomes<'a> {
+        Outcomes {
+            changes,
+            plain: [Sums::default(); 2],
+            changed: vec![Sums::default(); changes.len()],
+        }
     }
 
-    fn behaviour(&self, out_site: Site, counted: Counted) -> Behaviour {
+    /// Adds a batch: what the final norm makes of it as it is, and with every change.
+    fn add(&mut self, model: &Model, rows: &Predicted, (plain, changed): (&Matrix, &[Matrix])) {
+        for start in (0..rows.next.len()).step_by(UNEMBED_ROWS) {
+            let range = start..(start + UNEMBED_ROWS).min(rows.next.len());
+            let logits = project(model, plain, range.clone());
+            let before = Distributions::new(&logits);
+            for (sums, counted) in self.plain.iter_mut().zip(COUNTED) {
+                rows.add(range.clone(), counted, (&before, &before), sums);
+            }
+            let changes = self.changes.iter().zip(changed).zip(&mut self.changed);
+            for ((&(_, counted), ends), sums) in changes {
+                let logits = project(model, ends, range.clone());
+                let after = Distributions::new(&logits);
+                rows.add(range.clone(), counted, (&before, &after), sums);
+            }
+        }
+    }
+
+    fn of(&self, change: Change, counted: Counted) -> Sums {
+        let at = self
+            .changes
+            .iter()
+            .position(|&key| key == (change, counted));
+        at.map_or(Sums::default(), |at| self.changed[at])
+    }
+
+    /// Of the autoencoder of a number, which writes at a site.
+    fn behaviour(&self, (number, out_site): (usize, Site), counted: Counted) -> Behaviour {
         let plain = self.plain[usize::from(counted == Counted::WithoutFirst)];
-        let sae = self.of(Change::Sae(self.number), counted);
+        let sae = self.of(Change::Sae(number), counted);
         let zero = self.of(Change::Zero(out_site), counted);
         let mean = self.of(Change::Mean(out_site), counted);
         let increase = |sums: Sums| sums.ce() - plain.ce();

@@ -3,9 +3,9 @@
 //!
 //! Two walks over the texts. The first runs the model as far as the deepest site and looks at
 //! reconstructions; the second runs it to the end, as it is and with every autoencoder in its place,
-//! and looks at what it predicts. Several autoencoders share the model's own passes. Every number is
-//! defined in docs/metrics.md; all sums are in f64, and no logits are held but those of
-//! [`UNEMBED_ROWS`](crate::model::UNEMBED_ROWS) rows.
+//! and looks at what it predicts. Several autoencoders share the model's own passes, and a pass with a
+//! change begins where that does. Every number is defined in docs/metrics.md; all sums are in f64, and
+//! no logits are held but those of [`UNEMBED_ROWS`](crate::model::UNEMBED_ROWS) rows.
 
 mod behaviour;
 mod reconstruction;
@@ -19,6 +19,7 @@ pub use behaviour::Behaviour;
 pub use reconstruction::{Activity, Reconstruction};
 pub use saebench::{Core, core};
 
+use crate::activations::Batch;
 use crate::direction::{Companion, Orthogonality, Pairs, companions, orthogonality};
 use crate::error::{Error, Result};
 use crate::features::check;
@@ -80,6 +81,32 @@ pub struct Evaluation {
     pub companions: Vec<Companion>,
 }
 
+/// What an evaluation found about one autoencoder on activations alone. Without texts nothing is known
+/// of what a model would predict, nor of which tokens were the first of theirs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OnActivations {
+    /// Width of what it reads.
+    pub d_in: usize,
+    /// Width of what it writes.
+    pub d_out: usize,
+    /// Number of features.
+    pub d_sae: usize,
+    /// Tokens counted.
+    pub tokens: usize,
+    /// How well activations are reconstructed.
+    #[serde(flatten)]
+    pub reconstruction: Reconstruction,
+    /// How many features are active, and how often.
+    #[serde(flatten)]
+    pub activity: Activity,
+    /// How far decoder rows are from right angles.
+    pub decoder: Orthogonality,
+    /// How far encoder rows are from right angles.
+    pub encoder: Orthogonality,
+    /// The features that are most like another one, or opposed to it, in what they read and write.
+    pub companions: Vec<Companion>,
+}
+
 /// The numbers that depend on which positions count.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Quality {
@@ -88,6 +115,8 @@ pub struct Quality {
     /// How well activations are reconstructed.
     #[serde(flatten)]
     pub reconstruction: Reconstruction,
+    /// The mean over tokens of `1 - |x - y|^2 / |x - mean x|^2`.
+    pub explained_variance_of_tokens: f64,
     /// What the model predicts with the reconstruction in the activation's place.
     #[serde(flatten)]
     pub behaviour: Behaviour,
@@ -102,6 +131,8 @@ enum Counted {
     All,
     WithoutFirst,
 }
+
+const COUNTED: [Counted; 2] = [Counted::All, Counted::WithoutFirst];
 
 /// Sums over first positions and over the others, apart.
 #[derive(Clone, Debug, Default)]
@@ -163,18 +194,17 @@ pub fn evaluate(
     let seen = reconstruction::measure(&walk, saes, &mut read)?;
     let behaviours = behaviour::measure(&walk, saes, &seen, &mut read)?;
     let all = saes.iter().zip(&seen).zip(behaviours);
-    all.map(|((sae, seen), behaviour)| {
-        let quality = |counted, behaviour| -> Result<Quality> {
+    all.map(|((sae, seen), [all, without_first])| {
+        let quality = |counted, (behaviour, explained)| -> Result<Quality> {
             Ok(Quality {
                 tokens: seen.tokens(counted),
                 reconstruction: seen.reconstruction(counted)?,
+                explained_variance_of_tokens: explained,
                 behaviour,
                 activity: seen.activity(counted),
             })
         };
-        let (encoder, decoder) = (sae.encoder().0, sae.decoder().0);
-        let pairs = |width| Pairs::within(config.cosine_budget, (sae.d_sae(), width), config.seed);
-        let wider = pairs(sae.d_in().max(sae.d_out()));
+        let directions = Directions::of(sae, config);
         Ok(Evaluation {
             site: sae.site()?,
             out_site: sae.out_site()?,
@@ -182,14 +212,62 @@ pub fn evaluate(
             d_out: sae.d_out(),
             d_sae: sae.d_sae(),
             sequences: texts.len(),
-            all: quality(Counted::All, behaviour.all)?,
-            without_first: quality(Counted::WithoutFirst, behaviour.without_first)?,
-            decoder: orthogonality(decoder, pairs(sae.d_out()), config.top),
-            encoder: orthogonality(encoder, pairs(sae.d_in()), config.top),
-            companions: closest(companions(encoder, decoder, wider), config.top),
+            all: quality(Counted::All, all)?,
+            without_first: quality(Counted::WithoutFirst, without_first)?,
+            decoder: directions.decoder,
+            encoder: directions.encoder,
+            companions: directions.companions,
         })
     })
     .collect()
+}
+
+/// Evaluates `saes` on `batches`, activations at their sites, of which all are read; results are in the
+/// order of `saes`.
+///
+/// # Errors
+/// When a batch cannot be had or does not fit an autoencoder, or all activations are the same.
+pub fn evaluate_activations(
+    saes: &[&Sae],
+    batches: impl Iterator<Item = Result<Batch>>,
+    config: &EvalConfig,
+) -> Result<Vec<OnActivations>> {
+    let seen = reconstruction::measure_batches(saes, batches)?;
+    let all = saes.iter().zip(&seen).map(|(sae, seen)| {
+        let directions = Directions::of(sae, config);
+        Ok(OnActivations {
+            d_in: sae.d_in(),
+            d_out: sae.d_out(),
+            d_sae: sae.d_sae(),
+            tokens: seen.tokens(Counted::All),
+            reconstruction: seen.reconstruction(Counted::All)?,
+            activity: seen.activity(Counted::All),
+            decoder: directions.decoder,
+            encoder: directions.encoder,
+            companions: directions.companions,
+        })
+    });
+    all.collect()
+}
+
+/// How an autoencoder's directions lie to each other.
+struct Directions {
+    decoder: Orthogonality,
+    encoder: Orthogonality,
+    companions: Vec<Companion>,
+}
+
+impl Directions {
+    fn of(sae: &Sae, config: &EvalConfig) -> Directions {
+        let (encoder, decoder) = (sae.encoder().0, sae.decoder().0);
+        let pairs = |width| Pairs::within(config.cosine_budget, (sae.d_sae(), width), config.seed);
+        let wider = pairs(sae.d_in().max(sae.d_out()));
+        Directions {
+            decoder: orthogonality(decoder, pairs(sae.d_out()), config.top),
+            encoder: orthogonality(encoder, pairs(sae.d_in()), config.top),
+            companions: closest(companions(encoder, decoder, wider), config.top),
+        }
+    }
 }
 
 /// The companions with the largest scores, the largest first; of a pair that is each other's only one.

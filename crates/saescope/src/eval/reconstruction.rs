@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use saescope_kernels::Matrix;
 use serde::Serialize;
 
-use super::{ByPosition, Counted, Walk, firsts};
+use super::{ByPosition, COUNTED, Counted, Walk, firsts};
+use crate::activations::Batch;
 use crate::density::densities;
 use crate::error::{Error, Result};
 use crate::hook::Capture;
@@ -54,6 +55,8 @@ pub struct Activity {
 /// What was seen of one autoencoder.
 pub(super) struct Seen {
     sums: ByPosition<Sums>,
+    /// `|x - y|^2` of every token, in the order in which they were seen.
+    errors: Vec<f64>,
 }
 
 /// Sums over tokens.
@@ -121,6 +124,30 @@ pub(super) fn measure(
     Ok(all)
 }
 
+/// Reconstructs every token of `batches`. Which of them were the first of their texts is not known:
+/// none counts as one.
+pub(super) fn measure_batches(
+    saes: &[&Sae],
+    batches: impl Iterator<Item = Result<Batch>>,
+) -> Result<Vec<Seen>> {
+    let mut all: Vec<Seen> = saes.iter().map(|sae| Seen::new(sae)).collect();
+    for batch in batches {
+        let Batch { x, target } = batch?;
+        let target = target.as_ref().unwrap_or(&x);
+        for (sae, seen) in saes.iter().zip(&mut all) {
+            if target.cols() != sae.d_out() {
+                return Err(Error::Shape {
+                    what: "width of the activations that an autoencoder has to write".to_owned(),
+                    expected: sae.d_out().to_string(),
+                    found: target.cols().to_string(),
+                });
+            }
+            seen.add(sae, (&x, target), &vec![false; x.rows()])?;
+        }
+    }
+    Ok(all)
+}
+
 impl Seen {
     fn new(sae: &Sae) -> Seen {
         let sums = Sums {
@@ -133,6 +160,7 @@ impl Seen {
                 first: sums.clone(),
                 others: sums,
             },
+            errors: Vec::new(),
         }
     }
 
@@ -145,6 +173,7 @@ impl Seen {
         let rows: Vec<Row> = rows
             .map(|row| Row::new(target.row(row), y.row(row), encoded.features.row(row).1))
             .collect();
+        self.errors.extend(rows.iter().map(|row| row.error));
         for (row, (&found, &is_first)) in rows.iter().zip(firsts).enumerate() {
             let sums = self.sums.at(is_first);
             sums.tokens += 1;
@@ -202,6 +231,45 @@ impl Seen {
             density_histogram: found.histogram,
             active: sums.active,
         }
+    }
+}
+
+/// What is explained of each token, which takes a second look: how far a token is from the mean is only
+/// known after the first.
+pub(super) struct ByToken<'a> {
+    /// `|x - y|^2` of the tokens to come.
+    errors: std::slice::Iter<'a, f64>,
+    /// For each way of counting the mean of `x`, the sum of what is explained, and of how many tokens.
+    sums: [(Vec<f32>, f64, usize); 2],
+}
+
+impl<'a> ByToken<'a> {
+    pub(super) fn new(seen: &'a Seen) -> ByToken<'a> {
+        ByToken {
+            errors: seen.errors.iter(),
+            sums: COUNTED.map(|counted| (seen.mean(counted), 0.0, 0)),
+        }
+    }
+
+    /// Adds the tokens that were seen next.
+    pub(super) fn add(&mut self, target: &Matrix, firsts: &[bool]) {
+        for (row, (&is_first, &error)) in firsts.iter().zip(&mut self.errors).enumerate() {
+            for (counted, (mean, sum, tokens)) in COUNTED.into_iter().zip(&mut self.sums) {
+                let pairs = target.row(row).iter().zip(mean.iter());
+                let distance = pairs.map(|(&x, &mean)| (f64::from(x) - f64::from(mean)).powi(2));
+                let explained = 1.0 - error / distance.sum::<f64>();
+                // Of a token at the mean nothing can be explained.
+                if (counted == Counted::All || !is_first) && explained.is_finite() {
+                    *sum += explained;
+                    *tokens += 1;
+                }
+            }
+        }
+    }
+
+    /// The means over tokens, over all of them and without the first of every text.
+    pub(super) fn means(&self) -> [f64; 2] {
+        [0, 1].map(|way| self.sums[way].1 / self.sums[way].2 as f64)
     }
 }
 

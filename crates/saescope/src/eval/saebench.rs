@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::{Evaluation, Quality};
 
+/// What SAEBench writes where a share has nothing to be a share of.
+const NOT_A_NUMBER: f64 = -1.0;
+
 /// `eval_result_metrics` of SAEBench's `core`. Where a name of SAEBench stands for several
 /// definitions, it is the one of SAELens 6.54; docs/metrics.md lists them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,14 +22,14 @@ pub struct Core {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Kept {
-    kl_div_score: Option<f64>,
+    kl_div_score: f64,
     kl_div_with_ablation: f64,
     kl_div_with_sae: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Performance {
-    ce_loss_score: Option<f64>,
+    ce_loss_score: f64,
     ce_loss_with_ablation: f64,
     ce_loss_with_sae: f64,
     ce_loss_without_sae: f64,
@@ -35,6 +38,7 @@ struct Performance {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Reconstructed {
     explained_variance: f64,
+    explained_variance_legacy: f64,
     /// The sum over components, unlike that of [`Evaluation`].
     mse: f64,
     cossim: f64,
@@ -81,18 +85,19 @@ pub fn core(evaluation: &Evaluation, with_first: bool) -> Core {
     let (kept, built) = (&quality.behaviour, &quality.reconstruction);
     Core {
         model_behavior_preservation: Kept {
-            kl_div_score: kept.kl_score,
+            kl_div_score: kept.kl_score.unwrap_or(NOT_A_NUMBER),
             kl_div_with_ablation: kept.kl_with_zero_ablation,
             kl_div_with_sae: kept.kl_with_sae,
         },
         model_performance_preservation: Performance {
-            ce_loss_score: kept.ce_recovered,
+            ce_loss_score: kept.ce_recovered.unwrap_or(NOT_A_NUMBER),
             ce_loss_with_ablation: kept.ce_with_zero_ablation,
             ce_loss_with_sae: kept.ce_with_sae,
             ce_loss_without_sae: kept.ce_without_sae,
         },
         reconstruction_quality: Reconstructed {
             explained_variance: built.explained_variance,
+            explained_variance_legacy: quality.explained_variance_of_tokens,
             mse: built.mse * evaluation.d_out as f64,
             cossim: built.cosine,
         },

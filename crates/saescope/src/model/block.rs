@@ -54,19 +54,29 @@ pub(crate) struct Weights {
 }
 
 impl Block {
-    /// The residual stream behind the block.
-    pub(crate) fn forward(&self, layer: usize, pass: &mut Pass, x: Matrix) -> Result<Matrix, Halt> {
-        let x = pass.at(Site::ResidPre(layer), x)?; // [rows, d_model]
-        let x = if pass.config.parallel_residual {
+    /// The next place in the residual stream behind `site`, which is one before the end of this block,
+    /// and what stands there where `x` stands at `site`.
+    pub(crate) fn step(
+        &self,
+        site: Site,
+        pass: &mut Pass,
+        x: Matrix,
+    ) -> Result<(Site, Matrix), Halt> {
+        let layer = site.layer().unwrap_or_default();
+        if matches!(site, Site::ResidMid(_)) {
+            let x = mlp::forward(self, layer, pass, None, x)?;
+            return Ok((Site::ResidPost(layer), x));
+        }
+        if pass.config.parallel_residual {
             let input = x.clone();
             let x = attention::forward(self, layer, pass, x)?;
-            mlp::forward(self, layer, pass, Some(&input), x)?
-        } else {
-            let x = attention::forward(self, layer, pass, x)?;
-            let x = pass.at(Site::ResidMid(layer), x)?;
-            mlp::forward(self, layer, pass, None, x)?
-        };
-        pass.at(Site::ResidPost(layer), x)
+            let x = mlp::forward(self, layer, pass, Some(&input), x)?;
+            return Ok((Site::ResidPost(layer), x));
+        }
+        Ok((
+            Site::ResidMid(layer),
+            attention::forward(self, layer, pass, x)?,
+        ))
     }
 }
 

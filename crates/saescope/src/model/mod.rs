@@ -39,6 +39,14 @@ pub struct Model {
 /// Rows to unembed at once: enough for a good product, few enough for a large vocabulary.
 pub const UNEMBED_ROWS: usize = 64;
 
+/// Where a pass begins.
+enum Start {
+    /// With the embeddings of its tokens.
+    Tokens,
+    /// At a place in the residual stream, with what stands there: `[rows, d_model]`.
+    Resid(Site, Matrix),
+}
+
 /// Which logits a pass returns.
 #[derive(Clone, Copy, PartialEq)]
 enum Logits {
@@ -128,7 +136,49 @@ impl Model {
     /// # Errors
     /// When a prompt is empty or too long, a token unknown, or the hook fails.
     pub fn run(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<()> {
-        self.pass_once(prompts, hook, Logits::None).map(drop)
+        self.pass_once(prompts, Start::Tokens, hook, Logits::None)
+            .map(drop)
+    }
+
+    /// Runs `prompts` as [`Model::run`] does, but only from `site` on, a place in the residual stream
+    /// where a pass of these prompts had `resid`, `[all tokens, d_model]`: bit for bit what a whole pass
+    /// gives if `hook` wants nothing before. [`Model::restart`] says which `site` that may be.
+    ///
+    /// # Errors
+    /// As for [`Model::run`], and when `site` is no place in the residual stream of this model, or
+    /// `resid` of another shape.
+    pub fn run_from(
+        &self,
+        (site, resid): (Site, Matrix),
+        prompts: &[&[u32]],
+        hook: &mut dyn Hook,
+    ) -> Result<()> {
+        self.check_site(site)?;
+        if !site.is_residual() {
+            return Err(Error::Site {
+                site: site.to_string(),
+                reason: "a pass can only begin in the residual stream".to_owned(),
+            });
+        }
+        let rows = prompts.iter().map(|prompt| prompt.len()).sum();
+        let expected = (rows, self.config.d_model);
+        if (resid.rows(), resid.cols()) != expected {
+            return Err(Error::Shape {
+                what: format!("what a pass begins with at {site}"),
+                expected: format!("{} x {}", expected.0, expected.1),
+                found: format!("{} x {}", resid.rows(), resid.cols()),
+            });
+        }
+        let start = Start::Resid(site, resid);
+        self.pass_once(prompts, start, hook, Logits::None).map(drop)
+    }
+
+    /// The last place in the residual stream at which a pass can begin for `hook` to see all that it
+    /// wants; none where it wants what stands before the first block, or nothing.
+    pub fn restart(&self, hook: &dyn Hook) -> Option<Site> {
+        let first = self.sites().position(|site| hook.wants(site))?;
+        let before = self.sites().take(first + 1);
+        before.filter(|site| site.is_residual()).last()
     }
 
     /// The logits behind every token of `prompts`: `[all tokens, d_vocab]`.
@@ -136,7 +186,7 @@ impl Model {
     /// # Errors
     /// As for [`Model::run`].
     pub fn logits(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
-        self.pass_once(prompts, hook, Logits::All)
+        self.pass_once(prompts, Start::Tokens, hook, Logits::All)
     }
 
     /// The logits behind the last token of each prompt: `[prompts, d_vocab]`.
@@ -144,7 +194,7 @@ impl Model {
     /// # Errors
     /// As for [`Model::run`].
     pub fn last_logits(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
-        self.pass_once(prompts, hook, Logits::Last)
+        self.pass_once(prompts, Start::Tokens, hook, Logits::Last)
     }
 
     /// Appends tokens to sequences of `cache`, each given by its number there, and returns the
@@ -158,7 +208,7 @@ impl Model {
         batch: &[(usize, &[u32])],
         hook: &mut dyn Hook,
     ) -> Result<Matrix> {
-        self.pass(cache, batch, hook, Logits::Last)
+        self.pass(cache, batch, Start::Tokens, hook, Logits::Last)
     }
 
     /// Logits read from the residual stream as if no further block followed: final norm and
@@ -203,23 +253,30 @@ impl Model {
         effect
     }
 
-    fn pass_once(&self, prompts: &[&[u32]], hook: &mut dyn Hook, logits: Logits) -> Result<Matrix> {
+    fn pass_once(
+        &self,
+        prompts: &[&[u32]],
+        start: Start,
+        hook: &mut dyn Hook,
+        logits: Logits,
+    ) -> Result<Matrix> {
         let lens: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
         let mut cache = Cache::of_one_pass(&self.config, &lens)?;
         let batch: Vec<(usize, &[u32])> = prompts.iter().copied().enumerate().collect();
-        self.pass(&mut cache, &batch, hook, logits)
+        self.pass(&mut cache, &batch, start, hook, logits)
     }
 
     fn pass(
         &self,
         cache: &mut Cache,
         batch: &[(usize, &[u32])],
+        start: Start,
         hook: &mut dyn Hook,
         logits: Logits,
     ) -> Result<Matrix> {
         let before: Vec<usize> = batch.iter().map(|&(slot, _)| cache.len(slot)).collect();
         // Inside the thread pool, where sharing a product out does not mean waking the pool first.
-        let result = rayon::scope(|_| self.pass_in_pool(cache, batch, hook, logits));
+        let result = rayon::scope(|_| self.pass_in_pool(cache, batch, start, hook, logits));
         match result {
             Ok(logits) => {
                 for &(slot, tokens) in batch {
@@ -243,6 +300,7 @@ impl Model {
         &self,
         cache: &mut Cache,
         batch: &[(usize, &[u32])],
+        start: Start,
         hook: &mut dyn Hook,
         logits: Logits,
     ) -> Result<Matrix, Halt> {
@@ -255,16 +313,12 @@ impl Model {
             _ => None,
         };
         let slots: Vec<usize> = batch.iter().map(|&(slot, _)| slot).collect();
-        let tokens: Vec<u32> = batch
-            .iter()
-            .flat_map(|(_, tokens)| *tokens)
-            .copied()
-            .collect();
         let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last);
-        let mut x = self.embed(&tokens, &mut pass)?; // [rows, d_model]
-        for (layer, block) in self.weights.blocks.iter().enumerate() {
-            x = block.forward(layer, &mut pass, x)?;
-        }
+        let (site, x) = match start {
+            Start::Tokens => (Site::ResidPre(0), self.embed(batch, &mut pass)?),
+            Start::Resid(site, x) => (site, x),
+        };
+        let mut x = self.blocks(site, &mut pass, x)?; // [rows, d_model]
         if logits == Logits::Last && !pass.wants(Site::FinalNorm) {
             x = x.select_rows(&last_rows(pass.rows()));
         }
@@ -308,11 +362,30 @@ impl Model {
         Ok(Rows::new(spans))
     }
 
+    /// The residual stream behind the last block where `x` enters it at `site`, `[rows, d_model]`.
+    fn blocks(&self, mut site: Site, pass: &mut Pass, mut x: Matrix) -> Result<Matrix, Halt> {
+        let blocks = &self.weights.blocks;
+        loop {
+            x = pass.at(site, x)?;
+            let layer = site.layer().unwrap_or_default();
+            (site, x) = match site {
+                Site::ResidPost(_) if layer + 1 == blocks.len() => return Ok(x),
+                Site::ResidPost(_) => (Site::ResidPre(layer + 1), x),
+                _ => blocks[layer].step(site, pass, x)?,
+            };
+        }
+    }
+
     /// Token embeddings and learned positions, `[rows, d_model]`.
-    fn embed(&self, tokens: &[u32], pass: &mut Pass) -> Result<Matrix, Halt> {
+    fn embed(&self, batch: &[(usize, &[u32])], pass: &mut Pass) -> Result<Matrix, Halt> {
+        let tokens: Vec<u32> = batch
+            .iter()
+            .flat_map(|(_, tokens)| *tokens)
+            .copied()
+            .collect();
         let d_model = self.config.d_model;
         let mut x = Matrix::zeros(tokens.len(), d_model);
-        let rows = x.data_mut().par_chunks_exact_mut(d_model).zip(tokens);
+        let rows = x.data_mut().par_chunks_exact_mut(d_model).zip(&tokens);
         rows.for_each(|(row, &token)| self.weights.embed.copy_row(token as usize, row));
         if let Some(scale) = self.config.embed_scale {
             x.scale(scale);

@@ -10,6 +10,10 @@ const F32: u64 = 4;
 /// Bytes that the screen of an encoder keeps of a weight.
 const SCREEN: u64 = 2;
 
+/// Bytes that a step has of an active feature of a token: where it is, by token and by feature, its
+/// value and what the gradient needs of it. Measured; docs/training.md has the comparison.
+const ENTRY: u64 = 50;
+
 /// What a run will take, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Predicted {
@@ -36,16 +40,22 @@ impl Predicted {
         let numbers = d_sae * (d_in + d_out + 4) + d_out + skip;
         let weights = numbers * F32;
         let rows = batch * (2 * d_in + 3 * d_out) * F32;
-        let step = match &config.objective {
-            Objective::TopK { k, .. }
-            | Objective::BatchTopK { k, .. }
-            | Objective::Matryoshka { k, .. } => {
-                // Values and places of active features, by token and by feature.
-                d_sae * d_in * SCREEN + 16 * batch * *k as u64 + rows
+        let active = match &config.objective {
+            Objective::TopK { k, .. } => ENTRY * batch * *k as u64,
+            // More than are chosen are found.
+            Objective::BatchTopK { k, .. } => 2 * ENTRY * batch * *k as u64,
+            Objective::Matryoshka { k, prefixes, .. } => {
+                // Each prefix has an error of its own, and tokens beside it.
+                let errors = prefixes.len() as u64 * batch * (d_in + 3 * d_out) * F32;
+                2 * ENTRY * batch * *k as u64 + errors
             }
-            // Pre-activations and their gradients of every feature, and dense gradients.
-            _ => 2 * batch * d_sae * F32 + weights + rows,
+            // Before the penalty has an effect, half of the features are active.
+            Objective::JumpRelu { .. } | Objective::Gated { .. } => ENTRY * batch * d_sae / 2,
+            // Activations and gradients of all features.
+            Objective::L1 { .. } => 2 * batch * d_sae * F32,
         };
+        let gradients = weights;
+        let step = d_sae * d_in * SCREEN + gradients + rows + active;
         Predicted {
             weights,
             moments: 2 * weights,
@@ -77,6 +87,34 @@ impl Add for Predicted {
             step: self.step.max(other.step),
             checkpoints: self.checkpoints + other.checkpoints,
             sae: self.sae + other.sae,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Recipe;
+
+    /// Peak resident MB of `saescope train` in docs/training.md, less the model, the buffer and what a
+    /// process takes anyway.
+    #[test]
+    fn what_was_measured_is_predicted_to_a_fifth() {
+        for (recipe, measured) in [
+            (Recipe::TopK, 21.1),
+            (Recipe::L1, 152.8),
+            (Recipe::JumpRelu, 411.3),
+            (Recipe::Gated, 418.2),
+            (Recipe::Matryoshka, 46.1),
+        ] {
+            let config = TrainConfig::recipe(recipe, 64, 4096, 3);
+            assert_eq!(config.batch_tokens, 4096);
+            let predicted = Predicted::of(&config, 64, 64).memory() as f64 / 1e6;
+            let off = predicted / measured - 1.0;
+            assert!(
+                off.abs() < 0.2,
+                "{recipe:?}: {predicted} MB, not {measured}"
+            );
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use saescope::eval::{EvalConfig, Evaluation, core, evaluate};
+use saescope::activations::Batch;
+use saescope::eval::{EvalConfig, Evaluation, core, evaluate, evaluate_activations};
+use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::sae::{InputNorm, Record, Sae, Weights};
 use saescope::site::Site;
@@ -154,6 +156,36 @@ fn what_loses_nothing_costs_nothing() {
 }
 
 #[test]
+fn activations_alone_are_reconstructed_as_well_as_in_their_texts() {
+    let [model, _] = tiny::models();
+    let site = Site::ResidPost(1);
+    let sae = sae(site, Gate::TopK(3), InputNorm::None);
+    let batch = |texts: &[&[u32]]| {
+        let mut capture = Capture::new([site]);
+        model.run(texts, &mut capture).unwrap();
+        let x = capture.take(site).unwrap();
+        Ok(Batch { x, target: None })
+    };
+    let batches = [batch(&TEXTS[..1]), batch(&TEXTS[1..])];
+    let config = EvalConfig::default();
+    let found = evaluate_activations(&[&sae], batches.into_iter(), &config).unwrap();
+    let expected = &run(&model, &[&sae], &TEXTS)[0];
+    let all = &expected.all;
+    assert_eq!(found[0].tokens, all.tokens);
+    let (built, whole) = (&found[0].reconstruction, &all.reconstruction);
+    near(built.explained_variance, whole.explained_variance);
+    near(built.mse, whole.mse);
+    assert_eq!(found[0].activity.active, all.activity.active);
+    assert_eq!(found[0].decoder, expected.decoder);
+    let narrow = Batch {
+        x: Matrix::zeros(2, 15),
+        target: None,
+    };
+    let refused = evaluate_activations(&[&sae], std::iter::once(Ok(narrow)), &config);
+    assert!(matches!(refused, Err(Error::Shape { .. })));
+}
+
+#[test]
 fn an_autoencoder_of_zeros_is_zero_ablation() {
     let [model, _] = tiny::models();
     let weights = Weights {
@@ -277,7 +309,7 @@ fn saebench_gets_the_names_that_it_has() {
 
 /// SAELens' own evaluation of the same autoencoder on the same tokens, its names and all. Where it
 /// leaves a special token out, it replaces it under ablation all the same, and counts it in
-/// `token_stats`; its legacy explained variance has no counterpart.
+/// `token_stats`.
 #[test]
 fn saelens_finds_the_same_by_its_names() {
     let folder = golden().join("eval/gpt2");
@@ -303,7 +335,7 @@ fn saelens_finds_the_same_by_its_names() {
             };
             for (name, value) in metrics {
                 let counted = category == "token_stats" || ablated.contains(&name.as_str());
-                if name == "explained_variance_legacy" || !with_first && counted {
+                if !with_first && counted {
                     continue;
                 }
                 let one = serde_json::json!({ name: value });
@@ -314,5 +346,5 @@ fn saelens_finds_the_same_by_its_names() {
         let quality = [&evaluation.without_first, &evaluation.all][usize::from(with_first)];
         assert_eq!(expected[part]["dead"], quality.activity.dead);
     }
-    assert_eq!(compared, 18 + 12);
+    assert_eq!(compared, 19 + 13);
 }

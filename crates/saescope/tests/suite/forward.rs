@@ -114,6 +114,54 @@ fn a_pass_stops_at_the_last_site_wanted() {
 }
 
 #[test]
+fn a_pass_begins_at_the_last_place_before_what_is_wanted() {
+    let [_, sequential] = tiny::models();
+    let restart = |model: &Model, sites: &[Site]| model.restart(&Capture::new(sites.to_vec()));
+    let [pre, mid, post] = [Site::ResidPre, Site::ResidMid, Site::ResidPost].map(|site| site(1));
+    for (wanted, expected) in [
+        (vec![], None),
+        (vec![Site::Embed, post], None),
+        (vec![Site::ResidPre(0)], Some(Site::ResidPre(0))),
+        (vec![Site::AttnZ(1), post], Some(pre)),
+        (vec![mid], Some(mid)),
+        (vec![Site::MlpOut(1)], Some(mid)),
+        (vec![Site::FinalNorm], Some(post)),
+    ] {
+        assert_eq!(restart(&sequential, &wanted), expected, "{wanted:?}");
+    }
+    assert_eq!(restart(&tiny::parallel(), &[Site::MlpOut(1)]), Some(pre));
+}
+
+#[test]
+fn a_pass_begins_in_the_residual_stream_with_as_many_rows_as_tokens() {
+    let model = tiny::parallel();
+    let from = |site, rows, cols| {
+        let start = (site, Matrix::zeros(rows, cols));
+        model.run_from(
+            start,
+            &[&[1, 2], &[3]],
+            &mut Capture::new([Site::FinalNorm]),
+        )
+    };
+    from(Site::ResidPost(1), 3, 16).unwrap();
+    for site in [
+        Site::Embed,
+        Site::MlpOut(0),
+        Site::ResidMid(0),
+        Site::ResidPre(2),
+    ] {
+        assert!(
+            matches!(from(site, 3, 16), Err(Error::Site { .. })),
+            "{site}"
+        );
+    }
+    for (rows, cols) in [(2, 16), (3, 15)] {
+        let found = from(Site::ResidPre(1), rows, cols);
+        assert!(matches!(found, Err(Error::Shape { .. })));
+    }
+}
+
+#[test]
 fn the_logit_lens_at_the_last_layer_is_the_model() {
     for model in tiny::models() {
         let last = Site::ResidPost(model.config().n_layers() - 1);

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use saescope::generate::{Prompt, Sampling, generate};
-use saescope::hook::Capture;
+use saescope::hook::{Capture, Hook, Rows};
 use saescope::model::Model;
 use saescope::site::Site;
 use saescope::{Isa, Matrix, Storage};
@@ -216,6 +216,47 @@ fn a_batch_gives_the_bits_of_its_sequences_alone() {
             *after.data_mut(),
             "{case}"
         );
+    }
+}
+
+/// Halves every other row at one site, and keeps what the pass ends in.
+fn ends_halved_at(
+    site: Site,
+    pass: impl FnOnce(&mut dyn Hook) -> saescope::Result<()>,
+) -> saescope::Result<Matrix> {
+    struct Halve(Site);
+    impl Hook for Halve {
+        fn wants(&self, site: Site) -> bool {
+            site == self.0
+        }
+        fn at(&mut self, _: Site, _: &Rows, mut x: Matrix) -> saescope::Result<Matrix> {
+            for row in (0..x.rows()).step_by(2) {
+                x.row_mut(row).iter_mut().for_each(|x| *x *= 0.5);
+            }
+            Ok(x)
+        }
+    }
+    let mut hook = (Halve(site), Capture::new([Site::FinalNorm]));
+    pass(&mut hook)?;
+    hook.1.take(Site::FinalNorm)
+}
+
+#[test]
+fn a_pass_begun_where_a_change_is_has_the_bits_of_a_whole_one() {
+    for case in CASES {
+        let expected = Expected::of(case);
+        let model = Model::open(&folder(case), Storage::F32).unwrap();
+        let (a, b) = (expected.tokens("a.tokens"), expected.tokens("b.tokens"));
+        let texts: [&[u32]; 2] = [&b, &a];
+        for site in model.sites().filter(|&site| site != Site::Embed) {
+            let start = model.restart(&Capture::new([site])).unwrap();
+            let whole = ends_halved_at(site, |hook| model.run(&texts, hook));
+            let mut plain = Capture::new([start]);
+            model.run(&texts, &mut plain).unwrap();
+            let from = (start, plain.take(start).unwrap());
+            let part = ends_halved_at(site, |hook| model.run_from(from, &texts, hook));
+            assert_eq!(part.unwrap(), whole.unwrap(), "{case} {site}");
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod read;
 mod tests;
 mod write;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,8 @@ impl Manifest {
 pub struct Store {
     folder: PathBuf,
     manifest: Manifest,
+    /// The rows that are read, numbered through all shards: all, or a part of them.
+    rows: Range<u64>,
 }
 
 impl Store {
@@ -144,6 +147,7 @@ impl Store {
             serde_json::from_slice(&bytes).map_err(|e| Error::format(&path, e.to_string()))?;
         let store = Store {
             folder: folder.to_path_buf(),
+            rows: 0..manifest.tokens,
             manifest,
         };
         store
@@ -161,6 +165,44 @@ impl Store {
     /// Where it is.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Number of rows that are read.
+    pub fn tokens(&self) -> u64 {
+        self.rows.end - self.rows.start
+    }
+
+    /// Holds the last `tokens` rows out: the rest, and these. Since rows are in an order by chance, they
+    /// are a sample of the same texts: other tokens, not other texts.
+    ///
+    /// # Errors
+    /// When either part would have no row.
+    pub fn split_held_out(&self, tokens: u64) -> Result<(Store, Store)> {
+        if tokens == 0 || tokens >= self.tokens() {
+            let (folder, there) = (self.folder.display(), self.tokens());
+            return Err(Error::Argument(format!(
+                "{folder}: of {there} rows, {tokens} cannot be held out with some on either side"
+            )));
+        }
+        let border = self.rows.end - tokens;
+        let part = |rows| Store {
+            folder: self.folder.clone(),
+            manifest: self.manifest.clone(),
+            rows,
+        };
+        Ok((part(self.rows.start..border), part(border..self.rows.end)))
+    }
+
+    /// Of every shard the rows that are read, numbered within it.
+    fn parts(&self) -> Vec<Range<u64>> {
+        let mut before = 0;
+        let part = |shard: &Shard| {
+            let place = |row: u64| row.clamp(before, before + shard.tokens) - before;
+            let part = place(self.rows.start)..place(self.rows.end);
+            before += shard.tokens;
+            part
+        };
+        self.manifest.shards.iter().map(part).collect()
     }
 
     fn check(&self) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Batches out of a store.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use saescope_kernels::Matrix;
@@ -15,6 +16,8 @@ use crate::shuffle;
 /// begin in one and end in the next.
 pub struct Reading<'a> {
     store: &'a Store,
+    /// Of every shard the rows that are read.
+    parts: Vec<Range<u64>>,
     batch_tokens: usize,
     /// Number of the next batch.
     next: u64,
@@ -45,6 +48,7 @@ impl Store {
         let shards = self.manifest.shards.len();
         Ok(Reading {
             store: self,
+            parts: self.parts(),
             batch_tokens,
             next: 0,
             checked: vec![false; shards],
@@ -68,7 +72,7 @@ impl Reading<'_> {
 
     /// How often the store was handed out, as a fraction.
     pub fn epochs(&self) -> f64 {
-        self.next as f64 * self.batch_tokens as f64 / self.store.manifest.tokens as f64
+        self.next as f64 * self.batch_tokens as f64 / self.store.tokens() as f64
     }
 
     /// Seconds that reading took so far.
@@ -92,20 +96,23 @@ impl Reading<'_> {
                 .map(|d_out| Matrix::zeros(self.batch_tokens, d_out)),
         };
         let first = u128::from(self.next) * self.batch_tokens as u128;
-        let mut epoch = (first / u128::from(manifest.tokens)) as u64;
-        let mut before = (first % u128::from(manifest.tokens)) as u64;
+        let all = u128::from(self.store.tokens());
+        let mut epoch = (first / all) as u64;
+        let mut before = (first % all) as u64;
         let mut filled = 0;
         while filled < self.batch_tokens {
             self.turn_to(epoch);
             for place in 0..self.order.1.len() {
                 let number = self.order.1[place] as usize;
-                let tokens = self.store.manifest.shards[number].tokens;
+                let part = self.parts[number].clone();
+                let tokens = part.end - part.start;
                 if before >= tokens {
                     before -= tokens;
                     continue;
                 }
                 let rows = (tokens - before).min((self.batch_tokens - filled) as u64) as usize;
-                self.copy((number, before as usize), (filled, rows), &mut batch)?;
+                let first = (part.start + before) as usize;
+                self.copy((number, first), (filled, rows), &mut batch)?;
                 filled += rows;
                 before = 0;
                 if filled == self.batch_tokens {

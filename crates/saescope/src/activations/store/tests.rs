@@ -171,6 +171,36 @@ fn reading_goes_on_anywhere() {
 }
 
 #[test]
+fn rows_held_out_are_in_no_batch_of_the_rest_in_any_epoch() {
+    let (_folder, store) = make(&config(2_345), true);
+    // The border lies within a shard.
+    let (rest, held) = store.split_held_out(700).unwrap();
+    assert_eq!((rest.tokens(), held.tokens()), (1_645, 700));
+    let whole = order(&store, 2_345);
+    assert_eq!(order(&held, 700), whole[1_645..]);
+    // Three epochs: 47 batches of 35 each.
+    let batches: Result<Vec<Batch>> = rest.batches(35).unwrap().take(3 * 47).collect();
+    let batches = batches.unwrap();
+    for epoch in batches.chunks(47) {
+        let rows = epoch
+            .iter()
+            .flat_map(|batch| (0..35).map(|row| batch.x.row(row)[0] as usize));
+        let mut found: Vec<usize> = rows.collect();
+        found.sort_unstable();
+        let mut expected = whole[..1_645].to_vec();
+        expected.sort_unstable();
+        assert!(found == expected);
+    }
+    let mut reading = rest.batches(35).unwrap();
+    reading.seek(100);
+    assert!(reading.next().unwrap().unwrap() == batches[100]);
+    for tokens in [0, 2_345, 3_000] {
+        let refused = store.split_held_out(tokens).err();
+        assert!(matches!(refused, Some(Error::Argument(_))), "{tokens}");
+    }
+}
+
+#[test]
 fn halves_are_the_nearest_and_too_large_numbers_refused() {
     let numbers = [0.1_f32, -3.3e-3, 1234.5678, 0.0];
     let batch = |x: f32| {

@@ -127,7 +127,8 @@ impl<'a> Parquet<'a> {
                 .take(12)
                 .collect();
             return Err(format!(
-                "there is no column `{name}`, but {}; name one as the template",
+                "there is no column `{name}`, but {}; name one as the template (each file may have \
+                 its own)",
                 names.join(", ")
             ));
         };

@@ -48,6 +48,8 @@ struct Row {
 /// The evaluation as a table; no rows where there is none.
 #[derive(Default, Serialize)]
 pub(super) struct HeldOut {
+    /// Whether there was no text: activations alone do not tell what a model predicts.
+    without_texts: bool,
     columns: Vec<&'static str>,
     rows: Vec<Row>,
 }
@@ -57,17 +59,25 @@ impl HeldOut {
         let Some(evaluation) = evaluation else {
             return HeldOut::default();
         };
+        let without_texts = evaluation.get("ce_with_sae").is_none();
         let parts = [Some(evaluation), evaluation.get("without_first")];
         let rows = ROWS.iter().filter_map(|&(path, name, digits)| {
             let shown = parts.map(|part| Some(format!("{:.digits$}", number(part?, path)?)));
             shown[0].as_ref()?;
             Some(Row {
                 name,
-                values: shown.map(Option::unwrap_or_default).to_vec(),
+                values: match without_texts {
+                    true => shown.into_iter().flatten().collect(),
+                    false => shown.map(Option::unwrap_or_default).to_vec(),
+                },
             })
         });
         HeldOut {
-            columns: vec!["all positions", "without the first"],
+            without_texts,
+            columns: match without_texts {
+                true => vec!["all tokens"],
+                false => vec!["all positions", "without the first"],
+            },
             rows: rows.collect(),
         }
     }

@@ -147,6 +147,53 @@ impl SparseRows {
         out
     }
 
+    /// The product, each row of it changed by `then`, and for every entry the dot product of the changed
+    /// row with its feature's row of `weight`, which is still near: `self W + bias` becomes `y`, and
+    /// the dots are those of `y`. Hands back what `then` returned for each row too.
+    ///
+    /// # Panics
+    /// As for [`SparseRows::product`].
+    pub fn product_then_dots(
+        &self,
+        weight: &Matrix,
+        bias: &[f32],
+        then: impl Fn(usize, &mut [f32]) -> f64 + Sync,
+    ) -> (Matrix, Vec<f64>, Vec<f32>) {
+        self.product_then_dots_on(Isa::current(), weight, bias, then)
+    }
+
+    pub(crate) fn product_then_dots_on(
+        &self,
+        isa: Isa,
+        weight: &Matrix,
+        bias: &[f32],
+        then: impl Fn(usize, &mut [f32]) -> f64 + Sync,
+    ) -> (Matrix, Vec<f64>, Vec<f32>) {
+        let d = weight.cols();
+        assert_eq!(bias.len(), d, "length of a bias");
+        self.check(weight);
+        let mut out = Matrix::zeros(self.rows(), d);
+        let (mut told, mut dots) = (vec![0.0; self.rows()], vec![0.0; self.len()]);
+        let shared = Shared::new(out.data_mut());
+        let (shared_told, shared_dots) = (Shared::new(&mut told), Shared::new(&mut dots));
+        self.by_rows(2 * self.len() * d, |row| {
+            let w = (weight.data().as_ptr(), d);
+            // SAFETY: the features are rows of the weight, and each row and entry is one task's.
+            unsafe {
+                let y = shared.get().add(row * d);
+                product_row(isa, self.row(row), w, bias, y);
+                let y = std::slice::from_raw_parts_mut(y, d);
+                *shared_told.get().add(row) = then(row, y);
+                for at in self.range(row) {
+                    let feature = self.features[at] as usize;
+                    let dot = &mut *shared_dots.get().add(at);
+                    dot_f32(isa, y, weight.row(feature), dot);
+                }
+            }
+        });
+        (out, told, dots)
+    }
+
     /// # Panics
     /// When a feature is not a row of `weight`.
     fn check(&self, weight: &Matrix) {

@@ -92,6 +92,31 @@ fn sparse_products_equal_a_plain_loop() {
 }
 
 #[test]
+fn dots_with_a_changed_product_are_those_of_the_steps_taken_apart() {
+    for isa in Isa::available() {
+        for d in SIZES {
+            let entries = sparse(49, 30, 1);
+            let (weight, bias, other) = (matrix(30, d, 2), values(d, 3), matrix(49, d, 4));
+            let mut expected = Matrix::default();
+            entries.product_on(isa, &weight, &bias, &mut expected);
+            for row in 0..49 {
+                let pairs = expected.row_mut(row).iter_mut().zip(other.row(row));
+                pairs.for_each(|(y, other)| *y -= other);
+            }
+            let dots = entries.dots_on(isa, &expected, &weight);
+            let found = entries.product_then_dots_on(isa, &weight, &bias, |row, y| {
+                y.iter_mut()
+                    .zip(other.row(row))
+                    .for_each(|(y, other)| *y -= other);
+                row as f64
+            });
+            let rows = (0..49).map(f64::from).collect();
+            assert_eq!(found, (expected, rows, dots), "{isa} {d}");
+        }
+    }
+}
+
+#[test]
 fn columns_are_the_entries_by_feature() {
     for (rows, n_features) in [(1, 7), (49, 17), (7, 1000)] {
         let entries = sparse(rows, n_features, 5);

@@ -26,11 +26,11 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
     let all = with_values(found, &entries.magnitudes);
     let activity = Activity::of(found, &entries.magnitudes, job.config.d_sae);
     fires.saw(&activity);
-    let error = job.error(job.reconstruct(&all));
-    let by_gate = job.error(job.reconstruct(found));
+    let (error, by_magnitude) = job.error_of(&all);
+    let (by_gate, by_gate_too) = job.error_of(found);
     let norms = job.decoder_norms();
     let weight = coefficient * job.sparsity / job.n() as f32;
-    let terms = entries.terms(job, (&error.gradient, &by_gate.gradient), &norms, weight);
+    let terms = entries.terms(job, (&by_magnitude, &by_gate_too), &norms, weight);
     let columns = found.columns(job.config.d_sae);
     let errors = [&error.gradient, &by_gate.gradient];
     let errors = if aux_trains_decoder {
@@ -117,9 +117,13 @@ impl<'a> Entries<'a> {
     }
 
     /// `errors` are the gradients by the two reconstructions.
-    fn terms(&self, job: &Job, errors: (&Matrix, &Matrix), norms: &[f32], weight: f32) -> Terms {
-        let by_magnitude = self.found.dots(errors.0, &job.weights.w_dec);
-        let by_gate = self.found.dots(errors.1, &job.weights.w_dec);
+    fn terms(
+        &self,
+        job: &Job,
+        (by_magnitude, by_gate): (&[f32], &[f32]),
+        norms: &[f32],
+        weight: f32,
+    ) -> Terms {
         let mut terms = Terms {
             penalty: 0.0,
             d_gate: Vec::new(),

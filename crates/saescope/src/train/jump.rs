@@ -52,8 +52,7 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
     let all = with_values(found, &entries.values);
     let activity = Activity::of(found, &entries.values, job.config.d_sae);
     fires.saw(&activity);
-    let error = job.error(job.reconstruct(&all));
-    let by_value = found.dots(&error.gradient, &job.weights.w_dec);
+    let (error, by_value) = job.error_of(&all);
     let terms = jump.terms(job, &entries, by_value, activity.total());
     let columns = found.columns(job.config.d_sae);
     let small = Small {

@@ -81,25 +81,43 @@ impl Job<'_, '_> {
         Some(out)
     }
 
-    /// What `rows` reconstruct, `[tokens, d_out]`.
-    pub(super) fn reconstruct(&self, rows: &SparseRows) -> Matrix {
-        let mut y = rows.product(&self.weights.w_dec, &self.weights.small.b_dec);
-        if let Some(skip) = self.skip() {
-            y.add(&skip);
-        }
-        y
-    }
-
     /// How far `reconstruction`, `[tokens, d_out]`, is off.
     pub(super) fn error(&self, reconstruction: Matrix) -> ReconstructionError {
+        ReconstructionError::new(reconstruction, self.tokens.target(), self.error_weight())
+    }
+
+    /// How far what `rows` reconstruct is off, and its gradient by each of their values: `r . d_i`.
+    pub(super) fn error_of(&self, rows: &SparseRows) -> (ReconstructionError, Vec<f32>) {
+        let (target, weight) = (self.tokens.target(), self.error_weight());
+        let skip = self.skip();
+        let small = &self.weights.small;
+        let (gradient, squared, by_value) =
+            rows.product_then_dots(&self.weights.w_dec, &small.b_dec, |row, y| {
+                if let Some(skip) = &skip {
+                    y.iter_mut()
+                        .zip(skip.row(row))
+                        .for_each(|(y, skip)| *y += skip);
+                }
+                to_gradient(y, target.row(row), weight)
+            });
+        let error = ReconstructionError {
+            loss: weight * squared.iter().sum::<f64>(),
+            gradient,
+            squared,
+            weight,
+        };
+        (error, by_value)
+    }
+
+    /// What squared errors are multiplied with.
+    fn error_weight(&self) -> f64 {
         let target = self.tokens.target();
         let (n, d) = (target.rows() as f64, target.cols() as f64);
-        let weight = match self.config.reconstruction {
+        match self.config.reconstruction {
             Reconstruction::SquaredError => 1.0 / n,
             Reconstruction::MeanSquaredError => 1.0 / (n * d),
             Reconstruction::Fvu => 1.0 / variance(target),
-        };
-        ReconstructionError::new(reconstruction, target, weight)
+        }
     }
 }
 
@@ -130,16 +148,9 @@ impl ReconstructionError {
     pub(super) fn new(mut y: Matrix, target: &Matrix, weight: f64) -> ReconstructionError {
         let d = y.cols();
         let rows = y.data_mut().par_chunks_exact_mut(d);
-        let factor = (2.0 * weight) as f32;
+        let rows = rows.zip(target.data().par_chunks_exact(d));
         let squared: Vec<f64> = rows
-            .zip(target.data().par_chunks_exact(d))
-            .map(|(y, target)| {
-                let squared = squared_distance(y, target);
-                for (y, target) in y.iter_mut().zip(target) {
-                    *y = factor * (*y - target);
-                }
-                squared
-            })
+            .map(|(y, target)| to_gradient(y, target, weight))
             .collect();
         ReconstructionError {
             loss: weight * squared.iter().sum::<f64>(),
@@ -155,6 +166,16 @@ impl ReconstructionError {
         residual.scale((-0.5 / self.weight) as f32);
         residual
     }
+}
+
+/// A token's reconstruction becomes the gradient of `weight |y - target|^2`; returns that distance's
+/// square.
+fn to_gradient(y: &mut [f32], target: &[f32], weight: f64) -> f64 {
+    let squared = squared_distance(y, target);
+    let factor = (2.0 * weight) as f32;
+    let pairs = y.iter_mut().zip(target);
+    pairs.for_each(|(y, target)| *y = factor * (*y - target));
+    squared
 }
 
 /// From what entries of sparse rows mean for a loss to its gradient.

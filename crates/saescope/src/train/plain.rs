@@ -16,7 +16,7 @@ use super::{Objective, aux};
 pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: SparseRows, fires: &mut Fires) -> Pass<'x> {
     let activity = Activity::of(&found, found.values(), job.config.d_sae);
     fires.saw(&activity);
-    let (groups, errors) = reconstructions(job, found);
+    let (groups, errors, by_value) = reconstructions(job, found);
     let full = &errors[errors.len() - 1];
     let squared = full.squared.clone();
     let mut loss = Loss {
@@ -24,17 +24,18 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: SparseRows, fires: &mut Fires) 
         ..Loss::default()
     };
     let aux = aux::explain(job, full, &fires.dead(job.config.dead.window_tokens));
-    let mut stack = Stack::new(job, groups, from_each_on(errors));
+    let mut stack = Stack::new(job, groups, from_each_on(errors), by_value);
     if let Some(aux) = aux {
         loss.aux = aux.loss;
+        let by_value = aux.rows.dots(&aux.gradient, &job.weights.w_dec);
+        stack.d_pre.extend(by_value);
         stack.push(&aux.rows, &aux.gradient);
     }
-    let mut d_pre = stack.rows.dots(&stack.errors, &job.weights.w_dec);
     let penalty = L1::of(job);
     if let Some(penalty) = &penalty {
-        penalty.add(&stack.rows, &mut d_pre);
+        penalty.add(&stack.rows, &mut stack.d_pre);
     }
-    let mut gradients = stack.gradients(job, d_pre);
+    let mut gradients = stack.gradients(job);
     if let Some(penalty) = &penalty {
         loss.sparsity = penalty.finish(job, &activity, &mut gradients);
     }
@@ -110,18 +111,22 @@ impl L1 {
     }
 }
 
-/// The active features of every group of features that a prefix adds, and the error of every prefix.
-fn reconstructions(job: &Job, found: SparseRows) -> (Vec<SparseRows>, Vec<ReconstructionError>) {
+/// The active features of every group of features that a prefix adds, the error of every prefix, and
+/// where there is but one its gradient by each activation.
+fn reconstructions(
+    job: &Job,
+    found: SparseRows,
+) -> (Vec<SparseRows>, Vec<ReconstructionError>, Option<Vec<f32>>) {
     let one = [job.config.d_sae];
     let prefixes = match &job.config.objective {
         Objective::Matryoshka { prefixes, .. } => prefixes.as_slice(),
         _ => &one,
     };
-    let (w_dec, b_dec) = (&job.weights.w_dec, &job.weights.small.b_dec);
     if prefixes.len() == 1 {
-        let error = job.error(job.reconstruct(&found));
-        return (vec![found], vec![error]);
+        let (error, by_value) = job.error_of(&found);
+        return (vec![found], vec![error], Some(by_value));
     }
+    let (w_dec, b_dec) = (&job.weights.w_dec, &job.weights.small.b_dec);
     let (mut groups, mut errors) = (Vec::new(), Vec::new());
     let mut start = 0;
     let mut y: Option<Matrix> = None;
@@ -145,7 +150,7 @@ fn reconstructions(job: &Job, found: SparseRows) -> (Vec<SparseRows>, Vec<Recons
         groups.push(group);
         start = end;
     }
-    (groups, errors)
+    (groups, errors, None)
 }
 
 /// The entries of features from `start` to `end`.
@@ -174,29 +179,35 @@ struct Stack {
     rows: SparseRows,
     /// `dL/dy` for the features of each group, `[groups * tokens, d_out]`.
     errors: Matrix,
+    /// `dL/dpre` of each entry.
+    d_pre: Vec<f32>,
     groups: usize,
 }
 
 impl Stack {
-    fn new(job: &Job, groups: Vec<SparseRows>, errors: Vec<Matrix>) -> Stack {
-        let mut stack: Option<Stack> = None;
-        for (rows, errors) in groups.into_iter().zip(errors) {
-            match &mut stack {
-                None => {
-                    stack = Some(Stack {
-                        rows,
-                        errors,
-                        groups: 1,
-                    });
-                }
-                Some(stack) => stack.push(&rows, &errors),
-            }
+    /// `by_value` is `dL/dpre` of the entries, where it was found already.
+    fn new(
+        job: &Job,
+        groups: Vec<SparseRows>,
+        errors: Vec<Matrix>,
+        by_value: Option<Vec<f32>>,
+    ) -> Stack {
+        let w_dec = &job.weights.w_dec;
+        let mut pairs = groups.into_iter().zip(errors);
+        let (rows, first) = pairs
+            .next()
+            .unwrap_or_else(|| (SparseRows::default(), Matrix::zeros(0, w_dec.cols())));
+        let mut stack = Stack {
+            rows,
+            errors: first,
+            d_pre: Vec::new(),
+            groups: 1,
+        };
+        for (rows, errors) in pairs {
+            stack.push(&rows, &errors);
         }
-        stack.unwrap_or_else(|| Stack {
-            rows: SparseRows::default(),
-            errors: Matrix::zeros(0, job.weights.w_dec.cols()),
-            groups: 0,
-        })
+        stack.d_pre = by_value.unwrap_or_else(|| stack.rows.dots(&stack.errors, w_dec));
+        stack
     }
 
     fn push(&mut self, rows: &SparseRows, errors: &Matrix) {
@@ -207,14 +218,14 @@ impl Stack {
         self.groups += 1;
     }
 
-    /// The gradients, with `dL/dpre` of each entry.
-    fn gradients<'x>(self, job: &Job<'_, 'x>, d_pre: Vec<f32>) -> Gradients<'x> {
+    fn gradients<'x>(self, job: &Job<'_, 'x>) -> Gradients<'x> {
         let columns = self.rows.columns(job.config.d_sae);
-        let small = Small::gradient(job, columns.sums(&d_pre), &[&self.first(job.n())]);
+        let small = Small::gradient(job, columns.sums(&self.d_pre), &[&self.first(job.n())]);
+        let x = self.x(job);
         let backward = Backward {
             columns,
-            d_pre,
-            x: self.x(job),
+            d_pre: self.d_pre,
+            x,
             decoder: vec![(self.rows.values().to_vec(), Cow::Owned(self.errors))],
         };
         backward.gradients(small)

@@ -88,7 +88,7 @@ impl TrainConfig {
             batch_tokens,
             steps,
             adam: Adam {
-                lr: recipe.lr(d_sae),
+                lr: recipe.lr(d_sae, steps),
                 beta1: 0.9,
                 beta2: 0.999,
                 eps: 1e-8,
@@ -204,10 +204,14 @@ impl Recipe {
         }
     }
 
-    fn lr(self, d_sae: usize) -> f32 {
+    fn lr(self, d_sae: usize, steps: u64) -> f32 {
         match self {
             Recipe::Article => 1e-3,
-            Recipe::L1 | Recipe::JumpRelu | Recipe::Gated => 3e-4,
+            // As the libraries have it, but so that what Adam moves by a rate each step comes as far as
+            // biases and thresholds have to: to about 1.
+            Recipe::L1 | Recipe::JumpRelu | Recipe::Gated => {
+                (1.2 / steps.max(1) as f32).clamp(3e-4, 3e-3)
+            }
             // The scaling law of Gao et al. 2024, figure 3.
             Recipe::TopK | Recipe::BatchTopK | Recipe::Matryoshka => {
                 2e-4 / (d_sae as f32 / 16384.0).sqrt()

@@ -15,8 +15,10 @@ const DEAD: (f64, f64) = (0.5, 0.1);
 const DENSE: f64 = 0.01;
 /// Where so many features are active on a token that a tenth of the tokens is nothing unusual.
 const DENSE_L0_SHARE: f64 = 0.03;
-/// How far L0 may be from what was asked for.
-const OFF_TARGET: f64 = 0.2;
+/// How far L0 may be from what was asked for: above the first it is another autoencoder.
+const OFF_TARGET: (f64, f64) = (1.0, 0.2);
+/// Share of the features active on a token above which nothing is sparse, and above which little is.
+const ACTIVE: (f64, f64) = (0.2, 0.1);
 /// Share of the cross-entropy lost to ablation that has to come back.
 const RECOVERED: (f64, f64) = (0.5, 0.9);
 /// Times that a feature has been active on average, below which most have not been learnt.
@@ -209,24 +211,28 @@ fn sparsity(config: &TrainConfig, numbers: &Numbers) -> Option<Finding> {
     if let Some(target) = target_l0(config) {
         let off = (l0 / target - 1.0).abs();
         let says = format!("{l0:.1} features are active on a token; {target} were asked for.");
-        return Some(match off > OFF_TARGET {
-            true => Finding::new(
-                Level::Remark,
-                says,
-                "The threshold has not settled yet; more steps let it.",
-            ),
-            false => Finding::good(says),
-        });
+        let advice = "The threshold has not settled yet; more steps let it.";
+        return Some(graded(off, OFF_TARGET, says, advice));
     }
     let share = l0 / config.d_sae as f64;
     let says = format!(
         "{l0:.1} features are active on a token, {} of all.",
         percent(share)
     );
-    Some(match share > 0.1 {
-        true => Finding::new(Level::Remark, says + " That is not sparse.", advice),
-        false => Finding::good(says),
-    })
+    let says = match share > ACTIVE.1 {
+        true => says + " That is not sparse.",
+        false => says,
+    };
+    Some(graded(share, ACTIVE, says, advice))
+}
+
+/// Bad above the first limit, a remark above the second.
+fn graded(number: f64, limits: (f64, f64), says: String, advice: &str) -> Finding {
+    match number {
+        number if number > limits.0 => Finding::new(Level::Bad, says, advice),
+        number if number > limits.1 => Finding::new(Level::Remark, says, advice),
+        _ => Finding::good(says),
+    }
 }
 
 fn dead(config: &TrainConfig, last: &Line) -> Option<Finding> {
@@ -250,11 +256,7 @@ fn dead(config: &TrainConfig, last: &Line) -> Option<Finding> {
     );
     let advice =
         "An auxiliary loss (`--recipe topk`), resampling, or fewer features keep them alive.";
-    Some(match share {
-        s if s > DEAD.0 => Finding::new(Level::Bad, says, advice),
-        s if s > DEAD.1 => Finding::new(Level::Remark, says, advice),
-        _ => Finding::good(says),
-    })
+    Some(graded(share, DEAD, says, advice))
 }
 
 fn dense(config: &TrainConfig, last: &Line) -> Option<Finding> {

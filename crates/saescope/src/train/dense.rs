@@ -17,9 +17,9 @@ pub(super) const WORTH_DENSE: f64 = 0.1;
 /// Room for what a pass makes of every feature, kept from one step to the next: memory that the system
 /// hands out anew takes a tenth of a step.
 pub(super) struct Room {
-    f: Matrix,
+    /// Activations `[tokens, d_sae]`, then their gradients `[d_sae, tokens]`.
+    all: Matrix,
     by_feature: Matrix,
-    d_pre: Matrix,
     packed: Weight,
 }
 
@@ -30,9 +30,8 @@ impl Room {
             Products::Bf16 => Storage::Bf16,
         };
         Room {
-            f: Matrix::default(),
+            all: Matrix::default(),
             by_feature: Matrix::default(),
-            d_pre: Matrix::default(),
             packed: Weight::empty(storage),
         }
     }
@@ -46,26 +45,26 @@ pub(super) fn pass<'x>(
     room: &mut Room,
 ) -> Pass<'x> {
     let Room {
-        f,
+        all,
         by_feature,
-        d_pre,
         packed,
     } = room;
     let (w_enc, w_dec) = (job.weights.w_enc(), &job.weights.w_dec);
     let small = &job.weights.small;
     packed.repack(w_enc);
     let relu = Then::Activate(Activation::Relu);
-    packed.product(job.inner, Some(&small.b_enc), relu, f); // [tokens, d_sae]
-    let mut y = product_transposed(packed, f, w_dec, Some(&small.b_dec)); // [tokens, d_out]
+    packed.product(job.inner, Some(&small.b_enc), relu, all); // [tokens, d_sae]
+    let mut y = product_transposed(packed, all, w_dec, Some(&small.b_dec)); // [tokens, d_out]
     if let Some(skip) = job.skip() {
         y.add(&skip);
     }
     let error = job.error(y);
     // The gradients are sums over tokens: from here on features have the rows.
-    transpose(f, by_feature); // [d_sae, tokens]
+    transpose(all, by_feature); // [d_sae, tokens]
     let activity = activity(by_feature);
     fires.saw(&activity);
     packed.repack(&error.gradient);
+    let d_pre = all;
     packed.product(w_dec, None, Then::Keep, d_pre); // [d_sae, tokens]
     penalty.add_dense(by_feature, d_pre);
     let g_dec = product_transposed(packed, by_feature, &error.gradient, None);

@@ -23,10 +23,9 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
         unreachable!("the objective is Gated");
     };
     let entries = Entries::new(job, found);
-    let all = with_values(found, &entries.magnitudes);
     let activity = Activity::of(found, &entries.magnitudes, job.config.d_sae);
     fires.saw(&activity);
-    let (error, by_magnitude) = job.error_of(&all);
+    let (error, by_magnitude) = job.error_of(&with_values(found, &entries.magnitudes));
     let (by_gate, by_gate_too) = job.error_of(found);
     let norms = job.decoder_norms();
     let weight = coefficient * job.sparsity / job.n() as f32;

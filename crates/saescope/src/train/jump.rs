@@ -49,10 +49,9 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
         pre_activation,
     };
     let entries = Entries::new(job, found, bandwidth);
-    let all = with_values(found, &entries.values);
     let activity = Activity::of(found, &entries.values, job.config.d_sae);
     fires.saw(&activity);
-    let (error, by_value) = job.error_of(&all);
+    let (error, by_value) = job.error_of(&with_values(found, &entries.values));
     let terms = jump.terms(job, &entries, by_value, activity.total());
     let columns = found.columns(job.config.d_sae);
     let small = Small {

@@ -15,8 +15,11 @@ use super::{Objective, State, TrainConfig, dense, gated, jump, plain, select};
 use crate::activations::Batch;
 use crate::error::{Error, Result};
 
-/// Share that a batch has in the running mean of BatchTopK's threshold, as in SAELens.
-const THRESHOLD_SHARE: f64 = 0.01;
+/// Share that a batch has in the running mean of BatchTopK's threshold: a hundredth, as in SAELens, but in
+/// short runs so much that the mean spans no more than a twentieth of them.
+fn threshold_share(steps: u64) -> f64 {
+    (20.0 / steps as f64).clamp(0.01, 0.2)
+}
 
 /// What a step tells.
 pub(super) struct Told {
@@ -187,8 +190,9 @@ impl State {
         );
         let least = f64::from(activity.least);
         if by_batch && least.is_finite() {
+            let share = threshold_share(self.config.steps);
             let before = self.threshold.unwrap_or(least);
-            self.threshold = Some(before + THRESHOLD_SHARE * (least - before));
+            self.threshold = Some(before + share * (least - before));
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::sae::{move_to, open_sae, slices};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
+  saescope eval --corpus demo/stories.txt --tokens 2048
   saescope eval tests/data/sae --model tests/data/stories260K \\
       --corpus tests/data/text/stories-en.txt --document line --tokens 2048
   saescope eval tests/data/sae tests/data/sae --model tests/data/stories260K \\
@@ -44,9 +45,9 @@ Examples:
       --corpus tests/data/text/stories-en.txt --document line --tokens 512 --json-core
 ")]
 pub(crate) struct Args {
-    /// Files or folders, `org/name[/FOLDER][@revision]` on the Hugging Face Hub, or of OpenAI's such as
-    /// `openai/v5_128k/resid_post_mlp/8`
-    #[arg(value_name = "SAE", required = true)]
+    /// Files or folders, `org/name[/FOLDER][@revision]` on the Hugging Face Hub, of OpenAI's such as
+    /// `openai/v5_128k/resid_post_mlp/8`, or `demo`
+    #[arg(value_name = "SAE", default_value = "demo")]
     saes: Vec<String>,
     /// The model [default: the one that the autoencoders were trained on]
     #[arg(long, value_name = "MODEL")]

@@ -164,7 +164,7 @@ def version_of(package: str) -> str:
 def main():
     given = sys.argv[1:]
     folder = Path(given[0] if given else os.path.expanduser("~/.cache/saescope/test-models"))
-    text = Path(given[1] if given[1:] else "/work/shared/data/text/wikitext2-valid.txt")
+    text = Path(given[1] if given[1:] else Path(__file__).resolve().parents[3] / "shared/data/text/wikitext2-valid.txt")
     # The first 20 kB are far more than 512 tokens; the cut is on a line, so no id depends on it.
     head = text.read_text(encoding="utf-8")[:20_000]
     head = head[: head.rindex("\n") + 1]

@@ -403,6 +403,26 @@ fn an_updated_encoder_is_a_new_one() {
 }
 
 #[test]
+fn what_an_encoder_has_seen_before_changes_nothing() {
+    let weight = matrix(300, 49, 2);
+    // The first have a few products far above all others, so that too much is expected of the second:
+    // rows of any length, one without any, and one that no feature is active on but by its bias.
+    let alike = weight.select_rows(&(0..64).collect::<Vec<_>>());
+    let mut other = activations(64, 49, 1);
+    other.row_mut(3).fill(0.0);
+    other.row_mut(5).iter_mut().for_each(|x| *x *= 1e-6);
+    for isa in Isa::available() {
+        for bias in [vec![0.0; 300], values(300, 4), vec![-0.5; 300]] {
+            let new = || Encoder::new_on(isa, weight.clone(), bias.clone(), Gate::TopK(3));
+            let encoder = new();
+            for x in [&alike, &other, &alike, &other, &other] {
+                assert_eq!(encoder.encode(x), new().encode(x), "{isa}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_screen_serves_rows_of_any_length() {
     for isa in Isa::available() {
         for (of_x, of_weight) in [(1e-20, 1.0), (1e18, 1.0), (1.0, 1e-20), (1e-9, 1e17)] {

@@ -40,20 +40,3 @@ fn repository(path: &str) -> Vec<u8> {
     let path = repository_path(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
-
-/// Where a file of the folder `shared` is, which stands beside the checkout or where
-/// `SAESCOPE_SHARED` says.
-fn shared_path(path: &str) -> PathBuf {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let folder = std::env::var_os("SAESCOPE_SHARED").map_or_else(beside, PathBuf::from);
-    folder.join(path)
-}
-
-/// A file of the folder `shared`.
-fn shared(path: &str) -> Vec<u8> {
-    let path = shared_path(path);
-    std::fs::read(&path).unwrap_or_else(|error| {
-        let path = path.display();
-        panic!("{path}: {error}; set SAESCOPE_SHARED to the folder that holds the shared data")
-    })
-}

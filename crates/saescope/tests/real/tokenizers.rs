@@ -1,23 +1,19 @@
 //! The tokenizers inside the models' GGUF files, against transformers and SentencePiece.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use saescope::chat::{ChatTemplate, Message};
 use saescope::checkpoint::Checkpoint;
 use saescope::tokenizer::{Bos, StreamDecoder, Tokenizer};
 use serde::Deserialize;
 
-use crate::{model, repository, shared};
+use crate::{model, repository};
 
 /// What `tests/golden/make_tokens.py` wrote.
 #[derive(Deserialize)]
 struct Golden {
     hashes: BTreeMap<String, String>,
     samples: Vec<Sample>,
-    /// Like `hashes`, of a text that the repository does not hold.
-    #[serde(default, rename = "wikitext2-valid")]
-    wikitext: String,
 }
 
 #[derive(Deserialize)]
@@ -95,33 +91,10 @@ fn gemma3_gives_the_known_ids() {
 }
 
 #[test]
-fn wikitext_gives_the_known_ids() {
-    let text = String::from_utf8(shared("data/text/wikitext2-valid.txt")).unwrap();
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    for name in ["gpt2", "smollm2", "pythia"] {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tokenizers");
-        let tokenizer = Tokenizer::from_folder(&Path::new(folder).join(name)).unwrap();
-        let golden = repository(&format!("golden/tokens/{name}.json"));
-        let golden: Golden = serde_json::from_slice(&golden).unwrap();
-        assert_eq!(golden.wikitext.len(), 8 * 1000);
-        for (line, hash) in lines.iter().zip(golden.wikitext.as_bytes().chunks(8)) {
-            let ids = tokenizer.encode(line, Bos::Auto).unwrap();
-            assert_eq!(fnv(&ids).as_bytes(), hash, "{name}: {line}");
-            assert_eq!(tokenizer.decode_bytes(&ids), line.as_bytes());
-        }
-    }
-}
-
-#[test]
-fn a_megabyte_of_text_is_encoded_in_seconds() {
+fn a_megabyte_of_text_is_encoded_and_comes_back() {
     let tokenizer = tokenizer("gemma-3-270m-q4_k_m.gguf");
     let text = String::from_utf8(repository("data/text/stories-en.txt")).unwrap();
     let text = text.repeat(1_000_000 / text.len() + 1);
-    let start = std::time::Instant::now();
     let ids = tokenizer.encode(&text, Bos::Never).unwrap();
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     assert_eq!(tokenizer.decode(&ids), text);
 }

@@ -10,7 +10,7 @@ use saescope::vector::evaluate::{Positions, Trial, evaluate};
 use saescope::vector::question::{self, Pair, Style};
 use saescope::vector::{Contrast, Method, Vector};
 
-use crate::{model, shared_path};
+use crate::{model, repository_path};
 
 /// Some questions of a file, as many of either letter.
 fn pairs(tokenizer: &Tokenizer, file: &Path, count: usize) -> Vec<Pair> {
@@ -24,8 +24,8 @@ fn a_refusal_vector_moves_smollm2_towards_refusing_and_away() {
     let path = model("SmolLM2-135M-Instruct.Q4_1.gguf");
     let tokenizer = Tokenizer::of_model(&path).unwrap();
     let model = Model::open(&path, Storage::F32).unwrap();
-    let from = shared_path("data/caa/generate/refusal/generate_dataset.json");
-    let on = shared_path("data/caa/test/refusal/test_dataset_ab.json");
+    let from = repository_path("data/caa/generate/refusal.json");
+    let on = repository_path("data/caa/test/refusal.json");
     let site = [Site::ResidPost(19)];
     let made_from = pairs(&tokenizer, &from, 120);
     let answers = Contrast::Answers(&made_from);

@@ -109,7 +109,10 @@ pub fn orthogonality(directions: &Matrix, pairs: Pairs, top: usize) -> Orthogona
                 .map(|(row, (seen, &own))| {
                     let cosines = cosines[0].row(row);
                     seen.add(own, others, cosines);
-                    largest.candidates(own, others, cosines, floor)
+                    match seen.max() < floor {
+                        true => Vec::new(),
+                        false => largest.candidates(own, others, cosines, floor),
+                    }
                 })
                 .collect();
             largest.add(found.into_iter().flatten());
@@ -122,10 +125,11 @@ pub fn orthogonality(directions: &Matrix, pairs: Pairs, top: usize) -> Orthogona
         let bins = histogram.iter_mut().zip(seen.bins);
         bins.for_each(|(sum, bin)| *sum += u64::from(bin));
     }
-    let nearest = seen.iter().filter_map(|seen| seen.nearest);
+    let nearest = seen.iter().map(|seen| seen.largest);
+    let nearest = nearest.filter(|cosine| cosine.is_finite());
     Orthogonality {
         mean: per(seen.iter().map(|seen| seen.sum).sum(), pairs),
-        max: seen.iter().map(|s| f64::from(s.max)).fold(0.0, f64::max),
+        max: seen.iter().map(|s| f64::from(s.max())).fold(0.0, f64::max),
         largest: largest.pairs,
         mean_nearest: per(nearest.map(f64::from).sum(), rows.len() as u64),
         histogram,
@@ -204,26 +208,60 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// What a row has seen of the others.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Seen {
     sum: f64,
-    max: f32,
-    nearest: Option<f32>,
+    largest: f32,
+    smallest: f32,
     bins: [u32; BINS],
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen {
+            sum: 0.0,
+            largest: f32::NEG_INFINITY,
+            smallest: f32::INFINITY,
+            bins: [0; BINS],
+        }
+    }
 }
 
 impl Seen {
     fn add(&mut self, own: u32, others: &[u32], cosines: &[f32]) {
-        for (&other, &cosine) in others.iter().zip(cosines) {
-            if other == own {
-                continue;
+        match others.binary_search(&own) {
+            Ok(at) => {
+                self.add_all(&cosines[..at]);
+                self.add_all(&cosines[at + 1..]);
             }
-            let size = cosine.abs();
-            self.sum += f64::from(size);
-            self.max = self.max.max(size);
-            self.nearest = Some(self.nearest.map_or(cosine, |n| n.max(cosine)));
-            self.bins[((size * BINS as f32) as usize).min(BINS - 1)] += 1;
+            Err(_) => self.add_all(cosines),
         }
+    }
+
+    fn add_all(&mut self, cosines: &[f32]) {
+        /// Sums and counts side by side: a single one would wait for itself at every cosine.
+        const LANES: usize = 8;
+        let (mut sums, mut bins) = ([0.0; LANES], [[0_u32; BINS]; LANES]);
+        for cosines in cosines.chunks(LANES) {
+            let lanes = sums.iter_mut().zip(&mut bins);
+            for ((sum, bins), &cosine) in lanes.zip(cosines) {
+                let size = cosine.abs();
+                *sum += f64::from(size);
+                bins[((size * BINS as f32) as usize).min(BINS - 1)] += 1;
+            }
+        }
+        self.sum += sums.iter().sum::<f64>();
+        for bins in bins {
+            let counts = self.bins.iter_mut().zip(bins);
+            counts.for_each(|(count, more)| *count += more);
+        }
+        self.largest = cosines.iter().fold(self.largest, |a, &b| a.max(b));
+        self.smallest = cosines.iter().fold(self.smallest, |a, &b| a.min(b));
+    }
+
+    /// The largest |cosine|, 0 where nothing was seen.
+    fn max(&self) -> f32 {
+        self.largest.max(-self.smallest).max(0.0)
     }
 }
 

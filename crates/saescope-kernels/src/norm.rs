@@ -126,24 +126,40 @@ unsafe fn norm_row_with<S: Simd>(params: &Params, x: *const f32, out: *mut f32) 
 /// `x` holds `n` values.
 #[inline(always)]
 unsafe fn total<S: Simd, const SQUARES: bool>(x: *const f32, n: usize, mean: f32) -> f32 {
+    const CHAINS: usize = 4;
     // SAFETY: every load stays within the `n` values.
     unsafe {
         let mean = S::splat(mean);
-        // Four chains, so that one addition need not wait for the last.
-        let mut sums = [S::splat(0.0); 4];
-        let mut i = 0;
-        while i < n {
-            let lanes = (n - i).min(S::LANES);
-            let chain = i / S::LANES % 4;
-            let x = load::<S>(x.add(i), lanes);
-            sums[chain] = if SQUARES {
-                let x = S::sub(x, mean);
-                S::fma(x, x, sums[chain])
-            } else {
-                S::add(sums[chain], x)
-            };
-            i += lanes;
+        // Several chains, so that one addition need not wait for the last.
+        let mut sums = [S::splat(0.0); CHAINS];
+        let whole = n - n % (CHAINS * S::LANES);
+        for i in (0..whole).step_by(CHAINS * S::LANES) {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                let x = S::load(x.add(i + chain * S::LANES));
+                *sum = add::<S, SQUARES>(*sum, x, mean);
+            }
+        }
+        for (i, sum) in (whole..n).step_by(S::LANES).zip(&mut sums) {
+            let x = load::<S>(x.add(i), (n - i).min(S::LANES));
+            *sum = add::<S, SQUARES>(*sum, x, mean);
         }
         S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])))
+    }
+}
+
+/// `sum` and `x`, or the square of its distance from `mean`.
+///
+/// # Safety
+/// The processor has the instruction set.
+#[inline(always)]
+unsafe fn add<S: Simd, const SQUARES: bool>(sum: S::V, x: S::V, mean: S::V) -> S::V {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if SQUARES {
+            let x = S::sub(x, mean);
+            S::fma(x, x, sum)
+        } else {
+            S::add(sum, x)
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Rotary position embeddings.
 
 use crate::activation::by_rows;
+use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::parallel::Shared;
+use crate::simd::{Simd, kernel, load, store};
 
 /// Cosines and sines for some positions: what rotates their queries and keys.
 pub struct Rotation {
@@ -43,21 +45,40 @@ impl Rotation {
             n_heads * d_head <= cols && 2 * half <= d_head,
             "heads of a rotation"
         );
-        let shared = Shared::new(x.data_mut());
+        let (isa, shared) = (Isa::current(), Shared::new(x.data_mut()));
         by_rows(rows, n_heads * d_head, |row| {
-            // SAFETY: each row belongs to one task.
-            let x = unsafe { std::slice::from_raw_parts_mut(shared.get().add(row * cols), cols) };
-            let (cos, sin) = (
-                &self.cos[row * half..][..half],
-                &self.sin[row * half..][..half],
-            );
-            for head in x.chunks_exact_mut(d_head).take(n_heads) {
-                let (first, second) = head[..2 * half].split_at_mut(half);
-                let pairs = first.iter_mut().zip(second);
-                for ((a, b), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-                }
+            let angles = row * half..(row + 1) * half;
+            let turn = (&self.cos[angles.clone()], &self.sin[angles]);
+            for head in 0..n_heads {
+                // SAFETY: each row belongs to one task, and its heads lie within it.
+                unsafe { turn_head(isa, turn, shared.get().add(row * cols + head * d_head)) };
             }
         });
+    }
+}
+
+kernel! {
+    /// # Safety
+    /// `head` holds twice as many values as there are cosines, and as there are sines.
+    fn turn_head(turn: (&[f32], &[f32]), head: *mut f32) = turn_head_with
+}
+
+/// # Safety
+/// As for [`turn_head`].
+#[inline(always)]
+unsafe fn turn_head_with<S: Simd>((cos, sin): (&[f32], &[f32]), head: *mut f32) {
+    let half = cos.len();
+    for at in (0..half).step_by(S::LANES) {
+        let lanes = (half - at).min(S::LANES);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (first, second) = (head.add(at), head.add(half + at));
+            let (a, b) = (load::<S>(first, lanes), load::<S>(second, lanes));
+            let cos = load::<S>(cos.as_ptr().add(at), lanes);
+            let sin = load::<S>(sin.as_ptr().add(at), lanes);
+            // Rounded after every step: the same bits on every processor.
+            store::<S>(first, S::sub(S::mul(a, cos), S::mul(b, sin)), lanes);
+            store::<S>(second, S::add(S::mul(b, cos), S::mul(a, sin)), lanes);
+        }
     }
 }

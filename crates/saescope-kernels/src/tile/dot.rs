@@ -90,13 +90,20 @@ pub(crate) unsafe fn run_wide(tile: &Tile, panel_stride: usize) {
 /// The processor has AVX512_BF16, and `to` is at least as long as `from`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) unsafe fn round(from: &[f32], to: &mut [u16]) {
-    for at in (0..from.len()).step_by(16) {
-        let lanes = u16::MAX >> (16 - (from.len() - at).min(16));
-        // SAFETY: only lanes that exist are read and written; the two types are the same 256 bits.
-        unsafe {
-            let x = _mm512_maskz_loadu_ps(lanes, from.as_ptr().add(at));
+    let whole = from.len() - from.len() % 16;
+    // SAFETY: only values that exist are read and written; the two types are the same 256 bits.
+    unsafe {
+        for at in (0..whole).step_by(16) {
+            let x = _mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr().add(at)));
+            let x = std::mem::transmute::<__m256bh, __m256i>(x);
+            _mm256_storeu_si256(to.as_mut_ptr().add(at).cast(), x);
+        }
+        // Masked stores of 16-bit values are slow, so that only the last few are.
+        if whole < from.len() {
+            let lanes = u16::MAX >> (16 - (from.len() - whole));
+            let x = _mm512_maskz_loadu_ps(lanes, from.as_ptr().add(whole));
             let x = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
-            _mm256_mask_storeu_epi16(to.as_mut_ptr().add(at).cast(), lanes, x);
+            _mm256_mask_storeu_epi16(to.as_mut_ptr().add(whole).cast(), lanes, x);
         }
     }
 }

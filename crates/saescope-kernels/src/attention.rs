@@ -8,11 +8,13 @@
 use rayon::prelude::*;
 
 use crate::activation::softcap_row_with;
+use crate::buffer::{Buffer, Scratch};
 use crate::isa::Isa;
-use crate::matrix::{Buffer, Matrix};
+use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
 use crate::simd::{Simd, each, exp, kernel, load, store};
 use crate::tile::{Panel, Tile, Tiles};
+use crate::transpose::words;
 use crate::weight::panel_width;
 
 /// The form of a layer's attention.
@@ -102,7 +104,7 @@ impl KeysValues {
         let (width, d, capacity) = (panel_width(self.isa), self.d_head, self.capacity);
         let values_at = keys_at + self.n_kv_heads * d;
         let values_per_head = d.next_multiple_of(width) * capacity;
-        let start = self.len;
+        let (isa, start, end) = (self.isa, self.len, self.len + n);
         let keys = self
             .keys
             .as_mut_slice()
@@ -115,14 +117,22 @@ impl KeysValues {
         // One token is too little to share out.
         let heads = heads.with_min_len(if n > 1 { 1 } else { self.n_kv_heads });
         heads.for_each(|(head, (keys, values))| {
-            for (row, position) in (first..first + n).zip(start..) {
-                let row = qkv.row(row);
-                let panel = position / width * width * d + position % width;
-                let key = &row[keys_at + head * d..][..d];
-                for (to, value) in keys[panel..].iter_mut().step_by(width).zip(key) {
-                    *to = *value;
+            let mut position = start;
+            while position < end {
+                let panel_end = (position / width + 1) * width;
+                let rows = panel_end.min(end) - position;
+                let from = &qkv.row(first + position - start)[keys_at + head * d..];
+                let to = &mut keys[position / width * width * d + position % width..];
+                // SAFETY: as many rows of `qkv` follow, and the panel has as many columns left.
+                unsafe {
+                    let from = (from.as_ptr().cast(), qkv.cols());
+                    let to = (to.as_mut_ptr().cast(), width);
+                    words(isa, (rows, d), from, to);
                 }
-                let value = &row[values_at + head * d..][..d];
+                position += rows;
+            }
+            for (row, position) in (first..first + n).zip(start..) {
+                let value = &qkv.row(row)[values_at + head * d..][..d];
                 for (panel, value) in value.chunks(width).enumerate() {
                     let at = (panel * capacity + position) * width;
                     values[at..at + value.len()].copy_from_slice(value);
@@ -348,10 +358,10 @@ unsafe fn probabilities<S: Tiles>(
     form: &Attention,
     qkv: &Matrix,
     block: &Block,
-) -> (Buffer, usize) {
+) -> (Scratch, usize) {
     let keys = block.keys(form.window);
     let width = keys.len().next_multiple_of(S::NR);
-    let mut scores = Buffer::zeros(block.rows * width);
+    let mut scores = Scratch::new(block.rows * width);
     let cache = block.cache;
     let kv_head = block.head / (form.n_heads / form.n_kv_heads);
     let head_keys = kv_head * cache.capacity * form.d_head;

@@ -4,6 +4,7 @@
 //! x86-64 and aarch64. Results do not depend on the number of threads, nor on which rows are
 //! computed together.
 
+mod buffer;
 mod isa;
 mod matrix;
 mod parallel;

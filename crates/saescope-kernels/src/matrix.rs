@@ -2,87 +2,7 @@
 
 use std::fmt;
 
-/// f32 in a cache line.
-const LINE: usize = 16;
-
-/// A buffer of f32 that starts on a cache line. It never gives memory back before it is dropped,
-/// so that one that is used over and over settles at its largest size.
-#[derive(Default)]
-pub(crate) struct Buffer {
-    /// Longer than what it holds by what it takes to start on a cache line.
-    values: Vec<f32>,
-    start: usize,
-    len: usize,
-}
-
-impl Clone for Buffer {
-    fn clone(&self) -> Buffer {
-        let mut copy = Buffer::zeros(self.len);
-        copy.as_mut_slice().copy_from_slice(self.as_slice());
-        copy
-    }
-}
-
-impl Buffer {
-    pub(crate) fn zeros(len: usize) -> Buffer {
-        // Zeroed f32, unlike zeroed structs, come from the allocator as they are: whole pages cost
-        // nothing until they are touched, and then the thread that touches them pays.
-        let mut values = vec![0.0; len + LINE];
-        huge_pages(&mut values);
-        let start = values
-            .as_ptr()
-            .align_offset(LINE * size_of::<f32>())
-            .min(LINE);
-        Buffer { values, start, len }
-    }
-
-    pub(crate) fn as_slice(&self) -> &[f32] {
-        &self.values[self.start..][..self.len]
-    }
-
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.values[self.start..][..self.len]
-    }
-
-    /// The same memory as bf16, two to an f32.
-    pub(crate) fn as_bf16(&self) -> &[u16] {
-        let values = self.as_slice();
-        // SAFETY: u16 has no invalid bits and a smaller alignment, and the length is in bytes the
-        // same.
-        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), 2 * values.len()) }
-    }
-
-    /// The same memory as bf16, two to an f32.
-    pub(crate) fn as_bf16_mut(&mut self) -> &mut [u16] {
-        let values = self.as_mut_slice();
-        // SAFETY: as for `as_bf16`, and every bit pattern is an f32 too.
-        unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), 2 * values.len()) }
-    }
-
-    /// Takes a length; the values are unspecified.
-    pub(crate) fn renew(&mut self, len: usize) {
-        if len > self.capacity() {
-            // The old memory first: both at once would be the peak.
-            *self = Buffer::default();
-            *self = Buffer::zeros(len);
-        }
-        self.len = len;
-    }
-
-    fn capacity(&self) -> usize {
-        self.values.len() - self.start
-    }
-
-    fn extend(&mut self, len: usize) {
-        if len > self.capacity() {
-            // Twice the size, so that rows appended one by one are not copied every time.
-            let mut larger = Buffer::zeros(len.max(2 * self.len));
-            larger.as_mut_slice()[..self.len].copy_from_slice(self.as_slice());
-            *self = larger;
-        }
-        self.len = len;
-    }
-}
+use crate::buffer::Buffer;
 
 /// A matrix of f32, row-major, contiguous, 64-byte aligned.
 #[derive(Clone, Default)]
@@ -192,25 +112,6 @@ impl Matrix {
     pub fn capacity(&self) -> usize {
         self.data.capacity()
     }
-}
-
-/// Asks for large pages where the system leaves the choice to the program: one page fault instead
-/// of 512, and streams that the processor's prefetchers follow further.
-fn huge_pages(values: &mut [f32]) {
-    #[cfg(target_os = "linux")]
-    {
-        const HUGE: usize = 2 << 20;
-        let range = values.as_mut_ptr_range();
-        let first = (range.start as usize).next_multiple_of(HUGE);
-        let end = range.end as usize / HUGE * HUGE;
-        if first < end {
-            // SAFETY: whole pages within memory that this program holds. The advice changes no
-            // value, and where it is refused nothing is lost.
-            unsafe { libc::madvise(first as *mut _, end - first, libc::MADV_HUGEPAGE) };
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = values;
 }
 
 impl PartialEq for Matrix {

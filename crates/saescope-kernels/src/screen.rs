@@ -13,8 +13,9 @@ mod rounding;
 
 use rayon::prelude::*;
 
+use crate::buffer::Buffer;
 use crate::isa::Isa;
-use crate::matrix::{Buffer, Matrix};
+use crate::matrix::Matrix;
 use crate::simd::kernel;
 use crate::tile::integer::{IntegerTile, IntegerTiles};
 use crate::transpose::words;

@@ -12,8 +12,9 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::activation::{self, Activation};
+use crate::buffer::{Buffer, Scratch};
 use crate::isa::Isa;
-use crate::matrix::{Buffer, Matrix};
+use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
 use crate::simd::kernel;
 use crate::tile::{Panel, Tile, Tiles, WIDE};
@@ -225,7 +226,7 @@ impl Weight {
             assert_eq!(shapes.0, shapes.1, "shape of what is added to a product");
         }
         out.reshape(x.rows(), self.d_out);
-        let rounded: Option<Vec<u16>> = match (&self.panels, self.isa) {
+        let rounded: Option<Scratch> = match (&self.panels, self.isa) {
             #[cfg(target_arch = "x86_64")]
             (Panels::Bf16(_), Isa::Avx512Bf16) => Some(round_rows(x)),
             _ => None,
@@ -234,7 +235,7 @@ impl Weight {
         let job = Job {
             weight: self,
             x,
-            rounded: rounded.as_deref(),
+            rounded: rounded.as_ref().map(|rounded| rounded.as_bf16()),
             bias,
             then,
             out: shared,
@@ -258,12 +259,14 @@ impl Weight {
 
 /// The rows of `x` as bf16, each padded to an even length, for a processor that has AVX512_BF16.
 #[cfg(target_arch = "x86_64")]
-fn round_rows(x: &Matrix) -> Vec<u16> {
-    let stride = x.cols().div_ceil(2) * 2;
-    let mut rounded = vec![0; x.rows() * stride];
-    let rows = rounded.par_chunks_exact_mut(stride.max(1)).with_min_len(16);
-    rows.zip(x.data().par_chunks_exact(x.cols().max(1)))
+fn round_rows(x: &Matrix) -> Scratch {
+    let stride = x.cols().next_multiple_of(2);
+    let mut rounded = Scratch::new(x.rows() * stride / 2);
+    let rows = rounded.as_bf16_mut().par_chunks_exact_mut(stride.max(1));
+    rows.with_min_len(16)
+        .zip(x.data().par_chunks_exact(x.cols().max(1)))
         .for_each(|(to, from)| {
+            to[from.len()..].fill(0);
             // SAFETY: only `Isa::Avx512Bf16` rounds rows, and `to` is as long as `from` or longer.
             unsafe { crate::tile::dot::round(from, to) }
         });
@@ -481,7 +484,7 @@ kernel! {
 /// As for [`block`].
 #[inline(always)]
 unsafe fn block_with<S: Tiles>(job: &Job, rows: Range<usize>, panels: Range<usize>) {
-    let mut expanded = Buffer::default();
+    let mut expanded = Scratch::new(0);
     // SAFETY: as the caller promises.
     unsafe {
         block_loop!(
@@ -517,9 +520,7 @@ unsafe fn widen<S: Tiles>(
     expanded: &mut Buffer,
 ) -> Slab {
     let whole = depth.next_multiple_of(2) * S::NR;
-    if expanded.as_slice().len() < n_panels * whole {
-        *expanded = Buffer::zeros(n_panels * whole);
-    }
+    expanded.renew(n_panels * whole);
     let out = expanded.as_mut_slice().as_mut_ptr();
     for panel in 0..n_panels {
         for k in (0..depth).step_by(2) {

@@ -4,8 +4,9 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{Panels, Storage, Weight, panel_width};
+use crate::buffer::Buffer;
 use crate::isa::Isa;
-use crate::matrix::{Buffer, Matrix};
+use crate::matrix::Matrix;
 use crate::transpose::words;
 
 impl Weight {

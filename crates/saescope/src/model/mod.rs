@@ -327,6 +327,8 @@ impl Model {
         if logits == Logits::Last && normed.rows() != batch.len() {
             normed = normed.select_rows(&last_rows(pass.rows()));
         }
+        // Its spare matrices go before the logits come, which are the largest of all.
+        drop((pass, x));
         Ok(self.project(&normed))
     }
 

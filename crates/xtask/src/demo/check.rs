@@ -22,6 +22,9 @@ const PROMPTS: &[&str] = &[
     "Ben and Sam had such a",
 ];
 const SAMPLES: usize = 40;
+/// Seeds of the first sample, further apart than there are samples: the tables have those of the first,
+/// the preset is judged by each.
+const SEEDS: [&str; 3] = ["1", "101", "201"];
 const TOKENS: &str = "40";
 /// Features by which phrases are classified.
 const CLASSIFIERS: usize = 5;
@@ -115,7 +118,7 @@ fn steering(root: &Path, program: &Path) -> anyhow::Result<Vec<String>> {
         for scale in ["0.5", "1", "1.5", "2"] {
             let mut args = vec!["demo", "--unit", "activation", "--scale", scale];
             args.extend(flags[..n].iter().map(String::as_str));
-            let [before, after] = written(root, program, &args)?;
+            let [before, after] = written(root, program, &args, SEEDS[0])?;
             if plain.is_none() {
                 plain = Some(before);
                 line("plain", before, before);
@@ -123,6 +126,11 @@ fn steering(root: &Path, program: &Path) -> anyhow::Result<Vec<String>> {
             line(&format!("{n} features, scale {scale}"), before, after);
             if n == PRESET && scale == SCALE {
                 missed.extend(verdict(before, after));
+                for seed in &SEEDS[1..] {
+                    let [before, after] = written(root, program, &args, seed)?;
+                    line(&format!("the same, seeds from {seed}"), before, after);
+                    missed.extend(verdict(before, after));
+                }
             }
         }
     }
@@ -131,6 +139,7 @@ fn steering(root: &Path, program: &Path) -> anyhow::Result<Vec<String>> {
             root,
             program,
             &["--model", "demo", "--vector", &vector, "--scale", scale],
+            SEEDS[0],
         )?;
         line(&format!("vector, scale {scale}"), before, after);
     }
@@ -162,8 +171,13 @@ fn line(name: &str, plain: Written, w: Written) {
     );
 }
 
-/// Continuations without and with edits.
-fn written(root: &Path, program: &Path, edits: &[&str]) -> anyhow::Result<[Written; 2]> {
+/// Continuations without and with edits, of successive seeds from `seed` on.
+fn written(
+    root: &Path,
+    program: &Path,
+    edits: &[&str],
+    seed: &str,
+) -> anyhow::Result<[Written; 2]> {
     let samples = SAMPLES.to_string();
     let mut texts: [Vec<Value>; 2] = Default::default();
     for prompt in PROMPTS {
@@ -175,7 +189,7 @@ fn written(root: &Path, program: &Path, edits: &[&str]) -> anyhow::Result<[Writt
             "--temperature",
             "0.8",
             "--seed",
-            "1",
+            seed,
         ];
         let args = [&["steer"][..], edits, &["-p", prompt], &how].concat();
         let found = json(root, program, &args)?;

@@ -4,7 +4,6 @@ mod sae;
 mod train;
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -15,7 +14,7 @@ use saescope::model::{Cache, Config, Model};
 use saescope::site::Site;
 use serde::Serialize;
 
-use crate::open::{Dtype, use_threads};
+use crate::open::{Dtype, threads, use_threads};
 use crate::output::{self, Align, Cell, Table};
 use crate::rss;
 
@@ -60,8 +59,8 @@ struct How {
     #[arg(long, hide = true)]
     tiny: bool,
     /// Threads to use [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = threads())]
+    threads: Option<u16>,
     /// Print JSON
     #[arg(long)]
     json: bool,

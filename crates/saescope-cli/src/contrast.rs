@@ -7,7 +7,7 @@ use saescope::features::{self, Contrasted, Pooling, Rank};
 use serde::Serialize;
 
 use crate::output::{self, Align, Table};
-use crate::sae::{OpenedSae, Origin, SaeArgs, lines, slices};
+use crate::sae::{OpenedSae, Origin, SaeArgs, check_lengths, lines, slices};
 
 /// Show which features tell two sets of texts apart
 ///
@@ -103,6 +103,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ids = args
         .sae
         .encode((Some(&opened.sae), &opened.tokenizer), &both)?;
+    check_lengths(&opened.model, &both, &ids)?;
     let (with, without) = ids.split_at(positive.len());
     let (rank, by) = match args.by {
         By::Auroc => (Rank::Auroc, "auroc"),

@@ -1,12 +1,13 @@
 //! `saescope convert`
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use saescope::sae::{Record, Sae};
 use serde::Serialize;
 
+use crate::hub::DEMO;
 use crate::open::last_of;
 use crate::output;
 use crate::sae::SaeRef;
@@ -44,7 +45,19 @@ struct Written<'a> {
 }
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    if args.output.is_none() && args.force {
+        // The only reference may be the autoencoder, with the folder forgotten.
+        bail!(
+            "{}: is it the autoencoder, or the folder to write? Name both where --force may overwrite one",
+            args.sae.reference()
+        );
+    }
     let output = last_of(&mut args.sae.sae, args.output, "folder");
+    if output == Path::new(DEMO) {
+        bail!(
+            "`{DEMO}` is the bundled autoencoder; name the folder to write behind it, or write ./{DEMO}"
+        );
+    }
     if output.exists() && !args.force {
         bail!(
             "{}: it is there already; name another folder, or overwrite with --force",

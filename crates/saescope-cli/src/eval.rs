@@ -6,7 +6,7 @@ mod show;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
@@ -22,7 +22,7 @@ use crate::corpus::CorpusArgs;
 use crate::hub::locate;
 use crate::open::{LoadArgs, Opened, use_threads};
 use crate::output;
-use crate::sae::{move_to, open_sae, slices};
+use crate::sae::{move_to, open_sae, slices, warn_of_model, warn_of_site};
 
 /// Measure how good autoencoders are: reconstruction, cross-entropy, features
 ///
@@ -121,6 +121,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let corpus = args
         .corpus
         .open(tokenizer, args.load.bos.bos(), args.seed)?;
+    ensure!(
+        corpus.context() > 2,
+        "--context {}: without the first position no token is left that has one behind it; the least is 3",
+        corpus.context()
+    );
     let texts = take(&corpus, args.tokens);
     warn(args, &subject, &texts);
     let saes: Vec<&Sae> = subject.saes.iter().collect();
@@ -181,10 +186,12 @@ fn open(args: &Args) -> anyhow::Result<Subject> {
     let mut saes = Vec::new();
     for reference in &args.saes {
         let mut sae = open_sae(reference)?;
+        let trained_at = sae.record().site;
         if let Some(site) = args.site {
             move_to(&mut sae, site);
         }
         sae.site().with_context(|| format!("{reference}: --site"))?;
+        warn_of_site(reference, trained_at, &sae);
         saes.push(sae);
     }
     let recorded = |sae: &Sae| sae.record().model.clone();
@@ -209,6 +216,7 @@ fn open(args: &Args) -> anyhow::Result<Subject> {
     for (reference, sae) in args.saes.iter().zip(&saes) {
         features::check(&opened.model, sae)
             .with_context(|| format!("{reference} does not fit the model {model}"))?;
+        warn_of_model(reference, sae, &model);
     }
     Ok(Subject {
         saes,

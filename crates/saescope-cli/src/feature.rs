@@ -4,6 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use saescope::features::{self, Effect, Intervention, Role, Shift};
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::features::painted;
 use crate::open::{finite, last_of, piece};
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
-use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, lines, slices, texts};
+use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, check_lengths, lines, slices, texts};
 
 /// Show what one feature is, and what it does on texts
 ///
@@ -135,10 +136,14 @@ struct Moved {
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let feature = last_of(&mut args.sae.sae.sae, args.feature, "number of a feature");
     let given = args.prompts.read_any()?;
+    if args.inject.is_some() && given.is_empty() {
+        bail!("--inject: there is no text to inject it into; give one with -p");
+    }
     let opened = args.sae.open()?;
     let ids = args
         .sae
         .encode((Some(&opened.sae), &opened.tokenizer), &given)?;
+    check_lengths(&opened.model, &given, &ids)?;
     let OpenedSae {
         model,
         sae,

@@ -7,7 +7,7 @@ use saescope::features::{self, Found, Position, Reading};
 use serde::Serialize;
 
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
-use crate::sae::{OpenedSae, PromptsArgs, SaeArgs, slices, texts};
+use crate::sae::{OpenedSae, PromptsArgs, SaeArgs, check_lengths, slices, texts};
 
 /// Show which features of an autoencoder a text activates
 ///
@@ -66,6 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ids = args
         .sae
         .encode((Some(&opened.sae), &opened.tokenizer), &texts_given)?;
+    check_lengths(&opened.model, &texts_given, &ids)?;
     let tokens: Vec<Vec<String>> = ids
         .iter()
         .map(|ids| texts(&opened.tokenizer, ids))

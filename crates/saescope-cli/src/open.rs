@@ -1,7 +1,6 @@
 //! The arguments that every command with a model shares.
 
 use std::io::Read as _;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -39,8 +38,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub(crate) dtype: Dtype,
     /// Threads to use [default: all]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = threads())]
+    pub(crate) threads: Option<u16>,
 }
 
 /// A model that has to be loaded.
@@ -180,6 +179,13 @@ impl ModelArgs {
         self.load.bos.bos()
     }
 
+    /// Whether texts begin with the beginning-of-sequence token.
+    pub(crate) fn prepends_bos(&self, tokenizer: &Tokenizer) -> anyhow::Result<bool> {
+        let (before, _) = tokenizer.around(self.bos())?;
+        let first = before.first();
+        Ok(first.is_some_and(|&id| Some(id) == tokenizer.bos()))
+    }
+
     pub(crate) fn bos_name(&self) -> &'static str {
         self.load.bos.name()
     }
@@ -189,10 +195,15 @@ impl ModelArgs {
     }
 }
 
+/// Numbers of threads that no system refuses.
+pub(crate) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=1024)
+}
+
 /// Uses this many threads, all when it is not said.
-pub(crate) fn use_threads(threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+pub(crate) fn use_threads(threads: Option<u16>) -> anyhow::Result<()> {
     if let Some(threads) = threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
         pool.build_global().context("--threads")?;
     }
     Ok(())

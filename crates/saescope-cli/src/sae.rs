@@ -8,6 +8,7 @@ use saescope::model::Model;
 use saescope::sae::Sae;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
+use saescope::vector::text::{self, Selection};
 use serde::Serialize;
 
 use crate::hub::{DEMO, locate, locate_file, locate_sae};
@@ -235,16 +236,31 @@ impl PromptsArgs {
     }
 }
 
-/// The lines of a file that are not empty.
+/// The texts of a file: its lines that are not empty, or the `text` of each record of JSON Lines.
 pub(crate) fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(locate_file(file)?);
-    let text = text.with_context(|| file.display().to_string())?;
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let lines: Vec<String> = lines.map(str::to_owned).collect();
-    if lines.is_empty() {
-        bail!("{}: there is no text in it", file.display());
+    let selection = Selection {
+        text: "text".to_owned(),
+        label_field: String::new(),
+        label: None,
+    };
+    Ok(text::read(&locate_file(file)?, &selection)?)
+}
+
+/// Refuses a text that is too long for the model, before any is read.
+pub(crate) fn check_lengths(
+    model: &Model,
+    texts: &[String],
+    ids: &[Vec<u32>],
+) -> anyhow::Result<()> {
+    let limit = model.config().n_ctx;
+    if let Some((text, ids)) = texts.iter().zip(ids).find(|(_, ids)| ids.len() > limit) {
+        bail!(
+            "`{}` has {} tokens, and the model's context is {limit}; shorten the text",
+            cut(text, 40),
+            ids.len()
+        );
     }
-    Ok(lines)
+    Ok(())
 }
 
 pub(crate) fn open_sae(reference: &str) -> anyhow::Result<Sae> {
@@ -262,7 +278,7 @@ pub(crate) fn move_to(sae: &mut Sae, site: Site) {
 }
 
 /// Warns where an autoencoder is used on a model that is not called as the one it was trained on.
-fn warn_of_model(name: &str, sae: &Sae, model: &str) {
+pub(crate) fn warn_of_model(name: &str, sae: &Sae, model: &str) {
     if let Some(trained) = sae.record().model.as_deref()
         && !same_name(trained, model)
     {
@@ -274,7 +290,7 @@ fn warn_of_model(name: &str, sae: &Sae, model: &str) {
 }
 
 /// Warns where an autoencoder reads at another site than the one it was trained at.
-fn warn_of_site(name: &str, trained_at: Option<Site>, sae: &Sae) {
+pub(crate) fn warn_of_site(name: &str, trained_at: Option<Site>, sae: &Sae) {
     if let (Some(trained), Ok(site)) = (trained_at, sae.site())
         && trained != site
     {

@@ -102,6 +102,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    check(args)?;
     let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
@@ -160,13 +161,37 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
+/// Refuses what would be asked for twice, or passed over.
+fn check(args: &Args) -> anyhow::Result<()> {
+    let twice = |at: usize| {
+        args.feature[..at]
+            .iter()
+            .any(|f| f.feature == args.feature[at].feature)
+    };
+    if let Some(at) = (0..args.feature.len()).find(|&at| twice(at)) {
+        bail!("--feature {}: it is given twice", args.feature[at].feature);
+    }
+    if let Some(at) = (0..args.sweep.len()).find(|&at| args.sweep[..at].contains(&args.sweep[at])) {
+        bail!("--sweep: {} is given twice", args.sweep[at]);
+    }
+    if args.reference.is_some() && args.unit() != UnitArg::Max {
+        bail!("--reference: only --unit max looks for activations there");
+    }
+    if args.reference_prompt.is_some() && args.slot != Slot::Actual {
+        bail!("--reference-prompt: only --slot actual looks for activations there");
+    }
+    if args.ablate && args.feature.iter().any(|feature| feature.weight != 1.0) {
+        bail!("--ablate sets an activation to 0, whatever its weight; leave the weights away");
+    }
+    Ok(())
+}
+
 /// The directions of the vector files, with their sites and files.
 fn vectors(args: &Args, sae: Option<&Sae>) -> anyhow::Result<Vec<setting::Direction>> {
     let recorded = sae.and_then(|sae| sae.out_site().ok());
-    let site = args.sae.site.or(recorded);
     let mut vectors = Vec::new();
     for path in &args.vector {
-        vectors.extend(read_vector(path, site)?);
+        vectors.extend(read_vector(path, (args.sae.site, recorded))?);
     }
     Ok(vectors)
 }

@@ -61,15 +61,20 @@ pub(crate) struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// Tokens whose activations are mixed with each other
-    #[arg(long, value_name = "N", default_value_t = 262_144)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 262_144,
+        conflicts_with = "store"
+    )]
     buffer: usize,
     /// Leave out the first token of every text, whose activation is like no other
-    #[arg(long)]
+    #[arg(long, conflicts_with = "store")]
     skip_first: bool,
     /// The folder to write [default: named after the model, the site and the recipe]
     #[arg(short, long, value_name = "RUN")]
     output: Option<PathBuf>,
-    /// Go on with the run in that folder, from its last checkpoint
+    /// Go on with the run in that folder, from its last checkpoint; all else as it was given before
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     /// Replace a run that is in that folder
@@ -102,6 +107,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let d_in = width(&model, args.site)?;
     let d_out = args.out_site.map_or(Ok(d_in), |site| width(&model, site))?;
     let transcoder = args.out_site.map(|_| Transcoder { skip: args.skip });
+    check_order(&model, args.site, args.out_site)?;
     let settings = args.setting.settings((d_in, d_out), transcoder)?;
     let (bos, seed) = (args.model.bos(), args.setting.seed);
     let data = args.data.open(&tokenizer, bos, seed)?;
@@ -240,17 +246,23 @@ impl Args {
         let corpus = match &given.data.training {
             Training::Texts(_, corpus) => corpus,
             Training::Store(store) => {
-                self.check_store(store)?;
+                self.check_store(store, given)?;
                 return Ok(Source::Store(Box::new(store.batches(batch_tokens)?)));
             }
         };
+        ensure!(
+            self.buffer >= batch_tokens,
+            "--buffer {}: a step takes {batch_tokens} tokens, and many more are needed to mix them",
+            self.buffer
+        );
         let config = self.stream(batch_tokens);
         let stream = Stream::new(given.model, corpus, config)?;
         Ok(Source::Stream(Box::new(stream)))
     }
 
-    fn check_store(&self, store: &Store) -> anyhow::Result<()> {
-        let made = &store.manifest().made;
+    fn check_store(&self, store: &Store, given: &Given) -> anyhow::Result<()> {
+        let manifest = store.manifest();
+        let made = &manifest.made;
         ensure!(
             (made.site, made.out_site) == (self.site, self.out_site),
             "{}: the store holds {}, not what --site and --out-site ask for",
@@ -260,6 +272,26 @@ impl Args {
                 made.site
             ))
         );
+        let (d_in, d_out) = (manifest.d_in, manifest.d_out.unwrap_or(manifest.d_in));
+        ensure!(
+            (d_in, d_out) == (given.d_in, given.d_out),
+            "{}: the store holds activations of {}, {d_in} wide to read and {d_out} to write; those of {} \
+             are {} and {}",
+            store.folder().display(),
+            made.model,
+            self.model.reference(),
+            given.d_in,
+            given.d_out
+        );
+        let name = |reference: &str| Path::new(reference).file_name().map(ToOwned::to_owned);
+        if name(&made.model) != name(self.model.reference()) {
+            eprintln!(
+                "warning: {}: its activations are those of {}, and the autoencoder will be said to belong to {}",
+                store.folder().display(),
+                made.model,
+                self.model.reference()
+            );
+        }
         Ok(())
     }
 
@@ -275,10 +307,14 @@ impl Args {
     }
 
     fn origin(&self, given: &Given) -> anyhow::Result<ModelOrigin> {
-        let (before, _) = given.tokenizer.around(self.model.bos())?;
-        let prepend_bos = before
-            .first()
-            .is_some_and(|&id| Some(id) == given.tokenizer.bos());
+        let captured = match &given.data.training {
+            Training::Store(store) => store.manifest().made.prepend_bos,
+            Training::Texts(..) => None,
+        };
+        let prepend_bos = match captured {
+            Some(prepend_bos) => prepend_bos,
+            None => self.model.prepends_bos(given.tokenizer)?,
+        };
         let (reference, dtype) = (self.model.reference(), self.model.dtype().name());
         Ok(ModelOrigin::of(given.model, reference, dtype, prepend_bos)?)
     }
@@ -387,6 +423,18 @@ fn width(model: &Model, site: Site) -> anyhow::Result<usize> {
     model
         .width(site)
         .with_context(|| format!("site `{site}`: it has no fixed width to train on"))
+}
+
+/// Refuses a transcoder that would write before it has read.
+fn check_order(model: &Model, site: Site, out_site: Option<Site>) -> anyhow::Result<()> {
+    let place = |site: Site| model.sites().position(|at| at == site);
+    if let Some(out_site) = out_site {
+        ensure!(
+            place(site) <= place(out_site),
+            "--out-site {out_site}: the model comes to it before --site {site}, and a transcoder reads first"
+        );
+    }
+    Ok(())
 }
 
 /// What an autoencoder says of itself.

@@ -94,12 +94,16 @@ impl KeysValues {
     /// `keys_at` and whose value heads follow them.
     ///
     /// # Panics
-    /// When there is no room.
+    /// When there is no room, or `qkv` lacks such rows or heads.
     pub fn append(&mut self, qkv: &Matrix, first: usize, n: usize, keys_at: usize) {
         assert!(
             self.len + n <= self.capacity,
             "room in a cache of {}",
             self.capacity
+        );
+        assert!(
+            first + n <= qkv.rows() && keys_at + 2 * self.n_kv_heads * self.d_head <= qkv.cols(),
+            "rows and heads to remember"
         );
         let (width, d, capacity) = (panel_width(self.isa), self.d_head, self.capacity);
         let values_at = keys_at + self.n_kv_heads * d;
@@ -154,7 +158,15 @@ pub struct Sequence<'a> {
 
 /// Attention of every sequence to itself. `qkv` holds the query heads in its first columns,
 /// rotated; `z` becomes `[rows, n_heads * d_head]`.
+///
+/// # Panics
+/// When rows, heads and caches do not belong together.
 pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
+    check(form, qkv.rows(), sequences);
+    assert!(
+        form.n_heads * form.d_head <= qkv.cols(),
+        "query heads of a row"
+    );
     z.reshape(qkv.rows(), form.n_heads * form.d_head);
     let z_cols = z.cols();
     let shared = Shared::new(z.data_mut());
@@ -171,7 +183,15 @@ pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Ma
 
 /// The probabilities with which tokens attend: `[rows, n_heads * n_keys]`, head-major within a
 /// row, `n_keys` those of the longest sequence.
+///
+/// # Panics
+/// When rows, heads and caches do not belong together.
 pub fn pattern(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix {
+    check(form, qkv.rows(), sequences);
+    assert!(
+        form.n_heads * form.d_head <= qkv.cols(),
+        "query heads of a row"
+    );
     let n_keys = sequences
         .iter()
         .map(|sequence| sequence.cache.len)
@@ -193,8 +213,10 @@ pub fn pattern(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix
 /// The weighted values of a given pattern, as [`attend`] forms them from its own.
 ///
 /// # Panics
-/// When the pattern has another shape than [`pattern`] gives it.
+/// When the pattern has another shape than [`pattern`] gives it, or heads and caches do not belong
+/// together.
 pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
+    check(form, pattern.rows(), sequences);
     let n_keys = sequences
         .iter()
         .map(|sequence| sequence.cache.len)
@@ -223,6 +245,19 @@ pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: 
             weigh_block(block.cache.isa, form, block, &weights, z, z_cols);
         }
     });
+}
+
+/// Panics where the rows of a batch, its heads and what is cached do not belong together.
+fn check(form: &Attention, rows: usize, sequences: &[Sequence]) {
+    let of_sequences: usize = sequences.iter().map(|sequence| sequence.rows).sum();
+    assert_eq!(of_sequences, rows, "rows of all sequences");
+    let groups = form.n_heads.checked_rem(form.n_kv_heads);
+    assert_eq!(groups, Some(0), "query heads for each key head");
+    for Sequence { cache, rows } in sequences {
+        assert!(*rows <= cache.len, "cached positions of a sequence");
+        let heads = (cache.n_kv_heads, cache.d_head);
+        assert_eq!(heads, (form.n_kv_heads, form.d_head), "heads of a cache");
+    }
 }
 
 /// Some consecutive queries of one head of one sequence.

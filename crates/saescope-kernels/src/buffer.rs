@@ -96,7 +96,9 @@ impl Buffer {
             self.reusable = false;
             *self = Buffer::default();
             let spare = if len >= LARGE { take_spare() } else { None };
-            let fitting = spare.filter(|spare| spare.capacity() >= len);
+            // Much larger, it would be held for little, and missed by the next that needs it.
+            let fitting = |spare: &Buffer| (len..=2 * len).contains(&spare.capacity());
+            let fitting = spare.filter(fitting);
             *self = fitting.unwrap_or_else(|| Buffer::zeros(len));
             self.reusable = true;
         }

@@ -29,12 +29,13 @@ pub fn rms_norm_heads(x: &mut Matrix, start: usize, n_heads: usize, weight: &[f3
         centred: false,
     };
     let shared = Shared::new(x.data_mut());
+    let isa = Isa::current();
     by_rows(rows, 2 * n_heads * d, |row| {
         for head in 0..n_heads {
             // SAFETY: the head lies within the row, and each row belongs to one task.
             unsafe {
                 let head = shared.get().add(row * cols + start + head * d);
-                norm_row(Isa::current(), &params, head, head);
+                norm_row(isa, &params, head, head);
             }
         }
     });

@@ -226,6 +226,9 @@ impl Weight {
             assert_eq!(shapes.0, shapes.1, "shape of what is added to a product");
         }
         out.reshape(x.rows(), self.d_out);
+        if x.rows() == 0 {
+            return;
+        }
         let rounded: Option<Scratch> = match (&self.panels, self.isa) {
             #[cfg(target_arch = "x86_64")]
             (Panels::Bf16(_), Isa::Avx512Bf16) => Some(round_rows(x)),

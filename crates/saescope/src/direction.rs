@@ -294,6 +294,8 @@ impl Largest {
 
     /// The `top` pairs of a row, of those that reach `floor`.
     fn candidates(&self, own: u32, others: &[u32], cosines: &[f32], floor: f32) -> Vec<Pair> {
+        /// Pairs beyond twice those wanted before the list is sorted.
+        const SLACK: usize = 20;
         let mut found = Vec::new();
         for (&other, &cosine) in others.iter().zip(cosines) {
             let again = other <= own && self.is_row[other as usize];
@@ -305,7 +307,7 @@ impl Largest {
                 b: own.max(other),
                 cosine,
             });
-            if found.len() > 2 * self.top + BINS {
+            if found.len() > 2 * self.top + SLACK {
                 keep_largest(&mut found, self.top);
             }
         }

@@ -123,6 +123,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         corpus: corpus.digest().to_owned(),
         context: corpus.context(),
         skip_first: given.skip_first,
+        prepend_bos: Some(args.model.prepends_bos(&tokenizer)?),
     };
     let start = Instant::now();
     let manifest = write(folder, &store, made, &mut stream)?;

@@ -186,7 +186,8 @@ fn trains() -> Step {
         number: 6,
         title: "Train an autoencoder",
         about: "A small one on the same state, for 300 steps. Explained variance goes up, and directions stay\n\
-                nearly at right angles: the mean |cosine| of two of them.",
+                nearly at right angles: the mean |cosine| of two of them. The demo throws the run away; typed by\n\
+                yourself the call leaves it in demo-run, for the calls that it names.",
         calls: vec![Call::new(&[
             "train",
             "demo",

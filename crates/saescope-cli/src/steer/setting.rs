@@ -21,7 +21,7 @@ use crate::sae::lines;
 #[derive(Clone, Copy)]
 pub(super) struct FeatureArg {
     pub(super) feature: u32,
-    weight: f32,
+    pub(super) weight: f32,
 }
 
 impl FromStr for FeatureArg {
@@ -114,19 +114,32 @@ pub(super) struct Direction {
     direction: Vec<f32>,
 }
 
-/// The directions of a vector's file; one without a site, named `vector`, is at `site`.
-pub(super) fn read_vector(path: &Path, site: Option<Site>) -> anyhow::Result<Vec<Direction>> {
+/// The directions of a vector's file, of several only that at `wanted`; one without a site, named
+/// `vector`, is at `wanted` or else at `recorded`.
+pub(super) fn read_vector(
+    path: &Path,
+    (wanted, recorded): (Option<Site>, Option<Site>),
+) -> anyhow::Result<Vec<Direction>> {
     let file = path.display().to_string();
     let checkpoint = Checkpoint::open(path)?;
     let directions = match checkpoint.tensor("vector") {
         Ok(tensor) => {
-            let site = site
+            let site = wanted
+                .or(recorded)
                 .with_context(|| format!("{file}: the vector has no site; name it with --site"))?;
             let direction = tensor.to_vec()?;
             tensor.check_finite(&direction, 0)?;
             vec![(site, direction)]
         }
-        Err(_) => Vector::open(path)?.directions.into_iter().collect(),
+        Err(_) => {
+            let vector = Vector::open(path)?;
+            vector
+                .check_sites(wanted.as_slice())
+                .with_context(|| file.clone())?;
+            let chosen = |site: &Site| wanted.is_none_or(|wanted| wanted == *site);
+            let directions = vector.directions.into_iter();
+            directions.filter(|(site, _)| chosen(site)).collect()
+        }
     };
     let held = directions.into_iter();
     let held = held.map(|(site, direction)| Direction {

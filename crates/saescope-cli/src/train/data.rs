@@ -60,6 +60,16 @@ pub(super) struct Data {
 
 impl DataArgs {
     pub(super) fn open(&self, tokenizer: &Tokenizer, bos: Bos, seed: u64) -> anyhow::Result<Data> {
+        if self.store.is_some() {
+            ensure!(
+                bos == Bos::Auto,
+                "--bos: a store's texts began with the token or did not when they were captured"
+            );
+            ensure!(
+                self.corpus.context().is_none() || !self.eval_corpus.is_empty(),
+                "--context: a store's texts were cut when they were captured"
+            );
+        }
         let (config, mut other) = self.corpus.configs(&self.eval_corpus, bos, seed)?;
         let training = match &self.store {
             Some(folder) => Training::Store(Store::open(folder)?),

@@ -263,6 +263,9 @@ impl BuildArgs {
         method: Method,
     ) -> anyhow::Result<Vector> {
         let mut sites = chosen(&opened.model, &self.site)?;
+        if self.site.iter().any(|site| matches!(site, Sites::All)) {
+            sites.retain(|&site| opened.model.width(site).is_some());
+        }
         if self.output.extension().is_some_and(|e| e == "gguf") && sites.len() > 1 {
             let before = sites.len();
             sites.retain(|&site| site != Site::ResidPost(0));

@@ -168,7 +168,7 @@ fn without_and_with_demo(before: &[&str], after: &[&str]) {
 fn what_is_not_named_is_the_demo() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (safetensors, saved) = (file("a.safetensors"), file("sae"));
+    let safetensors = file("a.safetensors");
     let questions = ["--questions", "tests/data/caa/refusal.json"];
     let text = ["-p", "Once", "--json"];
     for (command, more) in [
@@ -195,7 +195,6 @@ fn what_is_not_named_is_the_demo() {
             "steer",
             vec!["-p", "Once", "-f", "3", "--scale", "2", "-n", "2"],
         ),
-        ("convert", vec![&saved, "--force"]),
     ] {
         without_and_with_demo(&[command], &more);
     }
@@ -203,6 +202,53 @@ fn what_is_not_named_is_the_demo() {
     without_and_with_demo(&["vector", "caa"], &caa);
     let evaluate = [&["tests/data/caa/refusal.safetensors"], &questions[..]].concat();
     without_and_with_demo(&["vector", "evaluate"], &evaluate);
+}
+
+/// What a call that has to fail says, and with which code it ends.
+fn refused(args: &[&str]) -> (Option<i32>, String) {
+    let output = run(args);
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn the_bundled_autoencoder_is_converted_but_never_over_one_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("sae").to_str().unwrap().to_owned();
+    assert!(run(&["convert", &saved]).status.success());
+    // With the folder forgotten, the autoencoder is taken for it.
+    let (code, stderr) = refused(&["convert", &saved, "--force"]);
+    assert!(code == Some(1) && stderr.contains("Name both"), "{stderr}");
+    let (code, stderr) = refused(&["convert", "demo"]);
+    assert!(code == Some(1) && stderr.contains("./demo"), "{stderr}");
+}
+
+#[test]
+fn more_threads_than_a_machine_has_are_wrong_usage() {
+    for threads in ["0", "20000"] {
+        let (code, stderr) = refused(&["features", "-p", "a", "--threads", threads]);
+        assert!(code == Some(2) && stderr.contains("1..=1024"), "{stderr}");
+    }
+}
+
+#[test]
+fn texts_that_do_not_fit_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = folder.path().join("long.txt");
+    std::fs::write(&long, "Lily was happy. ".repeat(200)).unwrap();
+    let long = long.to_str().unwrap();
+    let sets = ["--positive", long, "--negative", "tests/data/sad.txt"];
+    let (_, stderr) = refused(&[&["contrast"][..], &sets].concat());
+    assert!(
+        stderr.contains("`Lily was happy.") && stderr.contains("context is 512"),
+        "{stderr}"
+    );
+    let (_, stderr) = refused(&["eval", "--corpus", long, "--context", "2"]);
+    assert!(stderr.contains("the least is 3"), "{stderr}");
+    let (_, stderr) = refused(&["feature", "3", "--inject", "2"]);
+    assert!(stderr.contains("--inject"), "{stderr}");
 }
 
 #[test]

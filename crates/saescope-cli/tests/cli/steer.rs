@@ -339,6 +339,40 @@ fn arguments_that_make_no_sense_are_refused() {
             &["-p", "a", "-f", "1", "--sweep", "1,2", "--save", "x"],
             2,
         ),
+        (
+            "a feature twice",
+            &["-p", "a", "-f", "1", "-f", "1=2", "--scale", "1"],
+            1,
+        ),
+        (
+            "a scale twice",
+            &["-p", "a", "-f", "1", "--sweep", "1,2,1"],
+            1,
+        ),
+        (
+            "reference",
+            &["-p", "a", "-f", "1", "--scale", "1", "--reference", "x"],
+            1,
+        ),
+        (
+            "reference prompt",
+            &[
+                "-p",
+                "a",
+                "-f",
+                "1",
+                "--scale",
+                "1",
+                "--reference-prompt",
+                "x",
+            ],
+            1,
+        ),
+        (
+            "weight of nothing",
+            &["-p", "a", "-f", "1=2", "--ablate"],
+            1,
+        ),
     ] {
         let output = run(&steer(args));
         let stderr = String::from_utf8(output.stderr).unwrap();

@@ -408,10 +408,11 @@ fn a_run_that_is_there_is_neither_overwritten_nor_continued_as_another() {
 #[test]
 fn folders_that_no_run_wrote_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&str, &str, &str); 3] = [
+    let cases: [(&str, &str, &str); 4] = [
         ("config.json", "{\"model_type\": \"gpt2\"}", "config.json"),
         ("config.json", "\u{0}\u{1}", "config.json"),
         ("sae/mine", "x", "sae"),
+        ("sae_weights.safetensors", "x", "autoencoder"),
     ];
     for (number, (name, text, part)) in cases.into_iter().enumerate() {
         let run = folder.path().join(number.to_string());
@@ -464,7 +465,7 @@ fn a_loss_that_overflows_ends_the_run_and_keeps_its_checkpoint() {
     ];
     let stderr = fails(&run, &[&SHORT[..], &wild].concat(), 1);
     assert!(
-        stderr.contains("training ended") && stderr.contains("step"),
+        stderr.contains("training ended; its last checkpoint is kept") && stderr.contains("step"),
         "{stderr}"
     );
     assert!(run.join("config.json").exists() && !run.join("sae").exists());
@@ -502,7 +503,7 @@ fn a_full_disk_ends_the_run_with_the_reason_and_leaves_no_half_file() {
 fn wrong_usage_is_said_before_anything_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let wrong: [(&[&str], i32, &str); 7] = [
+    let wrong: [(&[&str], i32, &str); 9] = [
         (&["--recipe", "best"], 2, "matryoshka"),
         (&["--steps", "3", "--tokens", "9"], 2, "--tokens"),
         (&["--skip"], 2, "--out-site"),
@@ -510,6 +511,8 @@ fn wrong_usage_is_said_before_anything_is_done() {
         (&["--recipe", "l1", "--k", "3"], 1, "--coefficient"),
         (&["--set", "adam.beta3=1"], 1, "beta1"),
         (&["--sweep", "steps=1,2"], 1, "one stream"),
+        (&["--out-site", "mlp_out.1"], 1, "reads first"),
+        (&["--set", "batch_tokens=4096"], 1, "--buffer 2048"),
     ];
     for (args, code, part) in wrong {
         let stderr = fails(&run, args, code);

@@ -28,7 +28,7 @@ fn store(folder: &Path) -> String {
 fn train(output: &Path, more: &[&str]) -> Result<String, String> {
     let output = output.to_str().unwrap();
     let call = ["train", MODEL, "--site", "resid_post.2", "-o", output];
-    let short = "--expansion 2 --k 4 --steps 12 --batch 128 --buffer 2048";
+    let short = "--expansion 2 --k 4 --steps 12 --batch 128";
     let short: Vec<&str> = short.split(' ').collect();
     let done = run(&[&call[..], &short, more].concat());
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -132,6 +132,44 @@ fn what_was_trained_on_is_refused_as_an_evaluation() {
     let said = train(&run, &[&STORIES[..], &OTHERS, &three].concat()).unwrap_err();
     assert!(
         said.contains("--template is given 3 times for 2 FILEs"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_a_store_has_settled_is_neither_asked_for_again_nor_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, run) = (store(folder.path()), folder.path().join("run"));
+    for (more, part) in [
+        (&["--skip-first"][..], "--skip-first"),
+        (&["--buffer", "4096"], "--buffer"),
+        (&["--context", "32"], "--context"),
+        (&["--bos", "never"], "--bos"),
+        (&["--site", "resid_post.1"], "--site"),
+    ] {
+        let said = train(&run, &[&["--store", &store], more].concat()).unwrap_err();
+        assert!(said.contains(part), "{more:?}: {said}");
+    }
+    // Of another model, by its width and by its name.
+    let manifest = Path::new(&store).join("store.json");
+    let known = std::fs::read_to_string(&manifest).unwrap();
+    assert!(known.contains("\"prepend_bos\": true"), "{known}");
+    std::fs::write(&manifest, known.replace("stories260K", "other")).unwrap();
+    let output = run.to_str().unwrap();
+    let call = [
+        "train",
+        MODEL,
+        "--site",
+        "resid_post.2",
+        "--store",
+        &store,
+        "-o",
+        output,
+    ];
+    let done = crate::run(&[&call[..], &["--steps", "1", "--batch", "128"]].concat());
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(
+        done.status.success() && said.contains("are those of"),
         "{said}"
     );
 }

@@ -163,3 +163,25 @@ fn what_a_vector_lacks_is_refused_with_what_it_has() {
     let no_source = run(&["vector", "pca", MODEL, "-o", "/tmp/never.safetensors"]);
     assert_eq!(no_source.status.code(), Some(2));
 }
+
+#[test]
+fn sets_that_do_not_differ_have_no_direction_and_patterns_no_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("v.safetensors");
+    let same = [
+        "--positive",
+        "tests/data/happy.txt",
+        "--negative",
+        "tests/data/happy.txt",
+    ];
+    for (more, part) in [
+        (&["--unit"][..], "do not differ"),
+        (&["--site", "attn_pattern.1"], "width depends on the text"),
+    ] {
+        let call = ["vector", "difference", "-o", output.to_str().unwrap()];
+        let done = run(&[&call[..], &same, more].concat());
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(!done.status.success() && said.contains(part), "{said}");
+        assert!(!output.exists());
+    }
+}

@@ -203,8 +203,13 @@ fn target_l0(config: &TrainConfig) -> Option<f64> {
 
 fn sparsity(config: &TrainConfig, numbers: &Numbers) -> Option<Finding> {
     let l0 = numbers.l0;
-    let advice = "The coefficient of the penalty decides it: larger for fewer active features.";
     if l0 < 1.0 {
+        let advice = match target_l0(config) {
+            Some(_) => {
+                "The training has failed: a lower learning rate or clipped gradients may help."
+            }
+            None => "The coefficient of the penalty decides it: smaller for more active features.",
+        };
         let says = format!("Less than one feature is active on a token ({l0:.2}).");
         return Some(Finding::new(Level::Bad, says, advice));
     }
@@ -223,6 +228,7 @@ fn sparsity(config: &TrainConfig, numbers: &Numbers) -> Option<Finding> {
         true => says + " That is not sparse.",
         false => says,
     };
+    let advice = "The coefficient of the penalty decides it: larger for fewer active features.";
     Some(graded(share, ACTIVE, says, advice))
 }
 

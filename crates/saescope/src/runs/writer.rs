@@ -168,7 +168,8 @@ fn write_config(folder: &Folder, config: &RunConfig) -> Result<()> {
     folder::write(&path, &pretty(&path, config)?)
 }
 
-/// Refuses a folder in which something has the name of what a run writes.
+/// Refuses a folder in which something has the name of what a run writes, and one that is an
+/// autoencoder itself, which would be found in the place of the run's.
 fn refuse_others(folder: &Folder) -> Result<()> {
     let names = [
         folder.metrics(),
@@ -181,6 +182,10 @@ fn refuse_others(folder: &Folder) -> Result<()> {
         Some(path) => Err(Error::Argument(format!(
             "{}: it is there, and no run has written it; choose another folder",
             path.display()
+        ))),
+        None if Sae::is_at(&folder.0) => Err(Error::Argument(format!(
+            "{}: it holds an autoencoder that no run has written; choose another folder",
+            folder.0.display()
         ))),
         None => Ok(()),
     }

@@ -337,5 +337,6 @@ impl Seen {
 
 /// 0 of nothing.
 fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
+    // The sum of no numbers is -0.
+    (0.0 + values.iter().sum::<f64>()) / values.len().max(1) as f64
 }

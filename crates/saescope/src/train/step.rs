@@ -205,10 +205,7 @@ fn check(step: u64, what: &str, number: f64) -> Result<()> {
     }
     Err(Error::Training {
         step,
-        reason: format!(
-            "{what} is {number}; the last checkpoint is good, a lower learning rate or clipped \
-             gradients may help"
-        ),
+        reason: format!("{what} is {number}; a lower learning rate or clipped gradients may help"),
     })
 }
 

@@ -113,7 +113,7 @@ pub fn evaluate(
 pub fn rises(outcomes: &[Outcome], site: Site) -> bool {
     let of_site = by_multiplier(outcomes, site);
     let mut steps = of_site.windows(2);
-    steps.all(|step| step[0] < step[1])
+    of_site.len() > 1 && steps.all(|step| step[0] < step[1])
 }
 
 /// The logit differences at `site` by rising multiplier.

@@ -147,6 +147,12 @@ impl Vector {
             model.check_site(site)?;
         }
         let (positive, negative) = contrast.counts();
+        if let Some(site) = sites.iter().find(|&&site| model.width(site).is_none()) {
+            return Err(Error::Site {
+                site: site.to_string(),
+                reason: "its width depends on the text, so that it has no direction".to_owned(),
+            });
+        }
         if positive == 0 || negative == 0 {
             let message = format!("{positive} positive and {negative} negative texts: both needed");
             return Err(Error::Argument(message));
@@ -285,7 +291,10 @@ fn means(
     on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>> {
     let (positive, negative) = contrast.counts();
+    /// What is left of a difference of equal sums, as a share of what is summed, is less than this.
+    const ROUNDING: f64 = 1e-9;
     let mut sums: Vec<Vec<f64>> = vec![Vec::new(); sites.len()];
+    let mut squares = vec![0.0; sites.len()];
     let mut add = |rows: Rows| {
         let sum = &mut sums[rows.site];
         sum.resize(rows.matrix.cols(), 0.0);
@@ -297,11 +306,17 @@ fn means(
             for (sum, x) in sum.iter_mut().zip(rows.matrix.row(row)) {
                 *sum += weight * f64::from(*x);
             }
+            squares[rows.site] += weight.abs() * norm(rows.matrix.row(row)).powi(2);
         }
     };
     gather::gather(model, contrast, sites, &mut add, on_done)?;
-    let rounded = |sum: Vec<f64>| sum.into_iter().map(|x| x as f32).collect();
-    Ok(sums.into_iter().map(rounded).collect())
+    let rounded = |(sum, squares): (Vec<f64>, f64)| {
+        let length = sum.iter().map(|x| x * x).sum::<f64>();
+        let is_rounding = length <= ROUNDING * ROUNDING * squares;
+        let value = |x: f64| if is_rounding { 0.0 } else { x as f32 };
+        sum.into_iter().map(value).collect()
+    };
+    Ok(sums.into_iter().zip(squares).map(rounded).collect())
 }
 
 /// For every site the first principal component of the paired differences.
@@ -343,7 +358,7 @@ fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
     }
     if norm(direction) == 0.0 {
         return Err(Error::Argument(format!(
-            "the positive and the negative texts do not differ at {site}"
+            "the positive and the negative texts do not differ at {site}; leave that site out"
         )));
     }
     Ok(())

@@ -72,6 +72,10 @@ pub struct Made {
     pub context: usize,
     /// Whether the first token of every sequence was left out.
     pub skip_first: bool,
+    /// Whether sequences began with the beginning-of-sequence token; unknown of a store of an earlier
+    /// version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepend_bos: Option<bool>,
 }
 
 /// What `store.json` holds.

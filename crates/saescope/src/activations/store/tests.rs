@@ -17,6 +17,7 @@ fn made() -> Made {
         corpus: "a corpus".to_owned(),
         context: 128,
         skip_first: true,
+        prepend_bos: Some(true),
     }
 }
 

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, Storage, Then, Weight, dot};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Rows of a block of cosines.
 const BLOCK_ROWS: usize = 256;
@@ -50,7 +50,7 @@ impl Pairs {
 }
 
 /// Two rows and the cosine of the angle between them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     /// The lower of the two.
     pub a: u32,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use saescope::Result;
 use saescope::activations::{Batch, Source};
+use saescope::direction::Pair;
 use saescope::runs::{Line, Writer};
 use saescope::train::{Go, Metrics, Sink, State};
 
@@ -288,7 +289,8 @@ fn alone(run: &Seen) -> Vec<String> {
     let row =
         |name: &str, value: String, curve: String| format!("  {name:<20}{value:>12}  {curve}");
     vec![
-        row("loss", format!("{:.4}", metrics.loss), curve(|m| m.loss)),
+        row("loss", number(metrics.loss), curve(|m| m.loss)),
+        format!("  {:<20}  {}", "", parts(metrics)),
         row(
             "explained variance",
             format!("{:.4}", metrics.explained_variance),
@@ -300,7 +302,64 @@ fn alone(run: &Seen) -> Vec<String> {
             format!("{} of {features}", metrics.dead),
             curve(|m| m.dead as f64),
         ),
+        row(
+            "dense",
+            format!("{} of {features}", metrics.dense),
+            curve(|m| m.dense as f64),
+        ),
+        row(
+            "gradient norm",
+            number(metrics.grad_norm),
+            curve(|m| m.grad_norm),
+        ),
+        row(
+            "mean |cosine|",
+            format!("{:.4}", metrics.off_diag_mean),
+            curve(|m| m.off_diag_mean),
+        ),
+        format!("  {:<20}  {}", "closest directions", closest(metrics)),
+        format!(
+            "  {:<20}  {}  from never to always active",
+            "features by density",
+            density(metrics)
+        ),
     ]
+}
+
+/// How many features there are of each density, as a row of bars.
+fn density(metrics: &Metrics) -> String {
+    let counts = metrics.density_histogram.iter();
+    bars(&counts.map(|&count| count as f64).collect::<Vec<f64>>())
+}
+
+/// The pairs of features whose directions are most alike.
+fn closest(metrics: &Metrics) -> String {
+    let pair = |p: &Pair| format!("{} and {} {:+.3}", p.a, p.b, p.cosine);
+    let pairs: Vec<String> = metrics.off_diag_pairs.iter().map(pair).collect();
+    pairs.join(", ")
+}
+
+/// The parts of the loss that there are.
+fn parts(metrics: &Metrics) -> String {
+    let parts = [
+        ("error", metrics.loss_reconstruction),
+        ("sparsity", metrics.loss_sparsity),
+        ("aux", metrics.loss_aux),
+    ];
+    let there = parts.iter().filter(|(_, part)| *part != 0.0);
+    let said: Vec<String> = there
+        .map(|(name, part)| format!("{name} {}", number(*part)))
+        .collect();
+    said.join(", ")
+}
+
+/// A number that may be of any size.
+fn number(x: f64) -> String {
+    match x.abs() {
+        0.0 => "0".to_owned(),
+        size if (1e-3..1e6).contains(&size) => format!("{x:.4}"),
+        _ => format!("{x:.3e}"),
+    }
 }
 
 /// What is shown of one of several runs.
@@ -343,9 +402,9 @@ fn time(lines: &[Line]) -> Option<String> {
 fn plain(line: &Line, steps: u64) -> String {
     let metrics = &line.metrics;
     format!(
-        "step {}/{steps}  loss {:.4}  explained {:.4}  L0 {:.1}  dead {}  {:.0} tokens/s  {} left",
+        "step {}/{steps}  loss {}  explained {:.4}  L0 {:.1}  dead {}  {:.0} tokens/s  {} left",
         metrics.step,
-        metrics.loss,
+        number(metrics.loss),
         metrics.explained_variance,
         metrics.l0,
         metrics.dead,
@@ -356,14 +415,18 @@ fn plain(line: &Line, steps: u64) -> String {
 
 /// A curve in one line, each column the mean of its share of the lines.
 fn sparkline(lines: &[Line], read: fn(&Metrics) -> f64) -> String {
-    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let columns = lines.len().min(SPARK);
     let mean = |column: usize| {
         let of = |column: usize| column * lines.len() / columns;
         let part = &lines[of(column)..of(column + 1)];
         part.iter().map(|line| read(&line.metrics)).sum::<f64>() / part.len() as f64
     };
-    let values: Vec<f64> = (0..columns).map(mean).collect();
+    bars(&(0..columns).map(mean).collect::<Vec<f64>>())
+}
+
+/// A bar for each value, from the lowest to the highest.
+fn bars(values: &[f64]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let level = |value: &f64| {

@@ -304,77 +304,26 @@ fn what_does_not_fit_is_refused_with_both_sides_named() {
 #[test]
 fn arguments_that_make_no_sense_are_refused() {
     for (name, args, code) in [
-        ("no feature", &["-p", "a", "--scale", "1"][..], 2),
-        (
-            "unknown feature",
-            &["-p", "a", "-f", "512", "--scale", "1"],
-            1,
-        ),
-        ("no scale", &["-p", "a", "-f", "1"], 2),
-        (
-            "two scales",
-            &["-p", "a", "-f", "1", "--scale", "1", "--sweep", "1"],
-            2,
-        ),
-        (
-            "slot",
-            &["-p", "a", "-f", "1", "--scale", "1", "--slot", "actual"],
-            2,
-        ),
-        ("weight", &["-p", "a", "-f", "1=x", "--scale", "1"], 2),
-        (
-            "span",
-            &["-p", "a", "-f", "1", "--scale", "1", "--span", "3-5"],
-            2,
-        ),
-        (
-            "clamp",
-            &[
-                "-p", "a", "-f", "1", "--scale", "1", "--clamp", "--unit", "raw",
-            ],
-            1,
-        ),
-        (
-            "save",
-            &["-p", "a", "-f", "1", "--sweep", "1,2", "--save", "x"],
-            2,
-        ),
-        (
-            "a feature twice",
-            &["-p", "a", "-f", "1", "-f", "1=2", "--scale", "1"],
-            1,
-        ),
-        (
-            "a scale twice",
-            &["-p", "a", "-f", "1", "--sweep", "1,2,1"],
-            1,
-        ),
-        (
-            "reference",
-            &["-p", "a", "-f", "1", "--scale", "1", "--reference", "x"],
-            1,
-        ),
+        ("no feature", "-p a --scale 1", 2),
+        ("unknown feature", "-p a -f 512 --scale 1", 1),
+        ("no scale", "-p a -f 1", 2),
+        ("two scales", "-p a -f 1 --scale 1 --sweep 1", 2),
+        ("slot", "-p a -f 1 --scale 1 --slot actual", 2),
+        ("weight", "-p a -f 1=x --scale 1", 2),
+        ("span", "-p a -f 1 --scale 1 --span 3-5", 2),
+        ("clamp", "-p a -f 1 --scale 1 --clamp --unit raw", 1),
+        ("save", "-p a -f 1 --sweep 1,2 --save x", 2),
+        ("a feature twice", "-p a -f 1 -f 1=2 --scale 1", 1),
+        ("a scale twice", "-p a -f 1 --sweep 1,2,1", 1),
+        ("reference", "-p a -f 1 --scale 1 --reference x", 1),
         (
             "reference prompt",
-            &[
-                "-p",
-                "a",
-                "-f",
-                "1",
-                "--scale",
-                "1",
-                "--reference-prompt",
-                "x",
-            ],
+            "-p a -f 1 --scale 1 --reference-prompt x",
             1,
         ),
-        (
-            "weight of nothing",
-            &["-p", "a", "-f", "1=2", "--ablate"],
-            1,
-        ),
+        ("weight of nothing", "-p a -f 1=2 --ablate", 1),
     ] {
-        let output = run(&steer(args));
+        let output = run(&steer(&args.split(' ').collect::<Vec<_>>()));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{name}: {stderr}");
         assert!(stderr.starts_with("error: "), "{name}: {stderr}");

@@ -21,7 +21,7 @@ const CLOCKS: [&str; 7] = [
 ];
 
 /// What every line of metrics has.
-const METRICS: [&str; 21] = [
+const METRICS: [&str; 22] = [
     "step",
     "tokens",
     "loss",
@@ -35,6 +35,7 @@ const METRICS: [&str; 21] = [
     "density_histogram",
     "off_diag_mean",
     "off_diag_max",
+    "off_diag_pairs",
     "grad_norm",
     "lr",
     "tokens_per_s",

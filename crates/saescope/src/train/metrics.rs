@@ -41,12 +41,15 @@ impl Clock {
     }
 }
 
+/// Pairs of decoder rows that a line names.
+const SHOWN_PAIRS: usize = 3;
+
 /// The line after a step; counting starts anew.
 pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics {
     let w_dec = &state.weights.w_dec;
     let shape = (w_dec.rows(), w_dec.cols());
     let pairs = Pairs::within(ORTHOGONALITY_BUDGET, shape, state.config.seed);
-    let right_angles = orthogonality(w_dec, pairs, 1);
+    let right_angles = orthogonality(w_dec, pairs, SHOWN_PAIRS);
     // Counts are kept signed as checkpoints store them.
     let fires: Vec<u64> = state
         .fires
@@ -72,6 +75,7 @@ pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics
         density_histogram: densities.histogram,
         off_diag_mean: right_angles.mean,
         off_diag_max: right_angles.max,
+        off_diag_pairs: right_angles.largest,
         grad_norm: told.grad_norm,
         lr: f64::from(told.lr),
         sparsity_scale: f64::from(told.sparsity),

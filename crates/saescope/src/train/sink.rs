@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::State;
+use crate::direction::Pair;
 use crate::error::Result;
 
 /// One line of metrics: what one log step saw.
@@ -35,6 +36,9 @@ pub struct Metrics {
     pub off_diag_mean: f64,
     /// The largest |cosine| of two different decoder rows.
     pub off_diag_max: f64,
+    /// The pairs of decoder rows of largest |cosine|, the largest first.
+    #[serde(default)]
+    pub off_diag_pairs: Vec<Pair>,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
     /// The learning rate.

@@ -1,11 +1,17 @@
 //! `saescope features`
 
+mod picture;
+
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use anstyle::{Ansi256Color, AnsiColor, Style};
+use saescope::checkpoint::save_whole;
 use saescope::features::{self, Found, Position, Reading};
 use serde::Serialize;
 
+use self::picture::{Stretch, picture};
+use crate::capture::check_output;
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
 use crate::sae::{OpenedSae, PromptsArgs, SaeArgs, check_lengths, slices, texts};
 
@@ -19,7 +25,7 @@ Examples:
   saescope features tests/data/sae -p \"Once upon a time\" -p \"Lily was sad\" --top 5
   saescope features tests/data/sae -p \"Tim saw a big dog.\" --position all --top 3
   saescope features tests/data/sae --prompts tests/data/happy.txt --top 3
-  saescope features tests/data/sae -p \"She was very happy\" --feature 1
+  saescope features tests/data/sae -p \"She was very happy\" --feature 87 --plot happy.svg
   saescope features tests/data/sae -p \"Once upon a time\" --top 10 --json
 ")]
 pub(crate) struct Args {
@@ -40,6 +46,9 @@ pub(crate) struct Args {
     /// Colour the texts by this feature
     #[arg(long, value_name = "N", conflicts_with_all = ["position", "top", "no_bos"])]
     feature: Option<u32>,
+    /// Draw the coloured texts as an SVG
+    #[arg(long, value_name = "FILE", requires = "feature")]
+    plot: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -61,6 +70,9 @@ struct Active {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(path) = &args.plot {
+        check_output(path)?;
+    }
     let texts_given = args.texts.read()?;
     let opened = args.sae.open()?;
     let ids = args
@@ -167,6 +179,25 @@ fn one(
 ) -> anyhow::Result<()> {
     let OpenedSae { model, sae, .. } = opened;
     let activations = features::activations(model, sae, &slices(ids), feature)?;
+    let strongest = activations.iter().flatten().copied().fold(0.0, f32::max);
+    if let Some(path) = &args.plot {
+        let texts: Vec<Vec<Stretch>> = ids
+            .iter()
+            .zip(&activations)
+            .map(|(ids, activations)| {
+                let pieces = opened.tokenizer.readable_pieces(ids).into_iter();
+                pieces
+                    .map(|piece| Stretch {
+                        text: printable(&piece.text),
+                        activations: &activations[piece.tokens],
+                    })
+                    .collect()
+            })
+            .collect();
+        let title = format!("feature {feature}, strongest {strongest:.2}");
+        let svg = picture(&title, &texts, strongest);
+        save_whole(path, |file| file.write_all(svg.as_bytes()))?;
+    }
     if args.json {
         let texts = given.iter().zip(tokens).zip(&activations);
         let coloured: Vec<Coloured> = texts
@@ -185,7 +216,6 @@ fn one(
         return output::json(&coloured);
     }
     let mut out = output::styled_stdout();
-    let strongest = activations.iter().flatten().copied().fold(0.0, f32::max);
     for (ids, activations) in ids.iter().zip(&activations) {
         let mut line = String::new();
         for piece in opened.tokenizer.readable_pieces(ids) {

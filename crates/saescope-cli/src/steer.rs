@@ -1,16 +1,20 @@
 //! `saescope steer`
 
+mod plot;
 mod setting;
 mod show;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::ArgGroup;
+use saescope::checkpoint::save_whole;
 use saescope::edit::Document;
 use saescope::sae::Sae;
-use saescope::steer::{Request, steer};
+use saescope::steer::{Comparison, Request, steer};
 
+use crate::capture::check_output;
 use crate::edits::{Edits, EditsArgs};
 use crate::open::{Opened, TextArgs, finite};
 use crate::sae::{SaeArgs, Subject};
@@ -28,7 +32,7 @@ use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector}
 #[command(after_help = "\
 Examples:
   saescope steer tests/data/sae -p \"Once upon a time\" -f 61 --scale 3 -n 24
-  saescope steer tests/data/sae -p Lily -f 93 -f 75=0.5 --sweep 0,0.2,0.4 --unit norm
+  saescope steer tests/data/sae -p Lily -f 93 -f 75=0.5 --sweep 0,2,4 --plot sweep.svg
   saescope steer tests/data/sae -p Lily -f 93 -f 75 --combinations --scale 3 -n 12
   saescope steer tests/data/sae -p Lily -f 61 --scale 3 -n 12 --save edits.json
   saescope steer tests/data/sae -p Tim -f 93 --clamp --scale 2 -n 12 --json
@@ -91,6 +95,9 @@ pub(crate) struct Args {
     /// Write the edits as a JSON document, which `run`, `capture`, `lens` and `steer` read with --edits
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sweep", "combinations"])]
     save: Option<PathBuf>,
+    /// Draw KL, perplexity and repetition over the scales of --sweep as an SVG
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    plot: Option<PathBuf>,
     /// Print the texts only, not what each edit adds
     #[arg(long)]
     brief: bool,
@@ -103,6 +110,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     check(args)?;
+    if let Some(path) = &args.plot {
+        check_output(path)?;
+    }
     let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
@@ -154,6 +164,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         comparison: &comparison,
     };
     report.warn();
+    draw(args, &settings, &comparison)?;
     if args.json {
         report.json()
     } else {
@@ -182,6 +193,14 @@ fn check(args: &Args) -> anyhow::Result<()> {
     }
     if args.ablate && args.feature.iter().any(|feature| feature.weight != 1.0) {
         bail!("--ablate sets an activation to 0, whatever its weight; leave the weights away");
+    }
+    Ok(())
+}
+
+fn draw(args: &Args, settings: &[Setting], comparison: &Comparison) -> anyhow::Result<()> {
+    if let Some(path) = &args.plot {
+        let svg = plot::plot(args, settings, comparison);
+        save_whole(path, |file| file.write_all(svg.as_bytes()))?;
     }
     Ok(())
 }

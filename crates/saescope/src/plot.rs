@@ -193,14 +193,17 @@ fn draw_line(svg: &mut String, number: usize, line: &Line, (x, y): (&Axis, &Axis
 
 /// Writes a text; `more` are further attributes.
 fn put_text(svg: &mut String, (x, y): (f64, f64), anchor: &str, more: &str, text: &str) {
-    let text = text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let text = escaped(text);
     let _ = writeln!(
         svg,
         "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\"{more}>{text}</text>"
     );
+}
+
+/// Text that is nothing but text in SVG and HTML.
+pub fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('"', "&quot;");
+    text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// A tick without the digits that rounding leaves, and no minus before zero.

@@ -342,3 +342,24 @@ fn bench_sae_compares_rows_and_times_an_opening() {
     }
     assert!(record["opened"]["bytes"].as_u64() > Some(0));
 }
+
+#[test]
+fn a_coloured_text_is_drawn_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("coloured.svg");
+    let svg = path.to_str().unwrap();
+    let text = ["-p", "She was <very> happy", "--feature", "87"];
+    let call = [&["features", "tests/data/sae"][..], &text, &["--plot", svg]].concat();
+    let printed = stdout(&call);
+    let svg = std::fs::read_to_string(&path).unwrap();
+    let coloured = svg.matches("fill-opacity").count();
+    // Where colours do not reach, a number stands behind what would be coloured.
+    assert!(
+        coloured > 0 && coloured == printed.matches('[').count(),
+        "{printed}{svg}"
+    );
+    assert!(
+        svg.contains("fill-opacity=\"1.00\"") && svg.contains("&lt;"),
+        "{svg}"
+    );
+}

@@ -329,3 +329,24 @@ fn arguments_that_make_no_sense_are_refused() {
         assert!(stderr.starts_with("error: "), "{name}: {stderr}");
     }
 }
+
+#[test]
+fn a_sweep_is_drawn_with_a_line_for_each_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = path(folder.path(), "sweep.svg");
+    let call = "-p Lily -f 93 -f 75 --combinations --sweep 0,2 --brief --plot";
+    let args: Vec<&str> = call.split(' ').chain([svg.as_str()]).collect();
+    assert!(run(&steer(&args)).status.success());
+    let svg = std::fs::read_to_string(svg).unwrap();
+    for name in [
+        ">93<",
+        ">75<",
+        ">93+75<",
+        "perplexity",
+        "repetition",
+        "KL(steered || plain)",
+    ] {
+        assert!(svg.contains(name), "{name}: {svg}");
+    }
+    assert_eq!(svg.matches("<polyline").count(), 9, "{svg}");
+}

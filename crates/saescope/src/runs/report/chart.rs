@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plot::round_step;
+use crate::plot::{escaped, round_step};
 
 const WIDTH: f64 = 380.0;
 const HEIGHT: f64 = 210.0;
@@ -242,11 +242,6 @@ fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
         svg,
         "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
     );
-}
-
-/// Text that is nothing but text in HTML and SVG.
-fn escaped(text: &str) -> String {
-    minijinja::HtmlEscape(text).to_string()
 }
 
 /// Every so manieth point and the last.

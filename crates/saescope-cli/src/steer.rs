@@ -4,15 +4,20 @@ mod plot;
 mod setting;
 mod show;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::ArgGroup;
 use saescope::checkpoint::save_whole;
-use saescope::edit::Document;
+use saescope::edit::{Document, Edit, Op, Unit};
+use saescope::hook::Capture;
+use saescope::model::Model;
 use saescope::sae::Sae;
+use saescope::site::Site;
 use saescope::steer::{Comparison, Request, steer};
+use saescope::vector::norm;
 
 use crate::capture::check_output;
 use crate::edits::{Edits, EditsArgs};
@@ -164,6 +169,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         comparison: &comparison,
     };
     report.warn();
+    warn_of_first(model, &tokens, &settings)?;
     draw(args, &settings, &comparison)?;
     if args.json {
         report.json()
@@ -193,6 +199,38 @@ fn check(args: &Args) -> anyhow::Result<()> {
     }
     if args.ablate && args.feature.iter().any(|feature| feature.weight != 1.0) {
         bail!("--ablate sets an activation to 0, whatever its weight; leave the weights away");
+    }
+    Ok(())
+}
+
+/// Warns where edits in proportion to the token meet a first position that is many times as long as the
+/// others, as it is in many models: what is added there is as large, and every token attends to it.
+fn warn_of_first(model: &Model, tokens: &[u32], settings: &[Setting]) -> anyhow::Result<()> {
+    const MANY_TIMES: f64 = 8.0;
+    let in_proportion = |edit: &&Edit| {
+        let adds =
+            matches!(edit.op, Op::Add { unit, scale, .. } if unit != Unit::Raw && scale != 0.0);
+        adds && edit.span.contains(0)
+    };
+    let edits = settings.iter().flat_map(|setting| &setting.edits);
+    let sites: BTreeSet<Site> = edits.filter(in_proportion).map(|edit| edit.site).collect();
+    if sites.is_empty() || tokens.len() < 2 {
+        return Ok(());
+    }
+    let mut capture = Capture::new(sites.iter().copied());
+    model.run(&[tokens], &mut capture)?;
+    for site in sites {
+        let x = capture.take(site)?; // [tokens, d]
+        let mut norms: Vec<f64> = (0..x.rows()).map(|row| norm(x.row(row))).collect();
+        let first = norms.remove(0);
+        norms.sort_by(f64::total_cmp);
+        let times = first / norms[norms.len() / 2];
+        if times > MANY_TIMES {
+            eprintln!(
+                "warning: the first position is {times:.0} times as long as the others at {site}, and what is \
+                 added there in proportion to it as large; --span 1.. leaves it out"
+            );
+        }
     }
     Ok(())
 }

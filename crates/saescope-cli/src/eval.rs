@@ -121,12 +121,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let corpus = args
         .corpus
         .open(tokenizer, args.load.bos.bos(), args.seed)?;
-    ensure!(
-        corpus.context() > 2,
-        "--context {}: without the first position no token is left that has one behind it; the least is 3",
-        corpus.context()
-    );
-    let texts = take(&corpus, args.tokens);
+    let texts = take(&corpus, args.tokens)?;
     warn(args, &subject, &texts);
     let saes: Vec<&Sae> = subject.saes.iter().collect();
     let bar = bar();
@@ -226,7 +221,12 @@ fn open(args: &Args) -> anyhow::Result<Subject> {
 }
 
 /// The first sequences that have so many tokens together, or all.
-fn take(corpus: &Corpus, tokens: usize) -> Vec<Vec<u32>> {
+fn take(corpus: &Corpus, tokens: usize) -> anyhow::Result<Vec<Vec<u32>>> {
+    ensure!(
+        corpus.context() > 2,
+        "--context {}: without the first position no token is left that has one behind it; the least is 3",
+        corpus.context()
+    );
     let mut texts = Vec::new();
     let mut held = 0;
     for number in 0..corpus.sequences() {
@@ -237,7 +237,7 @@ fn take(corpus: &Corpus, tokens: usize) -> Vec<Vec<u32>> {
         held += text.len();
         texts.push(text);
     }
-    texts
+    Ok(texts)
 }
 
 fn warn(args: &Args, subject: &Subject, texts: &[Vec<u32>]) {

@@ -115,9 +115,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     check(args)?;
-    if let Some(path) = &args.plot {
-        check_output(path)?;
-    }
     let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
@@ -178,7 +175,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses what would be asked for twice, or passed over.
+/// Refuses what would be asked for twice, or passed over, and a picture that could not be written.
 fn check(args: &Args) -> anyhow::Result<()> {
     let twice = |at: usize| {
         args.feature[..at]
@@ -199,6 +196,9 @@ fn check(args: &Args) -> anyhow::Result<()> {
     }
     if args.ablate && args.feature.iter().any(|feature| feature.weight != 1.0) {
         bail!("--ablate sets an activation to 0, whatever its weight; leave the weights away");
+    }
+    if let Some(path) = &args.plot {
+        check_output(path)?;
     }
     Ok(())
 }

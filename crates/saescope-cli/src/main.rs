@@ -130,3 +130,61 @@ fn compute_with(isa: Isa) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    /// The calls of a text's blocks, each as the words that a shell makes of it.
+    fn calls(text: &str, folder: &Path) -> Vec<Vec<String>> {
+        let mut calls = Vec::new();
+        for block in text.split("```").skip(1).step_by(2) {
+            // A line may go on behind a backslash.
+            for line in block.replace("\\\n", " ").lines() {
+                let line = line.trim().trim_start_matches("$ ");
+                let call = line.split([';', '|', '>']).next().unwrap_or_default();
+                if !call.starts_with("saescope ") || call.contains('…') {
+                    continue;
+                }
+                let script = format!(
+                    "saescope() {{ printf '%s\\n' \"$@\"; }}; p=a i=1 SAE=a MODEL=a TEXTS=a; {call}"
+                );
+                let words = Command::new("sh")
+                    .args(["-c", &script])
+                    .current_dir(folder)
+                    .output();
+                let words = String::from_utf8(words.unwrap().stdout).unwrap();
+                calls.push(words.lines().map(str::to_owned).collect());
+            }
+        }
+        calls
+    }
+
+    /// Most calls need a model of hundreds of megabytes to run, but none to be understood.
+    #[test]
+    fn every_call_of_the_documentation_is_understood() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut files = vec![root.join("README.md")];
+        let docs = std::fs::read_dir(root.join("docs")).unwrap();
+        files.extend(docs.map(|entry| entry.unwrap().path()));
+        files.retain(|file| file.extension().is_some_and(|e| e == "md"));
+        let folder = tempfile::tempdir().unwrap();
+        let (mut understood, mut wrong) = (0, Vec::new());
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for words in calls(&text, folder.path()) {
+                let given = std::iter::once("saescope".to_owned()).chain(words.clone());
+                let matches = taking_negative_numbers(Cli::command()).try_get_matches_from(given);
+                match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+                    Ok(_) => understood += 1,
+                    Err(error) => wrong.push(format!("{}: {words:?}\n{error}", file.display())),
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(understood > 70, "{understood}");
+    }
+}

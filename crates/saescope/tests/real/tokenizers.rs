@@ -45,7 +45,7 @@ fn compare(tokenizer: &Tokenizer, name: &str) {
         let decoded = sample.decoded.as_ref().unwrap_or(&sample.text);
         assert_eq!(&tokenizer.decode(&ids), decoded, "{name}");
     }
-    assert_eq!(golden.hashes.len(), 3);
+    assert!(golden.hashes.len() >= 3, "{:?}", golden.hashes.keys());
     for (text, hashes) in &golden.hashes {
         let lines = String::from_utf8(repository(&format!("data/text/{text}.txt"))).unwrap();
         for (line, hash) in lines.lines().zip(hashes.as_bytes().chunks(8)) {

@@ -125,7 +125,8 @@ impl KeysValues {
             while position < end {
                 let panel_end = (position / width + 1) * width;
                 let rows = panel_end.min(end) - position;
-                let from = &qkv.row(first + position - start)[keys_at + head * d..];
+                let row = first + position - start;
+                let from = &qkv.data()[row * qkv.cols() + keys_at + head * d..];
                 let to = &mut keys[position / width * width * d + position % width..];
                 // SAFETY: as many rows of `qkv` follow, and the panel has as many columns left.
                 unsafe {

@@ -14,7 +14,7 @@ use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::site::Site;
 
-use crate::edits::EditsArgs;
+use crate::edits::{Edits, EditsArgs};
 use crate::open::{self, ModelArgs, Opened};
 use crate::output::{self, Align, Table};
 
@@ -114,7 +114,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         matrices.push((site.to_string(), capture.take(site)?));
     }
     matrices.extend(logits.map(|logits| ("logits".to_owned(), logits)));
-    save(output, &record(args, &text), &tokens, &matrices)?;
+    let record = record(args, &text, &edits)?;
+    save(output, &record, &tokens, &matrices)?;
     report(output, tokens.len(), &matrices)
 }
 
@@ -159,18 +160,21 @@ fn save(
 }
 
 /// What the file says of how it was made.
-fn record(args: &Args, text: &str) -> BTreeMap<String, String> {
-    let pairs = [
+fn record(args: &Args, text: &str, edits: &Edits) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut pairs = vec![
         ("model", args.model.reference().to_owned()),
         ("dtype", args.model.dtype().name().to_owned()),
         ("bos", args.model.bos_name().to_owned()),
         ("prompt", text.to_owned()),
         ("saescope", env!("CARGO_PKG_VERSION").to_owned()),
     ];
-    pairs
+    if !edits.edits.is_empty() {
+        pairs.push(("edits", serde_json::to_string(&edits.edits)?));
+    }
+    let owned = pairs
         .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+        .map(|(key, value)| (key.to_owned(), value));
+    Ok(owned.collect())
 }
 
 /// The sites asked for, in the order of the forward pass, each once.

@@ -3,9 +3,11 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use saescope::edit::Edit;
 use saescope::features::{self, Contrasted, Pooling, Rank};
 use serde::Serialize;
 
+use crate::edits::EditsArgs;
 use crate::output::{self, Align, Table};
 use crate::sae::{OpenedSae, Origin, SaeArgs, check_lengths, lines, slices};
 
@@ -27,12 +29,14 @@ pub(crate) struct Args {
     /// The same, of what is not like the positive texts
     #[arg(long, value_name = "FILE")]
     negative: PathBuf,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// What features are ranked by: the further from 0.5, or from 0, the earlier
     #[arg(long, value_enum, default_value_t = By::Auroc)]
     by: By,
     /// How the tokens of a text become one: the `last`, or each feature's `max` or `mean`
     #[arg(long, value_name = "HOW", default_value_t = Pooling::Max)]
-    pool: Pooling,
+    pooling: Pooling,
     /// Leave the first position, which is unlike all others, BOS or not, out of `max` and `mean`
     #[arg(long)]
     no_bos: bool,
@@ -56,8 +60,10 @@ struct Record<'a> {
     #[serde(flatten)]
     origin: &'a Origin,
     by: &'static str,
-    pool: String,
+    pooling: String,
     no_bos: bool,
+    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
+    edits: &'a [Edit],
     positive: Set<'a>,
     negative: Set<'a>,
     /// Features that are active on some text.
@@ -111,13 +117,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let OpenedSae { model, sae, .. } = &opened;
     let sets = (slices(with), slices(without));
-    let how = (args.pool, args.no_bos);
-    let all = features::contrast(model, sae, (&sets.0, &sets.1), how, rank)?;
+    let how = (args.pooling, args.no_bos);
+    let edits = args.edits.open(model)?;
+    let sets = (&sets.0[..], &sets.1[..]);
+    let all = features::contrast(model, sae, sets, how, rank, &mut edits.hook()?)?;
     let record = Record {
         origin: &opened.origin,
         by,
-        pool: args.pool.to_string(),
+        pooling: args.pooling.to_string(),
         no_bos: args.no_bos,
+        edits: &edits.edits,
         positive: Set {
             file: &args.positive,
             texts: positive.len(),
@@ -167,7 +176,7 @@ fn print(record: &Record) -> anyhow::Result<()> {
     writeln!(
         out,
         "{} positive and {} negative texts, {} pooled over tokens, {} features active",
-        record.positive.texts, record.negative.texts, record.pool, record.active
+        record.positive.texts, record.negative.texts, record.pooling, record.active
     )?;
     Ok(())
 }

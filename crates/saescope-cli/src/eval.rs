@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
+use saescope::edit::Edit;
 use saescope::eval::{EvalConfig, Evaluation, evaluate};
 use saescope::features;
 use saescope::sae::Sae;
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use crate::capture::check_output;
 use crate::corpus::CorpusArgs;
+use crate::edits::EditsArgs;
 use crate::hub::locate;
 use crate::open::{LoadArgs, Opened, use_threads};
 use crate::output;
@@ -65,6 +67,8 @@ pub(crate) struct Args {
     seed: u64,
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// Draw explained variance and the rise of cross-entropy against L0 to this SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -95,6 +99,9 @@ struct Read {
     bos: &'static str,
     /// Whether the texts begin with the beginning-of-sequence token.
     begins_with_bos: bool,
+    /// What changes the model, in every pass.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edits: Vec<Edit>,
 }
 
 /// What `--json` prints of an autoencoder.
@@ -130,11 +137,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ..EvalConfig::default()
     };
     let model = &subject.opened.model;
+    let edits = args.edits.open(model)?;
     let found = evaluate(
         model,
         &saes,
         &slices(&texts),
         &config,
+        &mut edits.hook()?,
         &mut |done, total| {
             bar.set_length(total);
             bar.set_position(done);
@@ -142,7 +151,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     bar.finish_and_clear();
     let found = found?;
-    let read = read(args, &corpus, (tokenizer, &texts));
+    let read = read(args, &corpus, (tokenizer, &texts), edits.edits);
     if let Some(path) = &args.plot {
         let svg = show::plot(&names(args), &read, &found);
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;
@@ -273,7 +282,12 @@ fn begins_with_bos(tokenizer: &Tokenizer, texts: &[Vec<u32>]) -> bool {
     bos.is_some() && texts.iter().all(|text| text.first().copied() == bos)
 }
 
-fn read(args: &Args, corpus: &Corpus, (tokenizer, texts): (&Tokenizer, &[Vec<u32>])) -> Read {
+fn read(
+    args: &Args,
+    corpus: &Corpus,
+    (tokenizer, texts): (&Tokenizer, &[Vec<u32>]),
+    edits: Vec<Edit>,
+) -> Read {
     Read {
         corpus: args.corpus.given().to_vec(),
         corpus_digest: corpus.digest().to_owned(),
@@ -282,6 +296,7 @@ fn read(args: &Args, corpus: &Corpus, (tokenizer, texts): (&Tokenizer, &[Vec<u32
         dtype: args.load.dtype.name(),
         bos: args.load.bos.name(),
         begins_with_bos: begins_with_bos(tokenizer, texts),
+        edits,
     }
 }
 

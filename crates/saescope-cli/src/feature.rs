@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use saescope::features::{self, Effect, Intervention, Role, Shift};
+use saescope::edit::Edit;
+use saescope::features::{self, Effect, Intervention, Probe, Role, Shift};
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
+use crate::edits::{Edits, EditsArgs};
 use crate::features::painted;
 use crate::open::{finite, last_of, piece};
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
@@ -36,6 +38,8 @@ pub(crate) struct Args {
     feature: Option<u32>,
     #[command(flatten)]
     prompts: PromptsArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// A file with a text on each line: show those that activate the feature most, coloured by it
     #[arg(long, value_name = "FILE")]
     texts: Option<PathBuf>,
@@ -59,6 +63,8 @@ pub(crate) struct Args {
 struct Record<'a> {
     #[serde(flatten)]
     origin: &'a Origin,
+    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
+    edits: &'a [Edit],
     feature: u32,
     encoder_norm: f32,
     decoder_norm: f32,
@@ -152,7 +158,13 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     } = &opened;
     let top = args.top as usize;
     let role = features::role(model, sae, feature, top)?;
-    let effects = features::effects(model, sae, &slices(&ids), feature, args.inject, top)?;
+    let edits = args.edits.open(model)?;
+    let probe = Probe {
+        feature,
+        inject: args.inject,
+        top,
+    };
+    let effects = features::effects(model, sae, &slices(&ids), probe, &mut edits.hook()?)?;
     let prompts = given.iter().zip(&ids).zip(&effects);
     let prompts = prompts.map(|((prompt, ids), effect)| OnPrompt {
         prompt,
@@ -161,8 +173,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         written_scale: effect.written_scale,
         changes: changes(tokenizer, effect),
     });
-    let mut record = record(origin, &role, tokenizer, prompts.collect());
-    record.strongest = args.examples(&opened, feature)?;
+    let made = (origin, &edits.edits[..]);
+    let mut record = record(made, &role, tokenizer, prompts.collect());
+    record.strongest = args.examples((&opened, &edits), feature)?;
     if args.json {
         return output::json(&record);
     }
@@ -171,7 +184,11 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
 
 impl Args {
     /// The texts of the file that activate the feature most, each around its strongest token.
-    fn examples(&self, opened: &OpenedSae, feature: u32) -> anyhow::Result<Vec<Example>> {
+    fn examples(
+        &self,
+        (opened, edits): (&OpenedSae, &Edits),
+        feature: u32,
+    ) -> anyhow::Result<Vec<Example>> {
         let Some(file) = &self.texts else {
             return Ok(Vec::new());
         };
@@ -189,7 +206,8 @@ impl Args {
             tokens.truncate(context);
             ids.push(tokens);
         }
-        let activations = features::activations(model, sae, &slices(&ids), feature)?;
+        let activations =
+            features::activations(model, sae, &slices(&ids), feature, &mut edits.hook()?)?;
         let moments = features::strongest_texts(&activations, self.examples as usize);
         let example = |moment: &features::Moment| {
             let (ids, activations) = (&ids[moment.text], &activations[moment.text]);
@@ -224,7 +242,7 @@ fn around(position: usize, text: Range<usize>) -> Range<usize> {
 }
 
 fn record<'a>(
-    origin: &'a Origin,
+    (origin, edits): (&'a Origin, &'a [Edit]),
     role: &Role,
     tokenizer: &Tokenizer,
     prompts: Vec<OnPrompt<'a>>,
@@ -240,6 +258,7 @@ fn record<'a>(
     let near = |&(feature, cosine): &(u32, f32)| Near { feature, cosine };
     Record {
         origin,
+        edits,
         feature: role.feature,
         encoder_norm: role.encoder_norm,
         decoder_norm: role.decoder_norm,

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use self::picture::{Stretch, picture};
 use crate::capture::check_output;
+use crate::edits::{Edits, EditsArgs};
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
 use crate::sae::{OpenedSae, PromptsArgs, SaeArgs, check_lengths, slices, texts};
 
@@ -33,6 +34,8 @@ pub(crate) struct Args {
     sae: SaeArgs,
     #[command(flatten)]
     texts: PromptsArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// How many features, the strongest first
     #[arg(long, value_name = "K", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -83,15 +86,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .iter()
         .map(|ids| texts(&opened.tokenizer, ids))
         .collect();
+    let edits = args.edits.open(&opened.model)?;
     if let Some(feature) = args.feature {
-        return one(args, &opened, feature, &texts_given, (&ids, &tokens));
+        return one(
+            args,
+            (&opened, &edits),
+            feature,
+            &texts_given,
+            (&ids, &tokens),
+        );
     }
     let reading = Reading {
         position: args.position,
         skip_first: args.no_bos,
     };
     let OpenedSae { model, sae, .. } = &opened;
-    let found = features::features(model, sae, &slices(&ids), reading, args.top as usize)?;
+    let top = args.top as usize;
+    let found = features::features(model, sae, &slices(&ids), reading, top, &mut edits.hook()?)?;
     let rows: Vec<Row> = found
         .iter()
         .map(|f| row(args, f, &texts_given, &tokens))
@@ -172,13 +183,13 @@ struct Token<'a> {
 /// The texts by one feature.
 fn one(
     args: &Args,
-    opened: &OpenedSae,
+    (opened, edits): (&OpenedSae, &Edits),
     feature: u32,
     given: &[String],
     (ids, tokens): (&[Vec<u32>], &[Vec<String>]),
 ) -> anyhow::Result<()> {
     let OpenedSae { model, sae, .. } = opened;
-    let activations = features::activations(model, sae, &slices(ids), feature)?;
+    let activations = features::activations(model, sae, &slices(ids), feature, &mut edits.hook()?)?;
     let strongest = activations.iter().flatten().copied().fold(0.0, f32::max);
     if let Some(path) = &args.plot {
         let texts: Vec<Vec<Stretch>> = ids

@@ -1,5 +1,6 @@
 //! `saescope lens`
 
+use saescope::edit::Edit;
 use saescope::lens::{Guess, LensRow, lens};
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
@@ -42,6 +43,8 @@ pub(crate) struct Args {
 struct Record<'a> {
     model: &'a str,
     text: &'a str,
+    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
+    edits: &'a [Edit],
     tokens: &'a [u32],
     pieces: Vec<String>,
     rows: Vec<RowRecord>,
@@ -78,6 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return output::json(&Record {
             model: args.model.reference(),
             text: &text,
+            edits: &edits.edits,
             tokens: &tokens,
             pieces: tokens.iter().map(|&id| piece(&tokenizer, id)).collect(),
             rows: rows.iter().map(|row| record(&tokenizer, row)).collect(),

@@ -97,7 +97,7 @@ pub(crate) struct Args {
     /// Texts per setting, with the seeds N, N+1, …
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
-    /// Write the edits as a JSON document, which `run`, `capture`, `lens` and `steer` read with --edits
+    /// Write the edits as a JSON document, which every command that has --edits reads
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sweep", "combinations"])]
     save: Option<PathBuf>,
     /// Draw KL, perplexity and repetition over the scales of --sweep as an SVG

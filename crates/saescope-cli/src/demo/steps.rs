@@ -59,7 +59,7 @@ pub(super) fn contrast() -> Call {
         "demo/phrases/angry-sad.txt",
         "--negative",
         "demo/phrases/glad.txt",
-        "--pool",
+        "--pooling",
         "last",
         "--by",
         "difference",

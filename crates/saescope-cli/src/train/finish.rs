@@ -109,7 +109,7 @@ fn on_texts(
         bar.set_position(done);
     };
     let config = EvalConfig::default();
-    let found = evaluate(model, saes, &slices(texts), &config, &mut show);
+    let found = evaluate(model, saes, &slices(texts), &config, &mut (), &mut show);
     bar.finish_and_clear();
     found.context("the evaluation on held-out text")
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{DrawArgs, QuestionArgs, SiteRecord, file_name, pairs, progress, site_records};
 use crate::capture::{Sites, check_output, chosen};
+use crate::edits::EditsArgs;
 use crate::hub::locate_file;
 use crate::open::{ModelArgs, Opened};
 use crate::output::{self, Align, Table};
@@ -110,6 +111,8 @@ struct BuildArgs {
     site: Vec<Sites>,
     #[command(flatten)]
     draw: DrawArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// Scale every direction to length 1
     #[arg(long)]
     unit: bool,
@@ -273,11 +276,15 @@ impl BuildArgs {
                 eprintln!("(resid_post.0 is left out: llama.cpp takes no direction of layer 0)");
             }
         }
+        let edits = self.edits.open(&opened.model)?;
+        let mut hook = edits.hook()?;
         let bar = progress(total);
         let mut done = |texts: usize| bar.inc(texts as u64);
-        let vector = Vector::build(&opened.model, contrast, method, &sites, &mut done);
+        let model = &opened.model;
+        let vector = Vector::build(model, contrast, method, &sites, &mut hook, &mut done);
         bar.finish_and_clear();
         let mut vector = vector?;
+        vector.record.edits = edits.edits;
         if self.unit {
             vector.normalise();
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use saescope::checkpoint::save_whole;
+use saescope::edit::Edit;
 use saescope::site::Site;
 use saescope::vector::Vector;
 use saescope::vector::evaluate::{Outcome, Positions, Trial, best_site, chart, evaluate, rises};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
 use crate::capture::check_output;
+use crate::edits::{Edits, EditsArgs};
 use crate::open::{ModelArgs, Opened, finite, last_of};
 use crate::output::{self, Align, Table};
 
@@ -49,6 +51,8 @@ pub(super) struct Args {
     how: QuestionArgs,
     #[command(flatten)]
     draw: DrawArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
     /// A site of the vector [default: all]. May be given several times
     #[arg(long, value_name = "SITE")]
     site: Vec<Site>,
@@ -94,6 +98,8 @@ struct Report<'a> {
     seed: Option<u64>,
     prompt: Style,
     positions: Positions,
+    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
+    edits: &'a [Edit],
     outcomes: &'a [Outcome],
     /// Sites at which every larger multiplier gives a larger difference.
     rises: Vec<Site>,
@@ -122,7 +128,9 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     let opened = args.model.open()?;
     let chosen = |site: &Site| args.site.is_empty() || args.site.contains(site);
     let sites: Vec<Site> = vector.directions.keys().copied().filter(chosen).collect();
-    let try_on = |questions: &[Question]| args.try_on(questions, &opened, &vector, &sites);
+    let edits = args.edits.open(&opened.model)?;
+    let try_on =
+        |questions: &[Question]| args.try_on(questions, (&opened, &edits), &vector, &sites);
     let (reported, choice) = match args.held_out {
         false => (questions, None),
         true => {
@@ -158,6 +166,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
         seed: args.draw.seed(!args.how.unbalanced),
         prompt: args.how.style(&opened.tokenizer),
         positions: args.positions(),
+        edits: &edits.edits,
         outcomes: &outcomes,
         rises: rises.collect(),
         chosen: choice,
@@ -176,7 +185,7 @@ impl Args {
     fn try_on(
         &self,
         questions: &[Question],
-        opened: &Opened,
+        (opened, edits): (&Opened, &Edits),
         vector: &Vector,
         sites: &[Site],
     ) -> anyhow::Result<Vec<Outcome>> {
@@ -187,8 +196,10 @@ impl Args {
             multipliers: &self.multipliers,
             positions: self.positions(),
         };
+        let mut hook = edits.hook()?;
         let bar = progress(questions.len());
-        let outcomes = evaluate(&opened.model, vector, &trial, &mut |n| bar.inc(n as u64));
+        let mut done = |n: usize| bar.inc(n as u64);
+        let outcomes = evaluate(&opened.model, vector, &trial, &mut hook, &mut done);
         bar.finish_and_clear();
         Ok(outcomes?)
     }

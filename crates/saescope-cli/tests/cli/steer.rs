@@ -222,6 +222,98 @@ fn saved_edits_do_the_same_in_every_command() {
 }
 
 #[test]
+fn every_command_through_which_texts_go_reads_edits_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let [edits, plain_vector, vector] =
+        ["edits.json", "plain.safetensors", "v.safetensors"].map(|f| path(folder.path(), f));
+    let turned = ["-p", "Lily", "-f", "42", "--unit", "norm", "--scale", "2"];
+    stdout(&[&steer(&turned)[..], &["--save", &edits]].concat());
+    let saved = json(&[
+        "steer", "--edits", &edits, "-p", "Lily", "-n", "1", "--json",
+    ]);
+    let saved = &saved["steered"][0]["edits"];
+    let (happy, sad) = ("tests/data/happy.txt", "tests/data/sad.txt");
+    let stories = "tests/data/text/stories-en.txt";
+    let questions = "tests/data/caa/refusal.json";
+    let eval = [
+        "eval",
+        SAE,
+        "--corpus",
+        stories,
+        "--document",
+        "line",
+        "--tokens",
+        "256",
+        "--model",
+        MODEL,
+    ];
+    let difference = [
+        "vector",
+        "difference",
+        MODEL,
+        "--positive",
+        happy,
+        "--negative",
+        sad,
+    ];
+    let trial = ["--questions", questions, "--limit", "4", "--multipliers=1"];
+    stdout(&[&difference[..], &["-o", &plain_vector]].concat());
+    let evaluate = [&["vector", "evaluate", MODEL, &plain_vector][..], &trial].concat();
+    for call in [
+        &["contrast", SAE, "--positive", happy, "--negative", sad][..],
+        &["feature", SAE, "1", "-p", "Lily was"],
+        &["lens", MODEL, "-p", "Lily was"],
+        &eval,
+        &evaluate,
+    ] {
+        let plain = json(&[call, &["--json"]].concat());
+        let edited = json(&[call, &["--json", "--edits", &edits]].concat());
+        assert!(plain.get("edits").is_none(), "{call:?}");
+        assert_eq!(&edited["edits"], saved, "{call:?}");
+        let mut rest = edited.clone();
+        rest.as_object_mut().unwrap().remove("edits");
+        assert_ne!(rest, plain, "{call:?}");
+    }
+    // The list of `features` is what other programs know, and holds nothing else.
+    let features = ["features", SAE, "-p", "Lily was", "--json"];
+    assert_ne!(
+        json(&features),
+        json(&[&features[..], &["--edits", &edits]].concat())
+    );
+    let report = json(
+        &[
+            &difference[..],
+            &["-o", &vector, "--edits", &edits, "--json"],
+        ]
+        .concat(),
+    );
+    assert_eq!(&report["record"]["edits"], saved);
+    assert_eq!(
+        &json(&["vector", "info", &vector, "--json"])["record"]["edits"],
+        saved
+    );
+    let tensors = path(folder.path(), "a.safetensors");
+    let capture = [
+        "capture",
+        MODEL,
+        "-p",
+        "a",
+        "--site",
+        "resid_post.2",
+        "-o",
+        &tensors,
+    ];
+    stdout(&[&capture[..], &["--edits", &edits]].concat());
+    let bytes = std::fs::read(&tensors).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let named = &header.metadata().as_ref().unwrap()["edits"];
+    assert_eq!(
+        &serde_json::from_str::<serde_json::Value>(named).unwrap(),
+        saved
+    );
+}
+
+#[test]
 fn a_vector_needs_no_autoencoder() {
     let folder = tempfile::tempdir().unwrap();
     let file = path(folder.path(), "a.safetensors");

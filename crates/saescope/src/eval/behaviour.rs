@@ -118,7 +118,7 @@ impl Sums {
 /// Reads all texts to the end: as they are, and with every change. For each autoencoder what is found
 /// over all positions, and without the first of every text.
 pub(super) fn measure(
-    walk: &Walk,
+    walk: &mut Walk,
     saes: &[&Sae],
     seen: &[Seen],
     on_read: &mut dyn FnMut(usize),
@@ -133,7 +133,7 @@ pub(super) fn measure(
     let mut outcomes = Outcomes::new(&changes);
     for batch in walk.batches() {
         let rows = Predicted::new(batch);
-        let plain = Plain::run(walk.model, batch, &sites)?;
+        let plain = Plain::run(walk, batch, &sites)?;
         on_read(rows.next.len());
         for (sae, explained) in saes.iter().zip(&mut explained) {
             explained.add(&plain.at[&sae.out_site()?], &rows.firsts);
@@ -141,7 +141,7 @@ pub(super) fn measure(
         let mut changed = Vec::with_capacity(changes.len());
         for &(change, counted) in &changes {
             let mut hook = replacements.hook(change, counted)?;
-            changed.push(plain.changed(walk.model, batch, &mut *hook)?);
+            changed.push(plain.changed(walk, batch, &mut *hook)?);
             on_read(rows.next.len());
         }
         outcomes.add(walk.model, &rows, (plain.ends(), &changed));
@@ -166,11 +166,11 @@ struct Plain {
 }
 
 impl Plain {
-    fn run(model: &Model, batch: &[&[u32]], sites: &BTreeSet<Site>) -> Result<Plain> {
+    fn run(walk: &mut Walk, batch: &[&[u32]], sites: &BTreeSet<Site>) -> Result<Plain> {
         let mut sites = sites.clone();
         sites.insert(Site::FinalNorm);
         let mut capture = Capture::new(sites.iter().copied());
-        model.run(batch, &mut capture)?;
+        walk.run(None, batch, &mut capture)?;
         let taken = sites.iter().map(|&site| Ok((site, capture.take(site)?)));
         Ok(Plain {
             at: taken.collect::<Result<_>>()?,
@@ -182,15 +182,12 @@ impl Plain {
     }
 
     /// What the final norm makes of the batch with a change, from where it begins to matter.
-    fn changed(&self, model: &Model, batch: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
+    fn changed(&self, walk: &mut Walk, batch: &[&[u32]], change: &mut dyn Hook) -> Result<Matrix> {
         let mut capture = Capture::new([Site::FinalNorm]);
-        let start = model.restart(hook);
-        let start = start.and_then(|site| self.at.get_key_value(&site));
-        let mut hook = (hook, &mut capture);
-        match start {
-            Some((&site, resid)) => model.run_from((site, resid.clone()), batch, &mut hook)?,
-            None => model.run(batch, &mut hook)?,
-        }
+        let start = walk.model.restart(change);
+        let start = start.filter(|&site| walk.is_done_before(site));
+        let start = start.and_then(|site| Some((site, self.at.get(&site)?.clone())));
+        walk.run(start, batch, &mut (change, &mut capture))?;
         capture.take(Site::FinalNorm)
     }
 }

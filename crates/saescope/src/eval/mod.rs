@@ -13,6 +13,7 @@ mod saebench;
 
 use std::ops::{Add, Range};
 
+use saescope_kernels::Matrix;
 use serde::Serialize;
 
 pub use behaviour::Behaviour;
@@ -23,6 +24,7 @@ use crate::activations::Batch;
 use crate::direction::{Companion, Orthogonality, Pairs, companions, orthogonality};
 use crate::error::{Error, Result};
 use crate::features::check;
+use crate::hook::Hook;
 use crate::model::{self, Model};
 use crate::sae::Sae;
 use crate::site::Site;
@@ -161,7 +163,8 @@ impl<T: Clone + Add<Output = T>> ByPosition<T> {
 }
 
 /// Evaluates `saes` on `texts`, which are token ids, each from its first token on; results are in the
-/// order of `saes`. `on_progress` is told how much of the work, in passes times tokens, is done, and of
+/// order of `saes`. `hook` belongs to the model: what it changes is changed in every pass, the one
+/// without an autoencoder too, and before an autoencoder reads. `on_progress` is told how much of the work, in passes times tokens, is done, and of
 /// how much.
 ///
 /// # Errors
@@ -172,6 +175,7 @@ pub fn evaluate(
     saes: &[&Sae],
     texts: &[&[u32]],
     config: &EvalConfig,
+    hook: &mut dyn Hook,
     on_progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Vec<Evaluation>> {
     saes.iter().try_for_each(|sae| check(model, sae))?;
@@ -179,8 +183,9 @@ pub fn evaluate(
         let message = "an evaluation needs a text of two tokens or more";
         return Err(Error::Argument(message.to_owned()));
     }
-    let walk = Walk {
+    let mut walk = Walk {
         model,
+        hook,
         texts,
         batches: model::batches(texts.iter().map(|text| text.len()), config.batch_tokens),
     };
@@ -191,8 +196,8 @@ pub fn evaluate(
         done += tokens as u64;
         on_progress(done, total);
     };
-    let seen = reconstruction::measure(&walk, saes, &mut read)?;
-    let behaviours = behaviour::measure(&walk, saes, &seen, &mut read)?;
+    let seen = reconstruction::measure(&mut walk, saes, &mut read)?;
+    let behaviours = behaviour::measure(&mut walk, saes, &seen, &mut read)?;
     let all = saes.iter().zip(&seen).zip(behaviours);
     all.map(|((sae, seen), [all, without_first])| {
         let quality = |counted, (behaviour, explained)| -> Result<Quality> {
@@ -286,14 +291,37 @@ fn closest(mut companions: Vec<Companion>, top: usize) -> Vec<Companion> {
 /// Texts, as a model reads them.
 struct Walk<'a> {
     model: &'a Model,
+    hook: &'a mut dyn Hook,
     texts: &'a [&'a [u32]],
     batches: Vec<Range<usize>>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// The texts of every batch.
-    fn batches(&self) -> impl Iterator<Item = &[&[u32]]> {
-        self.batches.iter().map(|range| &self.texts[range.clone()])
+    fn batches(&self) -> Vec<&'a [&'a [u32]]> {
+        let batches = self.batches.iter();
+        batches.map(|range| &self.texts[range.clone()]).collect()
+    }
+
+    /// Reads a batch, from its tokens on or from where it is at a site, and lets `then` see what the
+    /// model's own hook leaves.
+    fn run(
+        &mut self,
+        start: Option<(Site, Matrix)>,
+        batch: &[&[u32]],
+        then: &mut dyn Hook,
+    ) -> Result<()> {
+        let mut hook = (&mut *self.hook, then);
+        match start {
+            Some(start) => self.model.run_from(start, batch, &mut hook),
+            None => self.model.run(batch, &mut hook),
+        }
+    }
+
+    /// Whether the model's own hook has done all it does where a pass begins at `site`.
+    fn is_done_before(&self, site: Site) -> bool {
+        let mut rest = self.model.sites().skip_while(|&before| before != site);
+        rest.all(|site| !self.hook.wants(site))
     }
 }
 

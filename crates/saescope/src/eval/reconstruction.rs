@@ -93,7 +93,7 @@ struct Row {
 
 /// Reads all texts as far as the deepest site of `saes`, and reconstructs every token.
 pub(super) fn measure(
-    walk: &Walk,
+    walk: &mut Walk,
     saes: &[&Sae],
     on_read: &mut dyn FnMut(usize),
 ) -> Result<Vec<Seen>> {
@@ -106,7 +106,7 @@ pub(super) fn measure(
     let mut all: Vec<Seen> = saes.iter().map(|sae| Seen::new(sae)).collect();
     for batch in walk.batches() {
         let mut capture = Capture::new(sites.iter().copied());
-        walk.model.run(batch, &mut capture)?;
+        walk.run(None, batch, &mut capture)?;
         let mut taken: BTreeMap<Site, Matrix> = BTreeMap::new();
         for &site in &sites {
             taken.insert(site, capture.take(site)?);

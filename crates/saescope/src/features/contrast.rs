@@ -4,6 +4,7 @@ use saescope_kernels::SparseRows;
 
 use super::{Pooling, pooled};
 use crate::error::{Error, Result};
+use crate::hook::Hook;
 use crate::model::Model;
 use crate::sae::Sae;
 
@@ -38,8 +39,8 @@ pub struct Contrasted {
 }
 
 /// Every feature that is active on one of the prompts at least, by how well it tells `positive` from
-/// `negative`. Each prompt counts once, its tokens pooled; with `skip_first` [`Pooling::Max`] and
-/// [`Pooling::Mean`] leave out the first position.
+/// `negative`. Each prompt counts once, its tokens pooled; where the flag beside it is set, [`Pooling::Max`] and
+/// [`Pooling::Mean`] leave out the first position. Activations are as `hook` leaves them.
 ///
 /// # Errors
 /// When a set is empty, and as for [`features`](super::features()).
@@ -47,11 +48,12 @@ pub fn contrast(
     model: &Model,
     sae: &Sae,
     (positive, negative): (&[&[u32]], &[&[u32]]),
-    (pooling, skip_first): (Pooling, bool),
+    pooling: (Pooling, bool),
     rank: Rank,
+    hook: &mut dyn Hook,
 ) -> Result<Vec<Contrasted>> {
-    let positive = pooled(model, sae, positive, pooling, skip_first)?;
-    let negative = pooled(model, sae, negative, pooling, skip_first)?;
+    let positive = pooled(model, sae, positive, pooling, hook)?;
+    let negative = pooled(model, sae, negative, pooling, hook)?;
     contrast_rows(&positive, &negative, rank)
 }
 

@@ -4,6 +4,7 @@ use super::{captured, check, strongest};
 use crate::distribution::Distributions;
 use crate::edit::Span;
 use crate::error::Result;
+use crate::hook::Hook;
 use crate::model::Model;
 use crate::sae::{Change, FeatureOp, Sae, Splice};
 
@@ -63,10 +64,21 @@ pub struct Effect {
     pub changes: Vec<Changed>,
 }
 
-/// What `feature` does to the token that follows each of `prompts`, when it is ablated, doubled, and
-/// injected everywhere with the activation `inject`, or, where none is given, with the largest that
-/// any feature has at the prompt's last token. What the autoencoder does not reconstruct stays
-/// ([`Splice::edit`]). Each list has up to `top` tokens.
+/// What is asked about a feature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Which.
+    pub feature: u32,
+    /// The activation that is injected; without one the largest that any feature has at the prompt's
+    /// last token.
+    pub inject: Option<f32>,
+    /// How many tokens are listed that rise, and that fall.
+    pub top: usize,
+}
+
+/// What the feature of `probe` does to the token that follows each of `prompts`, when it is ablated,
+/// doubled, and injected everywhere. What the autoencoder does not reconstruct stays
+/// ([`Splice::edit`]). `hook` sees, and may change, every pass before the feature does.
 ///
 /// # Errors
 /// When there is no such feature, the model does not fit the autoencoder, or a prompt is empty or
@@ -75,18 +87,22 @@ pub fn effects(
     model: &Model,
     sae: &Sae,
     prompts: &[&[u32]],
-    feature: u32,
-    inject: Option<f32>,
-    top: usize,
+    probe: Probe,
+    hook: &mut dyn Hook,
 ) -> Result<Vec<Effect>> {
+    let Probe {
+        feature,
+        inject,
+        top,
+    } = probe;
     sae.direction(feature)?;
     check(model, sae)?;
     let each = prompts.iter().map(|prompt| {
-        let encoded = sae.encode(&captured(model, &[prompt], sae.site()?)?)?;
+        let encoded = sae.encode(&captured(model, &[prompt], sae.site()?, hook)?)?;
         let last = encoded.rows().saturating_sub(1);
         let (_, values) = encoded.features.row(last);
         let strongest = values.iter().copied().fold(0.0, f32::max);
-        let logits = model.last_logits(&[prompt], &mut ())?; // [1, d_vocab]
+        let logits = model.last_logits(&[prompt], hook)?; // [1, d_vocab]
         let plain = Distributions::new(&logits);
         let change = |intervention: Intervention| {
             let change = Change {
@@ -95,7 +111,7 @@ pub fn effects(
                 op: intervention.op(),
             };
             let mut splice = Splice::edit(sae, vec![change])?;
-            let logits = model.last_logits(&[prompt], &mut splice)?; // [1, d_vocab]
+            let logits = model.last_logits(&[prompt], &mut (&mut *hook, &mut splice))?; // [1, d_vocab]
             let changed = Distributions::new(&logits);
             Ok(compare(intervention, &plain, &changed, top))
         };

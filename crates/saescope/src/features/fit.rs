@@ -34,10 +34,10 @@ pub fn fit(model: &Model, sae: &Sae, prompts: &[&[u32]]) -> Result<Fit> {
         rows.extend(start + 1..start + prompt.len());
         start += prompt.len();
     }
-    let x = captured(model, prompts, site)?; // [tokens, d_in]
+    let x = captured(model, prompts, site, &mut ())?; // [tokens, d_in]
     let target = match out_site == site {
         true => x.clone(),
-        false => captured(model, prompts, out_site)?, // [tokens, d_out]
+        false => captured(model, prompts, out_site, &mut ())?, // [tokens, d_out]
     };
     let encoded = sae.encode(&x)?;
     let y = sae.decode(&encoded);

@@ -16,14 +16,14 @@ use saescope_kernels::{Matrix, SparseRows};
 
 pub use check::check;
 pub use contrast::{Contrasted, Rank, contrast, contrast_rows};
-pub use effect::{Changed, Effect, Intervention, Shift, effects};
+pub use effect::{Changed, Effect, Intervention, Probe, Shift, effects};
 pub use fit::{Fit, fit};
 pub use role::{Role, role};
 pub use strongest::{Moment, strongest_texts};
 
 use crate::error::{Error, Result};
-use crate::hook::{Capture, pooled_positions};
-use crate::model::Model;
+use crate::hook::{Capture, Hook, pooled_positions};
+use crate::model::{self, Model};
 use crate::sae::Sae;
 use crate::site::Site;
 
@@ -136,7 +136,7 @@ pub struct Found {
 }
 
 /// The `top` strongest features of each of `prompts`, which are token ids, in the rows that
-/// `reading` asks for.
+/// `reading` asks for, of what `hook` leaves of the activations.
 ///
 /// # Errors
 /// When the model does not fit the autoencoder ([`check`]), a prompt is empty or too long, or lacks
@@ -147,9 +147,10 @@ pub fn features(
     prompts: &[&[u32]],
     reading: Reading,
     top: usize,
+    hook: &mut dyn Hook,
 ) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    for_each_prompt(model, sae, prompts, reading, |prompt, positions, rows| {
+    let mut add = |prompt: usize, positions: &[usize], rows: &SparseRows| {
         for row in 0..rows.rows() {
             let entries = rows.entries(row).map(|(feature, activation)| Active {
                 feature,
@@ -161,7 +162,8 @@ pub fn features(
                 features: strongest(entries.collect(), top, |f| (f.activation, f.feature)),
             });
         }
-    })?;
+    };
+    for_each_prompt(model, sae, prompts, reading, hook, &mut add)?;
     Ok(found)
 }
 
@@ -173,17 +175,16 @@ pub fn pooled(
     model: &Model,
     sae: &Sae,
     prompts: &[&[u32]],
-    pooling: Pooling,
-    skip_first: bool,
+    (pooling, skip_first): (Pooling, bool),
+    hook: &mut dyn Hook,
 ) -> Result<SparseRows> {
     let reading = Reading {
         position: Position::Pooled(pooling),
         skip_first,
     };
     let mut all = SparseRows::default();
-    for_each_prompt(model, sae, prompts, reading, |_, _, rows| {
-        all.push(rows.entries(0));
-    })?;
+    let mut add = |_: usize, _: &[usize], rows: &SparseRows| all.push(rows.entries(0));
+    for_each_prompt(model, sae, prompts, reading, hook, &mut add)?;
     Ok(all)
 }
 
@@ -196,6 +197,7 @@ pub fn activations(
     sae: &Sae,
     prompts: &[&[u32]],
     feature: u32,
+    hook: &mut dyn Hook,
 ) -> Result<Vec<Vec<f32>>> {
     sae.direction(feature)?;
     let reading = Reading {
@@ -203,13 +205,11 @@ pub fn activations(
         skip_first: false,
     };
     let mut all = Vec::with_capacity(prompts.len());
-    for_each_prompt(model, sae, prompts, reading, |_, _, rows| {
-        all.push(
-            (0..rows.rows())
-                .map(|row| rows.value(row, feature))
-                .collect(),
-        );
-    })?;
+    let mut add = |_: usize, _: &[usize], rows: &SparseRows| {
+        let values = (0..rows.rows()).map(|row| rows.value(row, feature));
+        all.push(values.collect());
+    };
+    for_each_prompt(model, sae, prompts, reading, hook, &mut add)?;
     Ok(all)
 }
 
@@ -220,25 +220,20 @@ fn for_each_prompt(
     sae: &Sae,
     prompts: &[&[u32]],
     reading: Reading,
-    mut each: impl FnMut(usize, &[usize], &SparseRows),
+    hook: &mut dyn Hook,
+    each: &mut dyn FnMut(usize, &[usize], &SparseRows),
 ) -> Result<()> {
     /// Tokens of a pass: enough for a good product, few enough for the memory of a laptop.
     const TOKENS: usize = 2048;
     check(model, sae)?;
     let site = sae.site()?;
-    let mut first = 0;
-    while first < prompts.len() {
-        let mut end = first + 1;
-        let mut tokens = prompts[first].len();
-        while end < prompts.len() && tokens + prompts[end].len() <= TOKENS {
-            tokens += prompts[end].len();
-            end += 1;
-        }
-        let batch = &prompts[first..end];
-        let chosen: Vec<Vec<usize>> = (first..end)
+    for range in model::batches(prompts.iter().map(|prompt| prompt.len()), TOKENS) {
+        let first = range.start;
+        let batch = &prompts[range.clone()];
+        let chosen: Vec<Vec<usize>> = range
             .map(|prompt| positions(prompt, prompts[prompt], reading))
             .collect::<Result<_>>()?;
-        let x = captured(model, batch, site)?; // [tokens, d_in]
+        let x = captured(model, batch, site, hook)?; // [tokens, d_in]
         let mut rows = Vec::new();
         let mut start = 0;
         for (prompt, chosen) in batch.iter().zip(&chosen) {
@@ -260,15 +255,14 @@ fn for_each_prompt(
                 _ => each(first + at, chosen, &of_prompt),
             }
         }
-        first = end;
     }
     Ok(())
 }
 
-/// The activation of `prompts` at `site`: `[all tokens, width]`.
-fn captured(model: &Model, prompts: &[&[u32]], site: Site) -> Result<Matrix> {
+/// The activation of `prompts` at `site`, as `hook` leaves it: `[all tokens, width]`.
+fn captured(model: &Model, prompts: &[&[u32]], site: Site, hook: &mut dyn Hook) -> Result<Matrix> {
     let mut capture = Capture::new([site]);
-    model.run(prompts, &mut capture)?;
+    model.run(prompts, &mut (hook, &mut capture))?;
     capture.take(site)
 }
 

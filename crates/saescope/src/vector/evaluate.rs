@@ -7,6 +7,7 @@ use super::gather::{batches, read_into_cache};
 use super::question::Pair;
 use crate::edit::Span;
 use crate::error::{Error, Result};
+use crate::hook::Hook;
 use crate::model::{Cache, Model};
 use crate::plot::{Chart, Line};
 use crate::site::Site;
@@ -54,7 +55,8 @@ pub struct Outcome {
 /// Tries every site with every multiplier on every question: sites in the order given, for each the
 /// multipliers in the order given. `on_done` receives the number of questions tried.
 ///
-/// What stands before the first token that is steered is read once for all of them.
+/// What stands before the first token that is steered is read once for all of them. `hook` belongs to
+/// the model: what it changes is changed in every pass, and before the vector is added.
 ///
 /// # Errors
 /// When the vector lacks a site or does not fit the model, or a question is too long.
@@ -62,6 +64,7 @@ pub fn evaluate(
     model: &Model,
     vector: &Vector,
     trial: &Trial,
+    hook: &mut dyn Hook,
     on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Outcome>> {
     vector.check(model)?;
@@ -81,7 +84,7 @@ pub fn evaluate(
     let mut sums = vec![Sums::default(); settings.len()];
     for range in batches(trial.pairs.iter().map(|pair| pair.shared.len())) {
         let pairs = &trial.pairs[range];
-        let mut batch = Batch::read(model, pairs, trial.positions)?;
+        let mut batch = Batch::read(model, pairs, trial.positions, hook)?;
         // Nothing times a direction is the same at every site.
         let mut unsteered = None;
         for (&(site, multiplier), sums) in settings.iter().zip(&mut sums) {
@@ -89,7 +92,10 @@ pub fn evaluate(
             let edits = vector.edits(multiplier, &Span::All, &[site]);
             let found = match unsteered {
                 Some(found) if multiplier == 0.0 => found,
-                _ => batch.answer(model, &mut Steer::new(&edits, &[])?)?,
+                _ => {
+                    let mut steer = Steer::new(&edits, &[])?;
+                    batch.answer(model, &mut (&mut *hook, &mut steer))?
+                }
             };
             if multiplier == 0.0 {
                 unsteered = Some(found);
@@ -200,7 +206,12 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn read<'a>(model: &Model, pairs: &'a [Pair], positions: Positions) -> Result<Batch<'a>> {
+    fn read<'a>(
+        model: &Model,
+        pairs: &'a [Pair],
+        positions: Positions,
+        hook: &mut dyn Hook,
+    ) -> Result<Batch<'a>> {
         let start = |pair: &Pair| match positions {
             Positions::Answer => pair.instruction,
             Positions::All => 0,
@@ -209,7 +220,7 @@ impl Batch<'_> {
         let both = pairs.iter().zip(&starts);
         let before: Vec<&[u32]> = both.map(|(pair, &start)| &pair.shared[..start]).collect();
         let longest = pairs.iter().map(|pair| pair.shared.len()).max();
-        let cache = read_into_cache(model, &before, longest.unwrap_or(0))?;
+        let cache = read_into_cache(model, &before, longest.unwrap_or(0), hook)?;
         Ok(Batch {
             cache,
             pairs,
@@ -217,15 +228,15 @@ impl Batch<'_> {
         })
     }
 
-    /// Reads the rest of every question under `steer` and adds up what the model would answer.
-    fn answer(&mut self, model: &Model, steer: &mut Steer) -> Result<Sums> {
+    /// Reads the rest of every question under `hook` and adds up what the model would answer.
+    fn answer(&mut self, model: &Model, hook: &mut dyn Hook) -> Result<Sums> {
         let mut sums = Sums::default();
         let both = self.pairs.iter().zip(&self.starts);
         let rest: Vec<(usize, &[u32])> = both
             .map(|(pair, &start)| &pair.shared[start..])
             .enumerate()
             .collect();
-        let logits = model.extend(&mut self.cache, &rest, steer)?; // [pairs, d_vocab]
+        let logits = model.extend(&mut self.cache, &rest, hook)?; // [pairs, d_vocab]
         for (slot, pair) in self.pairs.iter().enumerate() {
             let of = |token: u32| f64::from(logits.row(slot)[token as usize]);
             let difference = of(pair.matching) - of(pair.other);

@@ -33,22 +33,24 @@ pub(super) struct Rows<'a> {
     pub(super) matrix: &'a Matrix,
 }
 
-/// Hands the activations of every text at every site to `take`.
+/// Hands the activations of every text at every site, as `hook` leaves them, to `take`.
 pub(super) fn gather(
     model: &Model,
     contrast: Contrast,
     sites: &[Site],
+    hook: &mut dyn Hook,
     take: &mut dyn FnMut(Rows),
     on_done: &mut dyn FnMut(usize),
 ) -> Result<()> {
     match contrast {
-        Contrast::Answers(pairs) => answers(model, pairs, sites, take, on_done),
+        Contrast::Answers(pairs) => answers(model, pairs, sites, hook, take, on_done),
         Contrast::Texts(texts) => {
             for (side, set) in [
                 (Side::Positive, texts.positive),
                 (Side::Negative, texts.negative),
             ] {
-                read(model, (texts.pooling, side, set), sites, take, on_done)?;
+                let set = (texts.pooling, side, set);
+                read(model, set, sites, hook, take, on_done)?;
             }
             Ok(())
         }
@@ -60,6 +62,7 @@ fn answers(
     model: &Model,
     pairs: &[Pair],
     sites: &[Site],
+    hook: &mut dyn Hook,
     take: &mut dyn FnMut(Rows),
     on_done: &mut dyn FnMut(usize),
 ) -> Result<()> {
@@ -68,7 +71,7 @@ fn answers(
         let pairs = &pairs[range];
         let shared: Vec<&[u32]> = pairs.iter().map(|pair| &pair.shared[..]).collect();
         let longest = shared.iter().map(|text| text.len()).max().unwrap_or(0);
-        let mut cache = read_into_cache(model, &shared, longest + 1)?;
+        let mut cache = read_into_cache(model, &shared, longest + 1, hook)?;
         for side in [Side::Positive, Side::Negative] {
             let letters: Vec<(usize, &[u32])> = pairs
                 .iter()
@@ -79,7 +82,7 @@ fn answers(
                 .enumerate()
                 .collect();
             let mut pool = Pool::new(sites, Pooling::Last);
-            model.extend(&mut cache, &letters, &mut pool)?;
+            model.extend(&mut cache, &letters, &mut (&mut *hook, &mut pool))?;
             pool.hand_out(sites, side, first, take);
             for (slot, shared) in shared.iter().enumerate() {
                 cache.truncate(slot, shared.len());
@@ -91,12 +94,17 @@ fn answers(
 }
 
 /// A cache that has read `texts` and has room for `capacity` tokens of each.
-pub(super) fn read_into_cache(model: &Model, texts: &[&[u32]], capacity: usize) -> Result<Cache> {
+pub(super) fn read_into_cache(
+    model: &Model,
+    texts: &[&[u32]],
+    capacity: usize,
+    hook: &mut dyn Hook,
+) -> Result<Cache> {
     let mut cache = Cache::new(model.config(), texts.len(), capacity)?;
     let full = texts.iter().copied().enumerate();
     let batch: Vec<(usize, &[u32])> = full.filter(|(_, text)| !text.is_empty()).collect();
     if !batch.is_empty() {
-        model.extend(&mut cache, &batch, &mut ())?;
+        model.extend(&mut cache, &batch, hook)?;
     }
     Ok(cache)
 }
@@ -106,6 +114,7 @@ fn read(
     model: &Model,
     (pooling, side, set): (Pooling, Side, &[Vec<u32>]),
     sites: &[Site],
+    hook: &mut dyn Hook,
     take: &mut dyn FnMut(Rows),
     on_done: &mut dyn FnMut(usize),
 ) -> Result<()> {
@@ -113,7 +122,7 @@ fn read(
         let first = range.start;
         let prompts: Vec<&[u32]> = set[range].iter().map(Vec::as_slice).collect();
         let mut pool = Pool::new(sites, pooling);
-        model.run(&prompts, &mut pool)?;
+        model.run(&prompts, &mut (&mut *hook, &mut pool))?;
         pool.hand_out(sites, side, first, take);
         on_done(prompts.len());
     }

@@ -20,6 +20,7 @@ use self::gather::{Rows, Side};
 use self::question::Pair;
 use crate::edit::{Edit, Op, Span, Unit};
 use crate::error::{Error, Result};
+use crate::hook::Hook;
 use crate::model::Model;
 use crate::site::Site;
 
@@ -58,6 +59,9 @@ pub struct Record {
     pub unit: bool,
     /// The seed with which texts were drawn, where not all were taken.
     pub seed: Option<u64>,
+    /// What changed the model while it read them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
     /// How the model's weights were kept.
     pub dtype: Option<String>,
     /// Whether texts began with BOS: `auto`, `always` or `never`.
@@ -128,8 +132,9 @@ pub enum Contrast<'a> {
 }
 
 impl Vector {
-    /// Finds the directions at `sites` in one pass of `model` over each text. `on_done` receives
-    /// the number of texts or questions that each batch has done.
+    /// Finds the directions at `sites`, of what `hook` leaves of the activations, in one pass of
+    /// `model` over each text. `on_done` receives the number of texts or questions that each batch has
+    /// done.
     ///
     /// Means are summed as activations come; PCA holds one difference per pair and site.
     ///
@@ -141,6 +146,7 @@ impl Vector {
         contrast: Contrast,
         method: Method,
         sites: &[Site],
+        hook: &mut dyn Hook,
         on_done: &mut dyn FnMut(usize),
     ) -> Result<Vector> {
         for &site in sites {
@@ -158,7 +164,7 @@ impl Vector {
             return Err(Error::Argument(message));
         }
         let directions = match method {
-            Method::Caa | Method::Difference => means(model, contrast, sites, on_done)?,
+            Method::Caa | Method::Difference => means(model, contrast, sites, hook, on_done)?,
             Method::PcaDiff | Method::PcaCenter if positive != negative => {
                 let message = format!(
                     "{} compares pairs, and {positive} positive texts stand against {negative} \
@@ -167,8 +173,8 @@ impl Vector {
                 );
                 return Err(Error::Argument(message));
             }
-            Method::PcaDiff => components(model, contrast, sites, true, on_done)?,
-            Method::PcaCenter => components(model, contrast, sites, false, on_done)?,
+            Method::PcaDiff => components(model, contrast, (sites, true), hook, on_done)?,
+            Method::PcaCenter => components(model, contrast, (sites, false), hook, on_done)?,
         };
         for (site, direction) in sites.iter().zip(&directions) {
             check_direction(*site, direction)?;
@@ -288,6 +294,7 @@ fn means(
     model: &Model,
     contrast: Contrast,
     sites: &[Site],
+    hook: &mut dyn Hook,
     on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>> {
     let (positive, negative) = contrast.counts();
@@ -309,7 +316,7 @@ fn means(
             squares[rows.site] += weight.abs() * norm(rows.matrix.row(row)).powi(2);
         }
     };
-    gather::gather(model, contrast, sites, &mut add, on_done)?;
+    gather::gather(model, contrast, sites, hook, &mut add, on_done)?;
     let rounded = |(sum, squares): (Vec<f64>, f64)| {
         let length = sum.iter().map(|x| x * x).sum::<f64>();
         let is_rounding = length <= ROUNDING * ROUNDING * squares;
@@ -323,8 +330,8 @@ fn means(
 fn components(
     model: &Model,
     contrast: Contrast,
-    sites: &[Site],
-    about_mean: bool,
+    (sites, about_mean): (&[Site], bool),
+    hook: &mut dyn Hook,
     on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>> {
     let (pairs, _) = contrast.counts();
@@ -344,7 +351,7 @@ fn components(
             }
         }
     };
-    gather::gather(model, contrast, sites, &mut add, on_done)?;
+    gather::gather(model, contrast, sites, hook, &mut add, on_done)?;
     let of_site = |differences: &Matrix| pca::first_component(differences, about_mean);
     Ok(differences.par_iter().map(of_site).collect())
 }

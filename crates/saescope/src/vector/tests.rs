@@ -69,7 +69,7 @@ fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 fn build(contrast: Contrast, method: Method) -> Result<Vector> {
-    Vector::build(&model(), contrast, method, &SITES, &mut |_| {})
+    Vector::build(&model(), contrast, method, &SITES, &mut (), &mut |_| {})
 }
 
 #[test]
@@ -212,7 +212,14 @@ fn what_cannot_be_compared_is_refused() {
     }
     let site = [Site::ResidPost(3)];
     let contrast = contrast(&two, &three);
-    let refused = Vector::build(&model(), contrast, Method::Difference, &site, &mut |_| {});
+    let refused = Vector::build(
+        &model(),
+        contrast,
+        Method::Difference,
+        &site,
+        &mut (),
+        &mut |_| {},
+    );
     assert!(matches!(refused, Err(Error::Site { .. })), "{refused:?}");
 }
 
@@ -230,7 +237,7 @@ fn an_evaluation_is_that_of_whole_passes_under_edits() {
             multipliers: &multipliers,
             positions,
         };
-        let outcomes = evaluate(&model, &vector, &trial, &mut |_| {}).unwrap();
+        let outcomes = evaluate(&model, &vector, &trial, &mut (), &mut |_| {}).unwrap();
         assert_eq!(outcomes.len(), 6);
         for outcome in outcomes {
             let difference = |pair: &Pair| {
@@ -251,6 +258,43 @@ fn an_evaluation_is_that_of_whole_passes_under_edits() {
             );
         }
     }
+}
+
+/// An edit that adds what the vector adds is a multiplier more, and what every text gets does not
+/// change how two sets differ.
+#[test]
+fn edits_come_before_the_vector() {
+    let model = model();
+    let pairs = pairs();
+    let contrast = Contrast::Answers(&pairs);
+    let vector = build(contrast, Method::Caa).unwrap();
+    let site = [SITES[0]];
+    let edits = vector.edits(1.0, &Span::All, &site);
+    let mut steer = Steer::new(&edits, &[]).unwrap();
+    let differences = |hook: &mut dyn Hook, multiplier: f32| {
+        let trial = Trial {
+            pairs: &pairs,
+            sites: &site,
+            multipliers: &[multiplier],
+            positions: Positions::All,
+        };
+        let outcomes = evaluate(&model, &vector, &trial, hook, &mut |_| {}).unwrap();
+        outcomes[0].logit_difference
+    };
+    for multiplier in [0.0, 2.0] {
+        let edited = differences(&mut steer, multiplier);
+        let expected = differences(&mut (), multiplier + 1.0);
+        assert!((edited - expected).abs() < 1e-5, "{edited} {expected}");
+        assert!((edited - differences(&mut (), multiplier)).abs() > 1e-3);
+    }
+    let method = Method::Caa;
+    let edited = Vector::build(&model, contrast, method, &SITES, &mut steer, &mut |_| {}).unwrap();
+    let same: Vec<f64> = vector.directions[&SITES[0]]
+        .iter()
+        .map(|&x| f64::from(x))
+        .collect();
+    close(&edited.directions[&SITES[0]], &same);
+    assert_ne!(edited.directions[&SITES[1]], vector.directions[&SITES[1]]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn smollm2_is_evaluated_as_transformers_and_numpy_do_it() {
     let model = Model::open(&model(expected["file"].as_str().unwrap()), Storage::F32).unwrap();
     let sae = Sae::open(&repository_path("golden/eval/smollm2")).unwrap();
     let config = EvalConfig::default();
-    let found = evaluate(&model, &[&sae], &texts, &config, &mut |_, _| {}).unwrap();
+    let found = evaluate(&model, &[&sae], &texts, &config, &mut (), &mut |_, _| {}).unwrap();
     let found = serde_json::to_value(&found[0]).unwrap();
     compare("all", &found, &expected["all"]);
     compare(

@@ -29,14 +29,14 @@ fn a_refusal_vector_moves_smollm2_towards_refusing_and_away() {
     let site = [Site::ResidPost(19)];
     let made_from = pairs(&tokenizer, &from, 120);
     let answers = Contrast::Answers(&made_from);
-    let vector = Vector::build(&model, answers, Method::Caa, &site, &mut |_| {}).unwrap();
+    let vector = Vector::build(&model, answers, Method::Caa, &site, &mut (), &mut |_| {}).unwrap();
     let trial = Trial {
         pairs: &pairs(&tokenizer, &on, 50),
         sites: &site,
         multipliers: &[-1.0, 0.0, 1.0],
         positions: Positions::Answer,
     };
-    let outcomes = evaluate(&model, &vector, &trial, &mut |_| {}).unwrap();
+    let outcomes = evaluate(&model, &vector, &trial, &mut (), &mut |_| {}).unwrap();
     let found: Vec<f64> = outcomes.iter().map(|o| o.logit_difference).collect();
     println!("mean logit difference at -1, 0, 1: {found:?}");
     assert!(found[0] < found[1] && found[1] < found[2], "{found:?}");

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use saescope::activations::Batch;
+use saescope::edit::{Edit, Op, Unit};
 use saescope::eval::{EvalConfig, Evaluation, core, evaluate, evaluate_activations};
-use saescope::hook::Capture;
+use saescope::hook::{Capture, Hook, Rows};
 use saescope::model::Model;
 use saescope::sae::{InputNorm, Record, Sae, Weights};
 use saescope::site::Site;
+use saescope::steer::{Steer, losses};
 use saescope::{Error, Gate, Matrix, Storage};
 use serde_json::Value;
 
@@ -20,7 +22,15 @@ fn golden() -> PathBuf {
 }
 
 fn run(model: &Model, saes: &[&Sae], texts: &[&[u32]]) -> Vec<Evaluation> {
-    evaluate(model, saes, texts, &EvalConfig::default(), &mut |_, _| {}).unwrap()
+    evaluate(
+        model,
+        saes,
+        texts,
+        &EvalConfig::default(),
+        &mut (),
+        &mut |_, _| {},
+    )
+    .unwrap()
 }
 
 fn json(path: &Path) -> Value {
@@ -234,7 +244,8 @@ fn company_batches_and_threads_change_no_bit() {
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         let pool = pool.build().unwrap();
-        let found = pool.install(|| evaluate(&model, &all, &TEXTS, &small, &mut |_, _| {}));
+        let found =
+            pool.install(|| evaluate(&model, &all, &TEXTS, &small, &mut (), &mut |_, _| {}));
         assert_eq!(found.unwrap(), together);
     }
 }
@@ -249,6 +260,7 @@ fn progress_ends_where_it_said_it_would() {
         &[&sae],
         &TEXTS,
         &EvalConfig::default(),
+        &mut (),
         &mut |d, t| seen.push((d, t)),
     )
     .unwrap();
@@ -267,6 +279,7 @@ fn what_cannot_be_evaluated_is_said() {
             &[&here],
             texts,
             &EvalConfig::default(),
+            &mut (),
             &mut |_, _| {},
         );
         found.unwrap_err()
@@ -277,7 +290,8 @@ fn what_cannot_be_evaluated_is_said() {
     assert!(matches!(evaluate(&[&[1, 2]]), Error::Argument(_)));
     assert!(matches!(evaluate(&[&[1, 2, 3], &[]]), Error::Argument(_)));
     let config = EvalConfig::default();
-    let found = saescope::eval::evaluate(&model, &[&beyond], &TEXTS, &config, &mut |_, _| {});
+    let found =
+        saescope::eval::evaluate(&model, &[&beyond], &TEXTS, &config, &mut (), &mut |_, _| {});
     assert!(matches!(found, Err(Error::Site { .. })));
 }
 
@@ -347,4 +361,56 @@ fn saelens_finds_the_same_by_its_names() {
         assert_eq!(expected[part]["dead"], quality.activity.dead);
     }
     assert_eq!(compared, 19 + 13);
+}
+
+/// Wants a site at the end of the pass, so that nothing can begin later than the edits do.
+struct ToTheEnd<'a>(Steer<'a>);
+
+impl Hook for ToTheEnd<'_> {
+    fn wants(&self, site: Site) -> bool {
+        site == Site::FinalNorm || self.0.wants(site)
+    }
+
+    fn at(&mut self, site: Site, rows: &Rows, x: Matrix) -> saescope::Result<Matrix> {
+        self.0.at(site, rows, x)
+    }
+}
+
+#[test]
+fn an_edited_model_is_evaluated_as_edits_leave_it() {
+    let direction: Vec<f32> = (0..16).map(|i| noise(700 + i)).collect();
+    for model in tiny::models() {
+        for at in [Site::ResidMid(0), Site::ResidPost(0), Site::ResidPost(1)] {
+            let op = Op::Add {
+                direction: direction.clone(),
+                scale: 2.0,
+                unit: Unit::Raw,
+            };
+            let edits = [Edit::new(at, op)];
+            let steer = || Steer::new(&edits, &[]).unwrap();
+            let sae = sae(Site::ResidPost(0), Gate::Positive, InputNorm::None);
+            let of = |hook: &mut dyn Hook| {
+                let config = EvalConfig::default();
+                evaluate(&model, &[&sae], &TEXTS, &config, hook, &mut |_, _| {}).unwrap()
+            };
+            let found = &of(&mut steer())[0];
+            // Where a pass begins changes nothing.
+            assert_eq!(of(&mut ToTheEnd(steer()))[0], *found);
+            let mut ce = Vec::new();
+            for text in TEXTS {
+                let logits = model.logits(&[text], &mut steer()).unwrap();
+                ce.extend(losses(&logits, &text[1..]));
+            }
+            let mean = ce.iter().sum::<f64>() / ce.len() as f64;
+            near(found.all.behaviour.ce_without_sae, mean);
+            let plain = &run(&model, &[&sae], &TEXTS)[0];
+            assert_ne!(plain.all.behaviour.ce_without_sae, mean);
+            // What stands behind the autoencoder is not what it reads.
+            let same_input = at == Site::ResidPost(1);
+            assert_eq!(
+                found.all.reconstruction == plain.all.reconstruction,
+                same_input
+            );
+        }
+    }
 }

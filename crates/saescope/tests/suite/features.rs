@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use saescope::edit::{Edit, Op, Unit};
 use saescope::features::{
-    self, Intervention, Pooling, Position, Rank, Reading, check, contrast, effects, fit, pooled,
-    role,
+    self, Intervention, Pooling, Position, Probe, Rank, Reading, check, contrast, effects, fit,
+    pooled, role,
 };
 use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::sae::{InputNorm, Record, Sae, Weights};
 use saescope::site::Site;
+use saescope::steer::Steer;
 use saescope::{Error, Gate, Matrix, Storage};
 
 use crate::tiny;
@@ -81,6 +83,14 @@ fn at(position: Position) -> Reading {
     }
 }
 
+fn probe(feature: u32, inject: Option<f32>, top: usize) -> Probe {
+    Probe {
+        feature,
+        inject,
+        top,
+    }
+}
+
 /// The active ones, sorted by a plain sort.
 fn sorted(row: &[f32]) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = (0..)
@@ -96,7 +106,8 @@ fn features_are_those_of_the_captured_activations() {
     for model in tiny::models() {
         for sae in saes() {
             let found =
-                features::features(&model, &sae, &PROMPTS, at(Position::All), D_SAE).unwrap();
+                features::features(&model, &sae, &PROMPTS, at(Position::All), D_SAE, &mut ())
+                    .unwrap();
             let mut rows = found.iter();
             for (number, prompt) in PROMPTS.iter().enumerate() {
                 for (position, expected) in dense(&model, &sae, prompt).iter().enumerate() {
@@ -119,7 +130,9 @@ fn features_are_those_of_the_captured_activations() {
 fn one_position_the_last_and_pools_are_rows_of_all() {
     let [model, _] = tiny::models();
     for sae in saes() {
-        let read = |position| features::features(&model, &sae, &PROMPTS, at(position), 3).unwrap();
+        let read = |position| {
+            features::features(&model, &sae, &PROMPTS, at(position), 3, &mut ()).unwrap()
+        };
         for (number, prompt) in PROMPTS.iter().enumerate() {
             let dense = dense(&model, &sae, prompt);
             let column = |f: usize| dense.iter().map(move |row| row[f]);
@@ -145,7 +158,14 @@ fn one_position_the_last_and_pools_are_rows_of_all() {
             }
         }
     }
-    let beyond = features::features(&model, &saes()[0], &PROMPTS, at(Position::At(2)), 1);
+    let beyond = features::features(
+        &model,
+        &saes()[0],
+        &PROMPTS,
+        at(Position::At(2)),
+        1,
+        &mut (),
+    );
     assert!(matches!(beyond, Err(Error::Argument(_))));
 }
 
@@ -161,7 +181,14 @@ fn what_is_left_out_is_pooled_from_the_other_tokens() {
         (column.sum::<f64>() / (dense.len() - from) as f64) as f32
     };
     for (skip_first, from) in [(false, 0), (true, 1)] {
-        let rows = pooled(&model, &relu, &PROMPTS, Pooling::Mean, skip_first).unwrap();
+        let rows = pooled(
+            &model,
+            &relu,
+            &PROMPTS,
+            (Pooling::Mean, skip_first),
+            &mut (),
+        )
+        .unwrap();
         for feature in 0..D_SAE as u32 {
             assert_eq!(rows.value(0, feature), mean(feature, from));
         }
@@ -174,11 +201,19 @@ fn contrasting_a_set_with_itself_tells_nothing() {
     let [model, _] = tiny::models();
     let [sae, ..] = saes();
     let pooling = (Pooling::Max, false);
-    let all = contrast(&model, &sae, (&PROMPTS, &PROMPTS), pooling, Rank::Auroc).unwrap();
+    let all = contrast(
+        &model,
+        &sae,
+        (&PROMPTS, &PROMPTS),
+        pooling,
+        Rank::Auroc,
+        &mut (),
+    )
+    .unwrap();
     assert!(!all.is_empty());
     assert!(all.iter().all(|c| c.auroc == 0.5 && c.difference == 0.0));
     let sets: (&[&[u32]], &[&[u32]]) = (&PROMPTS[..1], &PROMPTS[1..2]);
-    let all = contrast(&model, &sae, sets, pooling, Rank::Auroc).unwrap();
+    let all = contrast(&model, &sae, sets, pooling, Rank::Auroc, &mut ()).unwrap();
     // With one prompt a side, a feature is larger on one of them, or equal on both.
     assert!(all.iter().all(|c| [0.0, 0.5, 1.0].contains(&c.auroc)));
     assert!(all.iter().any(|c| c.auroc == 1.0) && all.iter().any(|c| c.auroc == 0.0));
@@ -270,14 +305,8 @@ fn a_role_is_that_of_plain_loops() {
 }
 
 /// The distribution of the next token when `scale(row) * direction` is added at every token by hand.
-fn added(
-    model: &Model,
-    sae: &Sae,
-    prompt: &[u32],
-    feature: u32,
-    to: impl Fn(f32) -> f32,
-) -> Vec<f64> {
-    let mut x = captured(model, prompt, SITE);
+fn added(model: &Model, sae: &Sae, x: &Matrix, feature: u32, to: impl Fn(f32) -> f32) -> Vec<f64> {
+    let mut x = x.clone();
     let encoded = sae.encode(&x).unwrap();
     let direction = sae.direction(feature).unwrap();
     for row in 0..x.rows() {
@@ -299,24 +328,32 @@ fn effects_are_those_of_adding_what_the_feature_writes_by_hand() {
     for model in tiny::models() {
         for sae in saes() {
             let prompt = PROMPTS[0];
+            let x = captured(&model, prompt, SITE);
             let dense = dense(&model, &sae, prompt);
             let feature = sorted(&dense[prompt.len() - 1])[0].0;
-            let effect = &effects(&model, &sae, &[prompt], feature, Some(0.7), 50).unwrap()[0];
+            let effect = &effects(
+                &model,
+                &sae,
+                &[prompt],
+                probe(feature, Some(0.7), 50),
+                &mut (),
+            )
+            .unwrap()[0];
             let of_feature: Vec<f32> = dense.iter().map(|row| row[feature as usize]).collect();
             assert_eq!(effect.activations, of_feature);
-            let plain = added(&model, &sae, prompt, feature, |a| a);
+            let plain = added(&model, &sae, &x, feature, |a| a);
             let changed = [
                 (
                     Intervention::Ablated,
-                    added(&model, &sae, prompt, feature, |_| 0.0),
+                    added(&model, &sae, &x, feature, |_| 0.0),
                 ),
                 (
                     Intervention::Doubled,
-                    added(&model, &sae, prompt, feature, |a| 2.0 * a),
+                    added(&model, &sae, &x, feature, |a| 2.0 * a),
                 ),
                 (
                     Intervention::Injected(0.7),
-                    added(&model, &sae, prompt, feature, |_| 0.7),
+                    added(&model, &sae, &x, feature, |_| 0.7),
                 ),
             ];
             for (found, (intervention, expected)) in effect.changes.iter().zip(&changed) {
@@ -358,7 +395,14 @@ fn a_feature_that_is_off_changes_nothing_but_by_injection() {
         let dense = dense(&model, &sae, PROMPTS[1]);
         dense.iter().all(|row| row[f as usize] == 0.0)
     });
-    let effect = &effects(&model, &sae, &PROMPTS[1..2], off.unwrap(), None, 3).unwrap()[0];
+    let effect = &effects(
+        &model,
+        &sae,
+        &PROMPTS[1..2],
+        probe(off.unwrap(), None, 3),
+        &mut (),
+    )
+    .unwrap()[0];
     let kls: Vec<f64> = effect.changes.iter().map(|c| c.kl).collect();
     assert_eq!(kls[..2], [0.0, 0.0]);
     assert!(kls[2] > 0.0);
@@ -453,4 +497,71 @@ fn the_autoencoder_in_the_repository_reconstructs_its_model() {
     assert!(right.fvu < 0.2 && right.l0 == 8.0, "{right:?}");
     sae.record_mut().site = Some(Site::MlpOut(0));
     assert!(fit(&model, &sae, &[&ids]).unwrap().fvu > 1.0);
+}
+
+/// Two edits, one before the autoencoder's site and one at it.
+fn edits() -> Vec<Edit> {
+    let add = |site: Site, from: usize| {
+        let direction = (0..16).map(|i| noise(from + i)).collect();
+        let op = Op::Add {
+            direction,
+            scale: 2.0,
+            unit: Unit::Raw,
+        };
+        Edit::new(site, op)
+    };
+    vec![add(Site::ResidPre(1), 500), add(SITE, 600)]
+}
+
+#[test]
+fn everything_is_of_the_model_as_edits_leave_it() {
+    for model in tiny::models() {
+        let edits = edits();
+        let mut steer = Steer::new(&edits, &[]).unwrap();
+        let edited = |prompt: &[u32]| {
+            let mut capture = Capture::new([SITE]);
+            let mut steer = Steer::new(&edits, &[]).unwrap();
+            model
+                .run(&[prompt], &mut (&mut steer, &mut capture))
+                .unwrap();
+            capture.take(SITE).unwrap()
+        };
+        for sae in saes() {
+            let of = |prompt: &[u32], position: usize, feature: u32| {
+                let encoded = sae.encode(&edited(prompt)).unwrap();
+                encoded.features.value(position, feature)
+            };
+            let reading = at(Position::All);
+            let found =
+                features::features(&model, &sae, &PROMPTS, reading, D_SAE, &mut steer).unwrap();
+            let plain =
+                features::features(&model, &sae, &PROMPTS, reading, D_SAE, &mut ()).unwrap();
+            assert_ne!(found, plain);
+            for row in &found {
+                for active in &row.features {
+                    let (prompt, position) = (PROMPTS[row.prompt], row.position.unwrap());
+                    assert_eq!(active.activation, of(prompt, position, active.feature));
+                }
+            }
+            let prompt = PROMPTS[0];
+            let feature = found[prompt.len() - 1].features[0].feature;
+            let rows = features::activations(&model, &sae, &PROMPTS, feature, &mut steer).unwrap();
+            for (values, prompt) in rows.iter().zip(PROMPTS) {
+                for (position, &value) in values.iter().enumerate() {
+                    assert_eq!(value, of(prompt, position, feature));
+                }
+            }
+            let probe = probe(feature, Some(0.7), 50);
+            let effect = &effects(&model, &sae, &[prompt], probe, &mut steer).unwrap()[0];
+            assert_eq!(effect.activations, rows[0]);
+            let x = edited(prompt);
+            let before = added(&model, &sae, &x, feature, |a| a);
+            let after = added(&model, &sae, &x, feature, |_| 0.0);
+            for shift in &effect.changes[0].risers {
+                let token = shift.token as usize;
+                assert!((f64::from(shift.before) - before[token]).abs() < 1e-5);
+                assert!((f64::from(shift.after) - after[token]).abs() < 1e-5);
+            }
+        }
+    }
 }

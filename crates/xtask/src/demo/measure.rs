@@ -13,7 +13,7 @@ pub(super) const ANGRY: &str = "demo/phrases/angry-sad.txt";
 /// Features with the difference of their means over the phrases, those that differ most first.
 pub(super) fn chosen(root: &Path, program: &Path, n: usize) -> anyhow::Result<Vec<(u64, f64)>> {
     let top = n.to_string();
-    let how = ["--pool", "last", "--by", "difference", "--top", &top];
+    let how = ["--pooling", "last", "--by", "difference", "--top", &top];
     let args = [
         &["contrast", "demo", "--positive", ANGRY, "--negative", GLAD][..],
         &how,

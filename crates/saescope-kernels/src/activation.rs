@@ -65,7 +65,7 @@ pub(crate) fn by_rows(rows: usize, work_per_row: usize, task: impl Fn(usize) + S
 kernel! {
     /// # Safety
     /// `gate`, `up` and `out` hold `n` values.
-    fn gated_row(activation: Activation, gate: *const f32, up: *const f32, out: *mut f32, n: usize)
+    pub(crate) fn gated_row(activation: Activation, gate: *const f32, up: *const f32, out: *mut f32, n: usize)
         = gated_row_with
 }
 

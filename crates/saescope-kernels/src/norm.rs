@@ -6,42 +6,9 @@ use crate::matrix::Matrix;
 use crate::parallel::Shared;
 use crate::simd::{Simd, each, kernel, load, store};
 
-/// `(x - mean) / sqrt(variance + eps) * weight + bias` for every row (Ba et al. 2016), the variance
-/// with divisor `n`.
-pub fn layer_norm(x: &Matrix, weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut Matrix) {
-    norm_on(Isa::current(), x, (weight, bias, eps, true), out);
-}
-
-/// `x / sqrt(mean of squares + eps) * weight` for every row (Zhang & Sennrich 2019).
-pub fn rms_norm(x: &Matrix, weight: &[f32], eps: f32, out: &mut Matrix) {
-    norm_on(Isa::current(), x, (weight, None, eps, false), out);
-}
-
-/// RMS norm of the first `n_heads` runs of `weight.len()` values of every row, in place: the norm
-/// of query or key heads, which start at column `start`.
-pub fn rms_norm_heads(x: &mut Matrix, start: usize, n_heads: usize, weight: &[f32], eps: f32) {
-    let (rows, cols, d) = (x.rows(), x.cols(), weight.len());
-    assert!(start + n_heads * d <= cols, "heads of a row");
-    let params = Params {
-        weight,
-        bias: None,
-        eps,
-        centred: false,
-    };
-    let shared = Shared::new(x.data_mut());
-    let isa = Isa::current();
-    by_rows(rows, 2 * n_heads * d, |row| {
-        for head in 0..n_heads {
-            // SAFETY: the head lies within the row, and each row belongs to one task.
-            unsafe {
-                let head = shared.get().add(row * cols + start + head * d);
-                norm_row(isa, &params, head, head);
-            }
-        }
-    });
-}
-
-struct Params<'a> {
+/// A norm of rows `[rows, d]`.
+#[derive(Clone, Copy)]
+pub struct Norm<'a> {
     weight: &'a [f32],
     bias: Option<&'a [f32]>,
     eps: f32,
@@ -49,35 +16,78 @@ struct Params<'a> {
     centred: bool,
 }
 
-pub(crate) fn norm_on(
-    isa: Isa,
-    x: &Matrix,
-    (weight, bias, eps, centred): (&[f32], Option<&[f32]>, f32, bool),
-    out: &mut Matrix,
-) {
-    let params = Params {
-        weight,
-        bias,
-        eps,
-        centred,
-    };
-    let cols = x.cols();
-    out.reshape(x.rows(), cols);
-    assert_eq!(params.weight.len(), cols, "length of a norm's weight");
-    assert!(
-        params.bias.is_none_or(|bias| bias.len() == cols),
-        "length of a norm's bias"
-    );
-    let shared = Shared::new(out.data_mut());
-    by_rows(x.rows(), 4 * cols, |row| {
-        // SAFETY: rows of both hold as many values as the weight, and each is written once.
-        unsafe {
-            norm_row(
-                isa,
-                &params,
-                x.row(row).as_ptr(),
-                shared.get().add(row * cols),
-            )
+impl<'a> Norm<'a> {
+    /// `(x - mean) / sqrt(variance + eps) * weight + bias` (Ba et al. 2016), the variance with divisor
+    /// `d`; weight and bias are `[d]`.
+    ///
+    /// # Panics
+    /// When the two differ in length.
+    pub fn layer(weight: &'a [f32], bias: Option<&'a [f32]>, eps: f32) -> Norm<'a> {
+        assert!(
+            bias.is_none_or(|bias| bias.len() == weight.len()),
+            "length of a norm's bias"
+        );
+        Norm {
+            weight,
+            bias,
+            eps,
+            centred: true,
+        }
+    }
+
+    /// `x / sqrt(mean of squares + eps) * weight` (Zhang & Sennrich 2019); the weight is `[d]`.
+    pub fn rms(weight: &'a [f32], eps: f32) -> Norm<'a> {
+        Norm {
+            weight,
+            bias: None,
+            eps,
+            centred: false,
+        }
+    }
+
+    /// Norms every row of `x` to `out`, which takes its shape.
+    ///
+    /// # Panics
+    /// When `x` is not as wide as the weight.
+    pub fn apply(&self, x: &Matrix, out: &mut Matrix) {
+        self.apply_on(Isa::current(), x, out);
+    }
+
+    pub(crate) fn apply_on(&self, isa: Isa, x: &Matrix, out: &mut Matrix) {
+        let cols = x.cols();
+        out.reshape(x.rows(), cols);
+        let shared = Shared::new(out.data_mut());
+        by_rows(x.rows(), 4 * cols, |row| {
+            // SAFETY: each row is written once.
+            let to = unsafe { std::slice::from_raw_parts_mut(shared.get().add(row * cols), cols) };
+            self.row(isa, x.row(row), to);
+        });
+    }
+
+    /// Norms one row to `to`.
+    pub(crate) fn row(&self, isa: Isa, x: &[f32], to: &mut [f32]) {
+        assert_eq!(self.weight.len(), x.len(), "length of a norm's weight");
+        assert_eq!(to.len(), x.len(), "length of a normed row");
+        // SAFETY: both are as long as the weight, and an `Isa` is only handed out where it is there.
+        unsafe { norm_row(isa, self, x.as_ptr(), to.as_mut_ptr()) }
+    }
+}
+
+/// RMS norm of the first `n_heads` runs of `weight.len()` values of every row, in place: the norm
+/// of query or key heads, which start at column `start`.
+pub fn rms_norm_heads(x: &mut Matrix, start: usize, n_heads: usize, weight: &[f32], eps: f32) {
+    let (rows, cols, d) = (x.rows(), x.cols(), weight.len());
+    assert!(start + n_heads * d <= cols, "heads of a row");
+    let norm = Norm::rms(weight, eps);
+    let shared = Shared::new(x.data_mut());
+    let isa = Isa::current();
+    by_rows(rows, 2 * n_heads * d, |row| {
+        for head in 0..n_heads {
+            // SAFETY: the head lies within the row, and each row belongs to one task.
+            unsafe {
+                let head = shared.get().add(row * cols + start + head * d);
+                norm_row(isa, &norm, head, head);
+            }
         }
     });
 }
@@ -85,17 +95,17 @@ pub(crate) fn norm_on(
 kernel! {
     /// # Safety
     /// `x` and `out`, which may be the same, hold as many values as the weight.
-    fn norm_row(params: &Params, x: *const f32, out: *mut f32) = norm_row_with
+    fn norm_row(norm: &Norm, x: *const f32, out: *mut f32) = norm_row_with
 }
 
 /// # Safety
 /// As for `norm_row`.
 #[inline(always)]
-unsafe fn norm_row_with<S: Simd>(params: &Params, x: *const f32, out: *mut f32) {
-    let n = params.weight.len();
+unsafe fn norm_row_with<S: Simd>(norm: &Norm, x: *const f32, out: *mut f32) {
+    let n = norm.weight.len();
     // SAFETY: `x`, `out`, weight and bias all hold `n` values.
     unsafe {
-        let mean = if params.centred {
+        let mean = if norm.centred {
             total::<S, false>(x, n, 0.0) / n as f32
         } else {
             0.0
@@ -108,12 +118,12 @@ unsafe fn norm_row_with<S: Simd>(params: &Params, x: *const f32, out: *mut f32) 
             squares += (*x.add(i) - mean) * (*x.add(i) - mean);
         }
         let mean = S::splat(mean);
-        let inverse = S::splat(1.0 / (squares / n as f32 + params.eps).sqrt());
-        let weight = params.weight.as_ptr();
+        let inverse = S::splat(1.0 / (squares / n as f32 + norm.eps).sqrt());
+        let weight = norm.weight.as_ptr();
         each!(S, n, out, |i, _, lanes| {
             let x = S::mul(S::sub(load::<S>(x.add(i), lanes), mean), inverse);
             let weight = load::<S>(weight.add(i), lanes);
-            match params.bias {
+            match norm.bias {
                 Some(bias) => S::fma(x, weight, load::<S>(bias.as_ptr().add(i), lanes)),
                 None => S::mul(x, weight),
             }

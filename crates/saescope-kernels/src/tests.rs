@@ -120,6 +120,38 @@ fn products_equal_a_plain_loop() {
 }
 
 #[test]
+fn what_is_computed_as_it_enters_a_product_is_what_was_computed_before() {
+    for isa in Isa::available() {
+        for storage in [Storage::F32, Storage::Bf16] {
+            for (rows, d_in) in [(1, 7), (5, 16), (49, 131)] {
+                let weight = pack(isa, &matrix(37, d_in, 2), storage);
+                let product = |left: Left| {
+                    let mut out = Matrix::default();
+                    weight.product(left, None, Then::Keep, &mut out);
+                    out
+                };
+                let (gain, bias) = (values(d_in, 3), values(d_in, 4));
+                let (x, both) = (matrix(rows, d_in, 5), matrix(rows, 2 * d_in, 6));
+                let mut before = Matrix::default();
+                for norm in [
+                    Norm::rms(&gain, 1e-5),
+                    Norm::layer(&gain, Some(&bias), 1e-5),
+                ] {
+                    norm.apply_on(isa, &x, &mut before);
+                    let found = product(Left::Normed(norm, &x));
+                    assert_eq!(found.data(), product(Left::Rows(&before)).data());
+                }
+                for activation in ACTIVATIONS {
+                    activation::gated_on(isa, activation, &both, &mut before);
+                    let found = product(Left::Gated(activation, &both));
+                    assert_eq!(found.data(), product(Left::Rows(&before)).data());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_row_is_the_same_bits_whatever_is_computed_beside_it() {
     for isa in Isa::available() {
         for storage in [Storage::F32, Storage::Bf16] {
@@ -231,7 +263,11 @@ fn norms_equal_their_formulas() {
             for centred in [false, true] {
                 let bias = centred.then_some(&bias[..]);
                 let mut out = Matrix::default();
-                norm::norm_on(isa, &x, (&weight, bias, 1e-5, centred), &mut out);
+                let norm = match centred {
+                    true => Norm::layer(&weight, bias, 1e-5),
+                    false => Norm::rms(&weight, 1e-5),
+                };
+                norm.apply_on(isa, &x, &mut out);
                 let expected: Vec<f64> = (0..5)
                     .flat_map(|r| {
                         let row: Vec<f64> = x.row(r).iter().map(|&x| f64::from(x)).collect();
@@ -266,7 +302,7 @@ fn head_norms_touch_their_heads_only() {
         assert_eq!(x.row(row)[12..], before.row(row)[12..]);
         let mut normed = Matrix::default();
         let head = Matrix::from_vec(1, 4, before.row(row)[8..12].to_vec());
-        rms_norm(&head, &weight, 1e-6, &mut normed);
+        Norm::rms(&weight, 1e-6).apply(&head, &mut normed);
         assert_eq!(x.row(row)[8..12], *normed.data());
     }
 }

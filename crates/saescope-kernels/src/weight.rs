@@ -4,6 +4,7 @@
 //! whether they have a thousand rows or one. The packed form is the only copy: rows are gathered
 //! from it where an embedding is looked up.
 
+mod left;
 mod repack;
 
 use std::ops::Range;
@@ -11,6 +12,8 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
+use self::left::Entered;
+pub use self::left::Left;
 use crate::activation::{self, Activation};
 use crate::buffer::{Buffer, Scratch};
 use crate::isa::Isa;
@@ -206,12 +209,22 @@ impl Weight {
         }
     }
 
-    /// `out = then(x W^T + bias)`, with `x` `[rows, d_in]`, `bias` `[d_out]` and `out` reshaped to
+    /// `out = then(x W^T + bias)`, with `x` a matrix `[rows, d_in]` or what [`Left`] makes one of, `bias` `[d_out]` and `out` reshaped to
     /// `[rows, d_out]`.
     ///
     /// # Panics
     /// When a shape does not fit.
-    pub fn product(&self, x: &Matrix, bias: Option<&[f32]>, then: Then, out: &mut Matrix) {
+    pub fn product<'a>(
+        &self,
+        x: impl Into<Left<'a>>,
+        bias: Option<&[f32]>,
+        then: Then,
+        out: &mut Matrix,
+    ) {
+        self.product_of(x.into(), bias, then, out);
+    }
+
+    fn product_of(&self, x: Left, bias: Option<&[f32]>, then: Then, out: &mut Matrix) {
         assert_eq!(
             x.cols(),
             self.d_in,
@@ -229,16 +242,15 @@ impl Weight {
         if x.rows() == 0 {
             return;
         }
-        let rounded: Option<Scratch> = match (&self.panels, self.isa) {
+        let entered = match (&self.panels, self.isa) {
             #[cfg(target_arch = "x86_64")]
-            (Panels::Bf16(_), Isa::Avx512Bf16) => Some(round_rows(x)),
-            _ => None,
+            (Panels::Bf16(_), Isa::Avx512Bf16) => x.enter_rounded(),
+            _ => x.enter(self.isa),
         };
         let shared = Shared::new(out.data_mut());
         let job = Job {
             weight: self,
-            x,
-            rounded: rounded.as_ref().map(|rounded| rounded.as_bf16()),
+            left: &entered,
             bias,
             then,
             out: shared,
@@ -250,30 +262,14 @@ impl Weight {
             // SAFETY: the shapes were checked, the weight's ISA is available, and every block
             // writes its own rows and columns of `out`.
             unsafe {
-                match job.rounded {
+                match job.left {
                     #[cfg(target_arch = "x86_64")]
-                    Some(_) => dot_block(&job, rows, panels),
+                    Entered::Rounded(_) => dot_block(&job, rows, panels),
                     _ => block(self.isa, &job, rows, panels),
                 }
             }
         });
     }
-}
-
-/// The rows of `x` as bf16, each padded to an even length, for a processor that has AVX512_BF16.
-#[cfg(target_arch = "x86_64")]
-fn round_rows(x: &Matrix) -> Scratch {
-    let stride = x.cols().next_multiple_of(2);
-    let mut rounded = Scratch::new(x.rows() * stride / 2);
-    let rows = rounded.as_bf16_mut().par_chunks_exact_mut(stride.max(1));
-    rows.with_min_len(16)
-        .zip(x.data().par_chunks_exact(x.cols().max(1)))
-        .for_each(|(to, from)| {
-            to[from.len()..].fill(0);
-            // SAFETY: only `Isa::Avx512Bf16` rounds rows, and `to` is as long as `from` or longer.
-            unsafe { crate::tile::dot::round(from, to) }
-        });
-    rounded
 }
 
 /// How the rows and panels of a product are shared out.
@@ -332,8 +328,7 @@ impl Blocks {
 /// A product under way.
 struct Job<'a> {
     weight: &'a Weight,
-    x: &'a Matrix,
-    rounded: Option<&'a [u16]>,
+    left: &'a Entered<'a>,
     bias: Option<&'a [f32]>,
     then: Then<'a>,
     out: Shared<f32>,
@@ -388,9 +383,10 @@ impl Job<'_> {
                     let stride = self.weight.d_in.next_multiple_of(2) * width;
                     let start = first * stride + depth.start * width;
                     let b = b.as_bf16().as_ptr().add(start);
-                    let first = match self.rounded {
-                        None => Panel::Bf16(b),
-                        Some(_) => Panel::Bf16Dot(b),
+                    let first = match self.left {
+                        #[cfg(target_arch = "x86_64")]
+                        Entered::Rounded(_) => Panel::Bf16Dot(b),
+                        _ => Panel::Bf16(b),
                     };
                     Slab { first, stride }
                 }
@@ -409,11 +405,14 @@ impl Job<'_> {
         let null = std::ptr::null();
         // SAFETY: as the caller promises.
         unsafe {
-            let (a, a_stride) = match self.rounded {
-                None => (self.x.data().as_ptr().add(row * d_in + depth.start), d_in),
-                Some(rounded) => {
+            let at = |values: &[f32]| values.as_ptr().add(row * d_in + depth.start);
+            let (a, a_stride) = match self.left {
+                Entered::Rows(values) => (at(values), d_in),
+                Entered::Computed(values) => (at(values.as_slice()), d_in),
+                #[cfg(target_arch = "x86_64")]
+                Entered::Rounded(values) => {
                     let stride = d_in.next_multiple_of(2);
-                    let row = rounded.as_ptr().add(row * stride + depth.start);
+                    let row = values.as_bf16().as_ptr().add(row * stride + depth.start);
                     (row.cast(), stride)
                 }
             };

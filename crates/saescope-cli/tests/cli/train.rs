@@ -21,7 +21,7 @@ const CLOCKS: [&str; 7] = [
 ];
 
 /// What every line of metrics has.
-const METRICS: [&str; 22] = [
+const METRICS: [&str; 23] = [
     "step",
     "tokens",
     "loss",
@@ -36,6 +36,7 @@ const METRICS: [&str; 22] = [
     "off_diag_mean",
     "off_diag_max",
     "off_diag_pairs",
+    "off_diag_rows",
     "grad_norm",
     "lr",
     "tokens_per_s",

@@ -9,12 +9,9 @@ use super::Batch;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
-use crate::model::Model;
+use crate::model::{Model, PASS_TOKENS};
 use crate::shuffle;
 use crate::site::Site;
-
-/// Tokens of a forward pass: enough for good products, few enough for their keys and values.
-const PASS_TOKENS: usize = 1024;
 
 /// Which activations, and how they are mixed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use crate::direction::{Companion, Orthogonality, Pairs, companions, orthogonalit
 use crate::error::{Error, Result};
 use crate::features::check;
 use crate::hook::Hook;
-use crate::model::{self, Model};
+use crate::model::{self, Model, PASS_TOKENS};
 use crate::sae::Sae;
 use crate::site::Site;
 
@@ -46,7 +46,7 @@ pub struct EvalConfig {
 impl Default for EvalConfig {
     fn default() -> EvalConfig {
         EvalConfig {
-            batch_tokens: 1024,
+            batch_tokens: PASS_TOKENS,
             // All pairs of 16,384 directions of width 512: a second or two.
             cosine_budget: 1 << 37,
             top: 10,

@@ -23,7 +23,7 @@ pub use strongest::{Moment, strongest_texts};
 
 use crate::error::{Error, Result};
 use crate::hook::{Capture, Hook, pooled_positions};
-use crate::model::{self, Model};
+use crate::model::{self, Model, PASS_TOKENS};
 use crate::sae::Sae;
 use crate::site::Site;
 
@@ -223,11 +223,9 @@ fn for_each_prompt(
     hook: &mut dyn Hook,
     each: &mut dyn FnMut(usize, &[usize], &SparseRows),
 ) -> Result<()> {
-    /// Tokens of a pass: enough for a good product, few enough for the memory of a laptop.
-    const TOKENS: usize = 2048;
     check(model, sae)?;
     let site = sae.site()?;
-    for range in model::batches(prompts.iter().map(|prompt| prompt.len()), TOKENS) {
+    for range in model::batches(prompts.iter().map(|prompt| prompt.len()), PASS_TOKENS) {
         let first = range.start;
         let batch = &prompts[range.clone()];
         let chosen: Vec<Vec<usize>> = range

@@ -1,5 +1,6 @@
 //! The attention half of a block.
 
+use rayon::prelude::*;
 use saescope_kernels::{
     Attention, Matrix, Sequence, Then, attend, attend_by, pattern, rms_norm_heads,
 };
@@ -16,10 +17,8 @@ pub(crate) fn forward(
     pass: &mut Pass,
     x: Matrix,
 ) -> Result<Matrix, Halt> {
-    let normed = pass.norm(&block.attn_norm, &x);
-    let normed = pass.at(Site::AttnNorm(layer), normed)?;
-    let mut qkv = pass.linear(&block.qkv, &normed, Then::Keep); // [rows, (n_heads + 2 n_kv_heads) d_head]
-    pass.give(normed);
+    let (site, weights) = (Site::AttnNorm(layer), (&block.attn_norm, &block.qkv));
+    let mut qkv = pass.linear_of_norm(site, weights, &x, Then::Keep)?; // [rows, (n_heads + 2 n_kv_heads) d_head]
     turn(block, layer, pass, &mut qkv);
     remember(layer, pass, &qkv);
 
@@ -34,12 +33,10 @@ pub(crate) fn forward(
     }
     pass.give(qkv);
     let z = pass.at(Site::AttnZ(layer), z)?; // [rows, n_heads d_head]
-    pass.write(
-        Site::AttnOut(layer),
-        (&block.attn_out, block.attn_post_norm.as_ref()),
-        z,
-        x,
-    )
+    let out = (&block.attn_out, block.attn_post_norm.as_ref());
+    let x = pass.write(Site::AttnOut(layer), out, (&z).into(), x)?;
+    pass.give(z);
+    Ok(x)
 }
 
 /// Norms the query and key heads where the family does, and turns them to their positions.
@@ -69,11 +66,21 @@ fn remember(layer: usize, pass: &mut Pass, qkv: &Matrix) {
     let lens: Vec<usize> = pass.rows().spans().iter().map(|span| span.len).collect();
     let slots = pass.slots;
     let caches = pass.cache.layer_mut(layer);
+    // Where the rows of a sequence begin, and how many they are.
+    let mut rows: Vec<Option<(usize, usize)>> = vec![None; caches.len()];
     let mut first = 0;
     for (&slot, len) in slots.iter().zip(lens) {
-        caches[slot].append(qkv, first, len, keys_at);
+        rows[slot] = Some((first, len));
         first += len;
     }
+    // A few tokens are too little to share out.
+    let min_len = if first > 16 { 1 } else { caches.len() };
+    let caches = caches.par_iter_mut().with_min_len(min_len).zip(rows);
+    caches.for_each(|(cache, rows)| {
+        if let Some((first, len)) = rows {
+            cache.append(qkv, first, len, keys_at);
+        }
+    });
 }
 
 /// The sequences of the batch with what a layer remembers of them.

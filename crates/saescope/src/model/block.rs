@@ -1,7 +1,8 @@
 //! A transformer block: its weights, in one shape for every family, and its order of steps.
 
-use saescope_kernels::{Matrix, Weight};
+use saescope_kernels::{self as kernels, Matrix, Weight};
 
+use super::config::NormKind;
 use super::pass::{Halt, Pass};
 use super::{attention, mlp};
 use crate::site::Site;
@@ -13,12 +14,24 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Vec<f32>>,
 }
 
-/// Layer norm or RMS norm; which of the two is the model's [`NormKind`](super::config::NormKind).
+/// Layer norm or RMS norm; which of the two is the model's [`NormKind`].
 pub(crate) struct Norm {
     /// `[d]`; Gemma's "plus one" is already added.
     pub(crate) weight: Vec<f32>,
     /// `[d]`
     pub(crate) bias: Option<Vec<f32>>,
+}
+
+impl Norm {
+    /// As the kernels take it.
+    pub(crate) fn of(&self, kind: NormKind) -> kernels::Norm<'_> {
+        match kind {
+            NormKind::Layer { eps } => {
+                kernels::Norm::layer(&self.weight, self.bias.as_deref(), eps)
+            }
+            NormKind::Rms { eps } => kernels::Norm::rms(&self.weight, eps),
+        }
+    }
 }
 
 /// One transformer block.

@@ -1,6 +1,6 @@
 //! The MLP half of a block.
 
-use saescope_kernels::{Matrix, Then, gated};
+use saescope_kernels::{Left, Matrix, Then, gated};
 
 use super::block::Block;
 use super::pass::{Halt, Pass};
@@ -14,24 +14,30 @@ pub(crate) fn forward(
     input: Option<&Matrix>,
     x: Matrix,
 ) -> Result<Matrix, Halt> {
-    let normed = pass.norm(&block.mlp_norm, input.unwrap_or(&x));
-    let normed = pass.at(Site::MlpNorm(layer), normed)?;
-    let kind = pass.config.mlp;
-    let act = if kind.gated {
-        let both = pass.linear(&block.mlp_in, &normed, Then::Keep); // [rows, 2 d_mlp]
-        let mut act = pass.take(both.cols() / 2);
-        gated(kind.activation, &both, &mut act);
-        pass.give(both);
-        act
-    } else {
-        pass.linear(&block.mlp_in, &normed, Then::Activate(kind.activation))
-    };
-    pass.give(normed);
-    let act = pass.at(Site::MlpAct(layer), act)?; // [rows, d_mlp]
-    pass.write(
+    let (kind, act_site) = (pass.config.mlp, Site::MlpAct(layer));
+    let (site, weights) = (Site::MlpNorm(layer), (&block.mlp_norm, &block.mlp_in));
+    let (out_site, out) = (
         Site::MlpOut(layer),
         (&block.mlp_out, block.mlp_post_norm.as_ref()),
-        act,
-        x,
-    )
+    );
+    let then = match kind.gated {
+        true => Then::Keep,
+        false => Then::Activate(kind.activation),
+    };
+    // [rows, 2 d_mlp] where it is gated, else [rows, d_mlp]
+    let mut act = pass.linear_of_norm(site, weights, input.unwrap_or(&x), then)?;
+    if kind.gated && !pass.wants(act_site) {
+        let x = pass.write(out_site, out, Left::Gated(kind.activation, &act), x)?;
+        pass.give(act);
+        return Ok(x);
+    }
+    if kind.gated {
+        let mut product = pass.take(act.cols() / 2);
+        gated(kind.activation, &act, &mut product);
+        pass.give(std::mem::replace(&mut act, product));
+    }
+    let act = pass.at(act_site, act)?; // [rows, d_mlp]
+    let x = pass.write(out_site, out, (&act).into(), x)?;
+    pass.give(act);
+    Ok(x)
 }

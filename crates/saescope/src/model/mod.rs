@@ -24,7 +24,7 @@ use self::block::Weights;
 pub use self::cache::Cache;
 pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
 pub use self::load::Source;
-use self::pass::{Halt, Pass, apply_norm};
+use self::pass::{Halt, Pass, Spare};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, RowSpan, Rows};
 use crate::site::Site;
@@ -34,10 +34,15 @@ pub struct Model {
     config: Config,
     weights: Weights,
     source: Source,
+    spare: Spare,
 }
 
 /// Rows to unembed at once: enough for a good product, few enough for a large vocabulary.
 pub const UNEMBED_ROWS: usize = 64;
+
+/// Tokens of a pass for whoever has many texts to read: enough for good products, few enough for what
+/// passes from one step of a block to the next to stay in the caches.
+pub const PASS_TOKENS: usize = 512;
 
 /// Where a pass begins.
 enum Start {
@@ -69,6 +74,7 @@ impl Model {
             config,
             weights,
             source,
+            spare: Spare::default(),
         })
     }
 
@@ -216,12 +222,8 @@ impl Model {
     /// nostalgebraist 2020).
     pub fn unembed(&self, resid: &Matrix) -> Matrix {
         let mut normed = Matrix::default();
-        apply_norm(
-            self.config.norm,
-            &self.weights.final_norm,
-            resid,
-            &mut normed,
-        );
+        let norm = self.weights.final_norm.of(self.config.norm);
+        norm.apply(resid, &mut normed);
         self.project(&normed)
     }
 
@@ -313,7 +315,9 @@ impl Model {
             _ => None,
         };
         let slots: Vec<usize> = batch.iter().map(|&(slot, _)| slot).collect();
-        let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last);
+        // Of a pass that ends in logits, which are the largest of all, nothing is kept beside them.
+        let kept = last.map(|_| &self.spare);
+        let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last, kept);
         let (site, x) = match start {
             Start::Tokens => (Site::ResidPre(0), self.embed(batch, &mut pass)?),
             Start::Resid(site, x) => (site, x),
@@ -386,7 +390,8 @@ impl Model {
             .copied()
             .collect();
         let d_model = self.config.d_model;
-        let mut x = Matrix::zeros(tokens.len(), d_model);
+        let mut x = pass.take(d_model);
+        x.reshape(tokens.len(), d_model);
         let rows = x.data_mut().par_chunks_exact_mut(d_model).zip(&tokens);
         rows.for_each(|(row, &token)| self.weights.embed.copy_row(token as usize, row));
         if let Some(scale) = self.config.embed_scale {

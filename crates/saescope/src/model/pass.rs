@@ -1,10 +1,12 @@
 //! One forward pass under way: where it stands, who looks, and where it ends.
 
-use saescope_kernels::{Matrix, Rotation, Then, layer_norm, rms_norm};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use saescope_kernels::{Left, Matrix, Rotation, Then};
 
 use super::block::{Linear, Norm};
 use super::cache::Cache;
-use super::config::{Config, NormKind};
+use super::config::Config;
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
 use crate::site::Site;
@@ -37,6 +39,27 @@ pub(crate) struct Pass<'a> {
     rotations: Vec<Rotation>,
     /// Matrices no longer in use: allocating anew would touch fresh pages for every activation.
     spare: Vec<Matrix>,
+    /// Where they stay for the next pass.
+    kept: Option<&'a Spare>,
+}
+
+/// The matrices that one pass leaves to the next.
+#[derive(Default)]
+pub(crate) struct Spare(Mutex<Vec<Matrix>>);
+
+impl Spare {
+    /// What is there; nothing while another pass has it.
+    fn matrices(&self) -> MutexGuard<'_, Vec<Matrix>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(kept) = self.kept {
+            *kept.matrices() = std::mem::take(&mut self.spare);
+        }
+    }
 }
 
 impl<'a> Pass<'a> {
@@ -46,6 +69,7 @@ impl<'a> Pass<'a> {
         (slots, rows): (&'a [usize], Rows),
         hook: &'a mut dyn Hook,
         last: Option<Site>,
+        kept: Option<&'a Spare>,
     ) -> Pass<'a> {
         let mut distinct: Vec<&[f32]> = Vec::new();
         let mut index_of = |frequencies: &'a [f32]| {
@@ -64,7 +88,7 @@ impl<'a> Pass<'a> {
             .collect();
         let turn = |frequencies: &&[f32]| Rotation::new(frequencies, rows.positions());
         let rotations = distinct.iter().map(turn).collect();
-        let spare = Vec::new();
+        let spare = kept.map_or_else(Vec::new, |kept| std::mem::take(&mut *kept.matrices()));
         Pass {
             config,
             cache,
@@ -75,6 +99,7 @@ impl<'a> Pass<'a> {
             rotation_of,
             rotations,
             spare,
+            kept,
         }
     }
 
@@ -115,12 +140,14 @@ impl<'a> Pass<'a> {
         self.rotation_of[layer].map(|index| &self.rotations[index])
     }
 
-    /// A matrix to write `[rows of the batch, cols]` to: the smallest spare one with room for it.
+    /// A matrix to write `[rows of the batch, cols]` to: the smallest spare one with room for it, or the
+    /// largest, which grows, so that passes of many sizes leave no more of them than one pass needs.
     pub(crate) fn take(&mut self, cols: usize) -> Matrix {
         let len = self.rows.len() * cols;
-        let fitting = self.spare.iter().enumerate();
-        let fitting = fitting.filter(|(_, spare)| spare.capacity() >= len);
-        let best = fitting.min_by_key(|(_, spare)| spare.capacity());
+        let spare = || self.spare.iter().map(Matrix::capacity).enumerate();
+        let fitting = spare().filter(|&(_, capacity)| capacity >= len);
+        let best = fitting.min_by_key(|&(_, capacity)| capacity);
+        let best = best.or_else(|| spare().max_by_key(|&(_, capacity)| capacity));
         match best.map(|(index, _)| index) {
             Some(index) => self.spare.swap_remove(index),
             None => Matrix::default(),
@@ -134,11 +161,35 @@ impl<'a> Pass<'a> {
 
     pub(crate) fn norm(&mut self, norm: &Norm, x: &Matrix) -> Matrix {
         let mut out = self.take(x.cols());
-        apply_norm(self.config.norm, norm, x, &mut out);
+        norm.of(self.config.norm).apply(x, &mut out);
         out
     }
 
-    pub(crate) fn linear(&mut self, linear: &Linear, x: &Matrix, then: Then) -> Matrix {
+    /// What `linear` makes of the norm of `x`, which is what stands at `site`.
+    pub(crate) fn linear_of_norm(
+        &mut self,
+        site: Site,
+        (norm, linear): (&Norm, &Linear),
+        x: &Matrix,
+        then: Then,
+    ) -> Result<Matrix, Halt> {
+        if !self.wants(site) {
+            let normed = Left::Normed(norm.of(self.config.norm), x);
+            return Ok(self.linear(linear, normed, then));
+        }
+        let normed = self.norm(norm, x);
+        let normed = self.at(site, normed)?;
+        let out = self.linear(linear, &normed, then);
+        self.give(normed);
+        Ok(out)
+    }
+
+    pub(crate) fn linear<'b>(
+        &mut self,
+        linear: &Linear,
+        x: impl Into<Left<'b>>,
+        then: Then,
+    ) -> Matrix {
         let mut out = self.take(linear.weight.d_out());
         linear
             .weight
@@ -152,17 +203,15 @@ impl<'a> Pass<'a> {
         &mut self,
         site: Site,
         (linear, post_norm): (&Linear, Option<&Norm>),
-        input: Matrix,
+        input: Left,
         x: Matrix,
     ) -> Result<Matrix, Halt> {
         if post_norm.is_none() && !self.wants(site) {
-            let sum = self.linear(linear, &input, Then::Add(&x));
-            self.give(input);
+            let sum = self.linear(linear, input, Then::Add(&x));
             self.give(x);
             return Ok(sum);
         }
-        let mut written = self.linear(linear, &input, Then::Keep);
-        self.give(input);
+        let mut written = self.linear(linear, input, Then::Keep);
         if let Some(norm) = post_norm {
             let normed = self.norm(norm, &written);
             self.give(std::mem::replace(&mut written, normed));
@@ -172,13 +221,5 @@ impl<'a> Pass<'a> {
         sum.add(&x);
         self.give(x);
         Ok(sum)
-    }
-}
-
-/// The model's norm of every row of `x`.
-pub(crate) fn apply_norm(kind: NormKind, norm: &Norm, x: &Matrix, out: &mut Matrix) {
-    match kind {
-        NormKind::Layer { eps } => layer_norm(x, &norm.weight, norm.bias.as_deref(), eps, out),
-        NormKind::Rms { eps } => rms_norm(x, &norm.weight, eps, out),
     }
 }

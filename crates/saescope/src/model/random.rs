@@ -8,6 +8,7 @@ use super::Model;
 use super::block::{Block, Linear, Norm, Weights};
 use super::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
 use super::load::Source;
+use super::pass::Spare;
 
 impl Config {
     /// The shapes of GPT-2 small (124 million parameters).
@@ -55,6 +56,7 @@ impl Model {
             config,
             weights,
             source,
+            spare: Spare::default(),
         }
     }
 }

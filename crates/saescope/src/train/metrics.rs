@@ -7,8 +7,13 @@ use super::{Metrics, State};
 use crate::density::densities;
 use crate::direction::{Pairs, orthogonality};
 
-/// Multiply-adds that a line may spend on the decoder's orthogonality.
+/// Multiply-adds that the last line may spend on the decoder's orthogonality.
 const ORTHOGONALITY_BUDGET: u64 = 30_000_000_000;
+/// What any line may, a millisecond: all pairs of a small dictionary.
+const LEAST_ORTHOGONALITY_BUDGET: u64 = 100_000_000;
+/// Of the multiply-adds of one product of all tokens since the line before with the dictionary, a line
+/// may spend one in so many.
+const ORTHOGONALITY_SHARE: u64 = 20;
 
 /// Where the time since the last line went.
 pub(super) struct Clock {
@@ -44,11 +49,21 @@ impl Clock {
 /// Pairs of decoder rows that a line names.
 const SHOWN_PAIRS: usize = 3;
 
+/// Multiply-adds that a line may spend on the decoder's orthogonality, so that lines cost little of the
+/// time however often they come. The last line, which is kept longest, may spend most.
+fn budget(state: &State, (d_sae, d_out): (usize, usize)) -> u64 {
+    if state.step == state.config.steps {
+        return ORTHOGONALITY_BUDGET;
+    }
+    let product = state.fires.recent_tokens.unsigned_abs() * (d_sae * d_out) as u64;
+    (product / ORTHOGONALITY_SHARE).clamp(LEAST_ORTHOGONALITY_BUDGET, ORTHOGONALITY_BUDGET)
+}
+
 /// The line after a step; counting starts anew.
 pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics {
     let w_dec = &state.weights.w_dec;
     let shape = (w_dec.rows(), w_dec.cols());
-    let pairs = Pairs::within(ORTHOGONALITY_BUDGET, shape, state.config.seed);
+    let pairs = Pairs::within(budget(state, shape), shape, state.config.seed);
     let right_angles = orthogonality(w_dec, pairs, SHOWN_PAIRS);
     // Counts are kept signed as checkpoints store them.
     let fires: Vec<u64> = state
@@ -76,6 +91,7 @@ pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics
         off_diag_mean: right_angles.mean,
         off_diag_max: right_angles.max,
         off_diag_pairs: right_angles.largest,
+        off_diag_rows: right_angles.rows,
         grad_norm: told.grad_norm,
         lr: f64::from(told.lr),
         sparsity_scale: f64::from(told.sparsity),

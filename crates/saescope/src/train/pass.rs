@@ -77,7 +77,7 @@ impl Job<'_, '_> {
         let mut packed = Weight::empty(Storage::F32);
         packed.repack(&Matrix::from_vec(d_out, x.cols(), w_skip.clone()));
         let mut out = Matrix::default();
-        packed.product(x, None, Then::Keep, &mut out);
+        packed.product(x.as_ref(), None, Then::Keep, &mut out);
         Some(out)
     }
 

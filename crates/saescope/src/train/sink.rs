@@ -32,13 +32,16 @@ pub struct Metrics {
     /// Features by their density since the last line, 13 bins: one for what is below 1e-6, then half a
     /// decade each up to 1.
     pub density_histogram: Vec<usize>,
-    /// Mean |cosine| of two different decoder rows.
+    /// Mean |cosine| of two different decoder rows, `off_diag_rows` of them with every other.
     pub off_diag_mean: f64,
-    /// The largest |cosine| of two different decoder rows.
+    /// The largest |cosine| of those.
     pub off_diag_max: f64,
     /// The pairs of decoder rows of largest |cosine|, the largest first.
     #[serde(default)]
     pub off_diag_pairs: Vec<Pair>,
+    /// Decoder rows that were compared with every other: all, or a sample of a large dictionary.
+    #[serde(default)]
+    pub off_diag_rows: usize,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
     /// The learning rate.

@@ -9,11 +9,8 @@ use super::question::Pair;
 use super::{Contrast, Pooling};
 use crate::error::Result;
 use crate::hook::{self, Hook, pooled_positions};
-use crate::model::{self, Cache, Model};
+use crate::model::{self, Cache, Model, PASS_TOKENS};
 use crate::site::Site;
-
-/// Tokens of a batch: enough for good products, few enough for their keys and values.
-pub(super) const BATCH_TOKENS: usize = 1024;
 
 /// Which of the two sets a text belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,9 +126,9 @@ fn read(
     Ok(())
 }
 
-/// Ranges of successive texts that make about [`BATCH_TOKENS`] each, at least one text.
+/// Ranges of successive texts that make about [`PASS_TOKENS`] each, at least one text.
 pub(super) fn batches(lens: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
-    model::batches(lens, BATCH_TOKENS)
+    model::batches(lens, PASS_TOKENS)
 }
 
 /// Keeps of every text the row that stands for it, so that no more than that is held.

@@ -1,0 +1,111 @@
+//! What enters a product, as its tiles read it.
+
+use rayon::prelude::*;
+
+use crate::activation::{Activation, gated_row};
+use crate::buffer::Scratch;
+use crate::isa::Isa;
+use crate::matrix::Matrix;
+use crate::norm::Norm;
+
+/// The left-hand side of a product, `[rows, d_in]`. What has to be computed first is computed a row at a
+/// time where rows are rounded as they enter, and never written in f32.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// Rows as they are.
+    Rows(&'a Matrix),
+    /// Rows normed.
+    Normed(Norm<'a>, &'a Matrix),
+    /// `activation(gate) * up` of rows that hold gate and up, `[rows, 2 d_in]`, as [`gated`] has it.
+    ///
+    /// [`gated`]: crate::gated
+    Gated(Activation, &'a Matrix),
+}
+
+impl<'a> From<&'a Matrix> for Left<'a> {
+    fn from(rows: &'a Matrix) -> Left<'a> {
+        Left::Rows(rows)
+    }
+}
+
+/// The left-hand side as it is multiplied.
+pub(super) enum Entered<'a> {
+    Rows(&'a [f32]),
+    Computed(Scratch),
+    /// bf16, each row padded to an even length.
+    #[cfg(target_arch = "x86_64")]
+    Rounded(Scratch),
+}
+
+impl Left<'_> {
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Left::Rows(x) | Left::Normed(_, x) | Left::Gated(_, x) => x.rows(),
+        }
+    }
+
+    pub(super) fn cols(&self) -> usize {
+        match self {
+            Left::Rows(x) | Left::Normed(_, x) => x.cols(),
+            Left::Gated(_, both) => both.cols() / 2,
+        }
+    }
+
+    /// Row `row`, written to `room` where it has to be computed; `room` is as long as a row.
+    fn row<'b>(&'b self, isa: Isa, row: usize, room: &'b mut [f32]) -> &'b [f32] {
+        match self {
+            Left::Rows(x) => x.row(row),
+            Left::Normed(norm, x) => {
+                norm.row(isa, x.row(row), room);
+                room
+            }
+            Left::Gated(activation, both) => {
+                let (gate, up) = both.row(row).split_at(room.len());
+                assert_eq!(up.len(), room.len(), "gate and up of a row");
+                let (gate, up) = (gate.as_ptr(), up.as_ptr());
+                // SAFETY: the three are of one length, and `isa` is that of a weight.
+                unsafe { gated_row(isa, *activation, gate, up, room.as_mut_ptr(), room.len()) };
+                room
+            }
+        }
+    }
+}
+
+impl<'a> Left<'a> {
+    /// The rows in f32.
+    pub(super) fn enter(self, isa: Isa) -> Entered<'a> {
+        let d_in = self.cols();
+        match self {
+            Left::Rows(x) => Entered::Rows(x.data()),
+            _ => {
+                let mut all = Scratch::new(self.rows() * d_in);
+                let rows = all.as_mut_slice().par_chunks_exact_mut(d_in.max(1));
+                rows.with_min_len(16).enumerate().for_each(|(row, to)| {
+                    self.row(isa, row, to);
+                });
+                Entered::Computed(all)
+            }
+        }
+    }
+
+    /// The rows as bf16, for a processor that has AVX512_BF16.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn enter_rounded(self) -> Entered<'a> {
+        let d_in = self.cols();
+        let stride = d_in.next_multiple_of(2);
+        let mut rounded = Scratch::new(self.rows() * stride / 2);
+        let rows = rounded.as_bf16_mut().par_chunks_exact_mut(stride.max(1));
+        let room = || match self {
+            Left::Rows(_) => Vec::new(),
+            _ => vec![0.0; d_in],
+        };
+        let rows = rows.with_min_len(16).enumerate();
+        rows.for_each_init(room, |room, (row, to)| {
+            to[d_in..].fill(0);
+            let from = self.row(Isa::Avx512Bf16, row, room);
+            // SAFETY: only `Isa::Avx512Bf16` rounds rows, and `to` is as long as `from` or longer.
+            unsafe { crate::tile::dot::round(from, to) }
+        });
+        Entered::Rounded(rounded)
+    }
+}

@@ -107,3 +107,23 @@ pub(crate) unsafe fn round(from: &[f32], to: &mut [u16]) {
         }
     }
 }
+
+/// Rounds two rows of equal length as [`round`] does, to pairs of one value of each.
+///
+/// # Safety
+/// The processor has AVX512_BF16, and `to` is at least as long as both together.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(crate) unsafe fn round_pairs(first: &[f32], second: &[f32], to: &mut [u16]) {
+    for at in (0..first.len()).step_by(16) {
+        let lanes = u16::MAX >> (16 - (first.len() - at).min(16));
+        // SAFETY: only values that exist are read and written; the two types are the same 256 bits.
+        unsafe {
+            let words = |row: &[f32]| {
+                let x = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, row.as_ptr().add(at)));
+                _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(x))
+            };
+            let pairs = _mm512_or_si512(words(first), _mm512_slli_epi32(words(second), 16));
+            _mm512_mask_storeu_epi32(to.as_mut_ptr().add(2 * at).cast(), lanes, pairs);
+        }
+    }
+}

@@ -7,6 +7,8 @@ use super::{Panels, Storage, Weight, panel_width};
 use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
+#[cfg(target_arch = "x86_64")]
+use crate::tile::dot;
 use crate::transpose::words;
 
 impl Weight {
@@ -63,7 +65,7 @@ impl Weight {
                     }
                     let n = columns.len();
                     for (row, column) in rows.chunks_exact_mut(pairs.max(1)).zip(columns) {
-                        round_row(weight.row(column), row);
+                        round_row(isa, weight.row(column), row);
                     }
                     // SAFETY: there are `n` rows of pairs, and the panel has room for `width`.
                     unsafe {
@@ -78,7 +80,7 @@ impl Weight {
     /// Packs the transpose of `weight` `[d_in, d_out]`, of any shape, where another was packed before.
     pub fn repack_transposed(&mut self, weight: &Matrix) {
         let (d_in, d_out) = (weight.rows(), weight.cols());
-        let width = panel_width(self.isa);
+        let (isa, width) = (self.isa, panel_width(self.isa));
         let columns = |panel: usize| panel * width..((panel + 1) * width).min(d_out);
         let length = self.take_shape(d_out, d_in);
         match &mut self.panels {
@@ -100,7 +102,7 @@ impl Weight {
                     for (pair, out) in out.chunks_exact_mut(2 * width).enumerate() {
                         let (out, rest) = out.split_at_mut(2 * columns.len());
                         let row = |k| (k < d_in).then(|| &weight.row(k)[columns.clone()]);
-                        round_pair(row(2 * pair), row(2 * pair + 1), out);
+                        round_pair(isa, row(2 * pair), row(2 * pair + 1), out);
                         rest.fill(0);
                     }
                 });
@@ -128,23 +130,36 @@ impl Weight {
 }
 
 /// A row as pairs of bf16, the last filled up with 0.
-fn round_row(row: &[f32], out: &mut [u32]) {
-    let pair = |a: f32, b: f32| {
-        let (a, b) = (bf16::from_f32(a).to_bits(), bf16::from_f32(b).to_bits());
-        // In memory the first comes first.
-        (u32::from(b) << 16 | u32::from(a)).to_le()
-    };
-    let whole = row.chunks_exact(2);
-    if let ([last], Some(out)) = (whole.remainder(), out.last_mut()) {
-        *out = pair(*last, 0.0);
+fn round_row(isa: Isa, row: &[f32], out: &mut [u32]) {
+    if let Some(last) = out.last_mut() {
+        *last = 0;
     }
-    for (out, values) in out.iter_mut().zip(whole) {
-        *out = pair(values[0], values[1]);
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512Bf16 {
+        // SAFETY: a pair of bf16 is a word of any bits, and the processor has the instruction set.
+        unsafe {
+            let out = std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), 2 * out.len());
+            dot::round(row, out);
+        }
+        return;
+    }
+    let _ = isa;
+    for (out, values) in out.iter_mut().zip(row.chunks(2)) {
+        let bits = |at: usize| values.get(at).map_or(0, |&x| bf16::from_f32(x).to_bits());
+        // In memory the first comes first.
+        *out = (u32::from(bits(1)) << 16 | u32::from(bits(0))).to_le();
     }
 }
 
 /// Two rows as pairs of bf16; a row that is not there counts as zeros.
-fn round_pair(first: Option<&[f32]>, second: Option<&[f32]>, out: &mut [u16]) {
+fn round_pair(isa: Isa, first: Option<&[f32]>, second: Option<&[f32]>, out: &mut [u16]) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512Bf16, Some(first), Some(second)) = (isa, first, second) {
+        // SAFETY: `out` holds as many pairs as the rows values; the processor has the instruction set.
+        unsafe { dot::round_pairs(first, second, out) };
+        return;
+    }
+    let _ = isa;
     for (at, row) in [first, second].into_iter().enumerate() {
         match row {
             Some(row) => {

@@ -6,7 +6,7 @@ use saescope_kernels::{Activation, Gradient, Matrix, Storage, Then, Weight, tran
 
 use super::activity::Activity;
 use super::dead::Fires;
-use super::pass::{Job, Loss, Pass};
+use super::pass::{Job, Loss, Pass, sum};
 use super::plain::L1;
 use super::weights::{Gradients, Small};
 use super::{Products, TrainConfig};
@@ -66,13 +66,13 @@ pub(super) fn pass<'x>(
     packed.repack(&error.gradient);
     let d_pre = all;
     packed.product(w_dec, None, Then::Keep, d_pre); // [d_sae, tokens]
-    penalty.add_dense(by_feature, d_pre);
+    let b_enc = penalty.add_dense(by_feature, d_pre);
     let g_dec = product_transposed(packed, by_feature, &error.gradient, None);
     let g_enc = product_transposed(packed, d_pre, job.inner, None);
     let mut gradients = Gradients {
         w_enc: Gradient::dense(g_enc),
         w_dec: Gradient::dense(g_dec),
-        small: Small::gradient(job, row_sums(d_pre), &[&error.gradient]),
+        small: Small::gradient(job, b_enc, &[&error.gradient]),
     };
     let sparsity = penalty.finish(job, &activity, &mut gradients);
     Pass {
@@ -95,33 +95,18 @@ fn product_transposed(packed: &mut Weight, x: &Matrix, w: &Matrix, bias: Option<
     out
 }
 
-/// The sum of every row.
-fn row_sums(x: &Matrix) -> Vec<f32> {
-    let rows = x.data().par_chunks_exact(x.cols());
-    rows.map(sum).collect()
-}
-
-/// The sum, of so many parts at once that none waits for another.
-fn sum(row: &[f32]) -> f32 {
-    const PARTS: usize = 16;
-    let mut parts = [0.0; PARTS];
-    let chunks = row.chunks_exact(PARTS);
-    let rest: f32 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        let pairs = parts.iter_mut().zip(chunk);
-        pairs.for_each(|(part, x)| *part += x);
-    }
-    parts.iter().sum::<f32>() + rest
-}
-
 /// Of activations by feature, `[d_sae, tokens]`. Nothing asks for the smallest one.
 fn activity(by_feature: &Matrix) -> Activity {
     let rows = by_feature.data().par_chunks_exact(by_feature.cols());
-    let count = |row: &[f32]| row.iter().map(|&x| u32::from(x > 0.0)).sum();
+    let of_row = |row: &[f32]| {
+        let active: u32 = row.iter().map(|&x| u32::from(x > 0.0)).sum();
+        (active, sum(row))
+    };
+    let (counts, sums) = rows.map(of_row).unzip();
     Activity {
         tokens: by_feature.cols(),
         least: f32::INFINITY,
-        counts: rows.map(count).collect(),
-        sums: row_sums(by_feature),
+        counts,
+        sums,
     }
 }

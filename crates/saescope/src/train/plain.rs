@@ -8,7 +8,7 @@ use saescope_kernels::{Matrix, SparseRows};
 
 use super::activity::Activity;
 use super::dead::Fires;
-use super::pass::{Backward, Job, Loss, Pass, ReconstructionError};
+use super::pass::{Backward, Job, Loss, Pass, ReconstructionError, sum};
 use super::weights::{Gradients, Small};
 use super::{Objective, aux};
 
@@ -86,16 +86,18 @@ impl L1 {
     }
 
     /// From the gradient by activations `f` to that by pre-activations, this penalty included, both
-    /// `[d_sae, tokens]`.
-    pub(super) fn add_dense(&self, f: &Matrix, d_pre: &mut Matrix) {
+    /// `[d_sae, tokens]`; returns the sum of every row of it.
+    pub(super) fn add_dense(&self, f: &Matrix, d_pre: &mut Matrix) -> Vec<f32> {
         let tokens = d_pre.cols();
         let rows = d_pre.data_mut().par_chunks_exact_mut(tokens);
         let rows = rows.zip(f.data().par_chunks_exact(tokens));
-        rows.zip(&self.slopes).for_each(|((d_pre, f), slope)| {
+        let rows = rows.zip(&self.slopes).map(|((d_pre, f), slope)| {
             for (d_pre, f) in d_pre.iter_mut().zip(f) {
                 *d_pre = if *f > 0.0 { *d_pre + slope } else { 0.0 };
             }
+            sum(d_pre)
         });
+        rows.collect()
     }
 
     /// The loss; adds the gradient by the decoder's norms.

@@ -17,6 +17,7 @@ use saescope::site::Site;
 use crate::edits::{Edits, EditsArgs};
 use crate::open::{self, ModelArgs, Opened};
 use crate::output::{self, Align, Table};
+use crate::usage::usage;
 
 /// Write activations: of a text to a safetensors file, or of a corpus to a store
 ///
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return store::run(args);
     }
     let (Some(prompt), Some(output)) = (&args.prompt, &args.output) else {
-        bail!("give a text with -p and a file with -o, or a folder with --store");
+        usage!("give a text with -p and a file with -o, or a folder with --store");
     };
     check_output(output)?;
     let Opened { model, tokenizer } = args.model.open()?;

@@ -11,6 +11,7 @@ use crate::hub::DEMO;
 use crate::open::last_of;
 use crate::output;
 use crate::sae::SaeRef;
+use crate::usage::usage;
 
 /// Write an autoencoder as a folder that SAELens opens too
 ///
@@ -47,14 +48,14 @@ struct Written<'a> {
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     if args.output.is_none() && args.force {
         // The only reference may be the autoencoder, with the folder forgotten.
-        bail!(
+        usage!(
             "{}: is it the autoencoder, or the folder to write? Name both where --force may overwrite one",
             args.sae.reference()
         );
     }
     let output = last_of(&mut args.sae.sae, args.output, "folder");
     if output == Path::new(DEMO) {
-        bail!(
+        usage!(
             "`{DEMO}` is the bundled autoencoder; name the folder to write behind it, or write ./{DEMO}"
         );
     }

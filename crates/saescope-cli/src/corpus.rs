@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::hub;
+use crate::usage::ensure_usage;
 
 /// Tokens of a sequence, unless told otherwise.
 const CONTEXT: usize = 128;
@@ -101,7 +102,7 @@ impl CorpusArgs {
     /// The templates as they are meant: none, one, or one for each of so many FILEs.
     fn templates(&self, files: usize) -> anyhow::Result<Vec<String>> {
         let given = self.template.len();
-        ensure!(
+        ensure_usage!(
             given <= 1 || given == files,
             "--template is given {given} times for {files} FILEs; give it once for all, or once for \
              each in their order"

@@ -6,7 +6,7 @@ mod show;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
@@ -25,6 +25,7 @@ use crate::hub::locate;
 use crate::open::{LoadArgs, Opened, use_threads};
 use crate::output;
 use crate::sae::{move_to, open_sae, slices, warn_of_model, warn_of_site};
+use crate::usage::{ensure_usage, usage};
 
 /// Measure how good autoencoders are: reconstruction, cross-entropy, features
 ///
@@ -120,7 +121,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         check_output(path)?;
     }
     if args.corpus.given().is_empty() {
-        bail!("there is no text to read; name files with --corpus");
+        usage!("there is no text to read; name files with --corpus");
     }
     use_threads(args.load.threads)?;
     let subject = open(args)?;
@@ -204,7 +205,7 @@ fn open(args: &Args) -> anyhow::Result<Subject> {
         None => {
             let first = saes.first().and_then(recorded);
             if let Some(at) = saes.iter().position(|sae| recorded(sae) != first) {
-                bail!(
+                usage!(
                     "{} and {} name different models; evaluate them one by one, or name one with --model",
                     args.saes[0],
                     args.saes[at]
@@ -231,7 +232,7 @@ fn open(args: &Args) -> anyhow::Result<Subject> {
 
 /// The first sequences that have so many tokens together, or all.
 fn take(corpus: &Corpus, tokens: usize) -> anyhow::Result<Vec<Vec<u32>>> {
-    ensure!(
+    ensure_usage!(
         corpus.context() > 2,
         "--context {}: without the first position no token is left that has one behind it; the least is 3",
         corpus.context()

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use saescope::edit::Edit;
 use saescope::features::{self, Effect, Intervention, Probe, Role, Shift};
 use saescope::tokenizer::Tokenizer;
@@ -15,6 +14,7 @@ use crate::features::painted;
 use crate::open::{finite, last_of, piece};
 use crate::output::{self, Align, Cell, Table, cut, printable, visible};
 use crate::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, check_lengths, lines, slices, texts};
+use crate::usage::usage;
 
 /// Show what one feature is, and what it does on texts
 ///
@@ -143,7 +143,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let feature = last_of(&mut args.sae.sae.sae, args.feature, "number of a feature");
     let given = args.prompts.read_any()?;
     if args.inject.is_some() && given.is_empty() {
-        bail!("--inject: there is no text to inject it into; give one with -p");
+        usage!("--inject: there is no text to inject it into; give one with -p");
     }
     let opened = args.sae.open()?;
     let ids = args

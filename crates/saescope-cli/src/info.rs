@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use saescope::hub::Reference;
 use saescope::model::{Config, Model, Positions};
 use saescope::sae::Sae;
@@ -19,6 +18,7 @@ pub(crate) use autoencoder::parts;
 use crate::hub::{DEMO, locate, locate_sae};
 use crate::open::{LoadArgs, Opened, use_threads};
 use crate::output::{self, Align, Table, bytes};
+use crate::usage::usage;
 
 /// Show what a model or an autoencoder is, and whether an autoencoder fits its model
 ///
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         writeln!(output::stdout())?;
     } else if asks_for_fit {
-        bail!("{reference}: --model and --site are for autoencoders, and it is a model");
+        usage!("{reference}: --model and --site are for autoencoders, and it is a model");
     }
     let Opened { model, tokenizer } = Opened::at(&locate(reference)?, args.load.dtype)?;
     let record = record(args, &model, &tokenizer);

@@ -25,6 +25,7 @@ mod sampling;
 mod steer;
 mod tokens;
 mod train;
+mod usage;
 mod vector;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use saescope::Isa;
+
+use crate::usage::Usage;
 
 /// Open a language model up: run it, see its activations, change them
 #[derive(Parser)]
@@ -71,7 +74,7 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// Exit codes: 0 done, 1 failed, 2 wrong usage. The last is clap's to give.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, which clap finds or a command ([`Usage`]).
 fn main() -> ExitCode {
     let matches = taking_negative_numbers(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -81,7 +84,10 @@ fn main() -> ExitCode {
         Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", output::chain(&error));
-            ExitCode::FAILURE
+            match error.is::<Usage>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

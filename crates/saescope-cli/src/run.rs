@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use saescope::complete::{Completion, EndedBy, complete};
 use saescope::generate::Prompt;
 use saescope::steer::Steer;
@@ -15,6 +15,7 @@ use crate::edits::EditsArgs;
 use crate::open::{ModelArgs, Opened};
 use crate::output;
 use crate::sampling::SamplingArgs;
+use crate::usage::usage;
 
 /// Generate text
 ///
@@ -298,12 +299,12 @@ fn print_labelled(
 fn prompts(args: &Args) -> anyhow::Result<Vec<String>> {
     if args.prompt.is_empty() && io::stdin().is_terminal() {
         if args.json {
-            bail!("--json needs a prompt: give one with -p, or pipe it in");
+            usage!("--json needs a prompt: give one with -p, or pipe it in");
         }
         return Ok(Vec::new());
     }
     if args.prompt.iter().filter(|prompt| *prompt == "-").count() > 1 {
-        bail!("standard input can be only one of the prompts");
+        usage!("standard input can be only one of the prompts");
     }
     let given = args.prompt.iter().map(String::as_str);
     let given: Vec<&str> = if args.prompt.is_empty() {

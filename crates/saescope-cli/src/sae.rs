@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::hub::{DEMO, locate, locate_file, locate_sae};
 use crate::open::{LoadArgs, Opened, prompt, use_threads};
 use crate::output::cut;
+use crate::usage::usage;
 
 /// Which autoencoder.
 #[derive(clap::Args)]
@@ -152,7 +153,7 @@ impl SaeArgs {
         };
         let name = self.reference();
         let Some(model) = named.map(str::to_owned).or(recorded) else {
-            bail!(
+            usage!(
                 "{name}: the autoencoder does not say which model it belongs to; name it with --model"
             );
         };
@@ -220,7 +221,9 @@ impl PromptsArgs {
     pub(crate) fn read(&self) -> anyhow::Result<Vec<String>> {
         let texts = self.read_any()?;
         if texts.is_empty() {
-            bail!("there is no text; give one with -p TEXT, or a file of them with --prompts FILE");
+            usage!(
+                "there is no text; give one with -p TEXT, or a file of them with --prompts FILE"
+            );
         }
         Ok(texts)
     }

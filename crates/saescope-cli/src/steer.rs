@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::ArgGroup;
 use saescope::checkpoint::save_whole;
 use saescope::edit::{Document, Edit, Op, Unit};
@@ -24,6 +24,7 @@ use crate::edits::{Edits, EditsArgs};
 use crate::open::{Opened, TextArgs, finite};
 use crate::sae::{SaeArgs, Subject};
 use crate::sampling::SamplingArgs;
+use crate::usage::usage;
 use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector};
 
 /// Turn features up and see the plain and the steered text side by side
@@ -118,7 +119,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
-        bail!("--edits: there is nothing in it to steer with; give --feature or --vector too");
+        usage!("--edits: there is nothing in it to steer with; give --feature or --vector too");
     }
     let subject = args.sae.open_any(document.model.as_deref())?;
     let Subject {
@@ -127,7 +128,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         model: model_name,
     } = subject;
     if sae.is_none() && !args.feature.is_empty() {
-        bail!("--feature needs an autoencoder besides the model; name one as SAE");
+        usage!("--feature needs an autoencoder besides the model; name one as SAE");
     }
     let Opened { model, tokenizer } = &opened;
     let read = (sae.as_ref(), tokenizer);
@@ -183,19 +184,19 @@ fn check(args: &Args) -> anyhow::Result<()> {
             .any(|f| f.feature == args.feature[at].feature)
     };
     if let Some(at) = (0..args.feature.len()).find(|&at| twice(at)) {
-        bail!("--feature {}: it is given twice", args.feature[at].feature);
+        usage!("--feature {}: it is given twice", args.feature[at].feature);
     }
     if let Some(at) = (0..args.sweep.len()).find(|&at| args.sweep[..at].contains(&args.sweep[at])) {
-        bail!("--sweep: {} is given twice", args.sweep[at]);
+        usage!("--sweep: {} is given twice", args.sweep[at]);
     }
     if args.reference.is_some() && args.unit() != UnitArg::Max {
-        bail!("--reference: only --unit max looks for activations there");
+        usage!("--reference: only --unit max looks for activations there");
     }
     if args.reference_prompt.is_some() && args.slot != Slot::Actual {
-        bail!("--reference-prompt: only --slot actual looks for activations there");
+        usage!("--reference-prompt: only --slot actual looks for activations there");
     }
     if args.ablate && args.feature.iter().any(|feature| feature.weight != 1.0) {
-        bail!("--ablate sets an activation to 0, whatever its weight; leave the weights away");
+        usage!("--ablate sets an activation to 0, whatever its weight; leave the weights away");
     }
     if let Some(path) = &args.plot {
         check_output(path)?;
@@ -258,7 +259,7 @@ fn save(args: &Args, model: &str, settings: &[Setting]) -> anyhow::Result<()> {
         return Ok(());
     };
     let [setting] = settings else {
-        bail!(
+        usage!(
             "--save writes one setting, and there are {}",
             settings.len()
         );

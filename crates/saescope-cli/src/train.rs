@@ -30,6 +30,7 @@ use self::setting::{Setting, SettingArgs};
 use self::stop::Stop;
 use crate::open::{ModelArgs, Opened};
 use crate::output;
+use crate::usage::ensure_usage;
 
 /// Train sparse autoencoders on a model's activations
 ///
@@ -237,7 +238,7 @@ impl Args {
 
     fn source<'a>(&self, given: &Given<'a>, planned: &[Planned]) -> anyhow::Result<Source<'a>> {
         let batch_tokens = planned[0].config.train.batch_tokens;
-        ensure!(
+        ensure_usage!(
             planned
                 .iter()
                 .all(|run| run.config.train.batch_tokens == batch_tokens),
@@ -250,7 +251,7 @@ impl Args {
                 return Ok(Source::Store(Box::new(store.batches(batch_tokens)?)));
             }
         };
-        ensure!(
+        ensure_usage!(
             self.buffer >= batch_tokens,
             "--buffer {}: a step takes {batch_tokens} tokens, and many more are needed to mix them",
             self.buffer
@@ -263,7 +264,7 @@ impl Args {
     fn check_store(&self, store: &Store, given: &Given) -> anyhow::Result<()> {
         let manifest = store.manifest();
         let made = &manifest.made;
-        ensure!(
+        ensure_usage!(
             (made.site, made.out_site) == (self.site, self.out_site),
             "{}: the store holds {}, not what --site and --out-site ask for",
             store.folder().display(),
@@ -429,7 +430,7 @@ fn width(model: &Model, site: Site) -> anyhow::Result<usize> {
 fn check_order(model: &Model, site: Site, out_site: Option<Site>) -> anyhow::Result<()> {
     let place = |site: Site| model.sites().position(|at| at == site);
     if let Some(out_site) = out_site {
-        ensure!(
+        ensure_usage!(
             place(site) <= place(out_site),
             "--out-site {out_site}: the model comes to it before --site {site}, and a transcoder reads first"
         );

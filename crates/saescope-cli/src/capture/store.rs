@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::activations::store::{self, Made, Manifest, StoreConfig, StoreDtype};
 use saescope::activations::{Stream, StreamConfig};
@@ -16,6 +16,7 @@ use super::{Args, Sites};
 use crate::corpus::CorpusArgs;
 use crate::open::Opened;
 use crate::output::{self, Align, Table};
+use crate::usage::usage;
 
 /// Tokens that pass from the model to the store at once, and how many are computed in one go: enough
 /// that hardly a sequence is cut.
@@ -95,7 +96,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let given = &args.store;
     let folder = given.store.as_deref().context("--store")?;
     let &[Sites::One(site)] = &args.site[..] else {
-        bail!("a store holds the activations at one site; name one, as in --site resid_post.8");
+        usage!("a store holds the activations at one site; name one, as in --site resid_post.8");
     };
     let Opened { model, tokenizer } = args.model.open()?;
     let corpus = given

@@ -14,6 +14,7 @@ use crate::hub::{at_hand, locate};
 use crate::open::Opened;
 use crate::output::{self, Align, Table, chain, printable};
 use crate::sae::move_to;
+use crate::usage::usage;
 
 /// What the self-test reads: plain prose, less than the context of any autoencoder at a time.
 const TEXT: [&str; 4] = [
@@ -106,7 +107,7 @@ fn fitted(args: &Args, sae: &Sae) -> anyhow::Result<Fitted> {
                 || format!("{model} is not at hand; --model names one and downloads it if need be");
             (model.clone(), path.with_context(here)?)
         }
-        (None, None) => anyhow::bail!("the file names no model; name one with --model"),
+        (None, None) => usage!("the file names no model; name one with --model"),
     };
     let Opened { model, tokenizer } = Opened::at(&path, args.load.dtype)?;
     let encode = |text: &&str| tokenizer.encode(text, args.load.bos.bos());

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use saescope::checkpoint::Checkpoint;
 use saescope::edit::{Document, Edit, Op, Span, Unit};
 use saescope::sae::Sae;
@@ -16,6 +16,7 @@ use super::Args;
 use crate::open::{Opened, piece};
 use crate::output::visible;
 use crate::sae::lines;
+use crate::usage::usage;
 
 /// `N` or `N=WEIGHT`.
 #[derive(Clone, Copy)]
@@ -308,7 +309,7 @@ impl<'a> Builder<'a> {
         let unit = match self.unit() {
             UnitArg::Raw => Unit::Raw,
             UnitArg::Norm => Unit::Norm,
-            unit => bail!("a vector has no {}; its unit is raw or norm", unit.name()),
+            unit => usage!("a vector has no {}; its unit is raw or norm", unit.name()),
         };
         for vector in vectors {
             let op = Op::Add {
@@ -354,7 +355,7 @@ impl<'a> Builder<'a> {
             _ if self.args.ablate => 0.0,
             Amount::Activation(activation) => activation,
             Amount::Max { multiple, largest } => multiple * largest,
-            Amount::Raw(_) | Amount::Norm(_) => bail!(
+            Amount::Raw(_) | Amount::Norm(_) => usage!(
                 "--clamp sets an activation; its unit is activation or max, not {}",
                 self.unit().name()
             ),
@@ -395,7 +396,7 @@ fn subsets(features: &[FeatureArg], each: bool) -> anyhow::Result<Vec<Vec<Featur
     }
     let n = features.len();
     if n > MOST {
-        bail!(
+        usage!(
             "--combinations of {n} features are {} texts; give at most {MOST}",
             (1_u128 << n.min(100)) - 1
         );

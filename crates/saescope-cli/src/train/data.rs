@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
 use saescope::activations::Store;
 use saescope::corpus::{Corpus, CorpusConfig};
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::corpus::CorpusArgs;
+use crate::usage::{ensure_usage, usage};
 
 /// Tokens to evaluate on, unless told otherwise.
 const EVAL_TOKENS: u64 = 65_536;
@@ -61,11 +61,11 @@ pub(super) struct Data {
 impl DataArgs {
     pub(super) fn open(&self, tokenizer: &Tokenizer, bos: Bos, seed: u64) -> anyhow::Result<Data> {
         if self.store.is_some() {
-            ensure!(
+            ensure_usage!(
                 bos == Bos::Auto,
                 "--bos: a store's texts began with the token or did not when they were captured"
             );
-            ensure!(
+            ensure_usage!(
                 self.corpus.context().is_none() || !self.eval_corpus.is_empty(),
                 "--context: a store's texts were cut when they were captured"
             );
@@ -74,7 +74,9 @@ impl DataArgs {
         let training = match &self.store {
             Some(folder) => Training::Store(Store::open(folder)?),
             None if config.files.is_empty() => {
-                bail!("there is no text to read; name files with --corpus, or a store with --store")
+                usage!(
+                    "there is no text to read; name files with --corpus, or a store with --store"
+                )
             }
             None => {
                 let corpus = crate::corpus::open(&config, tokenizer)?;
@@ -93,7 +95,7 @@ impl DataArgs {
             other.context = context.unwrap_or(store.manifest().made.context);
         }
         let corpus = crate::corpus::open(&other, tokenizer)?;
-        ensure!(
+        ensure_usage!(
             corpus.digest() != training.digest(),
             "--eval-corpus: these are the very texts that are trained on; name others, or leave it away"
         );

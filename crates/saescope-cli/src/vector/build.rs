@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use saescope::site::Site;
 use saescope::vector::text::{self, Selection};
 use saescope::vector::{Contrast, Method, Pooling, Record, Texts, Vector};
@@ -15,6 +14,7 @@ use crate::edits::EditsArgs;
 use crate::hub::locate_file;
 use crate::open::{ModelArgs, Opened};
 use crate::output::{self, Align, Table};
+use crate::usage::usage;
 
 /// Build a vector from questions with two answers (contrastive activation addition)
 ///
@@ -186,7 +186,7 @@ pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
         (None, Some(positive), Some(negative)) => {
             build.of_texts(&opened, [positive, negative], &args.texts, method)?
         }
-        _ => bail!("give --questions, or --positive and --negative"),
+        _ => usage!("give --questions, or --positive and --negative"),
     };
     build.finish(&vector)
 }

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use saescope::checkpoint::save_whole;
 use saescope::edit::Span;
 use saescope::site::Site;
@@ -15,6 +14,7 @@ use super::{SiteRecord, VectorArg, site_records};
 use crate::capture::check_output;
 use crate::open::finite;
 use crate::output::{self, Align, Table};
+use crate::usage::usage;
 
 /// Show what is in a vector's file
 #[derive(clap::Args)]
@@ -113,7 +113,7 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
 
 pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
     if !args.scale.is_finite() {
-        bail!("--scale: expected a finite number");
+        usage!("--scale: expected a finite number");
     }
     let vector = Vector::open(&args.file.vector)?;
     vector.check_sites(&args.site)?;

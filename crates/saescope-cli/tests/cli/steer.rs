@@ -403,17 +403,17 @@ fn arguments_that_make_no_sense_are_refused() {
         ("slot", "-p a -f 1 --scale 1 --slot actual", 2),
         ("weight", "-p a -f 1=x --scale 1", 2),
         ("span", "-p a -f 1 --scale 1 --span 3-5", 2),
-        ("clamp", "-p a -f 1 --scale 1 --clamp --unit raw", 1),
+        ("clamp", "-p a -f 1 --scale 1 --clamp --unit raw", 2),
         ("save", "-p a -f 1 --sweep 1,2 --save x", 2),
-        ("a feature twice", "-p a -f 1 -f 1=2 --scale 1", 1),
-        ("a scale twice", "-p a -f 1 --sweep 1,2,1", 1),
-        ("reference", "-p a -f 1 --scale 1 --reference x", 1),
+        ("a feature twice", "-p a -f 1 -f 1=2 --scale 1", 2),
+        ("a scale twice", "-p a -f 1 --sweep 1,2,1", 2),
+        ("reference", "-p a -f 1 --scale 1 --reference x", 2),
         (
             "reference prompt",
             "-p a -f 1 --scale 1 --reference-prompt x",
-            1,
+            2,
         ),
-        ("weight of nothing", "-p a -f 1=2 --ablate", 1),
+        ("weight of nothing", "-p a -f 1=2 --ablate", 2),
     ] {
         let output = run(&steer(&args.split(' ').collect::<Vec<_>>()));
         let stderr = String::from_utf8(output.stderr).unwrap();

@@ -510,11 +510,11 @@ fn wrong_usage_is_said_before_anything_is_done() {
         (&["--steps", "3", "--tokens", "9"], 2, "--tokens"),
         (&["--skip"], 2, "--out-site"),
         (&["--resume", "--force"], 2, "--force"),
-        (&["--recipe", "l1", "--k", "3"], 1, "--coefficient"),
-        (&["--set", "adam.beta3=1"], 1, "beta1"),
-        (&["--sweep", "steps=1,2"], 1, "one stream"),
-        (&["--out-site", "mlp_out.1"], 1, "reads first"),
-        (&["--set", "batch_tokens=4096"], 1, "--buffer 2048"),
+        (&["--recipe", "l1", "--k", "3"], 2, "--coefficient"),
+        (&["--set", "adam.beta3=1"], 2, "beta1"),
+        (&["--sweep", "steps=1,2"], 2, "one stream"),
+        (&["--out-site", "mlp_out.1"], 2, "reads first"),
+        (&["--set", "batch_tokens=4096"], 2, "--buffer 2048"),
     ];
     for (args, code, part) in wrong {
         let stderr = fails(&run, args, code);

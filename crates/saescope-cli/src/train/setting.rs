@@ -101,6 +101,13 @@ impl RecipeArg {
     }
 }
 
+/// Fields that other fields are worked out from, and the flags for them.
+const OF_FLAGS: [(&str, &str); 3] = [
+    ("steps", "--steps"),
+    ("batch_tokens", "--batch"),
+    ("d_sae", "--d-sae"),
+];
+
 /// `FIELD=VALUE`
 #[derive(Clone, Debug, PartialEq)]
 struct Assignment {
@@ -236,6 +243,11 @@ impl SettingArgs {
         d_in: usize,
         transcoder: Option<Transcoder>,
     ) -> anyhow::Result<TrainConfig> {
+        for Assignment { field, .. } in &self.set {
+            if let Some((_, flag)) = OF_FLAGS.iter().find(|(of, _)| of == field) {
+                usage!("--set {field}: {flag} says it, and what follows from it");
+            }
+        }
         let d_sae = match (choice.d_sae, choice.expansion) {
             (Some(d_sae), _) => d_sae,
             (None, expansion) => (expansion.unwrap_or(EXPANSION) * d_in as f64).round() as usize,

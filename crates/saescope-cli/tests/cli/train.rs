@@ -505,7 +505,7 @@ fn a_full_disk_ends_the_run_with_the_reason_and_leaves_no_half_file() {
 fn wrong_usage_is_said_before_anything_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let wrong: [(&[&str], i32, &str); 9] = [
+    let wrong: [(&[&str], i32, &str); 10] = [
         (&["--recipe", "best"], 2, "matryoshka"),
         (&["--steps", "3", "--tokens", "9"], 2, "--tokens"),
         (&["--skip"], 2, "--out-site"),
@@ -514,11 +514,21 @@ fn wrong_usage_is_said_before_anything_is_done() {
         (&["--set", "adam.beta3=1"], 2, "beta1"),
         (&["--sweep", "steps=1,2"], 2, "one stream"),
         (&["--out-site", "mlp_out.1"], 2, "reads first"),
-        (&["--set", "batch_tokens=4096"], 2, "--buffer 2048"),
+        (&["--set", "batch_tokens=4096"], 2, "--batch"),
+        (&["--set", "steps=3"], 2, "--steps"),
     ];
     for (args, code, part) in wrong {
         let stderr = fails(&run, args, code);
         assert!(stderr.contains(part), "{args:?}: {stderr}");
         assert!(!run.exists(), "{args:?}");
     }
+    let mut small_buffer = arguments(&run, &[]);
+    let buffer = small_buffer.iter_mut().find(|arg| **arg == "2048").unwrap();
+    *buffer = "64";
+    let done = command(&small_buffer).output().unwrap();
+    let stderr = String::from_utf8(done.stderr).unwrap();
+    assert!(
+        done.status.code() == Some(2) && stderr.contains("--buffer 64"),
+        "{stderr}"
+    );
 }

@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let sites = chosen(&model, &args.site)?;
     let text = open::prompt(prompt)?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
-    let edits = args.edits.open(&model)?;
+    let edits = args.edits.open(&model, args.model.reference())?;
     let mut capture = Capture::new(sites.iter().copied());
     let mut hooks = (edits.hook()?, &mut capture);
     let logits = if args.logits {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use saescope::edit::Edit;
-use saescope::features::{self, Contrasted, Pooling, Rank};
+use saescope::features::{self, Contrasted, Pooling, Position, Rank, Reading};
 use serde::Serialize;
 
 use crate::edits::EditsArgs;
@@ -117,10 +117,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let OpenedSae { model, sae, .. } = &opened;
     let sets = (slices(with), slices(without));
-    let how = (args.pooling, args.no_bos);
-    let edits = args.edits.open(model)?;
+    let reading = Reading {
+        position: Position::Pooled(args.pooling),
+        skip_first: args.no_bos,
+    };
+    let edits = args.edits.open(model, &opened.origin.model)?;
+    edits.warn_of_later(model, sae.site()?);
     let sets = (&sets.0[..], &sets.1[..]);
-    let all = features::contrast(model, sae, sets, how, rank, &mut edits.hook()?)?;
+    let all = features::contrast(model, sae, sets, reading, rank, &mut edits.hook()?)?;
     let record = Record {
         origin: &opened.origin,
         by,

@@ -22,7 +22,7 @@ use crate::capture::check_output;
 use crate::corpus::CorpusArgs;
 use crate::edits::EditsArgs;
 use crate::hub::locate;
-use crate::open::{LoadArgs, Opened, use_threads};
+use crate::open::{LoadArgs, Opened, at_least_one, use_threads};
 use crate::output;
 use crate::sae::{move_to, open_sae, slices, warn_of_model, warn_of_site};
 use crate::usage::{ensure_usage, usage};
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     corpus: CorpusArgs,
     /// Tokens to read, in whole sequences
-    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = at_least_one)]
     tokens: usize,
     /// Seed of the choice of sequences
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -138,7 +138,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ..EvalConfig::default()
     };
     let model = &subject.opened.model;
-    let edits = args.edits.open(model)?;
+    let edits = args.edits.open(model, &subject.model)?;
     let found = evaluate(
         model,
         &saes,

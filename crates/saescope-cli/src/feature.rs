@@ -158,7 +158,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     } = &opened;
     let top = args.top as usize;
     let role = features::role(model, sae, feature, top)?;
-    let edits = args.edits.open(model)?;
+    let edits = args.edits.open(model, &origin.model)?;
     let probe = Probe {
         feature,
         inject: args.inject,

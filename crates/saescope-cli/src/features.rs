@@ -86,7 +86,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .iter()
         .map(|ids| texts(&opened.tokenizer, ids))
         .collect();
-    let edits = args.edits.open(&opened.model)?;
+    let edits = args.edits.open(&opened.model, &opened.origin.model)?;
+    edits.warn_of_later(&opened.model, opened.sae.site()?);
     if let Some(feature) = args.feature {
         return one(
             args,

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     let in_layer = |layer| format!("{}.{layer}", args.site).parse();
     let sites: saescope::Result<Vec<Site>> = (0..model.config().n_layers()).map(in_layer).collect();
-    let edits = args.edits.open(&model)?;
+    let edits = args.edits.open(&model, args.model.reference())?;
     let rows = lens(
         &model,
         &tokens,

@@ -236,6 +236,13 @@ pub(crate) fn finite(text: &str) -> Result<f32, String> {
     finite.ok_or_else(|| "expected a finite number".to_owned())
 }
 
+/// A count of something that there has to be.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.trim().parse().ok();
+    let positive = number.filter(|&number: &usize| number > 0);
+    positive.ok_or_else(|| "expected a whole number from 1 on".to_owned())
+}
+
 /// The text of one token; bytes that are no character alone show as U+FFFD.
 pub(crate) fn piece(tokenizer: &Tokenizer, id: u32) -> String {
     String::from_utf8_lossy(tokenizer.piece(id)).into_owned()

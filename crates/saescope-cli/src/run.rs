@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use saescope::complete::{Completion, EndedBy, complete};
+use saescope::edit::Edit;
 use saescope::generate::Prompt;
 use saescope::steer::Steer;
 use serde::Serialize;
@@ -68,6 +69,8 @@ struct Record<'a> {
     model: &'a str,
     dtype: &'a str,
     prompt: &'a str,
+    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
+    edits: &'a [Edit],
     text: String,
     tokens: Vec<u32>,
     prompt_tokens: &'a [u32],
@@ -83,16 +86,18 @@ struct Record<'a> {
 pub(crate) struct Writer<'a> {
     args: &'a Args,
     opened: &'a Opened,
+    edits: &'a [Edit],
     steer: Steer<'a>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
     let opened = args.model.open()?;
-    let edits = args.edits.open(&opened.model)?;
+    let edits = args.edits.open(&opened.model, args.model.reference())?;
     let mut writer = Writer {
         args,
         opened: &opened,
+        edits: &edits.edits,
         steer: edits.hook()?,
     };
     if prompts.is_empty() {
@@ -244,6 +249,7 @@ struct Sample {
 fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> anyhow::Result<()> {
     let args = writer.args;
     let (samples, tokens_per_s) = writer.samples(encoded)?;
+    let edits = writer.edits;
     let record = |Sample {
                       prompt,
                       seed,
@@ -258,6 +264,7 @@ fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> 
             model: args.model.reference(),
             dtype: args.model.dtype().name(),
             prompt: &prompts[prompt],
+            edits,
             text: completion.text,
             tokens: completion.tokens,
             prompt_tokens: &encoded[prompt],

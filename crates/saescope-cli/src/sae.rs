@@ -121,10 +121,11 @@ impl SaeArgs {
         })
     }
 
-    /// The model, which `named` may name besides --model, alone where there is one and no autoencoder is
-    /// given.
+    /// The model alone where no autoencoder is given and --model, or else `named`, names one; otherwise
+    /// the autoencoder and its model.
     pub(crate) fn open_any(&self, named: Option<&str>) -> anyhow::Result<Subject> {
         let alone = self.sae.sae.is_none() && (self.model.is_some() || named.is_some());
+        let named = named.filter(|_| alone);
         self.open_subject((!alone).then(|| self.reference()), named)
     }
 
@@ -133,8 +134,12 @@ impl SaeArgs {
         // Downloads one after another, each with its bar; then both files at once where it is known
         // which model.
         let sae_at = sae.map(locate_sae).transpose()?;
+        let by = match self.model {
+            Some(_) => "--model",
+            None => "the model of --edits",
+        };
         let named = self.model.as_deref().or(named);
-        let named_at = named.map(locate).transpose().context("--model")?;
+        let named_at = named.map(locate).transpose().context(by)?;
         let (opened_sae, opened) = rayon::join(
             || sae_at.map(|path| Sae::open(&path)).transpose(),
             || named_at.map(|path| Opened::at(&path, self.load.dtype)),
@@ -159,7 +164,7 @@ impl SaeArgs {
         };
         let opened = opened.unwrap_or_else(|| Opened::at(&locate(&model)?, self.load.dtype));
         let opened = opened.with_context(|| match named {
-            Some(_) => "--model".to_owned(),
+            Some(_) => by.to_owned(),
             None => format!("the model of {name}; --model names another"),
         })?;
         if let Some(sae) = &opened_sae {
@@ -319,7 +324,7 @@ pub(crate) fn texts(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
 }
 
 /// Whether two references end in the same name: `org/gpt2`, `gpt2` and `models/gpt2` do.
-fn same_name(a: &str, b: &str) -> bool {
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
     let name = |text: &str| {
         let text = text.split('@').next().unwrap_or(text).trim_end_matches('/');
         text.rsplit('/').next().unwrap_or(text).to_ascii_lowercase()

@@ -2,6 +2,8 @@
 
 use saescope::generate::Sampling;
 
+use crate::open::at_least_one;
+
 #[derive(clap::Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
@@ -17,7 +19,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = not_negative)]
     pub(crate) temperature: f32,
     /// Choose among the K likeliest tokens only
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = at_least_one)]
     top_k: Option<usize>,
     /// Choose among the likeliest tokens that together reach the probability P
     #[arg(long, value_name = "P", value_parser = share)]

@@ -198,7 +198,7 @@ fn check(args: &Args) -> anyhow::Result<()> {
     if args.ablate && args.feature.iter().any(|feature| feature.weight != 1.0) {
         usage!("--ablate sets an activation to 0, whatever its weight; leave the weights away");
     }
-    if let Some(path) = &args.plot {
+    for path in [&args.plot, &args.save].into_iter().flatten() {
         check_output(path)?;
     }
     Ok(())

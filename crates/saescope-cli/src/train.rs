@@ -30,7 +30,7 @@ use self::setting::{Setting, SettingArgs};
 use self::stop::Stop;
 use crate::open::{ModelArgs, Opened};
 use crate::output;
-use crate::usage::ensure_usage;
+use crate::usage::{Usage, ensure_usage};
 
 /// Train sparse autoencoders on a model's activations
 ///
@@ -109,7 +109,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let d_out = args.out_site.map_or(Ok(d_in), |site| width(&model, site))?;
     let transcoder = args.out_site.map(|_| Transcoder { skip: args.skip });
     check_order(&model, args.site, args.out_site)?;
-    let settings = args.setting.settings((d_in, d_out), transcoder)?;
+    let settings = args.setting.settings((d_in, d_out), transcoder);
+    let settings = settings.map_err(|error| Usage::of(&error))?;
     let (bos, seed) = (args.model.bos(), args.setting.seed);
     let data = args.data.open(&tokenizer, bos, seed)?;
     let given = Given {

@@ -3,9 +3,18 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::output;
+
 /// What is wrong with a call; the process ends as it does where parsing fails.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
+
+impl Usage {
+    /// Says that an error is one of the call.
+    pub(crate) fn of(error: &anyhow::Error) -> Usage {
+        Usage(output::chain(error))
+    }
+}
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

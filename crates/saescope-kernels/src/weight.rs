@@ -156,6 +156,14 @@ impl Weight {
         }
     }
 
+    /// Whether rows are rounded to bf16 as they enter a product.
+    pub fn rounds(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.storage() == Storage::Bf16 && self.isa == Isa::Avx512Bf16;
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         match &self.panels {

@@ -155,23 +155,35 @@ impl Edit {
     /// # Errors
     /// When the direction is not as long as a row, or a number in the edit is not finite.
     pub fn apply(&self, rows: &Rows, original: &Matrix, x: &mut Matrix) -> Result<()> {
-        let (Op::Add { direction, .. } | Op::Ablate { direction }) = &self.op else {
+        if self.sae().is_some() {
             return Ok(());
-        };
-        self.check()?;
-        if direction.len() != x.cols() {
-            return Err(Error::Shape {
-                what: format!("direction of an edit at {}", self.site),
-                expected: x.cols().to_string(),
-                found: direction.len().to_string(),
-            });
         }
+        self.check()?;
+        self.check_fits(Some(x.cols()))?;
         for (row, position) in rows.positions().enumerate() {
             if self.span.contains(position) {
                 self.op.apply(original.row(row), x.row_mut(row));
             }
         }
         Ok(())
+    }
+
+    /// Whether a direction is as wide as the activation that it changes, where that has a width.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub fn check_fits(&self, width: Option<usize>) -> Result<()> {
+        let (Op::Add { direction, .. } | Op::Ablate { direction }) = &self.op else {
+            return Ok(());
+        };
+        match width.filter(|&width| width != direction.len()) {
+            None => Ok(()),
+            Some(width) => Err(Error::Shape {
+                what: format!("direction of an edit at {}", self.site),
+                expected: width.to_string(),
+                found: direction.len().to_string(),
+            }),
+        }
     }
 
     /// Whether every number in it is one.

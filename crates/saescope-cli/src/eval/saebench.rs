@@ -41,7 +41,11 @@ pub(super) fn result(sae: &str, model: &str, read: &Read, found: &Evaluation) ->
         "datetime_epoch_millis": millis,
         "eval_result_metrics": metrics,
         "eval_result_details": [],
-        "eval_result_unstructured": {},
+        // The place for what the schema does not know.
+        "eval_result_unstructured": match read.edits.is_empty() {
+            true => json!({}),
+            false => json!({ "edits": read.edits }),
+        },
         "sae_bench_commit_hash": format!("saescope {}", env!("CARGO_PKG_VERSION")),
         "sae_lens_id": sae,
         "sae_lens_release_id": sae,

@@ -3,11 +3,9 @@
 
 use std::str::FromStr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use saescope::train::{JumpPenalty, Objective, Recipe, TrainConfig, Transcoder};
 use serde_json::Value;
-
-use crate::usage::{ensure_usage, usage};
 
 /// Features for each component of what is read, unless told otherwise.
 const EXPANSION: f64 = 8.0;
@@ -216,7 +214,7 @@ impl SettingArgs {
                 true => config?,
                 false => config.with_context(|| name.clone())?,
             };
-            ensure_usage!(
+            ensure!(
                 settings.iter().all(|other| other.name != name),
                 "--sweep: {name} is asked for twice"
             );
@@ -245,7 +243,7 @@ impl SettingArgs {
     ) -> anyhow::Result<TrainConfig> {
         for Assignment { field, .. } in &self.set {
             if let Some((_, flag)) = OF_FLAGS.iter().find(|(of, _)| of == field) {
-                usage!("--set {field}: {flag} says it, and what follows from it");
+                bail!("--set {field}: {flag} says it, and what follows from it");
             }
         }
         let d_sae = match (choice.d_sae, choice.expansion) {
@@ -255,7 +253,7 @@ impl SettingArgs {
         let recipe = choice.recipe.recipe();
         let usual = TrainConfig::recipe(recipe, d_in, d_sae, 1).batch_tokens;
         let batch = self.batch.unwrap_or(usual);
-        ensure_usage!(batch > 0, "--batch: a step needs at least one token");
+        ensure!(batch > 0, "--batch: a step needs at least one token");
         let steps = match (self.steps, self.tokens) {
             (Some(steps), _) => steps,
             (None, Some(tokens)) => tokens.div_ceil(batch as u64),
@@ -302,7 +300,7 @@ impl Choice {
             }
             // One stream feeds all of them.
             "steps" | "tokens" | "batch" | "batch_tokens" => {
-                usage!("`{name}` is the same for all, since they share one stream of activations")
+                bail!("`{name}` is the same for all, since they share one stream of activations")
             }
             field => self.set.push(Assignment {
                 field: field.to_owned(),
@@ -337,7 +335,7 @@ fn set_k(config: &mut TrainConfig, wanted: usize, recipe: RecipeArg) -> anyhow::
             penalty: JumpPenalty::Target { l0, .. },
             ..
         } => *l0 = wanted as f32,
-        _ => usage!(
+        _ => bail!(
             "--k: the recipe {} has no number of active features; its --coefficient decides it",
             recipe.name()
         ),
@@ -355,7 +353,7 @@ fn set_coefficient(config: &mut TrainConfig, wanted: f32, recipe: RecipeArg) -> 
             | JumpPenalty::Tanh { coefficient, .. }
             | JumpPenalty::Target { coefficient, .. } => *coefficient = wanted,
         },
-        _ => usage!(
+        _ => bail!(
             "--coefficient: the recipe {} has no sparsity penalty; its --k decides how many features \
              are active",
             recipe.name()
@@ -389,8 +387,8 @@ fn place<'a>(value: &'a mut Value, field: &str) -> anyhow::Result<&'a mut Value>
         };
         at = match at.get_mut(key) {
             Some(inner) => inner,
-            None if known.is_empty() => usage!("`{key}` is part of no object; set the whole field"),
-            None => usage!("there is no `{key}`; there is {}", known.join(", ")),
+            None if known.is_empty() => bail!("`{key}` is part of no object; set the whole field"),
+            None => bail!("there is no `{key}`; there is {}", known.join(", ")),
         };
     }
     Ok(at)

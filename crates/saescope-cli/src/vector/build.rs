@@ -276,7 +276,7 @@ impl BuildArgs {
                 eprintln!("(resid_post.0 is left out: llama.cpp takes no direction of layer 0)");
             }
         }
-        let edits = self.edits.open(&opened.model)?;
+        let edits = self.edits.open(&opened.model, self.model.reference())?;
         let mut hook = edits.hook()?;
         let bar = progress(total);
         let mut done = |texts: usize| bar.inc(texts as u64);

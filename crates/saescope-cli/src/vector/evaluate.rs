@@ -128,7 +128,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     let opened = args.model.open()?;
     let chosen = |site: &Site| args.site.is_empty() || args.site.contains(site);
     let sites: Vec<Site> = vector.directions.keys().copied().filter(chosen).collect();
-    let edits = args.edits.open(&opened.model)?;
+    let edits = args.edits.open(&opened.model, args.model.reference())?;
     let try_on =
         |questions: &[Question]| args.try_on(questions, (&opened, &edits), &vector, &sites);
     let (reported, choice) = match args.held_out {

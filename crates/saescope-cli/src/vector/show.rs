@@ -97,6 +97,12 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
             format!("{positive} positive, {negative} negative{drawn}{balanced}"),
         );
     }
+    if !record.edits.is_empty() {
+        row(
+            "edits",
+            format!("{} while texts were read", record.edits.len()),
+        );
+    }
     if let (Some(dtype), Some(bos)) = (&record.dtype, &record.bos) {
         row("settings", format!("dtype {dtype}, bos {bos}"));
     }

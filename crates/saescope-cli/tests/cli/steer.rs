@@ -221,25 +221,39 @@ fn saved_edits_do_the_same_in_every_command() {
     }
 }
 
+const HAPPY: &str = "tests/data/happy.txt";
+const SAD: &str = "tests/data/sad.txt";
+
+/// A file of edits in `folder`, and what it holds as JSON prints it.
+fn saved_edits(folder: &Path) -> (String, Value) {
+    let file = path(folder, "edits.json");
+    let turned = ["-p", "Lily", "-f", "42", "--unit", "norm", "--scale", "2"];
+    stdout(&[&steer(&turned)[..], &["--save", &file]].concat());
+    let steered = json(&["steer", "--edits", &file, "-p", "Lily", "-n", "1", "--json"]);
+    (file, steered["steered"][0]["edits"].clone())
+}
+
 #[test]
 fn every_command_through_which_texts_go_reads_edits_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let [edits, plain_vector, vector] =
-        ["edits.json", "plain.safetensors", "v.safetensors"].map(|f| path(folder.path(), f));
-    let turned = ["-p", "Lily", "-f", "42", "--unit", "norm", "--scale", "2"];
-    stdout(&[&steer(&turned)[..], &["--save", &edits]].concat());
-    let saved = json(&[
-        "steer", "--edits", &edits, "-p", "Lily", "-n", "1", "--json",
+    let (edits, saved) = saved_edits(folder.path());
+    let vector = path(folder.path(), "v.safetensors");
+    stdout(&[
+        "vector",
+        "difference",
+        MODEL,
+        "--positive",
+        HAPPY,
+        "--negative",
+        SAD,
+        "-o",
+        &vector,
     ]);
-    let saved = &saved["steered"][0]["edits"];
-    let (happy, sad) = ("tests/data/happy.txt", "tests/data/sad.txt");
-    let stories = "tests/data/text/stories-en.txt";
-    let questions = "tests/data/caa/refusal.json";
     let eval = [
         "eval",
         SAE,
         "--corpus",
-        stories,
+        "tests/data/text/stories-en.txt",
         "--document",
         "line",
         "--tokens",
@@ -247,39 +261,52 @@ fn every_command_through_which_texts_go_reads_edits_and_says_so() {
         "--model",
         MODEL,
     ];
+    let trial = [
+        "--questions",
+        "tests/data/caa/refusal.json",
+        "--limit",
+        "4",
+        "--multipliers=1",
+    ];
+    for call in [
+        &["contrast", SAE, "--positive", HAPPY, "--negative", SAD][..],
+        &["feature", SAE, "1", "-p", "Lily was"],
+        &["lens", MODEL, "-p", "Lily was"],
+        &["run", MODEL, "-p", "Lily was", "-n", "8"],
+        &eval,
+        &[&["vector", "evaluate", MODEL, &vector][..], &trial].concat(),
+    ] {
+        let plain = json(&[call, &["--json"]].concat());
+        let edited = json(&[call, &["--json", "--edits", &edits]].concat());
+        assert!(plain.get("edits").is_none(), "{call:?}");
+        assert_eq!(edited["edits"], saved, "{call:?}");
+        let mut rest = edited.clone();
+        rest.as_object_mut().unwrap().remove("edits");
+        assert_ne!(rest, plain, "{call:?}");
+    }
+    let result = json(&[&eval[..], &["--json-core", "--edits", &edits]].concat());
+    let named = &result["eval_result_unstructured"]["edits"];
+    assert_eq!(named[0]["label"], "feature 42");
+    // The list of `features` is what other programs know, and holds nothing else.
+    let features = ["features", SAE, "-p", "Lily was", "--json"];
+    let edited = json(&[&features[..], &["--edits", &edits]].concat());
+    assert_ne!(json(&features), edited);
+}
+
+#[test]
+fn what_is_made_under_edits_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (edits, saved) = saved_edits(folder.path());
+    let vector = path(folder.path(), "v.safetensors");
     let difference = [
         "vector",
         "difference",
         MODEL,
         "--positive",
-        happy,
+        HAPPY,
         "--negative",
-        sad,
+        SAD,
     ];
-    let trial = ["--questions", questions, "--limit", "4", "--multipliers=1"];
-    stdout(&[&difference[..], &["-o", &plain_vector]].concat());
-    let evaluate = [&["vector", "evaluate", MODEL, &plain_vector][..], &trial].concat();
-    for call in [
-        &["contrast", SAE, "--positive", happy, "--negative", sad][..],
-        &["feature", SAE, "1", "-p", "Lily was"],
-        &["lens", MODEL, "-p", "Lily was"],
-        &eval,
-        &evaluate,
-    ] {
-        let plain = json(&[call, &["--json"]].concat());
-        let edited = json(&[call, &["--json", "--edits", &edits]].concat());
-        assert!(plain.get("edits").is_none(), "{call:?}");
-        assert_eq!(&edited["edits"], saved, "{call:?}");
-        let mut rest = edited.clone();
-        rest.as_object_mut().unwrap().remove("edits");
-        assert_ne!(rest, plain, "{call:?}");
-    }
-    // The list of `features` is what other programs know, and holds nothing else.
-    let features = ["features", SAE, "-p", "Lily was", "--json"];
-    assert_ne!(
-        json(&features),
-        json(&[&features[..], &["--edits", &edits]].concat())
-    );
     let report = json(
         &[
             &difference[..],
@@ -287,11 +314,10 @@ fn every_command_through_which_texts_go_reads_edits_and_says_so() {
         ]
         .concat(),
     );
-    assert_eq!(&report["record"]["edits"], saved);
-    assert_eq!(
-        &json(&["vector", "info", &vector, "--json"])["record"]["edits"],
-        saved
-    );
+    assert_eq!(report["record"]["edits"], saved);
+    let info = json(&["vector", "info", &vector, "--json"]);
+    assert_eq!(info["record"]["edits"], saved);
+    assert!(stdout(&["vector", "info", &vector]).contains("1 while texts were read"));
     let tensors = path(folder.path(), "a.safetensors");
     let capture = [
         "capture",
@@ -307,10 +333,53 @@ fn every_command_through_which_texts_go_reads_edits_and_says_so() {
     let bytes = std::fs::read(&tensors).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let named = &header.metadata().as_ref().unwrap()["edits"];
-    assert_eq!(
-        &serde_json::from_str::<serde_json::Value>(named).unwrap(),
-        saved
-    );
+    assert_eq!(serde_json::from_str::<Value>(named).unwrap(), saved);
+}
+
+#[test]
+fn edits_that_do_not_fit_are_told_by_file_and_number_and_others_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = path(folder.path(), "edits.json");
+    let write = |model: &str, site: &str, op: &Value| {
+        let edit = value!({ "site": site, "op": op });
+        let document = value!({ "model": model, "edits": [edit] });
+        std::fs::write(&file, document.to_string()).unwrap();
+    };
+    let features = [
+        "features", SAE, "-p", "Lily was", "--top", "1", "--edits", &file,
+    ];
+    let add = |width: usize| value!({ "add": { "direction": vec![1.0; width], "scale": 2.0 } });
+    let set = value!({ "set": { "sae": "/nowhere/sae", "feature": 1, "activation": 2.0 } });
+    for (site, op, parts) in [
+        ("resid_post.2", add(7), ["edit 1, at resid_post.2", "64"]),
+        (
+            "resid_post.77",
+            add(64),
+            ["edit 1, at resid_post.77", "edits.json"],
+        ),
+        (
+            "resid_post.2",
+            set,
+            ["edit 1, at resid_post.2", "/nowhere/sae"],
+        ),
+    ] {
+        write(MODEL, site, &op);
+        let output = run(&features);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(parts.iter().all(|part| stderr.contains(part)), "{stderr}");
+    }
+    for (model, site, part) in [
+        ("org/other", "resid_post.1", "made for org/other"),
+        (MODEL, "resid_post.4", "behind resid_post.2"),
+        (MODEL, "resid_post.2", ""),
+    ] {
+        write(model, site, &add(64));
+        let output = run(&features);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && stderr.contains(part), "{stderr}");
+        assert_eq!(part.is_empty(), stderr.is_empty(), "{stderr}");
+    }
 }
 
 #[test]

@@ -505,7 +505,7 @@ fn a_full_disk_ends_the_run_with_the_reason_and_leaves_no_half_file() {
 fn wrong_usage_is_said_before_anything_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let wrong: [(&[&str], i32, &str); 10] = [
+    let wrong: [(&[&str], i32, &str); 13] = [
         (&["--recipe", "best"], 2, "matryoshka"),
         (&["--steps", "3", "--tokens", "9"], 2, "--tokens"),
         (&["--skip"], 2, "--out-site"),
@@ -516,6 +516,9 @@ fn wrong_usage_is_said_before_anything_is_done() {
         (&["--out-site", "mlp_out.1"], 2, "reads first"),
         (&["--set", "batch_tokens=4096"], 2, "--batch"),
         (&["--set", "steps=3"], 2, "--steps"),
+        (&["--set", "adam.beta1=x"], 2, "adam.beta1"),
+        (&["--k", "0"], 2, "`k`"),
+        (&["--sweep", "recipe=best"], 2, "best"),
     ];
     for (args, code, part) in wrong {
         let stderr = fails(&run, args, code);

@@ -111,7 +111,7 @@ pub(crate) unsafe fn round(from: &[f32], to: &mut [u16]) {
 /// Rounds two rows of equal length as [`round`] does, to pairs of one value of each.
 ///
 /// # Safety
-/// The processor has AVX512_BF16, and `to` is at least as long as both together.
+/// The processor has AVX512_BF16, the rows are of one length, and `to` is at least twice as long.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) unsafe fn round_pairs(first: &[f32], second: &[f32], to: &mut [u16]) {
     for at in (0..first.len()).step_by(16) {

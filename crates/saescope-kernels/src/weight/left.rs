@@ -1,15 +1,22 @@
 //! What enters a product, as its tiles read it.
 
+#[cfg(target_arch = "x86_64")]
 use rayon::prelude::*;
 
-use crate::activation::{Activation, gated_row};
+#[cfg(target_arch = "x86_64")]
+use crate::activation::gated_row;
+use crate::activation::{Activation, gated_on};
+#[cfg(target_arch = "x86_64")]
 use crate::buffer::Scratch;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::norm::Norm;
 
-/// The left-hand side of a product, `[rows, d_in]`. What has to be computed first is computed a row at a
-/// time where rows are rounded as they enter, and never written in f32.
+/// The left-hand side of a product, `[rows, d_in]`. Where rows are rounded as they
+/// enter ([`Weight::rounds`]), what has to be computed first is never written in f32; elsewhere it takes a
+/// matrix of its own.
+///
+/// [`Weight::rounds`]: super::Weight::rounds
 #[derive(Clone, Copy)]
 pub enum Left<'a> {
     /// Rows as they are.
@@ -30,8 +37,8 @@ impl<'a> From<&'a Matrix> for Left<'a> {
 
 /// The left-hand side as it is multiplied.
 pub(super) enum Entered<'a> {
-    Rows(&'a [f32]),
-    Computed(Scratch),
+    Rows(&'a Matrix),
+    Computed(Matrix),
     /// bf16, each row padded to an even length.
     #[cfg(target_arch = "x86_64")]
     Rounded(Scratch),
@@ -50,47 +57,26 @@ impl Left<'_> {
             Left::Gated(_, both) => both.cols() / 2,
         }
     }
-
-    /// Row `row`, written to `room` where it has to be computed; `room` is as long as a row.
-    fn row<'b>(&'b self, isa: Isa, row: usize, room: &'b mut [f32]) -> &'b [f32] {
-        match self {
-            Left::Rows(x) => x.row(row),
-            Left::Normed(norm, x) => {
-                norm.row(isa, x.row(row), room);
-                room
-            }
-            Left::Gated(activation, both) => {
-                let (gate, up) = both.row(row).split_at(room.len());
-                assert_eq!(up.len(), room.len(), "gate and up of a row");
-                let (gate, up) = (gate.as_ptr(), up.as_ptr());
-                // SAFETY: the three are of one length, and `isa` is that of a weight.
-                unsafe { gated_row(isa, *activation, gate, up, room.as_mut_ptr(), room.len()) };
-                room
-            }
-        }
-    }
 }
 
 impl<'a> Left<'a> {
     /// The rows in f32.
     pub(super) fn enter(self, isa: Isa) -> Entered<'a> {
-        let d_in = self.cols();
+        let mut computed = Matrix::default();
         match self {
-            Left::Rows(x) => Entered::Rows(x.data()),
-            _ => {
-                let mut all = Scratch::new(self.rows() * d_in);
-                let rows = all.as_mut_slice().par_chunks_exact_mut(d_in.max(1));
-                rows.with_min_len(16).enumerate().for_each(|(row, to)| {
-                    self.row(isa, row, to);
-                });
-                Entered::Computed(all)
-            }
+            Left::Rows(x) => return Entered::Rows(x),
+            Left::Normed(norm, x) => norm.apply_on(isa, x, &mut computed),
+            Left::Gated(activation, both) => gated_on(isa, activation, both, &mut computed),
         }
+        Entered::Computed(computed)
     }
 
-    /// The rows as bf16, for a processor that has AVX512_BF16.
+    /// The rows as bf16.
+    ///
+    /// # Safety
+    /// The processor has AVX512_BF16.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn enter_rounded(self) -> Entered<'a> {
+    pub(super) unsafe fn enter_rounded(self) -> Entered<'a> {
         let d_in = self.cols();
         let stride = d_in.next_multiple_of(2);
         let mut rounded = Scratch::new(self.rows() * stride / 2);
@@ -102,10 +88,32 @@ impl<'a> Left<'a> {
         let rows = rows.with_min_len(16).enumerate();
         rows.for_each_init(room, |room, (row, to)| {
             to[d_in..].fill(0);
-            let from = self.row(Isa::Avx512Bf16, row, room);
-            // SAFETY: only `Isa::Avx512Bf16` rounds rows, and `to` is as long as `from` or longer.
+            let from = self.row(row, room);
+            // SAFETY: `to` is as long as `from` or longer; the rest the caller promises.
             unsafe { crate::tile::dot::round(from, to) }
         });
         Entered::Rounded(rounded)
+    }
+
+    /// Row `row`, written to `room` where it has to be computed; `room` is as long as a row then.
+    #[cfg(target_arch = "x86_64")]
+    fn row<'b>(&'b self, row: usize, room: &'b mut [f32]) -> &'b [f32] {
+        // The same bits as on any other with vectors of this width.
+        const ISA: Isa = Isa::Avx512Bf16;
+        match self {
+            Left::Rows(x) => x.row(row),
+            Left::Normed(norm, x) => {
+                norm.row(ISA, x.row(row), room);
+                room
+            }
+            Left::Gated(activation, both) => {
+                let (gate, up) = both.row(row).split_at(room.len());
+                assert_eq!(up.len(), room.len(), "gate and up of a row");
+                let (gate, up) = (gate.as_ptr(), up.as_ptr());
+                // SAFETY: the three are of one length, and whoever rounds rows has the processor.
+                unsafe { gated_row(ISA, *activation, gate, up, room.as_mut_ptr(), room.len()) };
+                room
+            }
+        }
     }
 }

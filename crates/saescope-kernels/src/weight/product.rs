@@ -6,7 +6,6 @@ use super::left::{Entered, Left};
 use super::{Panels, Weight, panel_width};
 use crate::activation::{self, Activation};
 use crate::buffer::{Buffer, Scratch};
-use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
 use crate::simd::kernel;
@@ -32,8 +31,8 @@ const DEPTH: usize = 768;
 const PANELS_PER_TASK: usize = 4;
 
 impl Weight {
-    /// `out = then(x W^T + bias)`, with `x` a matrix `[rows, d_in]` or what [`Left`] makes one of, `bias` `[d_out]` and `out` reshaped to
-    /// `[rows, d_out]`.
+    /// `out = then(x W^T + bias)`, with `x` a matrix `[rows, d_in]` or what [`Left`] makes one of, `bias`
+    /// `[d_out]` and `out` reshaped to `[rows, d_out]`.
     ///
     /// # Panics
     /// When a shape does not fit.
@@ -65,9 +64,10 @@ impl Weight {
         if x.rows() == 0 {
             return;
         }
-        let entered = match (&self.panels, self.isa) {
+        let entered = match self.rounds() {
             #[cfg(target_arch = "x86_64")]
-            (Panels::Bf16(_), Isa::Avx512Bf16) => x.enter_rounded(),
+            // SAFETY: an `Isa` is only handed out where it is available.
+            true => unsafe { x.enter_rounded() },
             _ => x.enter(self.isa),
         };
         let shared = Shared::new(out.data_mut());
@@ -228,10 +228,10 @@ impl Job<'_> {
         let null = std::ptr::null();
         // SAFETY: as the caller promises.
         unsafe {
-            let at = |values: &[f32]| values.as_ptr().add(row * d_in + depth.start);
+            let at = |x: &Matrix| x.data().as_ptr().add(row * d_in + depth.start);
             let (a, a_stride) = match self.left {
-                Entered::Rows(values) => (at(values), d_in),
-                Entered::Computed(values) => (at(values.as_slice()), d_in),
+                Entered::Rows(x) => (at(x), d_in),
+                Entered::Computed(x) => (at(x), d_in),
                 #[cfg(target_arch = "x86_64")]
                 Entered::Rounded(values) => {
                     let stride = d_in.next_multiple_of(2);

@@ -136,7 +136,8 @@ fn round_row(isa: Isa, row: &[f32], out: &mut [u32]) {
     }
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512Bf16 {
-        // SAFETY: a pair of bf16 is a word of any bits, and the processor has the instruction set.
+        // SAFETY: a pair of bf16 is a word of any bits, `out` holds as many pairs as the row needs, and the
+        // processor has the instruction set.
         unsafe {
             let out = std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), 2 * out.len());
             dot::round(row, out);

@@ -164,8 +164,8 @@ impl<T: Clone + Add<Output = T>> ByPosition<T> {
 
 /// Evaluates `saes` on `texts`, which are token ids, each from its first token on; results are in the
 /// order of `saes`. `hook` belongs to the model: what it changes is changed in every pass, the one
-/// without an autoencoder too, and before an autoencoder reads. `on_progress` is told how much of the work, in passes times tokens, is done, and of
-/// how much.
+/// without an autoencoder too, and before an autoencoder reads. `on_progress` is told how much of the
+/// work, in passes times tokens, is done, and of how much.
 ///
 /// # Errors
 /// When an autoencoder does not fit the model, a text is empty or too long, no text has two tokens, or

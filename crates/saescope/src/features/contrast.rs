@@ -2,7 +2,7 @@
 
 use saescope_kernels::SparseRows;
 
-use super::{Pooling, pooled};
+use super::{Reading, pooled};
 use crate::error::{Error, Result};
 use crate::hook::Hook;
 use crate::model::Model;
@@ -39,21 +39,21 @@ pub struct Contrasted {
 }
 
 /// Every feature that is active on one of the prompts at least, by how well it tells `positive` from
-/// `negative`. Each prompt counts once, its tokens pooled; where the flag beside it is set, [`Pooling::Max`] and
-/// [`Pooling::Mean`] leave out the first position. Activations are as `hook` leaves them.
+/// `negative`. Each prompt counts once, with the row that `reading` asks for. Activations are as `hook`
+/// leaves them.
 ///
 /// # Errors
-/// When a set is empty, and as for [`features`](super::features()).
+/// When a set is empty, and as for [`pooled`].
 pub fn contrast(
     model: &Model,
     sae: &Sae,
     (positive, negative): (&[&[u32]], &[&[u32]]),
-    pooling: (Pooling, bool),
+    reading: Reading,
     rank: Rank,
     hook: &mut dyn Hook,
 ) -> Result<Vec<Contrasted>> {
-    let positive = pooled(model, sae, positive, pooling, hook)?;
-    let negative = pooled(model, sae, negative, pooling, hook)?;
+    let positive = pooled(model, sae, positive, reading, hook)?;
+    let negative = pooled(model, sae, negative, reading, hook)?;
     contrast_rows(&positive, &negative, rank)
 }
 

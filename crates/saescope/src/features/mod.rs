@@ -167,21 +167,21 @@ pub fn features(
     Ok(found)
 }
 
-/// One row of activations per prompt, pooled.
+/// One row of activations per prompt.
 ///
 /// # Errors
-/// As for [`features()`].
+/// When `reading` asks for every token, and as for [`features()`].
 pub fn pooled(
     model: &Model,
     sae: &Sae,
     prompts: &[&[u32]],
-    (pooling, skip_first): (Pooling, bool),
+    reading: Reading,
     hook: &mut dyn Hook,
 ) -> Result<SparseRows> {
-    let reading = Reading {
-        position: Position::Pooled(pooling),
-        skip_first,
-    };
+    if reading.position == Position::All {
+        let message = "one row is needed of each prompt, and every token is one";
+        return Err(Error::Argument(message.to_owned()));
+    }
     let mut all = SparseRows::default();
     let mut add = |_: usize, _: &[usize], rows: &SparseRows| all.push(rows.entries(0));
     for_each_prompt(model, sae, prompts, reading, hook, &mut add)?;

@@ -315,9 +315,7 @@ impl Model {
             _ => None,
         };
         let slots: Vec<usize> = batch.iter().map(|&(slot, _)| slot).collect();
-        // Of a pass that ends in logits, which are the largest of all, nothing is kept beside them.
-        let kept = last.map(|_| &self.spare);
-        let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last, kept);
+        let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last, &self.spare);
         let (site, x) = match start {
             Start::Tokens => (Site::ResidPre(0), self.embed(batch, &mut pass)?),
             Start::Resid(site, x) => (site, x),
@@ -339,7 +337,10 @@ impl Model {
     /// Where the rows of a batch stand.
     fn check_batch(&self, cache: &Cache, batch: &[(usize, &[u32])]) -> Result<Rows> {
         let mut spans = Vec::with_capacity(batch.len());
-        for &(slot, tokens) in batch {
+        for (at, &(slot, tokens)) in batch.iter().enumerate() {
+            if batch[..at].iter().any(|&(before, _)| before == slot) {
+                return Err(Error::Argument(format!("sequence {slot} is given twice")));
+            }
             if tokens.is_empty() {
                 return Err(Error::Argument("a prompt has no tokens".to_owned()));
             }

@@ -39,9 +39,13 @@ pub(crate) struct Pass<'a> {
     rotations: Vec<Rotation>,
     /// Matrices no longer in use: allocating anew would touch fresh pages for every activation.
     spare: Vec<Matrix>,
-    /// Where they stay for the next pass.
-    kept: Option<&'a Spare>,
+    /// Where they come from, and go for the next pass if they are kept.
+    kept: &'a Spare,
+    keeps: bool,
 }
+
+/// Values of the largest matrix that one pass leaves to the next.
+const MOST_KEPT: usize = 8 << 20;
 
 /// The matrices that one pass leaves to the next.
 #[derive(Default)]
@@ -56,8 +60,10 @@ impl Spare {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        if let Some(kept) = self.kept {
-            *kept.matrices() = std::mem::take(&mut self.spare);
+        if self.keeps {
+            // What passes of many more tokens leave would be held for little.
+            self.spare.retain(|matrix| matrix.capacity() <= MOST_KEPT);
+            *self.kept.matrices() = std::mem::take(&mut self.spare);
         }
     }
 }
@@ -69,7 +75,7 @@ impl<'a> Pass<'a> {
         (slots, rows): (&'a [usize], Rows),
         hook: &'a mut dyn Hook,
         last: Option<Site>,
-        kept: Option<&'a Spare>,
+        kept: &'a Spare,
     ) -> Pass<'a> {
         let mut distinct: Vec<&[f32]> = Vec::new();
         let mut index_of = |frequencies: &'a [f32]| {
@@ -88,7 +94,9 @@ impl<'a> Pass<'a> {
             .collect();
         let turn = |frequencies: &&[f32]| Rotation::new(frequencies, rows.positions());
         let rotations = distinct.iter().map(turn).collect();
-        let spare = kept.map_or_else(Vec::new, |kept| std::mem::take(&mut *kept.matrices()));
+        let spare = std::mem::take(&mut *kept.matrices());
+        // Beside logits, which are the largest of all, nothing is kept.
+        let keeps = last.is_some();
         Pass {
             config,
             cache,
@@ -100,6 +108,7 @@ impl<'a> Pass<'a> {
             rotations,
             spare,
             kept,
+            keeps,
         }
     }
 
@@ -173,7 +182,7 @@ impl<'a> Pass<'a> {
         x: &Matrix,
         then: Then,
     ) -> Result<Matrix, Halt> {
-        if !self.wants(site) {
+        if linear.weight.rounds() && !self.wants(site) {
             let normed = Left::Normed(norm.of(self.config.norm), x);
             return Ok(self.linear(linear, normed, then));
         }

@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::step::Told;
-use super::{Metrics, State};
+use super::{Metrics, State, TrainConfig};
 use crate::density::densities;
 use crate::direction::{Pairs, orthogonality};
 
-/// Multiply-adds that the last line may spend on the decoder's orthogonality.
+/// Multiply-adds that a line may spend on the decoder's orthogonality, at most.
 const ORTHOGONALITY_BUDGET: u64 = 30_000_000_000;
-/// What any line may, a millisecond: all pairs of a small dictionary.
+/// And at least: a millisecond, all pairs of a small dictionary.
 const LEAST_ORTHOGONALITY_BUDGET: u64 = 100_000_000;
-/// Of the multiply-adds of one product of all tokens since the line before with the dictionary, a line
-/// may spend one in so many.
+/// Of the multiply-adds of one product of the tokens from line to line with the dictionary, a line may
+/// spend one in so many.
 const ORTHOGONALITY_SHARE: u64 = 20;
 
 /// Where the time since the last line went.
@@ -49,13 +49,11 @@ impl Clock {
 /// Pairs of decoder rows that a line names.
 const SHOWN_PAIRS: usize = 3;
 
-/// Multiply-adds that a line may spend on the decoder's orthogonality, so that lines cost little of the
-/// time however often they come. The last line, which is kept longest, may spend most.
-fn budget(state: &State, (d_sae, d_out): (usize, usize)) -> u64 {
-    if state.step == state.config.steps {
-        return ORTHOGONALITY_BUDGET;
-    }
-    let product = state.fires.recent_tokens.unsigned_abs() * (d_sae * d_out) as u64;
+/// Multiply-adds that a line may spend on the decoder's orthogonality: so many that lines cost little of
+/// the time however often they come, and the same for all lines of a run, which then look at the same rows.
+fn budget(config: &TrainConfig, (d_sae, d_out): (usize, usize)) -> u64 {
+    let tokens = config.log_every.saturating_mul(config.batch_tokens as u64);
+    let product = tokens.saturating_mul((d_sae * d_out) as u64);
     (product / ORTHOGONALITY_SHARE).clamp(LEAST_ORTHOGONALITY_BUDGET, ORTHOGONALITY_BUDGET)
 }
 
@@ -63,7 +61,7 @@ fn budget(state: &State, (d_sae, d_out): (usize, usize)) -> u64 {
 pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics {
     let w_dec = &state.weights.w_dec;
     let shape = (w_dec.rows(), w_dec.cols());
-    let pairs = Pairs::within(budget(state, shape), shape, state.config.seed);
+    let pairs = Pairs::within(budget(&state.config, shape), shape, state.config.seed);
     let right_angles = orthogonality(w_dec, pairs, SHOWN_PAIRS);
     // Counts are kept signed as checkpoints store them.
     let fires: Vec<u64> = state

@@ -173,8 +173,9 @@ impl Vector {
                 );
                 return Err(Error::Argument(message));
             }
-            Method::PcaDiff => components(model, contrast, (sites, true), hook, on_done)?,
-            Method::PcaCenter => components(model, contrast, (sites, false), hook, on_done)?,
+            Method::PcaDiff | Method::PcaCenter => {
+                components(model, contrast, method, sites, hook, on_done)?
+            }
         };
         for (site, direction) in sites.iter().zip(&directions) {
             check_direction(*site, direction)?;
@@ -330,7 +331,8 @@ fn means(
 fn components(
     model: &Model,
     contrast: Contrast,
-    (sites, about_mean): (&[Site], bool),
+    method: Method,
+    sites: &[Site],
     hook: &mut dyn Hook,
     on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>> {
@@ -352,7 +354,8 @@ fn components(
         }
     };
     gather::gather(model, contrast, sites, hook, &mut add, on_done)?;
-    let of_site = |differences: &Matrix| pca::first_component(differences, about_mean);
+    let of_site =
+        |differences: &Matrix| pca::first_component(differences, method == Method::PcaDiff);
     Ok(differences.par_iter().map(of_site).collect())
 }
 

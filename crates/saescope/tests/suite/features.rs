@@ -181,39 +181,31 @@ fn what_is_left_out_is_pooled_from_the_other_tokens() {
         (column.sum::<f64>() / (dense.len() - from) as f64) as f32
     };
     for (skip_first, from) in [(false, 0), (true, 1)] {
-        let rows = pooled(
-            &model,
-            &relu,
-            &PROMPTS,
-            (Pooling::Mean, skip_first),
-            &mut (),
-        )
-        .unwrap();
+        let reading = Reading {
+            position: Position::Pooled(Pooling::Mean),
+            skip_first,
+        };
+        let rows = pooled(&model, &relu, &PROMPTS, reading, &mut ()).unwrap();
         for feature in 0..D_SAE as u32 {
             assert_eq!(rows.value(0, feature), mean(feature, from));
         }
     }
     assert!((0..D_SAE as u32).any(|feature| mean(feature, 0) != mean(feature, 1)));
+    let every = pooled(&model, &relu, &PROMPTS, at(Position::All), &mut ());
+    assert!(matches!(every, Err(Error::Argument(_))));
 }
 
 #[test]
 fn contrasting_a_set_with_itself_tells_nothing() {
     let [model, _] = tiny::models();
     let [sae, ..] = saes();
-    let pooling = (Pooling::Max, false);
-    let all = contrast(
-        &model,
-        &sae,
-        (&PROMPTS, &PROMPTS),
-        pooling,
-        Rank::Auroc,
-        &mut (),
-    )
-    .unwrap();
+    let reading = at(Position::Pooled(Pooling::Max));
+    let sets: (&[&[u32]], &[&[u32]]) = (&PROMPTS, &PROMPTS);
+    let all = contrast(&model, &sae, sets, reading, Rank::Auroc, &mut ()).unwrap();
     assert!(!all.is_empty());
     assert!(all.iter().all(|c| c.auroc == 0.5 && c.difference == 0.0));
     let sets: (&[&[u32]], &[&[u32]]) = (&PROMPTS[..1], &PROMPTS[1..2]);
-    let all = contrast(&model, &sae, sets, pooling, Rank::Auroc, &mut ()).unwrap();
+    let all = contrast(&model, &sae, sets, reading, Rank::Auroc, &mut ()).unwrap();
     // With one prompt a side, a feature is larger on one of them, or equal on both.
     assert!(all.iter().all(|c| [0.0, 0.5, 1.0].contains(&c.auroc)));
     assert!(all.iter().any(|c| c.auroc == 1.0) && all.iter().any(|c| c.auroc == 0.0));

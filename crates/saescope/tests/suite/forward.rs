@@ -2,7 +2,7 @@
 
 use saescope::edit::{Edit, Op, Span, Unit};
 use saescope::hook::{Capture, Hook, Rows};
-use saescope::model::Model;
+use saescope::model::{Cache, Model};
 use saescope::site::Site;
 use saescope::steer::Steer;
 use saescope::{Error, Matrix, Result};
@@ -255,6 +255,9 @@ fn bad_prompts_are_refused_with_their_limit() {
         model.logits(&[&unknown], &mut ()),
         Err(Error::Argument(_))
     ));
+    let mut cache = Cache::new(model.config(), 2, 4).unwrap();
+    let twice = model.extend(&mut cache, &[(1, &[1]), (0, &[2]), (1, &[3])], &mut ());
+    assert!(matches!(twice, Err(Error::Argument(_))));
     let long = vec![1; model.config().n_ctx + 1];
     let found = model.logits(&[&long], &mut ());
     assert!(

@@ -43,21 +43,19 @@ struct Hit {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
 pub(super) unsafe fn walk(job: &Job, sinks: &mut [Best]) {
     let n_panels = job.screen.n_features.div_ceil(NR);
-    let mut sums = [0.0_f32; MR * NR];
     let mut hits: [Vec<Hit>; MR] = Default::default();
     let mut panels = 0..FIRST_PANELS.min(n_panels);
     while !panels.is_empty() {
         for (tile, sinks) in sinks.chunks_mut(MR).enumerate() {
             let row = job.first + tile * MR;
+            let mut thresholds = [0.0; MR];
+            for (threshold, sink) in thresholds.iter_mut().zip(sinks.iter()) {
+                *threshold = sink.threshold();
+            }
             for panel in panels.clone() {
+                let rows = row..row + sinks.len();
                 // SAFETY: rows and panel exist.
-                unsafe {
-                    tile_sums(job, row..row + sinks.len(), panel, &mut sums);
-                    for (at, (sink, hits)) in sinks.iter().zip(&mut hits).enumerate() {
-                        let sums = sums.as_ptr().add(at * NR);
-                        collect(job, row + at, panel, (sums, sink.threshold()), hits);
-                    }
-                }
+                unsafe { collect_tile(job, rows, panel, &thresholds, &mut hits) };
             }
             for (at, (sink, hits)) in sinks.iter_mut().zip(&mut hits).enumerate() {
                 // SAFETY: the row and the features exist.
@@ -68,16 +66,30 @@ pub(super) unsafe fn walk(job: &Job, sinks: &mut [Best]) {
     }
 }
 
+/// Notes the features of a panel whose bounds on rows exceed the rows' thresholds.
+///
 /// # Safety
 /// The rows, at most `MR`, and the panel exist; the processor has AVX512_VNNI.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn tile_sums(job: &Job, rows: Range<usize>, panel: usize, out: &mut [f32; MR * NR]) {
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
+unsafe fn collect_tile(
+    job: &Job,
+    rows: Range<usize>,
+    panel: usize,
+    thresholds: &[f32; MR],
+    hits: &mut [Vec<Hit>; MR],
+) {
     macro_rules! by_rows {
         ($($mr:literal)+) => {
             match rows.len() {
                 // SAFETY: as the caller promises.
-                $($mr => unsafe { rows_sums::<$mr>(job, rows.start, panel, out) },)+
+                $($mr => unsafe {
+                    let sums = sums::<$mr>(job, rows.start, panel);
+                    for (at, sums) in sums.into_iter().enumerate() {
+                        let row = rows.start + at;
+                        collect(job, row, panel, (sums, thresholds[at]), &mut hits[at]);
+                    }
+                },)+
                 _ => unreachable!("tiles have 1 to {MR} rows"),
             }
         };
@@ -85,16 +97,13 @@ unsafe fn tile_sums(job: &Job, rows: Range<usize>, panel: usize, out: &mut [f32;
     by_rows!(1 2 3 4 5 6 7 8);
 }
 
+/// The sums of some rows with a panel.
+///
 /// # Safety
-/// As for [`tile_sums`].
+/// As for [`collect_tile`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn rows_sums<const ROWS: usize>(
-    job: &Job,
-    row: usize,
-    panel: usize,
-    out: &mut [f32; MR * NR],
-) {
+unsafe fn sums<const ROWS: usize>(job: &Job, row: usize, panel: usize) -> [[__m512i; NV]; ROWS] {
     let (rows, quads) = (job.rows, job.screen.d_in.div_ceil(4));
     let panels = job.screen.panels.as_slice().as_ptr();
     // SAFETY: rows and panel hold `quads` quads.
@@ -119,12 +128,7 @@ unsafe fn rows_sums<const ROWS: usize>(
             }
             b = b.add(NR);
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
-                let out = out.as_mut_ptr().add(r * NR + 16 * v);
-                _mm512_storeu_ps(out, _mm512_cvtepi32_ps(sum));
-            }
-        }
+        sums
     }
 }
 
@@ -138,7 +142,7 @@ unsafe fn collect(
     job: &Job,
     row: usize,
     panel: usize,
-    (sums, threshold): (*const f32, f32),
+    (sums, threshold): ([__m512i; NV], f32),
     hits: &mut Vec<Hit>,
 ) {
     let (columns, bounds) = (&job.screen.columns, &job.rows.bounds[row]);
@@ -148,14 +152,14 @@ unsafe fn collect(
     let length = _mm512_set1_ps(bounds.length + bounds.cut);
     let rounded = _mm512_set1_ps(4.0 * f32::EPSILON);
     let threshold = _mm512_set1_ps(threshold);
-    for v in 0..NV {
+    for (v, sum) in sums.into_iter().enumerate() {
         let first = panel * NR + 16 * v;
-        // SAFETY: there are `NR` sums, and as many columns of the panel.
+        // SAFETY: there are `NR` columns of the panel.
         let upper = unsafe {
             let load = |values: &[f32]| _mm512_loadu_ps(values.as_ptr().add(first));
             let offset = load(&columns.offset);
             let unit = _mm512_mul_ps(unit, load(&columns.unit));
-            let value = _mm512_fmadd_ps(_mm512_loadu_ps(sums.add(16 * v)), unit, offset);
+            let value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), unit, offset);
             let off = _mm512_mul_ps(cut, load(&columns.length));
             let off = _mm512_fmadd_ps(length, load(&columns.cut), off);
             let off = _mm512_fmadd_ps(_mm512_abs_ps(offset), rounded, off);
@@ -200,17 +204,24 @@ unsafe fn compute(job: &Job, row: usize, hits: &mut Vec<Hit>, sink: &mut Best) {
         if hits[0].upper <= sink.threshold() {
             break;
         }
-        let mut rows = [x.as_ptr(); AT_ONCE];
-        for (row, hit) in rows.iter_mut().zip(hits) {
-            *row = weight.row(hit.feature as usize).as_ptr();
+        let mut sums = [0.0; AT_ONCE];
+        macro_rules! by_hits {
+            ($($n:literal)+) => {
+                match hits.len() {
+                    $($n => {
+                        let mut rows = [x.as_ptr(); $n];
+                        for (row, hit) in rows.iter_mut().zip(hits) {
+                            *row = weight.row(hit.feature as usize).as_ptr();
+                        }
+                        // SAFETY: all rows have the same length.
+                        let dots = unsafe { dots_f32_with::<Avx512, $n>(x, rows) };
+                        sums[..$n].copy_from_slice(&dots);
+                    })+
+                    _ => unreachable!("chunks have 1 to {AT_ONCE} hits"),
+                }
+            };
         }
-        // SAFETY: all rows have the same length.
-        let sums = unsafe {
-            match hits.len() {
-                1 => [dots_f32_with::<Avx512, 1>(x, [rows[0]])[0], 0.0, 0.0, 0.0],
-                _ => dots_f32_with::<Avx512, AT_ONCE>(x, rows),
-            }
-        };
+        by_hits!(1 2 3 4);
         for (hit, sum) in hits.iter().zip(sums) {
             let feature = hit.feature as usize;
             let value = sum + bias[feature];

@@ -23,7 +23,7 @@
 //! let sae = Sae::open(sae)?;
 //!
 //! let ids = tokenizer.encode("Lily was sad", Bos::Auto)?;
-//! let found = features::features(&model, &sae, &[&ids], Reading::default(), 3)?;
+//! let found = features::features(&model, &sae, &[&ids], Reading::default(), 3, &mut ())?; // no hook
 //! let strongest = found[0].features[0]; // at the last token
 //! println!("feature {}: {}", strongest.feature, strongest.activation);
 //!

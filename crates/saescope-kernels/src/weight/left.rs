@@ -12,9 +12,9 @@ use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::norm::Norm;
 
-/// The left-hand side of a product, `[rows, d_in]`. Where rows are rounded as they
-/// enter ([`Weight::rounds`]), what has to be computed first is never written in f32; elsewhere it takes a
-/// matrix of its own.
+/// The left-hand side of a product, `[rows, d_in]`. Where rows are rounded as they enter
+/// ([`Weight::rounds`]), what has to be computed first is never written in f32; elsewhere it takes
+/// a matrix of its own.
 ///
 /// [`Weight::rounds`]: super::Weight::rounds
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ pub(super) enum Entered<'a> {
     Rounded(Scratch),
 }
 
-impl Left<'_> {
+impl<'a> Left<'a> {
     pub(super) fn rows(&self) -> usize {
         match self {
             Left::Rows(x) | Left::Normed(_, x) | Left::Gated(_, x) => x.rows(),
@@ -57,9 +57,7 @@ impl Left<'_> {
             Left::Gated(_, both) => both.cols() / 2,
         }
     }
-}
 
-impl<'a> Left<'a> {
     /// The rows in f32.
     pub(super) fn enter(self, isa: Isa) -> Entered<'a> {
         let mut computed = Matrix::default();

@@ -62,9 +62,9 @@ impl Edits {
     ) -> anyhow::Result<Edits> {
         for (at, edit) in edits.iter().enumerate() {
             let number = || format!("edit {}, at {}", at + 1, edit.site);
-            edit.check_fits(model.width(edit.site))
-                .with_context(number)?;
             model.check_site(edit.site).with_context(number)?;
+            let width = model.width(edit.site);
+            edit.check_fits(width).with_context(number)?;
             let Some(name) = edit.sae() else { continue };
             if saes.iter().all(|(known, _)| known != name) {
                 let mut sae = open_sae(name).with_context(number)?;

@@ -163,11 +163,7 @@ pub struct Sequence<'a> {
 /// # Panics
 /// When rows, heads and caches do not belong together.
 pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
-    check(form, qkv.rows(), sequences);
-    assert!(
-        form.n_heads * form.d_head <= qkv.cols(),
-        "query heads of a row"
-    );
+    check_queries(form, qkv, sequences);
     z.reshape(qkv.rows(), form.n_heads * form.d_head);
     let z_cols = z.cols();
     let shared = Shared::new(z.data_mut());
@@ -188,11 +184,7 @@ pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Ma
 /// # Panics
 /// When rows, heads and caches do not belong together.
 pub fn pattern(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix {
-    check(form, qkv.rows(), sequences);
-    assert!(
-        form.n_heads * form.d_head <= qkv.cols(),
-        "query heads of a row"
-    );
+    check_queries(form, qkv, sequences);
     let n_keys = sequences
         .iter()
         .map(|sequence| sequence.cache.len)
@@ -246,6 +238,15 @@ pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: 
             weigh_block(block.cache.isa, form, block, &weights, z, z_cols);
         }
     });
+}
+
+/// Panics where `qkv` lacks query heads, and as [`check`].
+fn check_queries(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) {
+    check(form, qkv.rows(), sequences);
+    assert!(
+        form.n_heads * form.d_head <= qkv.cols(),
+        "query heads of a row"
+    );
 }
 
 /// Panics where the rows of a batch, its heads and what is cached do not belong together.

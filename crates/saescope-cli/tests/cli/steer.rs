@@ -221,8 +221,12 @@ fn saved_edits_do_the_same_in_every_command() {
     }
 }
 
-const HAPPY: &str = "tests/data/happy.txt";
-const SAD: &str = "tests/data/sad.txt";
+const SETS: [&str; 4] = [
+    "--positive",
+    "tests/data/happy.txt",
+    "--negative",
+    "tests/data/sad.txt",
+];
 
 /// A file of edits in `folder`, and what it holds as JSON prints it.
 fn saved_edits(folder: &Path) -> (String, Value) {
@@ -238,17 +242,8 @@ fn every_command_through_which_texts_go_reads_edits_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (edits, saved) = saved_edits(folder.path());
     let vector = path(folder.path(), "v.safetensors");
-    stdout(&[
-        "vector",
-        "difference",
-        MODEL,
-        "--positive",
-        HAPPY,
-        "--negative",
-        SAD,
-        "-o",
-        &vector,
-    ]);
+    let difference = ["vector", "difference", MODEL, "-o", &vector];
+    stdout(&[&difference[..], &SETS].concat());
     let eval = [
         "eval",
         SAE,
@@ -269,7 +264,7 @@ fn every_command_through_which_texts_go_reads_edits_and_says_so() {
         "--multipliers=1",
     ];
     for call in [
-        &["contrast", SAE, "--positive", HAPPY, "--negative", SAD][..],
+        &[&["contrast", SAE][..], &SETS].concat()[..],
         &["feature", SAE, "1", "-p", "Lily was"],
         &["lens", MODEL, "-p", "Lily was"],
         &["run", MODEL, "-p", "Lily was", "-n", "8"],
@@ -298,22 +293,9 @@ fn what_is_made_under_edits_names_them() {
     let folder = tempfile::tempdir().unwrap();
     let (edits, saved) = saved_edits(folder.path());
     let vector = path(folder.path(), "v.safetensors");
-    let difference = [
-        "vector",
-        "difference",
-        MODEL,
-        "--positive",
-        HAPPY,
-        "--negative",
-        SAD,
-    ];
-    let report = json(
-        &[
-            &difference[..],
-            &["-o", &vector, "--edits", &edits, "--json"],
-        ]
-        .concat(),
-    );
+    let difference = ["vector", "difference", MODEL, "-o", &vector];
+    let under = ["--edits", &edits, "--json"];
+    let report = json(&[&difference[..], &SETS, &under].concat());
     assert_eq!(report["record"]["edits"], saved);
     let info = json(&["vector", "info", &vector, "--json"]);
     assert_eq!(info["record"]["edits"], saved);

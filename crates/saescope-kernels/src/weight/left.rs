@@ -86,16 +86,19 @@ impl<'a> Left<'a> {
         let rows = rows.with_min_len(16).enumerate();
         rows.for_each_init(room, |room, (row, to)| {
             to[d_in..].fill(0);
-            let from = self.row(row, room);
-            // SAFETY: `to` is as long as `from` or longer; the rest the caller promises.
-            unsafe { crate::tile::dot::round(from, to) }
+            // SAFETY: `room` is as long as a row where one is computed, and `to` as long or longer; the
+            // rest the caller promises.
+            unsafe { crate::tile::dot::round(self.row(row, room), to) }
         });
         Entered::Rounded(rounded)
     }
 
-    /// Row `row`, written to `room` where it has to be computed; `room` is as long as a row then.
+    /// Row `row`, written to `room` where it has to be computed.
+    ///
+    /// # Safety
+    /// The processor has AVX512_BF16.
     #[cfg(target_arch = "x86_64")]
-    fn row<'b>(&'b self, row: usize, room: &'b mut [f32]) -> &'b [f32] {
+    unsafe fn row<'b>(&'b self, row: usize, room: &'b mut [f32]) -> &'b [f32] {
         // The same bits as on any other with vectors of this width.
         const ISA: Isa = Isa::Avx512Bf16;
         match self {
@@ -108,7 +111,7 @@ impl<'a> Left<'a> {
                 let (gate, up) = both.row(row).split_at(room.len());
                 assert_eq!(up.len(), room.len(), "gate and up of a row");
                 let (gate, up) = (gate.as_ptr(), up.as_ptr());
-                // SAFETY: the three are of one length, and whoever rounds rows has the processor.
+                // SAFETY: the three are of one length; the rest the caller promises.
                 unsafe { gated_row(ISA, *activation, gate, up, room.as_mut_ptr(), room.len()) };
                 room
             }

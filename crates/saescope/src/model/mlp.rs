@@ -26,7 +26,7 @@ pub(crate) fn forward(
     };
     // [rows, 2 d_mlp] where it is gated, else [rows, d_mlp]
     let mut act = pass.linear_of_norm(site, weights, input.unwrap_or(&x), then)?;
-    if kind.gated && block.mlp_out.weight.rounds() && !pass.wants(act_site) {
+    if kind.gated && pass.skips(act_site, &block.mlp_out) {
         let x = pass.write(out_site, out, Left::Gated(kind.activation, &act), x)?;
         pass.give(act);
         return Ok(x);

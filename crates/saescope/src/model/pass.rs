@@ -44,7 +44,7 @@ pub(crate) struct Pass<'a> {
     keeps: bool,
 }
 
-/// Values of the largest matrix that one pass leaves to the next.
+/// Values of the largest matrix that one pass leaves to the next; of larger buffers the kernels keep one.
 const MOST_KEPT: usize = 8 << 20;
 
 /// The matrices that one pass leaves to the next.
@@ -174,6 +174,12 @@ impl<'a> Pass<'a> {
         out
     }
 
+    /// Whether what stands at `site`, and enters `linear` behind it, need not be formed: nobody looks,
+    /// and rows are rounded as they enter.
+    pub(crate) fn skips(&self, site: Site, linear: &Linear) -> bool {
+        linear.weight.rounds() && !self.wants(site)
+    }
+
     /// What `linear` makes of the norm of `x`, which is what stands at `site`.
     pub(crate) fn linear_of_norm(
         &mut self,
@@ -182,7 +188,7 @@ impl<'a> Pass<'a> {
         x: &Matrix,
         then: Then,
     ) -> Result<Matrix, Halt> {
-        if linear.weight.rounds() && !self.wants(site) {
+        if self.skips(site, linear) {
             let normed = Left::Normed(norm.of(self.config.norm), x);
             return Ok(self.linear(linear, normed, then));
         }

@@ -1,11 +1,11 @@
-//! Texts and stores of activations. The first byte says which: `p` Parquet, `j` JSON Lines, `t` plain
-//! text, each also compressed, `s` the `store.json` of a store whose only shard is as it should be.
+//! Texts and shards of activations. The first byte says which: `p` Parquet, `j` JSON Lines, `t` plain
+//! text, each also compressed, `s` the `shards.json` of a folder of shards whose only shard is as it should be.
 #![no_main]
 
 use std::path::Path;
 use std::sync::LazyLock;
 
-use saescope::activations::Store;
+use saescope::activations::Shards;
 use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 use tempfile::TempDir;
@@ -44,15 +44,15 @@ fn read_texts(name: &str, template: &str, bytes: &[u8]) {
 }
 
 fn read_store(json: &[u8]) {
-    let folder = FOLDER.path().join("store");
+    let folder = FOLDER.path().join("shards");
     std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
     let write = |name: &str, bytes: &[u8]| {
         std::fs::write(folder.join(name), bytes).expect("a temporary file can be written");
     };
-    write("store.json", json);
+    write("shards.json", json);
     write("shard-00000.safetensors", &SHARD);
-    if let Ok(store) = Store::open(&folder) {
-        let mut batches = store.batches(3).expect("a batch has tokens");
+    if let Ok(shards) = Shards::open(&folder) {
+        let mut batches = shards.batches(3).expect("a batch has tokens");
         if let Some(Ok(batch)) = batches.next() {
             assert_eq!(batch.x.rows(), 3);
         }

@@ -1,32 +1,13 @@
 //! The `saescope` command: each subcommand parses its arguments, makes one call of the library and
 //! prints what comes back.
 
-mod bench;
-mod capture;
-mod chat;
-mod completions;
-mod contrast;
-mod convert;
-mod corpus;
-mod demo;
-mod edits;
-mod eval;
-mod feature;
-mod features;
-mod hub;
-mod info;
-mod lens;
-mod open;
-mod output;
-mod rss;
-mod run;
-mod sae;
-mod sampling;
-mod steer;
-mod tokens;
-mod train;
 mod usage;
-mod vector;
+
+mod print;
+
+mod args;
+
+mod commands;
 
 use std::process::ExitCode;
 
@@ -34,6 +15,10 @@ use anyhow::bail;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use saescope::Isa;
 
+use crate::commands::{
+    bench, capture, completions, contrast, convert, demo, eval, feature, features, info, lens, run,
+    steer, tokens, train, vector,
+};
 use crate::usage::Usage;
 
 /// Open a language model up: run it, see its activations, change them
@@ -78,12 +63,12 @@ enum Command {
 fn main() -> ExitCode {
     let matches = taking_negative_numbers(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match run(cli) {
+    match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has read enough, as in `saescope tokens … | head`.
-        Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
+        Err(error) if print::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", output::chain(&error));
+            eprintln!("error: {}", print::chain(&error));
             match error.is::<Usage>() {
                 true => ExitCode::from(2),
                 false => ExitCode::FAILURE,
@@ -103,7 +88,7 @@ fn taking_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(taking_negative_numbers)
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn dispatch(cli: Cli) -> anyhow::Result<()> {
     // Before the command, since weights are packed for the set in use.
     if let Some(isa) = cli.isa {
         compute_with(isa)?;

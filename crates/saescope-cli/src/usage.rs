@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::output;
+use crate::print;
 
 /// What is wrong with a call; the process ends as it does where parsing fails.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct Usage(pub(crate) String);
 impl Usage {
     /// Says that an error is one of the call.
     pub(crate) fn of(error: &anyhow::Error) -> Usage {
-        Usage(output::chain(error))
+        Usage(print::chain(error))
     }
 }
 

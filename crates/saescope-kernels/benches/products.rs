@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use saescope_kernels::{Isa, Matrix, Storage, Then, Weight, peak_gflops};
+use saescope_kernels::{Epilogue, Isa, Matrix, Precision, Weight, peak_gflops};
 
 fn main() {
     let peak = peak_gflops();
@@ -20,15 +20,15 @@ fn main() {
         (1, 768, 2304),
     ];
     for (rows, d_in, d_out) in shapes {
-        for storage in [Storage::F32, Storage::Bf16] {
-            measure(rows, d_in, d_out, storage, peak);
+        for precision in [Precision::F32, Precision::Bf16] {
+            measure(rows, d_in, d_out, precision, peak);
         }
     }
 }
 
-fn measure(rows: usize, d_in: usize, d_out: usize, storage: Storage, peak: f64) {
+fn measure(rows: usize, d_in: usize, d_out: usize, precision: Precision, peak: f64) {
     let value = |i: usize| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5;
-    let weight = Weight::pack(d_out, d_in, storage, |range, out| {
+    let weight = Weight::pack(d_out, d_in, precision, |range, out| {
         for (i, out) in out.iter_mut().enumerate() {
             *out = value(range.start * d_in + i);
         }
@@ -41,7 +41,7 @@ fn measure(rows: usize, d_in: usize, d_out: usize, storage: Storage, peak: f64) 
     let mut seconds: Vec<f64> = (0..((3e10 / flops) as usize).clamp(7, 500))
         .map(|_| {
             let start = Instant::now();
-            weight.product(&x, None, Then::Keep, &mut out);
+            weight.product(&x, None, Epilogue::Keep, &mut out);
             start.elapsed().as_secs_f64()
         })
         .collect();
@@ -49,7 +49,7 @@ fn measure(rows: usize, d_in: usize, d_out: usize, storage: Storage, peak: f64) 
     let median = seconds[seconds.len() / 2];
     let rate = flops / median / 1e9;
     println!(
-        "{:>18} {storage:?}: {:9.3} ms {rate:6.1} GFLOP/s {:4.0}% of peak, {:5.1} GB/s of weights",
+        "{:>18} {precision:?}: {:9.3} ms {rate:6.1} GFLOP/s {:4.0}% of peak, {:5.1} GB/s of weights",
         format!("{rows}x{d_in}x{d_out}"),
         median * 1e3,
         rate / peak * 100.0,

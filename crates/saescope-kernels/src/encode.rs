@@ -10,7 +10,7 @@ use crate::elementwise::dot_f32;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 #[cfg(target_arch = "x86_64")]
-use crate::screen::best::{Best, Expected};
+use crate::screen::best::{Best, ThresholdGuess};
 #[cfg(target_arch = "x86_64")]
 use crate::screen::bytes::{ByteRows, Bytes, Exact};
 use crate::screen::{Candidates, Screen};
@@ -43,7 +43,7 @@ pub struct Encoder {
     #[cfg(target_arch = "x86_64")]
     bytes: Renewed<Bytes>,
     #[cfg(target_arch = "x86_64")]
-    expected: Expected,
+    expected: ThresholdGuess,
 }
 
 /// What is made of the weight when it is first needed.
@@ -99,7 +99,7 @@ impl Encoder {
             #[cfg(target_arch = "x86_64")]
             bytes: Renewed::new(),
             #[cfg(target_arch = "x86_64")]
-            expected: Expected::default(),
+            expected: ThresholdGuess::default(),
         };
         encoder.check();
         encoder

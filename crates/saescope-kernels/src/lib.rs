@@ -53,4 +53,4 @@ pub use peak::peak_gflops;
 pub use rotary::Rotation;
 pub use sparse::SparseRows;
 pub use transpose::transpose;
-pub use weight::{Left, Storage, Then, Weight};
+pub use weight::{Epilogue, Operand, Precision, Weight};

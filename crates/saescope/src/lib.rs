@@ -13,13 +13,13 @@
 //! use saescope::sae::Sae;
 //! use saescope::steer::{Amount, Request, feature_edit, steer};
 //! use saescope::tokenizer::{Bos, Tokenizer};
-//! use saescope::{Result, Storage};
+//! use saescope::{Result, Precision};
 //!
 //! # fn main() -> Result<()> {
 //! # let (model, sae) = ("../../tests/data/stories260K", "../../tests/data/sae");
 //! let (model, sae) = (Path::new(model), Path::new(sae)); // files or folders
 //! let tokenizer = Tokenizer::of_model(model)?;
-//! let model = Model::open(model, Storage::F32)?;
+//! let model = Model::open(model, Precision::F32)?;
 //! let sae = Sae::open(sae)?;
 //!
 //! let ids = tokenizer.encode("Lily was sad", Bos::Auto)?;
@@ -93,7 +93,7 @@ pub mod steer;
 pub mod vector;
 
 pub use saescope_kernels::{
-    Activation, Encoder, Gate, Isa, Matrix, SparseRows, Storage, peak_gflops,
+    Activation, Encoder, Gate, Isa, Matrix, Precision, SparseRows, peak_gflops,
 };
 
 pub use error::{Error, Result};

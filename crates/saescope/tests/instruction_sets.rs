@@ -5,7 +5,7 @@ use std::path::Path;
 
 use saescope::hook::Capture;
 use saescope::model::Model;
-use saescope::{Isa, Matrix, Storage};
+use saescope::{Isa, Matrix, Precision};
 
 fn difference(found: &Matrix, expected: &Matrix) -> f64 {
     let scale = expected
@@ -23,7 +23,7 @@ fn every_instruction_set_computes_the_same_model() {
     let tokens: Vec<u32> = (0..24).map(|i| i * 7 % 50).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models");
     for case in ["gpt2", "gpt_neox", "llama_gqa_llama3", "gemma2", "gemma3"] {
-        for storage in [Storage::F32, Storage::Bf16] {
+        for storage in [Precision::F32, Precision::Bf16] {
             let mut reference: Option<(Matrix, Vec<Matrix>)> = None;
             for isa in Isa::available() {
                 assert!(Isa::force(isa));
@@ -40,7 +40,7 @@ fn every_instruction_set_computes_the_same_model() {
                     continue;
                 };
                 // Where bf16 is multiplied as such, activations are rounded too.
-                let rounds = isa == Isa::Avx512Bf16 && storage == Storage::Bf16;
+                let rounds = isa == Isa::Avx512Bf16 && storage == Precision::Bf16;
                 let tolerance = if rounds { 5e-2 } else { 1e-4 };
                 assert!(
                     difference(&logits, logits_there) < tolerance,

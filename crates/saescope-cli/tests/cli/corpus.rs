@@ -1,14 +1,21 @@
-//! Texts of many sorts, and the stores that `capture --store` makes of them.
+//! Texts of many sorts, and the shards that `capture --shards` makes of them.
 
 use std::path::Path;
 
-use saescope::activations::Store;
+use saescope::activations::Shards;
 
 use crate::{MODEL, command, json, run};
 
-fn capture<'a>(store: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let store = store.to_str().unwrap();
-    let site = ["capture", MODEL, "--site", "resid_post.2", "--store", store];
+fn capture<'a>(shards: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let shards = shards.to_str().unwrap();
+    let site = [
+        "capture",
+        MODEL,
+        "--site",
+        "resid_post.2",
+        "--shards",
+        shards,
+    ];
     [&site[..], more].concat()
 }
 
@@ -22,7 +29,7 @@ const STORIES: [&str; 4] = [
 #[test]
 fn a_store_holds_what_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+    let path = folder.path().join("shards");
     let more = [
         "--tokens",
         "3000",
@@ -30,10 +37,10 @@ fn a_store_holds_what_was_asked_for() {
         "mlp_out.3",
         "--skip-first",
     ];
-    let more = [&STORIES[..], &more, &["--dtype-store", "f16", "--json"]].concat();
+    let more = [&STORIES[..], &more, &["--shard-dtype", "f16", "--json"]].concat();
     let record = json(&capture(&path, &more));
-    let store = Store::open(&path).unwrap();
-    let manifest = store.manifest();
+    let shards = Shards::open(&path).unwrap();
+    let manifest = shards.manifest();
     assert_eq!(
         (manifest.tokens, manifest.d_in, manifest.d_out),
         (3000, 64, Some(64))
@@ -43,7 +50,7 @@ fn a_store_holds_what_was_asked_for() {
     assert_eq!(record["made"]["site"], "resid_post.2");
     assert_eq!(record["made"]["out_site"], "mlp_out.3");
     assert_eq!(record["shards"][0]["sha256"], manifest.shards[0].sha256);
-    let batch = store.batches(3000).unwrap().next().unwrap().unwrap();
+    let batch = shards.batches(3000).unwrap().next().unwrap().unwrap();
     assert!(batch.x.data().iter().any(|x| *x != 0.0) && batch.target.is_some());
 
     let again = folder.path().join("again");
@@ -61,7 +68,7 @@ fn a_store_holds_what_was_asked_for() {
 #[test]
 fn the_whole_corpus_is_kept_where_no_number_is_given() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+    let path = folder.path().join("shards");
     let texts = [
         "--corpus",
         "tests/data/text/emotions-en.jsonl",
@@ -86,7 +93,7 @@ fn the_whole_corpus_is_kept_where_no_number_is_given() {
 #[test]
 fn wrong_usage_and_wrong_texts_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+    let path = folder.path().join("shards");
     for more in [
         &["-p", "a", "--corpus", "x"][..],
         &[],

@@ -19,7 +19,7 @@ mod help;
 mod steer;
 mod text;
 mod train;
-mod train_store;
+mod train_shards;
 mod vector;
 
 use std::path::{Path, PathBuf};

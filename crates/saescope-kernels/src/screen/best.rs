@@ -124,12 +124,12 @@ impl Best {
 /// With it, few features that are not among the best are looked at. A row that it is too much for is
 /// walked again without, so that it changes the time and nothing else.
 #[derive(Default)]
-pub(crate) struct Expected {
+pub(crate) struct ThresholdGuess {
     /// The bits of an f32.
     share: AtomicU32,
 }
 
-impl Expected {
+impl ThresholdGuess {
     /// The `k` best of every row of `x`; `walk` takes rows past all features.
     pub(crate) fn top(
         &self,

@@ -41,21 +41,21 @@ fn a_transpose_has_columns_for_rows() {
 #[test]
 fn a_weight_packed_again_is_the_weight_packed_once() {
     for isa in Isa::available() {
-        for storage in [Storage::F32, Storage::Bf16] {
-            let mut again = Weight::empty_on(isa, storage);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut again = Weight::empty_on(isa, precision);
             for (d_out, d_in) in [(49, 1000), (1, 1), (17, 7), (48, 49), (1000, 17), (7, 48)] {
                 let (w, x) = (matrix(d_out, d_in, 1), matrix(9, d_in, 2));
                 let (mut once, mut out) = (Matrix::default(), Matrix::default());
-                pack(isa, &w, storage).product(&x, None, Then::Keep, &mut once);
+                pack(isa, &w, precision).product(&x, None, Epilogue::Keep, &mut once);
                 again.repack(&w);
                 assert_eq!((again.d_out(), again.d_in()), (d_out, d_in));
-                again.product(&x, None, Then::Keep, &mut out);
-                assert_eq!(out, once, "{isa} {storage:?} {d_out} x {d_in}");
+                again.product(&x, None, Epilogue::Keep, &mut out);
+                assert_eq!(out, once, "{isa} {precision:?} {d_out} x {d_in}");
                 // Garbage, so that nothing is left over from the same weight.
                 again.repack(&matrix(d_out, d_in, 3));
                 again.repack_transposed(&Matrix::from_fn(d_in, d_out, |r, c| w.row(c)[r]));
-                again.product(&x, None, Then::Keep, &mut out);
-                assert_eq!(out, once, "{isa} {storage:?} {d_out} x {d_in} transposed");
+                again.product(&x, None, Epilogue::Keep, &mut out);
+                assert_eq!(out, once, "{isa} {precision:?} {d_out} x {d_in} transposed");
             }
         }
     }

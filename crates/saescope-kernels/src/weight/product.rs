@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::left::{Entered, Left};
+use super::operand::{Operand, Packed};
 use super::{Panels, Weight, panel_width};
 use crate::activation::{self, Activation};
 use crate::buffer::{Buffer, Scratch};
@@ -13,7 +13,7 @@ use crate::tile::{Panel, Tile, Tiles, WIDE};
 
 /// What follows a product and its bias while the values are still near.
 #[derive(Clone, Copy, Default)]
-pub enum Then<'a> {
+pub enum Epilogue<'a> {
     /// Nothing.
     #[default]
     Keep,
@@ -31,22 +31,22 @@ const DEPTH: usize = 768;
 const PANELS_PER_TASK: usize = 4;
 
 impl Weight {
-    /// `out = then(x W^T + bias)`, with `x` a matrix `[rows, d_in]` or what [`Left`] makes one of, `bias`
+    /// `out = epilogue(x W^T + bias)`, with `x` a matrix `[rows, d_in]` or what [`Operand`] makes one of, `bias`
     /// `[d_out]` and `out` reshaped to `[rows, d_out]`.
     ///
     /// # Panics
     /// When a shape does not fit.
     pub fn product<'a>(
         &self,
-        x: impl Into<Left<'a>>,
+        x: impl Into<Operand<'a>>,
         bias: Option<&[f32]>,
-        then: Then,
+        epilogue: Epilogue,
         out: &mut Matrix,
     ) {
-        self.product_of(x.into(), bias, then, out);
+        self.product_of(x.into(), bias, epilogue, out);
     }
 
-    fn product_of(&self, x: Left, bias: Option<&[f32]>, then: Then, out: &mut Matrix) {
+    fn product_of(&self, x: Operand, bias: Option<&[f32]>, epilogue: Epilogue, out: &mut Matrix) {
         assert_eq!(
             x.cols(),
             self.d_in,
@@ -56,7 +56,7 @@ impl Weight {
             bias.is_none_or(|bias| bias.len() == self.d_out),
             "length of a bias"
         );
-        if let Then::Add(added) = then {
+        if let Epilogue::Add(added) = epilogue {
             let shapes = ((added.rows(), added.cols()), (x.rows(), self.d_out));
             assert_eq!(shapes.0, shapes.1, "shape of what is added to a product");
         }
@@ -64,7 +64,7 @@ impl Weight {
         if x.rows() == 0 {
             return;
         }
-        let entered = match self.rounds() {
+        let packed = match self.rounds() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` is only handed out where it is available.
             true => unsafe { x.enter_rounded() },
@@ -73,9 +73,9 @@ impl Weight {
         let shared = Shared::new(out.data_mut());
         let job = Job {
             weight: self,
-            left: &entered,
+            operand: &packed,
             bias,
-            then,
+            epilogue,
             out: shared,
         };
         let blocks = Blocks::new(x.rows(), self);
@@ -85,9 +85,9 @@ impl Weight {
             // SAFETY: the shapes were checked, the weight's ISA is available, and every block
             // writes its own rows and columns of `out`.
             unsafe {
-                match job.left {
+                match job.operand {
                     #[cfg(target_arch = "x86_64")]
-                    Entered::Rounded(_) => dot_block(&job, rows, panels),
+                    Packed::Rounded(_) => dot_block(&job, rows, panels),
                     _ => block(self.isa, &job, rows, panels),
                 }
             }
@@ -151,9 +151,9 @@ impl Blocks {
 /// A product under way.
 struct Job<'a> {
     weight: &'a Weight,
-    left: &'a Entered<'a>,
+    operand: &'a Packed<'a>,
     bias: Option<&'a [f32]>,
-    then: Then<'a>,
+    epilogue: Epilogue<'a>,
     out: Shared<f32>,
 }
 
@@ -206,9 +206,9 @@ impl Job<'_> {
                     let stride = self.weight.d_in.next_multiple_of(2) * width;
                     let start = first * stride + depth.start * width;
                     let b = b.as_bf16().as_ptr().add(start);
-                    let first = match self.left {
+                    let first = match self.operand {
                         #[cfg(target_arch = "x86_64")]
-                        Entered::Rounded(_) => Panel::Bf16Dot(b),
+                        Packed::Rounded(_) => Panel::Bf16Dot(b),
                         _ => Panel::Bf16(b),
                     };
                     Slab { first, stride }
@@ -229,11 +229,11 @@ impl Job<'_> {
         // SAFETY: as the caller promises.
         unsafe {
             let at = |x: &Matrix| x.data().as_ptr().add(row * d_in + depth.start);
-            let (a, a_stride) = match self.left {
-                Entered::Rows(x) => (at(x), d_in),
-                Entered::Computed(x) => (at(x), d_in),
+            let (a, a_stride) = match self.operand {
+                Packed::Rows(x) => (at(x), d_in),
+                Packed::Computed(x) => (at(x), d_in),
                 #[cfg(target_arch = "x86_64")]
-                Entered::Rounded(values) => {
+                Packed::Rounded(values) => {
                     let stride = d_in.next_multiple_of(2);
                     let row = values.as_bf16().as_ptr().add(row * stride + depth.start);
                     (row.cast(), stride)
@@ -250,8 +250,8 @@ impl Job<'_> {
                 width: d_out - column,
                 accumulate: depth.start > 0,
                 bias: bias.map_or(null, |bias| bias.as_ptr().add(column)),
-                residual: match self.then {
-                    Then::Add(added) if last => added.data().as_ptr().add(row * d_out + column),
+                residual: match self.epilogue {
+                    Epilogue::Add(added) if last => added.data().as_ptr().add(row * d_out + column),
                     _ => null,
                 },
             }
@@ -286,7 +286,9 @@ macro_rules! block_loop {
                         $run(height, &tile);
                         1
                     };
-                    if let (Then::Activate(activation), true) = ($job.then, $depth.end == d_in) {
+                    if let (Epilogue::Activate(activation), true) =
+                        ($job.epilogue, $depth.end == d_in)
+                    {
                         activate::<$isa>(activation, height, &tile);
                     }
                     panel += n_panels;

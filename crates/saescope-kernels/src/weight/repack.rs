@@ -3,7 +3,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{Panels, Storage, Weight, panel_width};
+use super::{Panels, Precision, Weight, panel_width};
 use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
@@ -13,15 +13,15 @@ use crate::transpose::words;
 
 impl Weight {
     /// A weight without outputs, to be packed with [`Weight::repack`].
-    pub fn empty(storage: Storage) -> Weight {
-        Weight::empty_on(Isa::current(), storage)
+    pub fn empty(precision: Precision) -> Weight {
+        Weight::empty_on(Isa::current(), precision)
     }
 
-    pub(crate) fn empty_on(isa: Isa, storage: Storage) -> Weight {
+    pub(crate) fn empty_on(isa: Isa, precision: Precision) -> Weight {
         let buffer = Buffer::default();
-        let panels = match storage {
-            Storage::F32 => Panels::F32(buffer),
-            Storage::Bf16 => Panels::Bf16(buffer),
+        let panels = match precision {
+            Precision::F32 => Panels::F32(buffer),
+            Precision::Bf16 => Panels::Bf16(buffer),
         };
         Weight {
             d_out: 0,

@@ -1,11 +1,11 @@
 //! Activations of many texts, as training and evaluation take them: batch by batch.
 
-pub mod store;
+pub mod shards;
 mod stream;
 
 use saescope_kernels::Matrix;
 
-pub use store::Store;
+pub use shards::Shards;
 pub use stream::{Stream, StreamConfig};
 
 use crate::error::Result;
@@ -23,8 +23,8 @@ pub struct Batch {
 pub enum Source<'a> {
     /// A model that runs meanwhile.
     Stream(Box<Stream<'a>>),
-    /// A store on the disk.
-    Store(Box<store::Reading<'a>>),
+    /// A folder of shards on the disk.
+    Shards(Box<shards::Reading<'a>>),
 }
 
 impl Source<'_> {
@@ -32,7 +32,7 @@ impl Source<'_> {
     pub fn seek(&mut self, batches_done: u64) {
         match self {
             Source::Stream(stream) => stream.seek(batches_done),
-            Source::Store(store) => store.seek(batches_done),
+            Source::Shards(shards) => shards.seek(batches_done),
         }
     }
 
@@ -40,7 +40,7 @@ impl Source<'_> {
     pub fn d_in(&self) -> usize {
         match self {
             Source::Stream(stream) => stream.d_in(),
-            Source::Store(store) => store.store().manifest().d_in,
+            Source::Shards(shards) => shards.shards().manifest().d_in,
         }
     }
 
@@ -48,7 +48,7 @@ impl Source<'_> {
     pub fn d_out(&self) -> Option<usize> {
         match self {
             Source::Stream(stream) => stream.d_out(),
-            Source::Store(store) => store.store().manifest().d_out,
+            Source::Shards(shards) => shards.shards().manifest().d_out,
         }
     }
 
@@ -56,7 +56,7 @@ impl Source<'_> {
     pub fn epoch_tokens(&self) -> u64 {
         match self {
             Source::Stream(stream) => stream.epoch_tokens(),
-            Source::Store(store) => store.store().tokens(),
+            Source::Shards(shards) => shards.shards().tokens(),
         }
     }
 
@@ -64,7 +64,7 @@ impl Source<'_> {
     pub fn epochs(&self) -> f64 {
         match self {
             Source::Stream(stream) => stream.epochs(),
-            Source::Store(store) => store.epochs(),
+            Source::Shards(shards) => shards.epochs(),
         }
     }
 
@@ -72,7 +72,7 @@ impl Source<'_> {
     pub fn seconds_model(&self) -> f64 {
         match self {
             Source::Stream(stream) => stream.seconds_model(),
-            Source::Store(_) => 0.0,
+            Source::Shards(_) => 0.0,
         }
     }
 
@@ -80,7 +80,7 @@ impl Source<'_> {
     pub fn seconds_buffer(&self) -> f64 {
         match self {
             Source::Stream(stream) => stream.seconds_buffer(),
-            Source::Store(store) => store.seconds(),
+            Source::Shards(shards) => shards.seconds(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Source<'_> {
     pub fn predicted_bytes(&self) -> u64 {
         match self {
             Source::Stream(stream) => stream.predicted_bytes(),
-            Source::Store(store) => store.predicted_bytes(),
+            Source::Shards(shards) => shards.predicted_bytes(),
         }
     }
 }
@@ -99,7 +99,7 @@ impl Iterator for Source<'_> {
     fn next(&mut self) -> Option<Result<Batch>> {
         match self {
             Source::Stream(stream) => stream.next(),
-            Source::Store(store) => store.next(),
+            Source::Shards(shards) => shards.next(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use saescope_kernels::{
-    Attention, Matrix, Sequence, Then, attend, attend_by, pattern, rms_norm_heads,
+    Attention, Epilogue, Matrix, Sequence, attend, attend_by, pattern, rms_norm_heads,
 };
 
 use super::block::Block;
@@ -18,7 +18,7 @@ pub(crate) fn forward(
     x: Matrix,
 ) -> Result<Matrix, Halt> {
     let (site, weights) = (Site::AttnNorm(layer), (&block.attn_norm, &block.qkv));
-    let mut qkv = pass.linear_of_norm(site, weights, &x, Then::Keep)?; // [rows, (n_heads + 2 n_kv_heads) d_head]
+    let mut qkv = pass.linear_of_norm(site, weights, &x, Epilogue::Keep)?; // [rows, (n_heads + 2 n_kv_heads) d_head]
     turn(block, layer, pass, &mut qkv);
     remember(layer, pass, &qkv);
 

@@ -1,6 +1,6 @@
 //! The MLP half of a block.
 
-use saescope_kernels::{Left, Matrix, Then, gated};
+use saescope_kernels::{Epilogue, Matrix, Operand, gated};
 
 use super::block::Block;
 use super::pass::{Halt, Pass};
@@ -21,13 +21,13 @@ pub(crate) fn forward(
         (&block.mlp_out, block.mlp_post_norm.as_ref()),
     );
     let then = match kind.gated {
-        true => Then::Keep,
-        false => Then::Activate(kind.activation),
+        true => Epilogue::Keep,
+        false => Epilogue::Activate(kind.activation),
     };
     // [rows, 2 d_mlp] where it is gated, else [rows, d_mlp]
     let mut act = pass.linear_of_norm(site, weights, input.unwrap_or(&x), then)?;
     if kind.gated && pass.skips(act_site, &block.mlp_out) {
-        let x = pass.write(out_site, out, Left::Gated(kind.activation, &act), x)?;
+        let x = pass.write(out_site, out, Operand::Gated(kind.activation, &act), x)?;
         pass.give(act);
         return Ok(x);
     }

@@ -17,7 +17,7 @@ mod random;
 use std::path::Path;
 
 use rayon::prelude::*;
-use saescope_kernels::{Matrix, Storage, softcap};
+use saescope_kernels::{Matrix, Precision, softcap};
 
 pub(crate) use self::batches::batches;
 use self::block::Weights;
@@ -64,12 +64,12 @@ enum Logits {
 }
 
 impl Model {
-    /// Opens the model that a file or folder holds, its weights kept as `storage`.
+    /// Opens the model that a file or folder holds, its weights kept as `precision`.
     ///
     /// # Errors
     /// When the family or a configuration key is not supported, or a file is broken.
-    pub fn open(path: &Path, storage: Storage) -> Result<Model> {
-        let (config, weights, source) = load::load(path, storage)?;
+    pub fn open(path: &Path, precision: Precision) -> Result<Model> {
+        let (config, weights, source) = load::load(path, precision)?;
         Ok(Model {
             config,
             weights,
@@ -251,7 +251,7 @@ impl Model {
             Some(linear) => &linear.weight,
             None => &self.weights.embed,
         };
-        weight.product(&scaled, None, saescope_kernels::Then::Keep, &mut effect);
+        weight.product(&scaled, None, saescope_kernels::Epilogue::Keep, &mut effect);
         effect
     }
 
@@ -415,7 +415,7 @@ impl Model {
             Some(linear) => (&linear.weight, linear.bias.as_deref()),
             None => (&self.weights.embed, None),
         };
-        weight.product(normed, bias, saescope_kernels::Then::Keep, &mut logits);
+        weight.product(normed, bias, saescope_kernels::Epilogue::Keep, &mut logits);
         if let Some(cap) = self.config.logit_softcap {
             softcap(cap, &mut logits);
         }

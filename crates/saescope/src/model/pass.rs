@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use saescope_kernels::{Left, Matrix, Rotation, Then};
+use saescope_kernels::{Epilogue, Matrix, Operand, Rotation};
 
 use super::block::{Linear, Norm};
 use super::cache::Cache;
@@ -186,15 +186,15 @@ impl<'a> Pass<'a> {
         site: Site,
         (norm, linear): (&Norm, &Linear),
         x: &Matrix,
-        then: Then,
+        epilogue: Epilogue,
     ) -> Result<Matrix, Halt> {
         if self.skips(site, linear) {
-            let normed = Left::Normed(norm.of(self.config.norm), x);
-            return Ok(self.linear(linear, normed, then));
+            let normed = Operand::Normed(norm.of(self.config.norm), x);
+            return Ok(self.linear(linear, normed, epilogue));
         }
         let normed = self.norm(norm, x);
         let normed = self.at(site, normed)?;
-        let out = self.linear(linear, &normed, then);
+        let out = self.linear(linear, &normed, epilogue);
         self.give(normed);
         Ok(out)
     }
@@ -202,13 +202,13 @@ impl<'a> Pass<'a> {
     pub(crate) fn linear<'b>(
         &mut self,
         linear: &Linear,
-        x: impl Into<Left<'b>>,
-        then: Then,
+        x: impl Into<Operand<'b>>,
+        epilogue: Epilogue,
     ) -> Matrix {
         let mut out = self.take(linear.weight.d_out());
         linear
             .weight
-            .product(x, linear.bias.as_deref(), then, &mut out);
+            .product(x, linear.bias.as_deref(), epilogue, &mut out);
         out
     }
 
@@ -218,15 +218,15 @@ impl<'a> Pass<'a> {
         &mut self,
         site: Site,
         (linear, post_norm): (&Linear, Option<&Norm>),
-        input: Left,
+        input: Operand,
         x: Matrix,
     ) -> Result<Matrix, Halt> {
         if post_norm.is_none() && !self.wants(site) {
-            let sum = self.linear(linear, input, Then::Add(&x));
+            let sum = self.linear(linear, input, Epilogue::Add(&x));
             self.give(x);
             return Ok(sum);
         }
-        let mut written = self.linear(linear, input, Then::Keep);
+        let mut written = self.linear(linear, input, Epilogue::Keep);
         if let Some(norm) = post_norm {
             let normed = self.norm(norm, &written);
             self.give(std::mem::replace(&mut written, normed));

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use saescope_kernels::{Activation, Matrix, Storage, Weight};
+use saescope_kernels::{Activation, Matrix, Precision, Weight};
 
 use super::Model;
 use super::block::{Block, Linear, Norm, Weights};
@@ -42,8 +42,8 @@ impl Config {
 impl Model {
     /// A model of the given shapes with random weights, the same for the same seed: normal-like
     /// with the standard deviation of GPT-2's initialisation, 0.02, and tied embeddings.
-    pub fn random(config: Config, storage: Storage, seed: u64) -> Model {
-        let mut random = Random { seed, storage };
+    pub fn random(config: Config, precision: Precision, seed: u64) -> Model {
+        let mut random = Random { seed, precision };
         let weights = random.weights(&config);
         let source = Source {
             format: "random".to_owned(),
@@ -64,7 +64,7 @@ impl Model {
 struct Random {
     /// Seed of the next tensor.
     seed: u64,
-    storage: Storage,
+    precision: Precision,
 }
 
 impl Random {
@@ -120,7 +120,7 @@ impl Random {
 
     fn weight(&mut self, d_out: usize, d_in: usize) -> Weight {
         let seed = self.next_seed();
-        let packed = Weight::pack(d_out, d_in, self.storage, |range, rows| {
+        let packed = Weight::pack(d_out, d_in, self.precision, |range, rows| {
             fill(seed, range.start * d_in, rows);
             Ok::<_, Infallible>(())
         });

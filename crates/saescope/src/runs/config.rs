@@ -28,7 +28,7 @@ pub struct RunConfig {
     pub d_out: usize,
     /// Tokens of a text.
     pub context: usize,
-    /// The texts and how they become tokens, or the store that holds their activations.
+    /// The texts and how they become tokens, or the shards that holds their activations.
     pub corpus: Value,
     /// Identifies the tokens in their order.
     pub corpus_digest: String,
@@ -70,7 +70,7 @@ pub struct Machine {
 const NO_DIFFERENCE: [&str; 5] = [
     "model.reference",
     "corpus.files",
-    "activations.store",
+    "activations.shards",
     "input",
     "machine.threads",
 ];

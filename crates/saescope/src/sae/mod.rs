@@ -19,7 +19,7 @@ mod splice;
 use std::path::Path;
 
 use rayon::prelude::*;
-use saescope_kernels::{Encoder, Gate, Matrix, Storage, Then, Weight};
+use saescope_kernels::{Encoder, Epilogue, Gate, Matrix, Precision, Weight};
 
 pub use encoded::Encoded;
 pub(crate) use fold::{gated, row_norms};
@@ -101,7 +101,7 @@ impl Sae {
         };
         let w_skip = weights.w_skip.map(|skip| {
             let (d_out, d_in) = (skip.rows(), skip.cols());
-            let packed = Weight::pack(d_out, d_in, Storage::F32, |rows, out| {
+            let packed = Weight::pack(d_out, d_in, Precision::F32, |rows, out| {
                 out.copy_from_slice(&skip.data()[rows.start * d_in..rows.end * d_in]);
                 Ok::<_, std::convert::Infallible>(())
             });
@@ -234,7 +234,7 @@ impl Sae {
         self.check_rows(x)?;
         let skip = self.w_skip.as_ref().map(|skip| {
             let mut out = Matrix::default();
-            skip.product(x, None, Then::Keep, &mut out);
+            skip.product(x, None, Epilogue::Keep, &mut out);
             out // [tokens, d_out]
         });
         let plain = self.input_norm == InputNorm::None && !self.centre;

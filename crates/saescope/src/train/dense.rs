@@ -2,7 +2,7 @@
 //! whole matrices cost less than following entries.
 
 use rayon::prelude::*;
-use saescope_kernels::{Activation, Gradient, Matrix, Storage, Then, Weight, transpose};
+use saescope_kernels::{Activation, Epilogue, Gradient, Matrix, Precision, Weight, transpose};
 
 use super::activity::Activity;
 use super::dead::Fires;
@@ -26,8 +26,8 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(config: &TrainConfig) -> Room {
         let storage = match config.products {
-            Products::F32 => Storage::F32,
-            Products::Bf16 => Storage::Bf16,
+            Products::F32 => Precision::F32,
+            Products::Bf16 => Precision::Bf16,
         };
         Room {
             all: Matrix::default(),
@@ -52,7 +52,7 @@ pub(super) fn pass<'x>(
     let (w_enc, w_dec) = (job.weights.w_enc(), &job.weights.w_dec);
     let small = &job.weights.small;
     packed.repack(w_enc);
-    let relu = Then::Activate(Activation::Relu);
+    let relu = Epilogue::Activate(Activation::Relu);
     packed.product(job.inner, Some(&small.b_enc), relu, all); // [tokens, d_sae]
     let mut y = product_transposed(packed, all, w_dec, Some(&small.b_dec)); // [tokens, d_out]
     if let Some(skip) = job.skip() {
@@ -65,7 +65,7 @@ pub(super) fn pass<'x>(
     fires.saw(&activity);
     packed.repack(&error.gradient);
     let d_pre = all;
-    packed.product(w_dec, None, Then::Keep, d_pre); // [d_sae, tokens]
+    packed.product(w_dec, None, Epilogue::Keep, d_pre); // [d_sae, tokens]
     let b_enc = penalty.add_dense(by_feature, d_pre);
     let g_dec = product_transposed(packed, by_feature, &error.gradient, None);
     let g_enc = product_transposed(packed, d_pre, job.inner, None);
@@ -91,7 +91,7 @@ pub(super) fn pass<'x>(
 fn product_transposed(packed: &mut Weight, x: &Matrix, w: &Matrix, bias: Option<&[f32]>) -> Matrix {
     packed.repack_transposed(w);
     let mut out = Matrix::default();
-    packed.product(x, bias, Then::Keep, &mut out);
+    packed.product(x, bias, Epilogue::Keep, &mut out);
     out
 }
 

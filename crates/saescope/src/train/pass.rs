@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use saescope_kernels::{
-    Columns, Gradient, Matrix, SparseRows, Storage, Term, Then, Weight, transpose,
+    Columns, Epilogue, Gradient, Matrix, Precision, SparseRows, Term, Weight, transpose,
     weighted_sum_of_rows,
 };
 
@@ -74,10 +74,10 @@ impl Job<'_, '_> {
             return None;
         }
         let (x, d_out) = (&self.tokens.x, self.weights.w_dec.cols());
-        let mut packed = Weight::empty(Storage::F32);
+        let mut packed = Weight::empty(Precision::F32);
         packed.repack(&Matrix::from_vec(d_out, x.cols(), w_skip.clone()));
         let mut out = Matrix::default();
-        packed.product(x.as_ref(), None, Then::Keep, &mut out);
+        packed.product(x.as_ref(), None, Epilogue::Keep, &mut out);
         Some(out)
     }
 
@@ -219,10 +219,10 @@ impl<'x> Backward<'x> {
 fn outer(a: &Matrix, b: &Matrix) -> Vec<f32> {
     let mut left = Matrix::default();
     transpose(a, &mut left); // [d_a, tokens]
-    let mut right = Weight::empty(Storage::F32);
+    let mut right = Weight::empty(Precision::F32);
     right.repack_transposed(b); // [d_b, tokens]
     let mut out = Matrix::default();
-    right.product(&left, None, Then::Keep, &mut out);
+    right.product(&left, None, Epilogue::Keep, &mut out);
     out.data().to_vec()
 }
 

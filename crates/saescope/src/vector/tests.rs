@@ -5,7 +5,7 @@ use super::*;
 use crate::hook::Capture;
 use crate::model::{Config, LayerConfig};
 use crate::steer::Steer;
-use saescope_kernels::Storage;
+use saescope_kernels::Precision;
 
 fn model() -> Model {
     let config = Config {
@@ -19,7 +19,7 @@ fn model() -> Model {
         layers: vec![LayerConfig::learned(); 3],
         ..Config::gpt2_small()
     };
-    Model::random(config, Storage::F32, 7)
+    Model::random(config, Precision::F32, 7)
 }
 
 const SITES: [Site; 2] = [Site::ResidPost(0), Site::MlpAct(2)];

@@ -2,7 +2,7 @@
 //!
 //! `tests/golden/make_eval.py real` made the autoencoder and the numbers.
 
-use saescope::Storage;
+use saescope::Precision;
 use saescope::eval::{EvalConfig, evaluate};
 use saescope::model::Model;
 use saescope::sae::Sae;
@@ -31,7 +31,7 @@ fn smollm2_is_evaluated_as_transformers_and_numpy_do_it() {
         serde_json::from_slice(&repository("golden/real/smollm2_eval.json")).unwrap();
     let texts: Vec<Vec<u32>> = serde_json::from_value(expected["texts"].clone()).unwrap();
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let model = Model::open(&model(expected["file"].as_str().unwrap()), Storage::F32).unwrap();
+    let model = Model::open(&model(expected["file"].as_str().unwrap()), Precision::F32).unwrap();
     let sae = Sae::open(&repository_path("golden/eval/smollm2")).unwrap();
     let config = EvalConfig::default();
     let found = evaluate(&model, &[&sae], &texts, &config, &mut (), &mut |_, _| {}).unwrap();

@@ -9,7 +9,7 @@ use saescope::checkpoint::Checkpoint;
 use saescope::generate::{Prompt, Sampling, generate};
 use saescope::model::Model;
 use saescope::tokenizer::{Bos, Tokenizer};
-use saescope::{Matrix, Storage};
+use saescope::{Matrix, Precision};
 use serde::Deserialize;
 
 use crate::{model, repository};
@@ -120,7 +120,7 @@ fn check_nll(model: &Model, expected: &Expected, tolerance: f64) {
     );
 }
 
-fn open(name: &str, storage: Storage) -> (Model, Tokenizer, Expected) {
+fn open(name: &str, storage: Precision) -> (Model, Tokenizer, Expected) {
     let expected = expected(name);
     let path = model(&expected.file);
     let checkpoint = Checkpoint::open(&path).unwrap();
@@ -144,14 +144,14 @@ fn greedy(model: &Model, tokens: Vec<u32>, end: &[u32], max_tokens: usize) -> Ve
 
 #[test]
 fn smollm2_predicts_what_transformers_predicts() {
-    let (model, tokenizer, expected) = open("smollm2", Storage::F32);
+    let (model, tokenizer, expected) = open("smollm2", Precision::F32);
     check_prompts(&model, &tokenizer, &expected);
     check_nll(&model, &expected, 5e-3);
 }
 
 #[test]
 fn gemma3_predicts_what_transformers_predicts() {
-    let (model, tokenizer, expected) = open("gemma3", Storage::F32);
+    let (model, tokenizer, expected) = open("gemma3", Precision::F32);
     check_prompts(&model, &tokenizer, &expected);
     check_nll(&model, &expected, 5e-3);
 }
@@ -159,14 +159,14 @@ fn gemma3_predicts_what_transformers_predicts() {
 #[test]
 fn bf16_weights_barely_cost_likelihood() {
     for name in ["smollm2", "gemma3"] {
-        let (model, _, expected) = open(name, Storage::Bf16);
+        let (model, _, expected) = open(name, Precision::Bf16);
         check_nll(&model, &expected, 1e-2);
     }
 }
 
 #[test]
 fn smollm2_knows_the_capital_of_france_in_a_chat() {
-    let (model, tokenizer, _) = open("smollm2", Storage::F32);
+    let (model, tokenizer, _) = open("smollm2", Precision::F32);
     let template = ChatTemplate::of(&tokenizer).unwrap();
     let asked = [Message::new("user", "What is the capital of France?")];
     let tokens = tokenizer
@@ -179,7 +179,7 @@ fn smollm2_knows_the_capital_of_france_in_a_chat() {
 
 #[test]
 fn gemma3_continues_a_korean_sentence_in_korean() {
-    let (model, tokenizer, _) = open("gemma3", Storage::F32);
+    let (model, tokenizer, _) = open("gemma3", Precision::F32);
     let tokens = tokenizer
         .encode("오늘은 날씨가 좋아서 친구와 함께", Bos::Auto)
         .unwrap();
@@ -192,7 +192,7 @@ fn gemma3_continues_a_korean_sentence_in_korean() {
 
 #[test]
 fn a_cached_continuation_of_a_real_model_is_the_recomputed_one() {
-    let (model, tokenizer, _) = open("gemma3", Storage::F32);
+    let (model, tokenizer, _) = open("gemma3", Precision::F32);
     let prompt = tokenizer
         .encode("The windows of the old house", Bos::Auto)
         .unwrap();

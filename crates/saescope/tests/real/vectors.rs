@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use saescope::Storage;
+use saescope::Precision;
 use saescope::model::Model;
 use saescope::site::Site;
 use saescope::tokenizer::{Bos, Tokenizer};
@@ -23,7 +23,7 @@ fn pairs(tokenizer: &Tokenizer, file: &Path, count: usize) -> Vec<Pair> {
 fn a_refusal_vector_moves_smollm2_towards_refusing_and_away() {
     let path = model("SmolLM2-135M-Instruct.Q4_1.gguf");
     let tokenizer = Tokenizer::of_model(&path).unwrap();
-    let model = Model::open(&path, Storage::F32).unwrap();
+    let model = Model::open(&path, Precision::F32).unwrap();
     let from = repository_path("data/caa/generate/refusal.json");
     let on = repository_path("data/caa/test/refusal.json");
     let site = [Site::ResidPost(19)];

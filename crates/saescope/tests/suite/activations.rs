@@ -9,7 +9,7 @@ use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::site::Site;
 use saescope::tokenizer::{Bos, Tokenizer};
-use saescope::{Matrix, Storage};
+use saescope::{Matrix, Precision};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -20,7 +20,7 @@ fn data(name: &str) -> PathBuf {
 /// The small model, and a corpus of 4,000 of its tokens.
 pub(crate) fn subject(layout: Layout) -> (Model, Corpus) {
     let path = data("stories260K");
-    let model = Model::open(&path, Storage::F32).unwrap();
+    let model = Model::open(&path, Precision::F32).unwrap();
     let tokenizer = Tokenizer::of_model(&path).unwrap();
     let config = CorpusConfig {
         files: vec![data("text/stories-en.txt")],

@@ -10,7 +10,7 @@ use saescope::model::Model;
 use saescope::sae::{InputNorm, Record, Sae, Weights};
 use saescope::site::Site;
 use saescope::steer::{Steer, losses};
-use saescope::{Error, Gate, Matrix, Storage};
+use saescope::{Error, Gate, Matrix, Precision};
 use serde_json::Value;
 
 use crate::tiny;
@@ -63,7 +63,7 @@ fn every_number_is_that_of_transformers_and_numpy() {
         let expected = json(&folder.join("expected.json"));
         let texts: Vec<Vec<u32>> = serde_json::from_value(expected["texts"].clone()).unwrap();
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-        let model = Model::open(&golden().join("models").join(family), Storage::F32).unwrap();
+        let model = Model::open(&golden().join("models").join(family), Precision::F32).unwrap();
         let mut sae = Sae::open(&folder).unwrap();
         sae.record_mut().model = None;
         let found = serde_json::to_value(&run(&model, &[&sae], &texts)[0]).unwrap();
@@ -330,7 +330,7 @@ fn saelens_finds_the_same_by_its_names() {
     let expected = json(&folder.join("saelens.json"));
     let texts: Vec<Vec<u32>> = serde_json::from_value(expected["texts"].clone()).unwrap();
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let model = Model::open(&golden().join("models/gpt2"), Storage::F32).unwrap();
+    let model = Model::open(&golden().join("models/gpt2"), Precision::F32).unwrap();
     let mut sae = Sae::open(&folder).unwrap();
     sae.record_mut().model = None;
     let evaluation = &run(&model, &[&sae], &texts)[0];

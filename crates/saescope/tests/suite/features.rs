@@ -12,7 +12,7 @@ use saescope::model::Model;
 use saescope::sae::{InputNorm, Record, Sae, Weights};
 use saescope::site::Site;
 use saescope::steer::Steer;
-use saescope::{Error, Gate, Matrix, Storage};
+use saescope::{Error, Gate, Matrix, Precision};
 
 use crate::tiny;
 
@@ -478,7 +478,7 @@ fn models_that_do_not_fit_are_refused_with_both_sides_named() {
 #[test]
 fn the_autoencoder_in_the_repository_reconstructs_its_model() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
-    let model = Model::open(&data.join("stories260K"), Storage::F32).unwrap();
+    let model = Model::open(&data.join("stories260K"), Precision::F32).unwrap();
     let mut sae = Sae::open(&data.join("sae")).unwrap();
     let tokenizer = saescope::tokenizer::Tokenizer::of_model(&data.join("stories260K")).unwrap();
     let text = "Once upon a time, there was a little girl named Lily. She had a red ball.";

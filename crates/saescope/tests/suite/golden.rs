@@ -9,7 +9,7 @@ use saescope::generate::{Prompt, Sampling, generate};
 use saescope::hook::{Capture, Hook, Rows};
 use saescope::model::Model;
 use saescope::site::Site;
-use saescope::{Isa, Matrix, Storage};
+use saescope::{Isa, Matrix, Precision};
 use safetensors::SafeTensors;
 
 /// Cases that must be there: one for every family and variant that is supported.
@@ -116,7 +116,7 @@ fn every_site_of_every_case_is_what_transformers_computes() {
     let mut off = Vec::new();
     for case in CASES {
         let expected = Expected::of(case);
-        let model = Model::open(&folder(case), Storage::F32).unwrap();
+        let model = Model::open(&folder(case), Precision::F32).unwrap();
         let tokens = expected.tokens("a.tokens");
         let mut capture = Capture::new(expected.sites());
         let logits = model.logits(&[&tokens], &mut capture).unwrap();
@@ -147,7 +147,7 @@ fn full_cases_compare_every_site_of_the_model() {
         "gemma2",
         "gemma3",
     ] {
-        let model = Model::open(&folder(case), Storage::F32).unwrap();
+        let model = Model::open(&folder(case), Precision::F32).unwrap();
         let expected = Expected::of(case).sites();
         assert!(model.sites().all(|site| expected.contains(&site)), "{case}");
     }
@@ -172,7 +172,7 @@ fn bf16_weights_stay_within_their_rounding() {
     let mut off = Vec::new();
     for case in CASES {
         let expected = Expected::of(case);
-        let model = Model::open(&folder(case), Storage::Bf16).unwrap();
+        let model = Model::open(&folder(case), Precision::Bf16).unwrap();
         let tokens = expected.tokens("a.tokens");
         let mut capture = Capture::new(expected.sites());
         let logits = model.logits(&[&tokens], &mut capture).unwrap();
@@ -201,7 +201,7 @@ fn bf16_weights_stay_within_their_rounding() {
 fn a_batch_gives_the_bits_of_its_sequences_alone() {
     for case in CASES {
         let expected = Expected::of(case);
-        let model = Model::open(&folder(case), Storage::F32).unwrap();
+        let model = Model::open(&folder(case), Precision::F32).unwrap();
         let (a, b) = (expected.tokens("a.tokens"), expected.tokens("b.tokens"));
         let both = model.logits(&[&b, &a], &mut ()).unwrap();
         let alone = model.logits(&[&b], &mut ()).unwrap();
@@ -245,7 +245,7 @@ fn ends_halved_at(
 fn a_pass_begun_where_a_change_is_has_the_bits_of_a_whole_one() {
     for case in CASES {
         let expected = Expected::of(case);
-        let model = Model::open(&folder(case), Storage::F32).unwrap();
+        let model = Model::open(&folder(case), Precision::F32).unwrap();
         let (a, b) = (expected.tokens("a.tokens"), expected.tokens("b.tokens"));
         let texts: [&[u32]; 2] = [&b, &a];
         for site in model.sites().filter(|&site| site != Site::Embed) {
@@ -264,7 +264,7 @@ fn a_pass_begun_where_a_change_is_has_the_bits_of_a_whole_one() {
 fn greedy_continuations_are_those_of_transformers() {
     for case in CASES {
         let expected = Expected::of(case);
-        let model = Model::open(&folder(case), Storage::F32).unwrap();
+        let model = Model::open(&folder(case), Precision::F32).unwrap();
         let greedy = expected.tokens("b.greedy");
         let prompt = Prompt {
             tokens: expected.tokens("b.tokens"),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use saescope::Storage;
+use saescope::Precision;
 use saescope::edit::{Edit, Op, Span};
 use saescope::generate::Sampling;
 use saescope::hook::{Capture, Hook};
@@ -31,7 +31,7 @@ fn stories() -> Stories {
     let folder = data("stories260K");
     let tokenizer = Tokenizer::of_model(&folder).unwrap();
     Stories {
-        model: Model::open(&folder, Storage::F32).unwrap(),
+        model: Model::open(&folder, Precision::F32).unwrap(),
         sae: Sae::open(&data("sae")).unwrap(),
         prompt: tokenizer.encode("Once upon a", Bos::Auto).unwrap(),
         tokenizer,

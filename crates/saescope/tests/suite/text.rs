@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use saescope::Storage;
+use saescope::Precision;
 use saescope::complete::{Completion, EndedBy, complete};
 use saescope::generate::{Prompt, Sampling, StoppedBy};
 use saescope::model::Model;
@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/stories260K")
 }
 
-fn open(storage: Storage) -> Stories {
+fn open(storage: Precision) -> Stories {
     let model = Model::open(&folder(), storage).unwrap();
     let tokenizer = Tokenizer::of_model(&folder()).unwrap();
     Stories { model, tokenizer }
@@ -54,14 +54,14 @@ impl Stories {
 #[test]
 fn greedy_text_equals_the_published_sample() {
     let published = std::fs::read_to_string(folder().join("greedy.txt")).unwrap();
-    let (completion, shown) = open(Storage::F32).write(&[""], 256, &[]).remove(0);
+    let (completion, shown) = open(Precision::F32).write(&[""], 256, &[]).remove(0);
     assert_eq!(completion.text.trim(), published.trim());
     assert_eq!(shown, completion.text);
 }
 
 #[test]
 fn each_prompt_stops_at_its_own_stop_string() {
-    let stories = open(Storage::F32);
+    let stories = open(Precision::F32);
     let prompts = ["Once upon a time", "One day, Tim"];
     let whole = stories.write(&prompts, 60, &[]);
     let stopped = stories.write(&prompts, 60, &[". "]);

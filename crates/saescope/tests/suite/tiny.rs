@@ -1,7 +1,7 @@
 //! Small models built in code, in milliseconds.
 
 use saescope::model::{Config, Family, LayerConfig, MlpKind, Model, NormKind, Positions};
-use saescope::{Activation, Storage};
+use saescope::{Activation, Precision};
 
 fn gpt2() -> Config {
     let layer = LayerConfig::learned();
@@ -37,7 +37,7 @@ fn llama() -> Config {
 
 fn random(config: Config) -> Model {
     // Weights larger than a trained model's, so that every part matters.
-    Model::random(config, Storage::F32, 7)
+    Model::random(config, Precision::F32, 7)
 }
 
 /// A model as GPT-2 is built, and one as Llama and Mistral are.

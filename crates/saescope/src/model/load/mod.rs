@@ -9,7 +9,7 @@ mod weights;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use saescope_kernels::Storage;
+use saescope_kernels::Precision;
 use serde::Serialize;
 
 use super::block::Weights;
@@ -35,7 +35,7 @@ pub struct Source {
 }
 
 /// Loads the model in a file, or in a folder with a `config.json` beside the weights.
-pub(crate) fn load(path: &Path, storage: Storage) -> Result<(Config, Weights, Source)> {
+pub(crate) fn load(path: &Path, precision: Precision) -> Result<(Config, Weights, Source)> {
     let checkpoint = Checkpoint::open(path)?;
     let folder = if path.is_dir() {
         Some(path)
@@ -61,7 +61,7 @@ pub(crate) fn load(path: &Path, storage: Storage) -> Result<(Config, Weights, So
         )
     };
     let names = names(convention, parsed.config.family);
-    let reader = Reader::new(&checkpoint, &parsed, names, storage)?;
+    let reader = Reader::new(&checkpoint, &parsed, names, precision)?;
     let weights = reader.weights()?;
 
     let read = reader.read();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use saescope_kernels::{Storage, Weight};
+use saescope_kernels::{Precision, Weight};
 
 use crate::checkpoint::Tensor;
 use crate::error::Result;
@@ -55,16 +55,16 @@ impl Order {
 pub(super) fn pack(
     parts: &[Rows],
     d_in: usize,
-    storage: Storage,
+    precision: Precision,
     scratch: &mut Vec<f32>,
 ) -> Result<Weight> {
     if let [part] = parts
         && part.order == Order::Transposed
     {
-        return part.pack_transposed(d_in, storage, scratch);
+        return part.pack_transposed(d_in, precision, scratch);
     }
     let d_out = parts.iter().map(|part| part.n_rows).sum();
-    let weight = Weight::pack(d_out, d_in, storage, |range, out| {
+    let weight = Weight::pack(d_out, d_in, precision, |range, out| {
         let mut first = 0;
         for part in parts {
             let own = first..first + part.n_rows;
@@ -126,7 +126,7 @@ impl Rows<'_> {
     fn pack_transposed(
         &self,
         d_in: usize,
-        storage: Storage,
+        precision: Precision,
         scratch: &mut Vec<f32>,
     ) -> Result<Weight> {
         const ROWS: usize = 256;
@@ -138,7 +138,7 @@ impl Rows<'_> {
             self.read_transposed(first..first + out.len() / d_in, d_in, out)
         })?;
         self.tensor.evict();
-        Weight::pack(self.n_rows, d_in, storage, |range, out| {
+        Weight::pack(self.n_rows, d_in, precision, |range, out| {
             out.copy_from_slice(&scratch[range.start * d_in..range.end * d_in]);
             Ok(())
         })

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use saescope_kernels::{Matrix, Storage, Weight};
+use saescope_kernels::{Matrix, Precision, Weight};
 
 use super::names::{Heads, Names, is_buffer};
 use super::rows::{self, Order, Rows};
@@ -19,7 +19,7 @@ pub(super) struct Reader<'a> {
     has: Tensors,
     names: &'a Names,
     root: &'a str,
-    storage: Storage,
+    precision: Precision,
     used: RefCell<BTreeSet<&'a str>>,
     scratch: RefCell<Vec<f32>>,
 }
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         checkpoint: &'a Checkpoint,
         parsed: &'a Parsed,
         names: &'a Names,
-        storage: Storage,
+        precision: Precision,
     ) -> Result<Reader<'a>> {
         let embed = |root: &str| format!("{root}{}{}", names.embed, names.weight);
         let fits = |root: &&&str| checkpoint.tensor(&embed(root)).is_ok();
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
             has: parsed.tensors,
             names,
             root,
-            storage,
+            precision,
             used: RefCell::default(),
             scratch: RefCell::default(),
         })
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     fn pack(&self, rows: &[Rows], d_in: usize) -> Result<Weight> {
-        rows::pack(rows, d_in, self.storage, &mut self.scratch.borrow_mut())
+        rows::pack(rows, d_in, self.precision, &mut self.scratch.borrow_mut())
     }
 
     fn bias(&self, parts: &[Part], presence: Presence) -> Result<Option<Vec<f32>>> {

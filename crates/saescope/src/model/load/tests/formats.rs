@@ -184,7 +184,7 @@ fn as_gguf(
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.gguf");
     std::fs::write(&file, gguf(&keys, &tensors)).unwrap();
-    let (config, weights, source) = load(&file, Storage::F32).unwrap();
+    let (config, weights, source) = load(&file, Precision::F32).unwrap();
     assert_eq!(
         (source.format.as_str(), source.licence.as_deref()),
         ("gguf", Some("mit"))
@@ -311,7 +311,7 @@ fn what_a_gguf_asks_for_in_vain_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("model.gguf");
         std::fs::write(&file, gguf(&keys, &[tensor])).unwrap();
-        load(&file, Storage::F32).err().unwrap().to_string()
+        load(&file, Precision::F32).err().unwrap().to_string()
     };
     for (key, value) in [
         ("general.architecture", json!("mamba")),
@@ -383,7 +383,7 @@ fn a_llama2c_file_loads_as_its_original() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("model.bin");
         std::fs::write(&file, llama2c(case, &original, tied)).unwrap();
-        let (config, weights, source) = load(&file, Storage::F32).unwrap();
+        let (config, weights, source) = load(&file, Precision::F32).unwrap();
         assert_eq!((source.format.as_str(), source.tied), ("llama2c", tied));
         assert_eq!(config.attn_scale, original.attn_scale);
         assert_same_weights(&listed(&weights), &expected);

@@ -46,7 +46,7 @@ fn check_block(block: &Block, config: &Config) {
 fn every_case_loads_with_the_shapes_of_its_configuration() {
     for case in cases() {
         let (config, weights, source) =
-            load(&case, Storage::F32).unwrap_or_else(|error| panic!("{error}"));
+            load(&case, Precision::F32).unwrap_or_else(|error| panic!("{error}"));
         let file = super::config(&case);
         let file = file.get("text_config").unwrap_or(&file);
         let size =

@@ -4,7 +4,7 @@ mod refusals;
 
 use std::path::{Path, PathBuf};
 
-use saescope_kernels::{Storage, Weight};
+use saescope_kernels::{Precision, Weight};
 use serde_json::{Value, json};
 
 use super::load;
@@ -129,7 +129,7 @@ type Loaded = (Config, Vec<(String, Vec<f32>)>);
 
 /// Loads a model in f32, whose weights are then exactly those stored.
 fn loaded(path: &Path) -> Loaded {
-    let (config, weights, _) = load(path, Storage::F32).unwrap();
+    let (config, weights, _) = load(path, Precision::F32).unwrap();
     (config, listed(&weights))
 }
 

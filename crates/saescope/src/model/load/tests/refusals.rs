@@ -7,7 +7,7 @@ fn changed(change: impl FnOnce(&mut Value, &mut Vec<Named>)) -> Result<(), Error
     let (mut config, mut tensors) = (config(&folder), tensors(&folder));
     change(&mut config, &mut tensors);
     let folder = write(&config, &tensors);
-    load(folder.path(), Storage::F32).map(|_| ())
+    load(folder.path(), Precision::F32).map(|_| ())
 }
 
 fn tensor<'a>(tensors: &'a mut [Named], name: &str) -> &'a mut Named {
@@ -96,7 +96,7 @@ fn a_tied_head_stored_twice_is_one_and_one_that_differs_is_kept() {
     let embed = tensor(&mut tensors, "model.embed_tokens.weight").clone();
     tensors.push(("lm_head.weight".to_owned(), embed.1, embed.2));
     let tied = |tensors: &[Named]| {
-        load(write(&config, tensors).path(), Storage::F32)
+        load(write(&config, tensors).path(), Precision::F32)
             .unwrap()
             .2
             .tied
@@ -111,7 +111,7 @@ fn the_licence_is_the_model_card_s() {
     let folder = write(&config(&golden("llama")), &tensors(&golden("llama")));
     let licence = |card: &str| {
         std::fs::write(folder.path().join("README.md"), card).unwrap();
-        load(folder.path(), Storage::F32).unwrap().2.licence
+        load(folder.path(), Precision::F32).unwrap().2.licence
     };
     let card = "---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n";
     assert_eq!(licence(card).as_deref(), Some("apache-2.0"));

@@ -1,0 +1,169 @@
+//! The texts that a command reads, many of them.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
+use saescope::tokenizer::{Bos, Tokenizer};
+
+use crate::args::hub;
+use crate::usage::ensure_usage;
+
+/// Tokens of a sequence, unless told otherwise.
+const CONTEXT: usize = 128;
+
+/// Which texts, and how they become sequences. Whoever takes them says whether they are required.
+#[derive(clap::Args)]
+pub(crate) struct CorpusArgs {
+    /// Texts: plain text, JSON Lines or Parquet, also compressed with gzip or zstd, or a data set on
+    /// the Hugging Face Hub, `org/name[@revision][:FILE-OR-FOLDER]`
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    corpus: Vec<String>,
+    /// What of a record is its text: a field, or fields such as '{instruction}\n{output}'; once for
+    /// all FILEs, or once for each in their order (whatever you say for plain text is passed over)
+    /// [default: text]
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Vec<String>,
+    /// What a document is in plain text
+    #[arg(long, value_enum, default_value_t = UnitArg::Paragraph)]
+    document: UnitArg,
+    /// Whether documents share sequences or have one each
+    #[arg(long, value_enum, default_value_t = LayoutArg::Packed)]
+    layout: LayoutArg,
+    /// Tokens of a sequence [default: 128]
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum UnitArg {
+    Paragraph,
+    Line,
+    File,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LayoutArg {
+    Packed,
+    Rows,
+}
+
+impl CorpusArgs {
+    /// What the texts are, data sets downloaded if need be.
+    pub(crate) fn config(&self, bos: Bos, seed: u64) -> anyhow::Result<CorpusConfig> {
+        Ok(self.configs(&[], bos, seed)?.0)
+    }
+
+    /// What the texts of `--corpus` are, and those of `more`, which are read alike; their templates
+    /// stand behind those of `--corpus`.
+    pub(crate) fn configs(
+        &self,
+        more: &[String],
+        bos: Bos,
+        seed: u64,
+    ) -> anyhow::Result<(CorpusConfig, CorpusConfig)> {
+        let given = || self.corpus.iter().chain(more);
+        let templates = self.templates(given().count())?;
+        let located: Vec<Vec<PathBuf>> = given()
+            .map(|given| locate(given))
+            .collect::<anyhow::Result<_>>()?;
+        let of = |range: Range<usize>| CorpusConfig {
+            template: match templates.as_slice() {
+                [] => None,
+                [all] => Some(Templates::All(all.clone())),
+                // A data set may have several files.
+                each => Some(Templates::Each(
+                    range
+                        .clone()
+                        .flat_map(|at| vec![each[at].clone(); located[at].len()])
+                        .collect(),
+                )),
+            },
+            files: located[range].concat(),
+            text: match self.document {
+                UnitArg::Paragraph => TextUnit::Paragraph,
+                UnitArg::Line => TextUnit::Line,
+                UnitArg::File => TextUnit::File,
+            },
+            layout: match self.layout {
+                LayoutArg::Packed => Layout::Packed,
+                LayoutArg::Rows => Layout::Rows,
+            },
+            context: self.context.unwrap_or(CONTEXT),
+            bos,
+            seed,
+        };
+        let border = self.corpus.len();
+        Ok((of(0..border), of(border..located.len())))
+    }
+
+    /// The templates as they are meant: none, one, or one for each of so many FILEs.
+    fn templates(&self, files: usize) -> anyhow::Result<Vec<String>> {
+        let given = self.template.len();
+        ensure_usage!(
+            given <= 1 || given == files,
+            "--template is given {given} times for {files} FILEs; give it once for all, or once for \
+             each in their order"
+        );
+        // A shell passes the two characters on.
+        let template = |text: &String| text.replace("\\n", "\n");
+        Ok(self.template.iter().map(template).collect())
+    }
+
+    /// Tokens of a sequence, where that was said.
+    pub(crate) fn context(&self) -> Option<usize> {
+        self.context
+    }
+
+    /// What was given, as it was given.
+    pub(crate) fn given(&self) -> &[String] {
+        &self.corpus
+    }
+
+    /// The texts as sequences; what they become is kept for the next time.
+    pub(crate) fn open(
+        &self,
+        tokenizer: &Tokenizer,
+        bos: Bos,
+        seed: u64,
+    ) -> anyhow::Result<Corpus> {
+        open(&self.config(bos, seed)?, tokenizer)
+    }
+}
+
+/// The texts of a configuration as sequences.
+pub(crate) fn open(config: &CorpusConfig, tokenizer: &Tokenizer) -> anyhow::Result<Corpus> {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("reading texts  {bar:30} {bytes}/{total_bytes}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    let cache = hub::corpus_cache()?;
+    let writable = std::fs::create_dir_all(&cache);
+    if let Err(error) = &writable {
+        let cache = cache.display();
+        eprintln!("texts are not kept as tokens for the next time: {cache}: {error}");
+    }
+    let cache = writable.is_ok().then_some(cache.as_path());
+    let corpus = Corpus::open(config, tokenizer, cache, &mut |progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.bytes);
+    });
+    bar.finish_and_clear();
+    Ok(corpus?)
+}
+
+/// The files that a person means.
+fn locate(given: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let path = Path::new(given);
+    let looks_like_path = given.starts_with(['.', '/', '~']) || path.is_absolute();
+    if looks_like_path || path.exists() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    if let Some(bundled) = hub::bundled(path)? {
+        return Ok(vec![bundled]);
+    }
+    hub::locate_dataset(given).with_context(|| format!("--corpus {given}"))
+}

@@ -1,0 +1,13 @@
+//! Arguments that several commands share.
+
+pub(crate) mod hub;
+pub(crate) mod output;
+
+pub(crate) mod model;
+pub(crate) mod sampling;
+pub(crate) mod sites;
+
+pub(crate) mod corpus;
+pub(crate) mod sae;
+
+pub(crate) mod edits;

@@ -1,0 +1,263 @@
+//! The arguments that every command with a model shares.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail};
+use clap::error::ErrorKind;
+use saescope::Precision;
+use saescope::model::Model;
+use saescope::sae::Sae;
+use saescope::tokenizer::{Bos, Tokenizer};
+
+use crate::args::hub::{DEMO, locate};
+
+/// Which model.
+#[derive(clap::Args)]
+pub(crate) struct ModelRef {
+    /// A folder or file, `org/name[@revision]` on the Hugging Face Hub, or `demo` [default: demo]
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+}
+
+/// How texts become tokens.
+#[derive(clap::Args)]
+pub(crate) struct BosArgs {
+    /// Whether a text begins with the beginning-of-sequence token; `auto` is the tokenizer's habit
+    #[arg(long, value_enum, default_value_t = BosArg::Auto)]
+    bos: BosArg,
+}
+
+/// How a model is kept in memory and run.
+#[derive(clap::Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) bos: BosArgs,
+    /// How weights are kept in memory; bf16 takes half of it and is faster
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub(crate) dtype: Dtype,
+    /// Threads to use [default: all]
+    #[arg(long, value_name = "N", value_parser = threads())]
+    pub(crate) threads: Option<u16>,
+}
+
+/// A model that has to be loaded.
+#[derive(clap::Args)]
+pub(crate) struct ModelArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelRef,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+}
+
+/// The text that a command looks at.
+#[derive(clap::Args)]
+pub(crate) struct TextArgs {
+    /// The text; `-` reads it from standard input
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: String,
+}
+
+impl TextArgs {
+    pub(crate) fn read(&self) -> anyhow::Result<String> {
+        prompt(&self.prompt)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Dtype {
+    F32,
+    Bf16,
+}
+
+impl Dtype {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+        }
+    }
+
+    /// Of one weight.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::Bf16 => 2,
+        }
+    }
+
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Dtype::F32 => Precision::F32,
+            Dtype::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum BosArg {
+    Auto,
+    Always,
+    Never,
+}
+
+impl BosArgs {
+    pub(crate) fn bos(&self) -> Bos {
+        match self.bos {
+            BosArg::Auto => Bos::Auto,
+            BosArg::Always => Bos::Always,
+            BosArg::Never => Bos::Never,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self.bos {
+            BosArg::Auto => "auto",
+            BosArg::Always => "always",
+            BosArg::Never => "never",
+        }
+    }
+}
+
+/// A model and the tokenizer that goes with it.
+pub(crate) struct Opened {
+    pub(crate) model: Model,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl ModelRef {
+    /// What the model is called.
+    pub(crate) fn reference(&self) -> &str {
+        self.model.as_deref().unwrap_or(DEMO)
+    }
+
+    /// Where it lies, downloaded if need be.
+    pub(crate) fn locate(&self) -> anyhow::Result<PathBuf> {
+        locate(self.reference())
+    }
+}
+
+impl Opened {
+    /// The model in a file or folder.
+    pub(crate) fn at(path: &Path, dtype: Dtype) -> anyhow::Result<Opened> {
+        // Reading a tokenizer keeps one thread busy for as long as some models take to load.
+        let (tokenizer, model) = rayon::join(
+            || Tokenizer::of_model(path),
+            || Model::open(path, dtype.precision()),
+        );
+        Ok(Opened {
+            tokenizer: tokenizer?,
+            model: model?,
+        })
+    }
+}
+
+impl ModelArgs {
+    pub(crate) fn open(&self) -> anyhow::Result<Opened> {
+        use_threads(self.load.threads)?;
+        let path = self.model.locate()?;
+        if Sae::is_at(&path) {
+            bail!(
+                "{}: it is an autoencoder, and a model is needed; `saescope info` says which is its own",
+                self.reference()
+            );
+        }
+        Opened::at(&path, self.load.dtype)
+    }
+
+    pub(crate) fn reference(&self) -> &str {
+        self.model.reference()
+    }
+
+    pub(crate) fn bos(&self) -> Bos {
+        self.load.bos.bos()
+    }
+
+    /// Whether texts begin with the beginning-of-sequence token.
+    pub(crate) fn prepends_bos(&self, tokenizer: &Tokenizer) -> anyhow::Result<bool> {
+        let (before, _) = tokenizer.around(self.bos())?;
+        let first = before.first();
+        Ok(first.is_some_and(|&id| Some(id) == tokenizer.bos()))
+    }
+
+    pub(crate) fn bos_name(&self) -> &'static str {
+        self.load.bos.name()
+    }
+
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.load.dtype
+    }
+}
+
+/// Numbers of threads that no system refuses.
+pub(crate) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=1024)
+}
+
+/// Uses this many threads, all when it is not said.
+pub(crate) fn use_threads(threads: Option<u16>) -> anyhow::Result<()> {
+    if let Some(threads) = threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().context("--threads")?;
+    }
+    Ok(())
+}
+
+/// What stands last in `[REFERENCE] LAST`: alone, it was taken for the reference.
+///
+/// Ends the program as wrong usage where it cannot be read; `what` says what was expected.
+pub(crate) fn last_of<T: FromStr>(
+    reference: &mut Option<String>,
+    last: Option<T>,
+    what: &str,
+) -> T {
+    last.unwrap_or_else(|| {
+        let Some(alone) = reference.take() else {
+            let message = format!("the {what} is missing, which stands last\n");
+            clap::Error::raw(ErrorKind::MissingRequiredArgument, message).exit()
+        };
+        alone.parse().unwrap_or_else(|_| {
+            let message = format!("`{alone}` is no {what}, which has to stand last\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).exit()
+        })
+    })
+}
+
+/// A number that is neither infinite nor none.
+pub(crate) fn finite(text: &str) -> Result<f32, String> {
+    let number = text.trim().parse().ok();
+    let finite = number.filter(|number: &f32| number.is_finite());
+    finite.ok_or_else(|| "expected a finite number".to_owned())
+}
+
+/// A count of something that there has to be.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.trim().parse().ok();
+    let positive = number.filter(|&number: &usize| number > 0);
+    positive.ok_or_else(|| "expected a whole number from 1 on".to_owned())
+}
+
+/// The text of one token; bytes that are no character alone show as U+FFFD.
+pub(crate) fn piece(tokenizer: &Tokenizer, id: u32) -> String {
+    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
+}
+
+/// A prompt as given, or standard input for `-`, less the line break at its end.
+pub(crate) fn prompt(given: &str) -> anyhow::Result<String> {
+    if given != "-" {
+        return Ok(given.to_owned());
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .context("standard input")?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}

@@ -1,0 +1,227 @@
+//! `saescope bench train`
+
+use std::cell::{Cell, RefCell};
+use std::time::Instant;
+
+use saescope::activations::Batch;
+use saescope::sae::Record as SaeRecord;
+use saescope::train::{
+    Go, InitBias, Metrics, Objective, Products, Recipe, Run, Sink, State, TrainConfig, Treatment,
+    train,
+};
+
+use super::{How, Machine, Record, Row, random};
+use crate::args::model::{Dtype, use_threads};
+use crate::print::rss;
+
+/// Time steps of training sparse autoencoders on random activations
+///
+/// TopK of 32 features (768 -> 24,576, 4096 tokens a step; all of the recipe but the part for dead
+/// features) and ReLU + L1 (768 -> 6144, 2048 tokens, about half of the features active, products of
+/// f32 and of bf16), then TopK with other numbers of features, other k and other batches. Each row is
+/// the median of several steps after one that is not counted. A GFLOP is what dense products of the
+/// encoder, and of everything else at active features only, would need.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  saescope bench train --quick
+")]
+pub(crate) struct Args {
+    /// Leave out how TopK scales
+    #[arg(long)]
+    no_scaling: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What a row trains.
+#[derive(Clone, Copy)]
+struct Case {
+    kind: Kind,
+    d_in: usize,
+    d_sae: usize,
+    batch: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    TopK(usize),
+    ReluL1(Dtype),
+}
+
+const SEED: u64 = 1;
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    use_threads(args.how.threads)?;
+    let machine = Machine::this();
+    let mut cases = compared().to_vec();
+    if !args.no_scaling {
+        cases.extend(scaling());
+    }
+    let steps = if args.how.quick { 3 } else { 7 };
+    let mut rows = Vec::new();
+    for case in cases {
+        let case = if args.how.tiny { case.tiny() } else { case };
+        rows.push(case.measure(steps, machine.peak_gflops)?);
+    }
+    let record = Record { machine, rows };
+    record.show(args.how.json)
+}
+
+/// The rows that are held against other programs.
+fn compared() -> [Case; 3] {
+    let relu = |dtype| Case {
+        kind: Kind::ReluL1(dtype),
+        d_in: 768,
+        d_sae: 6144,
+        batch: 2048,
+    };
+    [topk(24_576, 32, 4096), relu(Dtype::F32), relu(Dtype::Bf16)]
+}
+
+/// One number changed at a time.
+fn scaling() -> [Case; 7] {
+    [
+        topk(6144, 32, 4096),
+        topk(12_288, 32, 4096),
+        topk(49_152, 32, 4096),
+        topk(24_576, 16, 4096),
+        topk(24_576, 64, 4096),
+        topk(24_576, 32, 1024),
+        topk(24_576, 32, 8192),
+    ]
+}
+
+fn topk(d_sae: usize, k: usize, batch: usize) -> Case {
+    Case {
+        kind: Kind::TopK(k),
+        d_in: 768,
+        d_sae,
+        batch,
+    }
+}
+
+impl Case {
+    fn tiny(self) -> Case {
+        Case {
+            d_in: 32,
+            d_sae: self.d_sae / 192,
+            batch: self.batch / 64,
+            ..self
+        }
+    }
+
+    fn name(&self) -> String {
+        let Case {
+            d_in, d_sae, batch, ..
+        } = self;
+        match self.kind {
+            Kind::TopK(k) => format!("topk_{d_in}_{d_sae}_k{k}_b{batch}"),
+            Kind::ReluL1(_) => format!("relu_l1_{d_in}_{d_sae}_b{batch}"),
+        }
+    }
+
+    fn dtype(&self) -> Dtype {
+        match self.kind {
+            Kind::TopK(_) => Dtype::F32,
+            Kind::ReluL1(dtype) => dtype,
+        }
+    }
+
+    fn config(&self, steps: u64) -> TrainConfig {
+        let recipe = match self.kind {
+            Kind::TopK(_) => Recipe::TopK,
+            Kind::ReluL1(_) => Recipe::Article,
+        };
+        let mut config = TrainConfig::recipe(recipe, self.d_in, self.d_sae, steps);
+        config.objective = match self.kind {
+            Kind::TopK(k) => Objective::TopK { k, aux: None },
+            Kind::ReluL1(_) => Objective::L1 {
+                coefficient: 5e-3,
+                decoder_norm: false,
+            },
+        };
+        config.products = match self.dtype() {
+            Dtype::F32 => Products::F32,
+            Dtype::Bf16 => Products::Bf16,
+        };
+        config.batch_tokens = self.batch;
+        config.dead.treatment = Treatment::None;
+        config.init.b_dec = InitBias::Zero;
+        config.log_every = steps;
+        config.checkpoint_every = 0;
+        config
+    }
+
+    /// Floating-point operations of a step, two to a multiply-add.
+    fn flops(&self) -> f64 {
+        let per_feature = 2.0 * (self.batch * self.d_in) as f64;
+        // Encoding and decoding, and the gradients of activations, encoder and decoder.
+        match self.kind {
+            Kind::TopK(k) => per_feature * (self.d_sae + 4 * k) as f64,
+            Kind::ReluL1(_) => per_feature * (5 * self.d_sae) as f64,
+        }
+    }
+
+    fn measure(&self, steps: u64, peak_gflops: f64) -> anyhow::Result<Row> {
+        // The first step starts cold and both it and the last write metrics.
+        let config = self.config(steps + 2);
+        rss::reset_peak();
+        let watch = Watch::default();
+        let x = random(self.batch, self.d_in, SEED);
+        let mut batches = std::iter::repeat_with(|| {
+            let x = x.clone();
+            watch.started.set(Some(Instant::now()));
+            Ok(Batch { x, target: None })
+        });
+        let run = Run {
+            config: &config,
+            record: SaeRecord::default(),
+            resume: None,
+            sink: &mut &watch,
+        };
+        train(vec![run], &mut batches)?;
+        let mut seconds = watch.seconds.into_inner();
+        seconds.pop();
+        seconds.remove(0);
+        seconds.sort_by(f64::total_cmp);
+        let median = seconds[seconds.len() / 2];
+        let gflops = self.flops() / median / 1e9;
+        Ok(Row {
+            name: self.name(),
+            dtype: self.dtype().name(),
+            tokens_per_s: self.batch as f64 / median,
+            gflops,
+            peak_share: gflops / peak_gflops,
+            peak_rss_mb: watch.peak_rss_mb.get(),
+        })
+    }
+}
+
+/// Notes how long each step takes.
+#[derive(Default)]
+struct Watch {
+    started: Cell<Option<Instant>>,
+    seconds: RefCell<Vec<f64>>,
+    peak_rss_mb: Cell<Option<f64>>,
+}
+
+impl Sink for &Watch {
+    fn step(&mut self, _: u64) -> Go {
+        if let Some(started) = self.started.take() {
+            self.seconds
+                .borrow_mut()
+                .push(started.elapsed().as_secs_f64());
+        }
+        self.peak_rss_mb.set(rss::peak_mb());
+        Go::On
+    }
+
+    fn metrics(&mut self, _: &Metrics) -> saescope::Result<()> {
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: &State) -> saescope::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! `saescope capture`
+
+mod shards;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use saescope::Matrix;
+use saescope::checkpoint::{Elements, NewTensor, save_safetensors};
+use saescope::hook::Capture;
+
+use crate::args;
+use crate::args::edits::{Edits, EditsArgs};
+use crate::args::model::{ModelArgs, Opened};
+use crate::args::output::check_output;
+use crate::args::sites::{Sites, chosen};
+use crate::print::{self, Align, Table};
+use crate::usage::usage;
+
+/// Write activations: of a text to a safetensors file, or of a corpus to a folder of shards
+///
+/// The file holds one f32 tensor per site, named as the site is printed and of shape [tokens, width],
+/// and the ids of the text as `tokens`. docs/sites.md lists every site.
+///
+/// A folder of shards holds the activations at one site of many texts, in an order by chance, to train on:
+/// docs/corpora.md says how texts are read and what a folder of shards is.
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["prompt", "shards"])))]
+#[command(after_help = "\
+Examples:
+  saescope capture tests/data/stories260K -p \"Once upon\" --site resid_post.2 -o a.safetensors
+  saescope capture tests/data/stories260K -p Once --site 'mlp_out.*' --logits -o a.safetensors
+  saescope capture tests/data/stories260K --shards activations --site resid_post.2 \\
+    --corpus tests/data/text/stories-en.txt --document line --tokens 20000
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The text; `-` reads it from standard input
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        requires = "output"
+    )]
+    prompt: Option<String>,
+    #[command(flatten)]
+    edits: EditsArgs,
+    /// A site such as `resid_post.8`, one in every layer as `resid_post.*`, or `all`. May be given
+    /// several times
+    #[arg(long, required = true, value_name = "SITE")]
+    site: Vec<Sites>,
+    /// Write the logits too, as `logits`
+    #[arg(long, conflicts_with = "shards")]
+    logits: bool,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", conflicts_with = "shards")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    shards: shards::ShardsArgs,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.shards.is_given() {
+        return shards::run(args);
+    }
+    let (Some(prompt), Some(output)) = (&args.prompt, &args.output) else {
+        usage!("give a text with -p and a file with -o, or a folder with --shards");
+    };
+    check_output(output)?;
+    let Opened { model, tokenizer } = args.model.open()?;
+    let sites = chosen(&model, &args.site)?;
+    let text = args::model::prompt(prompt)?;
+    let tokens = tokenizer.encode(&text, args.model.bos())?;
+    let edits = args.edits.open(&model, args.model.reference())?;
+    let mut capture = Capture::new(sites.iter().copied());
+    let mut hooks = (edits.hook()?, &mut capture);
+    let logits = if args.logits {
+        Some(model.logits(&[&tokens], &mut hooks)?)
+    } else {
+        model.run(&[&tokens], &mut hooks)?;
+        None
+    };
+
+    let mut matrices: Vec<(String, Matrix)> = Vec::with_capacity(sites.len() + 1);
+    for site in sites {
+        matrices.push((site.to_string(), capture.take(site)?));
+    }
+    matrices.extend(logits.map(|logits| ("logits".to_owned(), logits)));
+    let record = record(args, &text, &edits)?;
+    save(output, &record, &tokens, &matrices)?;
+    report(output, tokens.len(), &matrices)
+}
+
+fn save(
+    output: &Path,
+    record: &BTreeMap<String, String>,
+    tokens: &[u32],
+    matrices: &[(String, Matrix)],
+) -> anyhow::Result<()> {
+    let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
+    let ids_shape = [ids.len()];
+    let shapes: Vec<[usize; 2]> = matrices.iter().map(|(_, m)| [m.rows(), m.cols()]).collect();
+    let mut tensors = vec![NewTensor {
+        name: "tokens",
+        shape: &ids_shape,
+        elements: Elements::I64(&ids),
+    }];
+    tensors.extend(
+        matrices
+            .iter()
+            .zip(&shapes)
+            .map(|((name, matrix), shape)| NewTensor {
+                name,
+                shape,
+                elements: Elements::F32(matrix.data()),
+            }),
+    );
+    Ok(save_safetensors(output, &tensors, record)?)
+}
+
+/// What the file says of how it was made.
+fn record(args: &Args, text: &str, edits: &Edits) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut pairs = vec![
+        ("model", args.model.reference().to_owned()),
+        ("dtype", args.model.dtype().name().to_owned()),
+        ("bos", args.model.bos_name().to_owned()),
+        ("prompt", text.to_owned()),
+        ("saescope", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    if !edits.edits.is_empty() {
+        pairs.push(("edits", serde_json::to_string(&edits.edits)?));
+    }
+    let owned = pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
+    Ok(owned.collect())
+}
+
+fn report(file: &Path, tokens: usize, matrices: &[(String, Matrix)]) -> anyhow::Result<()> {
+    let mut table = Table::new(vec![Align::Left, Align::Right]);
+    table.header(["tensor", "shape"]);
+    table.row(vec!["tokens".into(), format!("[{tokens}]").into()]);
+    for (name, matrix) in matrices {
+        let shape = format!("[{}, {}]", matrix.rows(), matrix.cols());
+        table.row(vec![name.as_str().into(), shape.into()]);
+    }
+    let mut out = print::styled_stdout();
+    table.write(&mut out, None)?;
+    writeln!(out, "written to {}", file.display())?;
+    Ok(())
+}

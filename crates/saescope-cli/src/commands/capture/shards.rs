@@ -1,0 +1,227 @@
+//! `saescope capture --shards`
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use saescope::activations::shards::{self, Made, Manifest, ShardDtype, ShardsConfig};
+use saescope::activations::{Stream, StreamConfig};
+use saescope::corpus::Corpus;
+use saescope::site::Site;
+use serde::Serialize;
+
+use super::{Args, Sites};
+use crate::args::corpus::CorpusArgs;
+use crate::args::model::Opened;
+use crate::print::{self, Align, Table};
+use crate::usage::usage;
+
+/// Tokens that pass from the model to the shards at once, and how many are computed in one go: enough
+/// that hardly a sequence is cut.
+const BATCH_TOKENS: usize = 1024;
+const FILL_TOKENS: usize = 16 * BATCH_TOKENS;
+
+/// A folder of shards, and what goes into it.
+#[derive(clap::Args)]
+pub(super) struct ShardsArgs {
+    /// Make a folder of shards of activations in this folder, which is not there yet
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "corpus",
+        conflicts_with = "edits",
+        help_heading = "Shards"
+    )]
+    shards: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Shards")]
+    corpus: CorpusArgs,
+    /// Tokens of the shards [default: all of the corpus, once]
+    #[arg(long, value_name = "N", help_heading = "Shards")]
+    tokens: Option<u64>,
+    /// How activations are kept; bf16 rounds them to 8 bits, f16 to 11 but ends at 65,504
+    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16, help_heading = "Shards")]
+    shard_dtype: DtypeArg,
+    /// Keep what a transcoder has to reconstruct, the activation at this site, beside them
+    #[arg(long, value_name = "SITE", help_heading = "Shards")]
+    out_site: Option<Site>,
+    /// Leave the first token of every sequence out: its activation is like no other
+    #[arg(long, help_heading = "Shards")]
+    skip_first: bool,
+    /// Seed of the order
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Shards")]
+    seed: u64,
+    /// Print what was made as JSON
+    #[arg(long, requires = "shards", help_heading = "Shards")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DtypeArg {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl ShardsArgs {
+    pub(super) fn is_given(&self) -> bool {
+        self.shards.is_some()
+    }
+
+    fn dtype(&self) -> ShardDtype {
+        match self.shard_dtype {
+            DtypeArg::F32 => ShardDtype::F32,
+            DtypeArg::F16 => ShardDtype::F16,
+            DtypeArg::Bf16 => ShardDtype::Bf16,
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Record<'a> {
+    shards: String,
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    bytes: u64,
+    documents: usize,
+    sequences: usize,
+    epochs: f64,
+    seconds: f64,
+    tokens_per_s: f64,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let given = &args.shards;
+    let folder = given.shards.as_deref().context("--shards")?;
+    let &[Sites::One(site)] = &args.site[..] else {
+        usage!(
+            "a folder of shards holds the activations at one site; name one, as in --site resid_post.8"
+        );
+    };
+    let Opened { model, tokenizer } = args.model.open()?;
+    let corpus = given
+        .corpus
+        .open(&tokenizer, args.model.bos(), given.seed)?;
+    let config = StreamConfig {
+        site,
+        out_site: given.out_site,
+        batch_tokens: BATCH_TOKENS,
+        buffer_tokens: FILL_TOKENS,
+        skip_first: given.skip_first,
+        seed: given.seed,
+    };
+    let mut stream = Stream::new(&model, &corpus, config)?;
+    let shards = ShardsConfig {
+        dtype: given.dtype(),
+        seed: given.seed,
+        ..ShardsConfig::new(given.tokens.unwrap_or(stream.epoch_tokens()))
+    };
+    predict(&shards, &stream);
+    let made = Made {
+        model: args.model.reference().to_owned(),
+        site,
+        out_site: given.out_site,
+        corpus: corpus.digest().to_owned(),
+        context: corpus.context(),
+        skip_first: given.skip_first,
+        prepend_bos: Some(args.model.prepends_bos(&tokenizer)?),
+    };
+    let start = Instant::now();
+    let manifest = write(folder, &shards, made, &mut stream)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let record = Record {
+        shards: folder.display().to_string(),
+        manifest: &manifest,
+        bytes: manifest.bytes(),
+        documents: corpus.documents(),
+        sequences: corpus.sequences(),
+        epochs: manifest.tokens as f64 / stream.epoch_tokens() as f64,
+        seconds,
+        tokens_per_s: manifest.tokens as f64 / seconds,
+    };
+    if given.json {
+        print::json(&record)
+    } else {
+        report(&record, &corpus)
+    }
+}
+
+/// Makes the shards under a bar on standard error, where that is a terminal.
+fn write(
+    folder: &Path,
+    config: &ShardsConfig,
+    made: Made,
+    stream: &mut Stream,
+) -> anyhow::Result<Manifest> {
+    let bar = bar(config.tokens);
+    let manifest = shards::write(folder, config, made, stream, &mut |progress| {
+        if progress.mixed > 0 {
+            bar.set_message("mixing ");
+            bar.set_position(progress.mixed);
+        } else {
+            bar.set_position(progress.gathered);
+        }
+    });
+    bar.finish_and_clear();
+    Ok(manifest?)
+}
+
+/// Says before the work what it takes.
+fn predict(shards: &ShardsConfig, stream: &Stream) {
+    let width = stream.d_in() + stream.d_out().unwrap_or(0);
+    let disk = print::bytes(shards.predicted_bytes(width));
+    let memory = shards.predicted_memory(width) + stream.predicted_bytes();
+    let memory = print::bytes(memory);
+    let (tokens, epoch) = (shards.tokens, stream.epoch_tokens());
+    eprintln!("{tokens} tokens: {disk} on the disk, {memory} of memory besides the model");
+    if tokens > epoch {
+        let times = tokens as f64 / epoch as f64;
+        eprintln!("the corpus has {epoch} tokens: it is read {times:.1} times");
+    }
+}
+
+fn bar(tokens: u64) -> ProgressBar {
+    let bar = ProgressBar::new(tokens).with_message("reading");
+    let style =
+        ProgressStyle::with_template("{msg}  {bar:30} {pos}/{len} tokens, {per_sec}, {eta} left");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
+    let Record { manifest, .. } = record;
+    let made = &manifest.made;
+    let mut table = Table::new(vec![Align::Left, Align::Left]);
+    let mut row = |name: &str, value: String| table.row(vec![name.into(), value.into()]);
+    row("model", made.model.clone());
+    row("site", made.site.to_string());
+    if let Some(out) = made.out_site {
+        row("out site", out.to_string());
+    }
+    row("documents", corpus.documents().to_string());
+    row(
+        "sequences",
+        format!("{} of {} tokens", corpus.sequences(), corpus.context()),
+    );
+    row("tokens", manifest.tokens.to_string());
+    let width = match manifest.d_out {
+        Some(d_out) => format!("{} and {d_out}", manifest.d_in),
+        None => manifest.d_in.to_string(),
+    };
+    row("width", width);
+    row("numbers", format!("{:?}", manifest.dtype).to_lowercase());
+    row("shards", manifest.shards.len().to_string());
+    row("size", print::bytes(record.bytes));
+    let mut out = print::styled_stdout();
+    table.write(&mut out, None)?;
+    writeln!(out, "written to {}", record.shards)?;
+    eprintln!(
+        "{:.1} s, {:.0} tokens a second",
+        record.seconds, record.tokens_per_s
+    );
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! What an evaluation looks like: a table, a plot.
+
+use std::io::Write as _;
+
+use saescope::eval::{Evaluation, Quality};
+use saescope::plot::{Chart, Line, stack};
+
+use super::Read;
+use crate::print::{self, Align, Cell, Table};
+
+/// More autoencoders than this have a row each instead of a column.
+const COLUMNS: usize = 4;
+
+/// A number of an evaluation, and what it is called.
+type Number = (&'static str, fn(&Evaluation, &Quality) -> String);
+
+/// A number of the decoder, and what it is called.
+type Direction = (&'static str, fn(&Evaluation) -> String);
+
+/// A choice of positions, and what it is called.
+type Section = (&'static str, fn(&Evaluation) -> &Quality);
+
+/// What the table shows of each choice of positions.
+const NUMBERS: [Number; 20] = [
+    ("tokens", |_, q| q.tokens.to_string()),
+    ("L0", |_, q| format!("{:.1}", q.activity.l0)),
+    ("explained variance", |_, q| {
+        format!("{:.4}", q.reconstruction.explained_variance)
+    }),
+    ("MSE", |_, q| significant(q.reconstruction.mse)),
+    ("cosine", |_, q| format!("{:.4}", q.reconstruction.cosine)),
+    ("norm ratio", |_, q| {
+        format!("{:.4}", q.reconstruction.norm_ratio)
+    }),
+    ("CE without SAE", |_, q| {
+        format!("{:.4}", q.behaviour.ce_without_sae)
+    }),
+    ("CE with SAE", |_, q| {
+        format!("{:.4}", q.behaviour.ce_with_sae)
+    }),
+    ("CE increase", |_, q| {
+        format!("{:+.4}", q.behaviour.ce_increase)
+    }),
+    ("CE, zero ablation", |_, q| {
+        format!("{:.4}", q.behaviour.ce_with_zero_ablation)
+    }),
+    ("CE, mean ablation", |_, q| {
+        format!("{:.4}", q.behaviour.ce_with_mean_ablation)
+    }),
+    ("CE recovered", |_, q| share(q.behaviour.ce_recovered)),
+    ("CE recovered, mean", |_, q| {
+        share(q.behaviour.ce_recovered_from_mean)
+    }),
+    ("KL with SAE", |_, q| significant(q.behaviour.kl_with_sae)),
+    ("KL, zero ablation", |_, q| {
+        significant(q.behaviour.kl_with_zero_ablation)
+    }),
+    ("KL, mean ablation", |_, q| {
+        significant(q.behaviour.kl_with_mean_ablation)
+    }),
+    ("KL score", |_, q| share(q.behaviour.kl_score)),
+    ("features", |e, _| e.d_sae.to_string()),
+    ("dead", |e, q| of_all(q.activity.dead, e.d_sae)),
+    ("dense", |e, q| of_all(q.activity.dense, e.d_sae)),
+];
+
+/// What the table shows of directions.
+const DIRECTIONS: [Direction; 5] = [
+    ("site", place),
+    ("mean |cosine|", |e| format!("{:.4}", e.decoder.mean)),
+    ("largest |cosine|", |e| format!("{:.4}", e.decoder.max)),
+    ("mean nearest", |e| format!("{:.4}", e.decoder.mean_nearest)),
+    ("pairs compared", |e| {
+        let sampled = if e.decoder.sampled { " (sample)" } else { "" };
+        format!("{}{sampled}", e.decoder.pairs)
+    }),
+];
+
+/// The numbers of a row, where every autoencoder has one.
+const IN_A_ROW: [&str; 8] = [
+    "features",
+    "L0",
+    "explained variance",
+    "CE increase",
+    "CE recovered",
+    "KL with SAE",
+    "dead",
+    "dense",
+];
+
+pub(super) fn table(
+    names: &[String],
+    model: &str,
+    read: &Read,
+    found: &[Evaluation],
+) -> anyhow::Result<()> {
+    let mut out = print::styled_stdout();
+    let sequences = found.first().map_or(0, |found| found.sequences);
+    writeln!(
+        out,
+        "{model} ({}), {sequences} sequences of at most {} tokens; CE and KL in nats\n",
+        read.dtype, read.context
+    )?;
+    let shown = match found.len() > COLUMNS {
+        true => rows(names, found),
+        false => columns(names, found),
+    };
+    shown.write(&mut out, print::terminal_width())?;
+    Ok(())
+}
+
+/// A column for each autoencoder.
+fn columns(names: &[String], found: &[Evaluation]) -> Table {
+    let mut sides = vec![Align::Left];
+    sides.extend(found.iter().map(|_| Align::Right));
+    let mut table = Table::new(sides);
+    for (head, quality) in sections() {
+        table.header(std::iter::once(head.to_owned()).chain(names.iter().cloned()));
+        for (name, number) in NUMBERS {
+            let values = found.iter().map(|e| number(e, quality(e)));
+            table.row(row(name, values));
+        }
+        table.row(Vec::new());
+    }
+    table.header(["directions"]);
+    for (name, value) in DIRECTIONS {
+        table.row(row(name, found.iter().map(value)));
+    }
+    table
+}
+
+/// A row for each autoencoder.
+fn rows(names: &[String], found: &[Evaluation]) -> Table {
+    let numbers = || NUMBERS.iter().filter(|(name, _)| IN_A_ROW.contains(name));
+    let mut sides = vec![Align::Left, Align::Left];
+    sides.extend(numbers().map(|_| Align::Right).chain([Align::Right]));
+    let mut table = Table::new(sides);
+    for (head, quality) in sections() {
+        let heads = numbers().map(|(name, _)| *name);
+        table.header(
+            [head, "site"]
+                .into_iter()
+                .chain(heads)
+                .chain(["mean |cosine|"]),
+        );
+        for (name, found) in names.iter().zip(found) {
+            let values = numbers().map(|(_, number)| number(found, quality(found)));
+            let cosine = format!("{:.4}", found.decoder.mean);
+            table.row(row(
+                name,
+                [place(found)].into_iter().chain(values).chain([cosine]),
+            ));
+        }
+        table.row(Vec::new());
+    }
+    table
+}
+
+/// The two choices of positions.
+fn sections() -> [Section; 2] {
+    [
+        ("all positions", |e| &e.all),
+        ("without first position", |e| &e.without_first),
+    ]
+}
+
+fn row(name: &str, values: impl Iterator<Item = String>) -> Vec<Cell> {
+    let name = std::iter::once(Cell::from(name));
+    name.chain(values.map(Cell::from)).collect()
+}
+
+fn place(found: &Evaluation) -> String {
+    match found.site == found.out_site {
+        true => found.site.to_string(),
+        false => format!("{} to {}", found.site, found.out_site),
+    }
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or("-".to_owned(), |share| format!("{share:.4}"))
+}
+
+fn of_all(count: usize, features: usize) -> String {
+    format!("{count} ({:.1}%)", 100.0 * count as f64 / features as f64)
+}
+
+/// Four significant digits of a number that may be of any size.
+fn significant(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if (1e-3..1e5).contains(&size) => {
+            let decimals = (3 - size.log10().floor() as i32).max(0) as usize;
+            format!("{value:.decimals$}")
+        }
+        _ => format!("{value:.3e}"),
+    }
+}
+
+/// Explained variance and the rise of cross-entropy against L0, without first positions.
+pub(super) fn plot(names: &[String], read: &Read, found: &[Evaluation]) -> String {
+    let chart = |y: &str, value: fn(&Quality) -> f64| {
+        let lines = names.iter().zip(found).map(|(name, found)| Line {
+            name: name.clone(),
+            points: vec![(found.without_first.activity.l0, value(&found.without_first))],
+        });
+        Chart {
+            title: format!("{y}, first positions left out"),
+            x: format!(
+                "L0 ({} sequences of {} tokens)",
+                found[0].sequences, read.context
+            ),
+            y: y.to_owned(),
+            lines: lines.collect(),
+        }
+    };
+    stack(&[
+        chart("explained variance", |q| {
+            q.reconstruction.explained_variance
+        }),
+        chart("CE increase in nats", |q| q.behaviour.ce_increase),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::significant;
+
+    #[test]
+    fn numbers_of_any_size_keep_four_digits() {
+        let shown = [0.0, 0.00123456, 0.5, 12.3456, 12345.6, 1e-9].map(significant);
+        assert_eq!(
+            shown,
+            ["0", "0.001235", "0.5000", "12.35", "12346", "1.000e-9"]
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! `saescope features`
+
+mod picture;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use saescope::checkpoint::save_whole;
+use saescope::features::{self, Found, Position, Reading};
+use serde::Serialize;
+
+use self::picture::{Stretch, picture};
+use crate::args::edits::{Edits, EditsArgs};
+use crate::args::output::check_output;
+use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, check_lengths, slices, texts};
+use crate::print::{self, Align, Cell, Table, cut, painted, printable, visible};
+
+/// Show which features of an autoencoder a text activates
+///
+/// A row for each text: its strongest features at the last token, each with its activation. With
+/// --feature, the whole text, coloured by how strongly that one feature is active on each token.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope features tests/data/sae -p \"Once upon a time\" -p \"Lily was sad\" --top 5
+  saescope features tests/data/sae -p \"Tim saw a big dog.\" --position all --top 3
+  saescope features tests/data/sae --prompts tests/data/happy.txt --top 3
+  saescope features tests/data/sae -p \"She was very happy\" --feature 87 --plot happy.svg
+  saescope features tests/data/sae -p \"Once upon a time\" --top 10 --json
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sae: SaeArgs,
+    #[command(flatten)]
+    texts: PromptsArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
+    /// How many features, the strongest first
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Which tokens: `last`, `all`, a position from 0, or one row of each feature's `max` or `mean`
+    #[arg(long, value_name = "WHICH", default_value_t = Position::default())]
+    position: Position,
+    /// Leave the first position, which is unlike all others, BOS or not, out of `max` and `mean`
+    #[arg(long)]
+    no_bos: bool,
+    /// Colour the texts by this feature
+    #[arg(long, value_name = "N", conflicts_with_all = ["position", "top", "no_bos"])]
+    feature: Option<u32>,
+    /// Draw the coloured texts as an SVG
+    #[arg(long, value_name = "FILE", requires = "feature")]
+    plot: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    prompt: &'a str,
+    /// A number, or how tokens were pooled.
+    position: serde_json::Value,
+    token: Option<&'a str>,
+    features: Vec<Active>,
+}
+
+#[derive(Serialize)]
+struct Active {
+    feature: u32,
+    activation: f32,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(path) = &args.plot {
+        check_output(path)?;
+    }
+    let texts_given = args.texts.read()?;
+    let opened = args.sae.open()?;
+    let ids = args
+        .sae
+        .encode((Some(&opened.sae), &opened.tokenizer), &texts_given)?;
+    check_lengths(&opened.model, &texts_given, &ids)?;
+    let tokens: Vec<Vec<String>> = ids
+        .iter()
+        .map(|ids| texts(&opened.tokenizer, ids))
+        .collect();
+    let edits = args.edits.open(&opened.model, &opened.origin.model)?;
+    edits.warn_of_later(&opened.model, opened.sae.site()?);
+    if let Some(feature) = args.feature {
+        return one(
+            args,
+            (&opened, &edits),
+            feature,
+            &texts_given,
+            (&ids, &tokens),
+        );
+    }
+    let reading = Reading {
+        position: args.position,
+        skip_first: args.no_bos,
+    };
+    let OpenedSae { model, sae, .. } = &opened;
+    let top = args.top as usize;
+    let found = features::features(model, sae, &slices(&ids), reading, top, &mut edits.hook()?)?;
+    let rows: Vec<Row> = found
+        .iter()
+        .map(|f| row(args, f, &texts_given, &tokens))
+        .collect();
+    if args.json {
+        return print::json(&rows);
+    }
+    table(args, &rows).write(&mut print::styled_stdout(), print::terminal_width())?;
+    Ok(())
+}
+
+fn row<'a>(args: &Args, found: &Found, given: &'a [String], tokens: &'a [Vec<String>]) -> Row<'a> {
+    let active = found.features.iter().map(|active| Active {
+        feature: active.feature,
+        activation: active.activation,
+    });
+    Row {
+        prompt: &given[found.prompt],
+        position: match found.position {
+            Some(position) => position.into(),
+            None => args.position.to_string().into(),
+        },
+        token: found.position.map(|at| tokens[found.prompt][at].as_str()),
+        features: active.collect(),
+    }
+}
+
+fn table(args: &Args, rows: &[Row]) -> Table {
+    /// Longer texts are cut, so that the features stay beside them.
+    const TEXT_WIDTH: usize = 40;
+    let most = rows.iter().map(|row| row.features.len()).max().unwrap_or(0);
+    let mut columns = vec![Align::Left, Align::Right, Align::Left];
+    columns.extend(vec![Align::Right; most]);
+    let mut table = Table::new(columns);
+    let ranks = (1..=most).map(|rank| format!("{rank}."));
+    let names = ["text", "position", "token"].map(str::to_owned);
+    table.header(names.into_iter().chain(ranks));
+    let mut before = None;
+    for row in rows {
+        // At every position of a text, the text is shown once.
+        let again = args.position == Position::All && before == Some(row.prompt);
+        before = Some(row.prompt);
+        let text = if again {
+            String::new()
+        } else {
+            cut(&printable(row.prompt), TEXT_WIDTH)
+        };
+        let position = match &row.position {
+            serde_json::Value::String(pooled) => pooled.clone(),
+            number => number.to_string(),
+        };
+        let mut cells: Vec<Cell> = vec![
+            text.into(),
+            position.into(),
+            row.token.map_or(String::new(), visible).into(),
+        ];
+        let features = row.features.iter();
+        cells.extend(features.map(|f| format!("{} {:.2}", f.feature, f.activation).into()));
+        table.row(cells);
+    }
+    table
+}
+
+#[derive(Serialize)]
+struct Coloured<'a> {
+    prompt: &'a str,
+    feature: u32,
+    tokens: Vec<Token<'a>>,
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    position: usize,
+    token: &'a str,
+    activation: f32,
+}
+
+/// The texts by one feature.
+fn one(
+    args: &Args,
+    (opened, edits): (&OpenedSae, &Edits),
+    feature: u32,
+    given: &[String],
+    (ids, tokens): (&[Vec<u32>], &[Vec<String>]),
+) -> anyhow::Result<()> {
+    let OpenedSae { model, sae, .. } = opened;
+    let activations = features::activations(model, sae, &slices(ids), feature, &mut edits.hook()?)?;
+    let strongest = activations.iter().flatten().copied().fold(0.0, f32::max);
+    if let Some(path) = &args.plot {
+        let texts: Vec<Vec<Stretch>> = ids
+            .iter()
+            .zip(&activations)
+            .map(|(ids, activations)| {
+                let pieces = opened.tokenizer.readable_pieces(ids).into_iter();
+                pieces
+                    .map(|piece| Stretch {
+                        text: printable(&piece.text),
+                        activations: &activations[piece.tokens],
+                    })
+                    .collect()
+            })
+            .collect();
+        let title = format!("feature {feature}, strongest {strongest:.2}");
+        let svg = picture(&title, &texts, strongest);
+        save_whole(path, |file| file.write_all(svg.as_bytes()))?;
+    }
+    if args.json {
+        let texts = given.iter().zip(tokens).zip(&activations);
+        let coloured: Vec<Coloured> = texts
+            .map(|((prompt, tokens), activations)| Coloured {
+                prompt,
+                feature,
+                tokens: (0..tokens.len())
+                    .map(|position| Token {
+                        position,
+                        token: &tokens[position],
+                        activation: activations[position],
+                    })
+                    .collect(),
+            })
+            .collect();
+        return print::json(&coloured);
+    }
+    let mut out = print::styled_stdout();
+    for (ids, activations) in ids.iter().zip(&activations) {
+        let mut line = String::new();
+        for piece in opened.tokenizer.readable_pieces(ids) {
+            let values = &activations[piece.tokens.clone()];
+            line += &painted(&printable(&piece.text), values, strongest);
+        }
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "feature {feature}, strongest {strongest:.2}")?;
+    Ok(())
+}

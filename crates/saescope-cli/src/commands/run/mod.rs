@@ -1,0 +1,325 @@
+//! `saescope run`
+
+mod chat;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use saescope::complete::{Completion, EndedBy, complete};
+use saescope::edit::Edit;
+use saescope::generate::Prompt;
+use saescope::steer::Steer;
+use serde::Serialize;
+
+use self::chat::Conversation;
+use crate::args::edits::EditsArgs;
+use crate::args::model::{ModelArgs, Opened};
+use crate::args::sampling::SamplingArgs;
+use crate::print;
+use crate::usage::usage;
+
+/// Generate text
+///
+/// With one prompt, the prompt and its continuation appear as they are written. Without a prompt the
+/// command reads one from standard input, or line after line when that is a terminal: a conversation
+/// when the model has a chat template.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope run tests/data/stories260K -p \"Once upon a time\" -n 40 --temperature 0
+  saescope run tests/data/stories260K -p \"Lily had a\" -p \"Tim had a\" -n 20 --seed 7 --top-p 0.9
+  saescope run tests/data/stories260K -p \"One day\" -n 100 --stop . --json
+")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A text to continue; `-` reads it from standard input. May be given several times
+    #[arg(
+        short,
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
+    prompt: Vec<String>,
+    /// End the text before this string. May be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
+    /// Continuations of each prompt, with the seeds N, N+1, …
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// Put each prompt as a question, in the model's chat template
+    #[arg(long)]
+    chat: bool,
+    /// What the conversation is to be like; implies --chat
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    edits: EditsArgs,
+    /// Print JSON: an object, or a list of them when there are several prompts or samples
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// What `--json` prints of each continuation.
+#[derive(Serialize)]
+struct Record<'a> {
+    model: &'a str,
+    dtype: &'a str,
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
+    edits: &'a [Edit],
+    text: String,
+    tokens: Vec<u32>,
+    prompt_tokens: &'a [u32],
+    seed: u64,
+    temperature: f32,
+    stopped_by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_string: Option<String>,
+    tokens_per_s: f64,
+}
+
+/// A model ready to write, and how it is to.
+pub(crate) struct Writer<'a> {
+    args: &'a Args,
+    opened: &'a Opened,
+    edits: &'a [Edit],
+    steer: Steer<'a>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let prompts = prompts(args)?;
+    let opened = args.model.open()?;
+    let edits = args.edits.open(&opened.model, args.model.reference())?;
+    let mut writer = Writer {
+        args,
+        opened: &opened,
+        edits: &edits.edits,
+        steer: edits.hook()?,
+    };
+    if prompts.is_empty() {
+        let chats = writer.chats() || writer.has_template();
+        let conversation = chats.then(|| Conversation::new(args.system.clone()));
+        return chat::converse(&mut writer, conversation);
+    }
+    let mut encoded = Vec::with_capacity(prompts.len());
+    for prompt in &prompts {
+        encoded.push(writer.encode(prompt)?);
+    }
+    if args.json {
+        print_json(&mut writer, &prompts, &encoded)
+    } else if let ([prompt], [tokens], 1) = (&prompts[..], &encoded[..], args.samples) {
+        let echo = if writer.chats() { "" } else { prompt };
+        writer.stream(echo, tokens.clone()).map(drop)
+    } else {
+        print_labelled(&mut writer, &prompts, &encoded)
+    }
+}
+
+impl Writer<'_> {
+    fn chats(&self) -> bool {
+        self.args.chat || self.args.system.is_some()
+    }
+
+    fn has_template(&self) -> bool {
+        self.opened.tokenizer.chat_template().is_some()
+    }
+
+    /// The tokens of a prompt, or of the conversation that it opens.
+    pub(crate) fn encode(&self, prompt: &str) -> anyhow::Result<Vec<u32>> {
+        if self.chats() {
+            let mut conversation = Conversation::new(self.args.system.clone());
+            conversation.ask(prompt);
+            self.encode_conversation(&conversation)
+        } else {
+            Ok(self
+                .opened
+                .tokenizer
+                .encode(prompt, self.args.model.bos())?)
+        }
+    }
+
+    /// The tokens of a conversation.
+    pub(crate) fn encode_conversation(&self, all: &Conversation) -> anyhow::Result<Vec<u32>> {
+        all.encode(&self.opened.tokenizer)
+    }
+
+    /// Shows `echo` and then the continuation of `tokens` as it is written.
+    pub(crate) fn stream(&mut self, echo: &str, tokens: Vec<u32>) -> anyhow::Result<String> {
+        let mut out = print::stdout();
+        let mut show = |text: &str| out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // The prompt is shown when the model has taken it, so that a refusal stands alone.
+        let mut echo = Some(echo);
+        let mut failed = None;
+        let started = Instant::now();
+        let prompt = Prompt {
+            tokens,
+            seed: self.args.sampling.seed,
+        };
+        let completions = self.complete(&[prompt], &mut |_, text| match show(
+            echo.take().unwrap_or(""),
+        )
+        .and_then(|()| show(text))
+        {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        show(echo.unwrap_or(""))?;
+        show("\n")?;
+        let completion = completions
+            .into_iter()
+            .next()
+            .context("the model wrote nothing")?;
+        if io::stderr().is_terminal() {
+            let rate = completion.tokens.len() as f64 / started.elapsed().as_secs_f64();
+            eprintln!("({} tokens, {rate:.1} per second)", completion.tokens.len());
+        }
+        Ok(completion.text)
+    }
+
+    /// Every sample of every prompt, each prompt's one after another, and the tokens per second that
+    /// all together were written with.
+    fn samples(&mut self, prompts: &[Vec<u32>]) -> anyhow::Result<(Vec<Sample>, f64)> {
+        let seed = |sample| self.args.sampling.seed.wrapping_add(u64::from(sample));
+        let seeds: Vec<u64> = (0..self.args.samples).map(seed).collect();
+        let all: Vec<Prompt> = prompts
+            .iter()
+            .flat_map(|tokens| {
+                seeds.iter().map(|&seed| Prompt {
+                    tokens: tokens.clone(),
+                    seed,
+                })
+            })
+            .collect();
+        let started = Instant::now();
+        let completions = self.complete(&all, &mut |_, _| ControlFlow::Continue(()))?;
+        let tokens: usize = completions
+            .iter()
+            .map(|completion| completion.tokens.len())
+            .sum();
+        let rate = tokens as f64 / started.elapsed().as_secs_f64();
+        let per_prompt = seeds.len();
+        let sample = |(i, completion)| Sample {
+            prompt: i / per_prompt,
+            seed: seeds[i % per_prompt],
+            completion,
+        };
+        Ok((
+            completions.into_iter().enumerate().map(sample).collect(),
+            rate,
+        ))
+    }
+
+    fn complete(
+        &mut self,
+        prompts: &[Prompt],
+        on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> anyhow::Result<Vec<Completion>> {
+        let Opened { model, tokenizer } = self.opened;
+        let sampling = self.args.sampling.sampling(tokenizer.eos_ids());
+        let stops = &self.args.stop;
+        let both = (model, tokenizer);
+        Ok(complete(
+            both,
+            prompts,
+            &sampling,
+            stops,
+            &mut self.steer,
+            on_text,
+        )?)
+    }
+}
+
+/// One continuation of a prompt, which is given by its number.
+struct Sample {
+    prompt: usize,
+    seed: u64,
+    completion: Completion,
+}
+
+fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> anyhow::Result<()> {
+    let args = writer.args;
+    let (samples, tokens_per_s) = writer.samples(encoded)?;
+    let edits = writer.edits;
+    let record = |Sample {
+                      prompt,
+                      seed,
+                      completion,
+                  }| {
+        let stopped_by = completion.ended_by.name();
+        let stop_string = match completion.ended_by {
+            EndedBy::StopString(stop) => Some(stop),
+            EndedBy::Model(_) => None,
+        };
+        Record {
+            model: args.model.reference(),
+            dtype: args.model.dtype().name(),
+            prompt: &prompts[prompt],
+            edits,
+            text: completion.text,
+            tokens: completion.tokens,
+            prompt_tokens: &encoded[prompt],
+            seed,
+            temperature: args.sampling.temperature,
+            stopped_by,
+            stop_string,
+            tokens_per_s,
+        }
+    };
+    let records: Vec<Record> = samples.into_iter().map(record).collect();
+    match records.as_slice() {
+        [one] => print::json(one),
+        several => print::json(&several),
+    }
+}
+
+fn print_labelled(
+    writer: &mut Writer,
+    prompts: &[String],
+    encoded: &[Vec<u32>],
+) -> anyhow::Result<()> {
+    let (samples, _) = writer.samples(encoded)?;
+    let mut out = print::stdout();
+    for Sample {
+        prompt,
+        seed,
+        completion,
+    } in samples
+    {
+        let echo = if writer.chats() { "" } else { &prompts[prompt] };
+        let text = completion.text;
+        writeln!(out, "[prompt {}, seed {seed}]\n{echo}{text}\n", prompt + 1)?;
+    }
+    Ok(())
+}
+
+/// The prompts given, or the one piped in; none when a person is to type them.
+fn prompts(args: &Args) -> anyhow::Result<Vec<String>> {
+    if args.prompt.is_empty() && io::stdin().is_terminal() {
+        if args.json {
+            usage!("--json needs a prompt: give one with -p, or pipe it in");
+        }
+        return Ok(Vec::new());
+    }
+    if args.prompt.iter().filter(|prompt| *prompt == "-").count() > 1 {
+        usage!("standard input can be only one of the prompts");
+    }
+    let given = args.prompt.iter().map(String::as_str);
+    let given: Vec<&str> = if args.prompt.is_empty() {
+        vec!["-"]
+    } else {
+        given.collect()
+    };
+    given.into_iter().map(crate::args::model::prompt).collect()
+}

@@ -1,0 +1,334 @@
+//! `saescope vector caa`, `difference` and `pca`
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use saescope::site::Site;
+use saescope::vector::text::{self, Selection};
+use saescope::vector::{Contrast, Method, Pooling, Record, Texts, Vector};
+use serde::Serialize;
+
+use super::{DrawArgs, QuestionArgs, SiteRecord, file_name, pairs, progress, site_records};
+use crate::args::edits::EditsArgs;
+use crate::args::hub::locate_file;
+use crate::args::model::{ModelArgs, Opened};
+use crate::args::output::check_output;
+use crate::args::sites::{Sites, chosen};
+use crate::print::{self, Align, Table};
+use crate::usage::usage;
+
+/// Build a vector from questions with two answers (contrastive activation addition)
+///
+/// The mean, over the questions, of the activation at the letter of the answer that shows the
+/// behaviour minus that at the letter of the other (Rimsky et al. 2023). A question is read once.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope vector caa tests/data/stories260K --questions tests/data/caa/refusal.json -o v.gguf
+  saescope vector caa tests/data/stories260K --questions tests/data/caa/refusal.json \\
+      --site resid_post.3 --limit 10 --seed 7 -o refusal.safetensors
+")]
+pub(super) struct CaaArgs {
+    #[command(flatten)]
+    shared: BuildArgs,
+    /// A JSON list of {question, answer_matching_behavior, answer_not_matching_behavior}
+    #[arg(long, value_name = "FILE")]
+    questions: PathBuf,
+    #[command(flatten)]
+    how: QuestionArgs,
+}
+
+/// Build a vector from two sets of texts: the mean of one minus the mean of the other
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope vector difference tests/data/stories260K --limit 20 -o stories.safetensors \\
+      --positive tests/data/text/stories-en.txt --negative tests/data/text/books-en.txt
+  saescope vector difference tests/data/stories260K --pooling mean --unit -o joy.gguf \\
+      --positive tests/data/text/emotions-en.jsonl --positive-label joy \\
+      --negative tests/data/text/emotions-en.jsonl --negative-label anger
+")]
+pub(super) struct DifferenceArgs {
+    #[command(flatten)]
+    shared: BuildArgs,
+    /// Texts that show what the vector is to stand for: one per line, or JSON Lines (`.jsonl`)
+    #[arg(long, value_name = "FILE")]
+    positive: PathBuf,
+    /// Texts that do not
+    #[arg(long, value_name = "FILE")]
+    negative: PathBuf,
+    #[command(flatten)]
+    texts: TextsArgs,
+}
+
+/// Build a vector from pairs: the first principal component of their differences
+///
+/// Pairs are the two answers of a question, or line for line the texts of two files. The sign is the
+/// one along which most differences point; directions have length 1.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope vector pca tests/data/stories260K --questions tests/data/caa/sycophancy.json -o v.gguf
+  saescope vector pca tests/data/stories260K --limit 20 --about mean -o stories.safetensors \\
+      --positive tests/data/text/stories-en.txt --negative tests/data/text/books-en.txt
+")]
+pub(super) struct PcaArgs {
+    #[command(flatten)]
+    shared: BuildArgs,
+    /// A JSON list of {question, answer_matching_behavior, answer_not_matching_behavior}
+    #[arg(long, value_name = "FILE", required_unless_present = "positive")]
+    questions: Option<PathBuf>,
+    #[command(flatten)]
+    how: QuestionArgs,
+    /// The first half of each pair, one per line, or JSON Lines (`.jsonl`)
+    #[arg(long, value_name = "FILE", requires = "negative")]
+    #[arg(conflicts_with = "questions")]
+    positive: Option<PathBuf>,
+    /// The second half of each pair
+    #[arg(long, value_name = "FILE", requires = "positive")]
+    negative: Option<PathBuf>,
+    #[command(flatten)]
+    texts: TextsArgs,
+    /// Whether the differences' own mean counts: about `centre` of each pair it does (repeng's
+    /// pca_center), about their `mean` only what varies around it (repeng's pca_diff)
+    #[arg(long, value_enum, default_value_t = About::Centre)]
+    about: About,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum About {
+    Centre,
+    Mean,
+}
+
+/// What every way of building shares.
+#[derive(clap::Args)]
+struct BuildArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A site such as `resid_post.8`, one in every layer as `resid_post.*`, or `all`. May be given
+    /// several times
+    #[arg(long, value_name = "SITE", default_value = "resid_post.*")]
+    site: Vec<Sites>,
+    #[command(flatten)]
+    draw: DrawArgs,
+    #[command(flatten)]
+    edits: EditsArgs,
+    /// Scale every direction to length 1
+    #[arg(long)]
+    unit: bool,
+    /// The file to write: `.gguf` is a control vector, any other safetensors
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How sets of texts are read.
+#[derive(clap::Args)]
+struct TextsArgs {
+    /// Of JSON Lines, take the positive records that have this label alone
+    #[arg(long, value_name = "LABEL", requires = "positive")]
+    positive_label: Option<String>,
+    /// Of JSON Lines, take the negative records that have this label alone
+    #[arg(long, value_name = "LABEL", requires = "negative")]
+    negative_label: Option<String>,
+    /// The field of a record that holds its text
+    #[arg(long, value_name = "FIELD", default_value = "text")]
+    text_field: String,
+    /// The field of a record that holds its label, or a list of labels
+    #[arg(long, value_name = "FIELD", default_value = "emotions")]
+    label_field: String,
+    /// What stands for a text: its last token, or the mean of all but the first
+    #[arg(long, value_enum, default_value_t = PoolingArg::Last)]
+    pooling: PoolingArg,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum PoolingArg {
+    Last,
+    Mean,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    vector: String,
+    record: &'a Record,
+    sites: Vec<SiteRecord>,
+}
+
+pub(super) fn caa(args: &CaaArgs) -> anyhow::Result<()> {
+    let build = &args.shared;
+    let opened = build.open()?;
+    let of_questions = (&args.questions, &args.how);
+    let vector = build.of_questions(&opened, of_questions, Method::Caa)?;
+    build.finish(&vector)
+}
+
+pub(super) fn difference(args: &DifferenceArgs) -> anyhow::Result<()> {
+    let build = &args.shared;
+    let opened = build.open()?;
+    let files = [&args.positive, &args.negative];
+    let vector = build.of_texts(&opened, files, &args.texts, Method::Difference)?;
+    build.finish(&vector)
+}
+
+pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
+    let build = &args.shared;
+    let method = match args.about {
+        About::Centre => Method::PcaCenter,
+        About::Mean => Method::PcaDiff,
+    };
+    let opened = build.open()?;
+    let vector = match (&args.questions, &args.positive, &args.negative) {
+        (Some(questions), _, _) => build.of_questions(&opened, (questions, &args.how), method)?,
+        (None, Some(positive), Some(negative)) => {
+            build.of_texts(&opened, [positive, negative], &args.texts, method)?
+        }
+        _ => usage!("give --questions, or --positive and --negative"),
+    };
+    build.finish(&vector)
+}
+
+impl BuildArgs {
+    fn open(&self) -> anyhow::Result<Opened> {
+        check_output(&self.output)?;
+        self.model.open()
+    }
+
+    fn of_questions(
+        &self,
+        opened: &Opened,
+        (file, how): (&PathBuf, &QuestionArgs),
+        method: Method,
+    ) -> anyhow::Result<Vector> {
+        let style = how.style(&opened.tokenizer);
+        let questions = self.draw.questions(file, how)?;
+        let pairs = pairs(&questions, style, (&self.model, opened))?;
+        let mut vector = self.build(opened, Contrast::Answers(&pairs), pairs.len(), method)?;
+        vector.record.prompt = Some(style);
+        vector.record.balanced = !how.unbalanced;
+        vector.record.seed = self.draw.seed(!how.unbalanced);
+        vector.record.dataset = vec![file_name(file)];
+        Ok(vector)
+    }
+
+    fn of_texts(
+        &self,
+        opened: &Opened,
+        [positive, negative]: [&PathBuf; 2],
+        args: &TextsArgs,
+        method: Method,
+    ) -> anyhow::Result<Vector> {
+        let read = |path: &PathBuf, label: &Option<String>| -> anyhow::Result<Vec<Vec<u32>>> {
+            let selection = Selection {
+                text: args.text_field.clone(),
+                label_field: args.label_field.clone(),
+                label: label.clone(),
+            };
+            let texts = self.draw.draw(text::read(&locate_file(path)?, &selection)?);
+            let encoded = texts
+                .iter()
+                .map(|text| opened.tokenizer.encode(text, self.model.bos()));
+            Ok(encoded.collect::<saescope::Result<_>>()?)
+        };
+        let sets = [
+            read(positive, &args.positive_label)?,
+            read(negative, &args.negative_label)?,
+        ];
+        let texts = Texts {
+            positive: &sets[0],
+            negative: &sets[1],
+            pooling: match args.pooling {
+                PoolingArg::Last => Pooling::Last,
+                PoolingArg::Mean => Pooling::Mean,
+            },
+        };
+        let total = sets.iter().map(Vec::len).sum();
+        let mut vector = self.build(opened, Contrast::Texts(texts), total, method)?;
+        let named = |path: &PathBuf, label: &Option<String>| match label {
+            Some(label) => format!("{} ({label})", path.display()),
+            None => file_name(path),
+        };
+        vector.record.dataset = vec![
+            named(positive, &args.positive_label),
+            named(negative, &args.negative_label),
+        ];
+        Ok(vector)
+    }
+
+    fn build(
+        &self,
+        opened: &Opened,
+        contrast: Contrast,
+        total: usize,
+        method: Method,
+    ) -> anyhow::Result<Vector> {
+        let mut sites = chosen(&opened.model, &self.site)?;
+        if self.site.iter().any(|site| matches!(site, Sites::All)) {
+            sites.retain(|&site| opened.model.width(site).is_some());
+        }
+        if self.output.extension().is_some_and(|e| e == "gguf") && sites.len() > 1 {
+            let before = sites.len();
+            sites.retain(|&site| site != Site::ResidPost(0));
+            if sites.len() < before {
+                eprintln!("(resid_post.0 is left out: llama.cpp takes no direction of layer 0)");
+            }
+        }
+        let edits = self.edits.open(&opened.model, self.model.reference())?;
+        let mut hook = edits.hook()?;
+        let bar = progress(total);
+        let mut done = |texts: usize| bar.inc(texts as u64);
+        let model = &opened.model;
+        let vector = Vector::build(model, contrast, method, &sites, &mut hook, &mut done);
+        bar.finish_and_clear();
+        let mut vector = vector?;
+        vector.record.edits = edits.edits;
+        if self.unit {
+            vector.normalise();
+        }
+        vector.record.model = Some(self.model.reference().to_owned());
+        vector.record.dtype = Some(self.model.dtype().name().to_owned());
+        vector.record.bos = Some(self.model.bos_name().to_owned());
+        vector.record.seed = self.draw.seed(false);
+        Ok(vector)
+    }
+
+    fn finish(&self, vector: &Vector) -> anyhow::Result<()> {
+        vector.save(&self.output)?;
+        if self.json {
+            return print::json(&Report {
+                vector: file_name(&self.output),
+                record: &vector.record,
+                sites: site_records(vector),
+            });
+        }
+        let mut out = print::styled_stdout();
+        norms(vector).write(&mut out, None)?;
+        let Record {
+            positive, negative, ..
+        } = vector.record;
+        writeln!(
+            out,
+            "written to {}: {positive} positive, {negative} negative",
+            self.output.display()
+        )?;
+        Ok(())
+    }
+}
+
+/// The length of the direction at every site.
+pub(super) fn norms(vector: &Vector) -> Table {
+    let mut table = Table::new(vec![Align::Left, Align::Right, Align::Right]);
+    table.header(["site", "width", "norm"]);
+    for record in site_records(vector) {
+        table.row(vec![
+            record.site.to_string().into(),
+            record.width.to_string().into(),
+            format!("{:.3}", record.norm).into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,141 @@
+//! `saescope vector info` and `edits`
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use saescope::checkpoint::save_whole;
+use saescope::edit::Span;
+use saescope::site::Site;
+use saescope::vector::{Record, Vector};
+use serde::Serialize;
+
+use super::build::norms;
+use super::{SiteRecord, VectorArg, site_records};
+use crate::args::model::finite;
+use crate::args::output::check_output;
+use crate::print::{self, Align, Table};
+use crate::usage::usage;
+
+/// Show what is in a vector's file
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope vector info tests/data/caa/refusal.safetensors
+  saescope vector info tests/golden/vectors/control.gguf --json
+")]
+pub(super) struct InfoArgs {
+    #[command(flatten)]
+    file: VectorArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Write a vector as edits, which `saescope run --edits` applies
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  saescope vector edits tests/data/caa/refusal.safetensors --site resid_post.3 --scale 4
+  saescope vector edits tests/data/caa/refusal.safetensors --scale 4 -o edits.json && \\
+      saescope run tests/data/stories260K -p Once --edits edits.json -n 20 --seed 7
+")]
+pub(super) struct EditsArgs {
+    #[command(flatten)]
+    file: VectorArg,
+    /// What every direction is multiplied with
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite)]
+    scale: f32,
+    /// A site of the vector [default: all]. May be given several times
+    #[arg(long, value_name = "SITE")]
+    site: Vec<Site>,
+    /// Add it from this position on [default: everywhere]
+    #[arg(long, value_name = "POSITION")]
+    from: Option<usize>,
+    /// The file to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    record: &'a Record,
+    sites: Vec<SiteRecord>,
+}
+
+pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
+    let vector = Vector::open(&args.file.vector)?;
+    let record = &vector.record;
+    if args.json {
+        return print::json(&Report {
+            record,
+            sites: site_records(&vector),
+        });
+    }
+    let unknown = || "unknown".to_owned();
+    let mut table = Table::new(vec![Align::Left; 2]);
+    let mut row = |name: &str, value: String| table.row(vec![name.into(), value.into()]);
+    row("model", record.model.clone().unwrap_or_else(unknown));
+    row("family", record.model_type.clone().unwrap_or_else(unknown));
+    row(
+        "method",
+        record.method.map_or_else(unknown, |m| m.name().to_owned()),
+    );
+    for (name, file) in ["made from", ""].iter().zip(&record.dataset) {
+        row(name, file.clone());
+    }
+    if record.positive > 0 {
+        let drawn = record.seed.map(|seed| format!(", drawn with seed {seed}"));
+        let balanced = if record.balanced {
+            ", letters balanced"
+        } else {
+            ""
+        };
+        let (positive, negative) = (record.positive, record.negative);
+        let drawn = drawn.unwrap_or_default();
+        row(
+            "texts",
+            format!("{positive} positive, {negative} negative{drawn}{balanced}"),
+        );
+    }
+    if !record.edits.is_empty() {
+        row(
+            "edits",
+            format!("{} while texts were read", record.edits.len()),
+        );
+    }
+    if let (Some(dtype), Some(bos)) = (&record.dtype, &record.bos) {
+        row("settings", format!("dtype {dtype}, bos {bos}"));
+    }
+    row(
+        "unit length",
+        if record.unit { "yes" } else { "no" }.to_owned(),
+    );
+    let mut out = print::styled_stdout();
+    table.write(&mut out, None)?;
+    writeln!(out)?;
+    norms(&vector).write(&mut out, None)?;
+    Ok(())
+}
+
+pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
+    if !args.scale.is_finite() {
+        usage!("--scale: expected a finite number");
+    }
+    let vector = Vector::open(&args.file.vector)?;
+    vector.check_sites(&args.site)?;
+    let span = args.from.map_or(Span::All, Span::From);
+    let edits = vector.edits(args.scale, &span, &args.site);
+    let Some(path) = &args.output else {
+        return print::json(&edits);
+    };
+    check_output(path)?;
+    let text = serde_json::to_string(&edits)?;
+    save_whole(path, |file| writeln!(file, "{text}"))?;
+    writeln!(
+        print::stdout(),
+        "written to {}: {} edits",
+        path.display(),
+        edits.len()
+    )?;
+    Ok(())
+}

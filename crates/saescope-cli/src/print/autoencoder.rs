@@ -1,0 +1,68 @@
+//! An autoencoder in words.
+
+use saescope::Gate;
+use saescope::sae::{InputNorm, Sae};
+
+use super::printable;
+
+/// The activation function of an autoencoder.
+pub(crate) fn gate(sae: &Sae) -> String {
+    match sae.gate() {
+        Gate::Positive => "ReLU".to_owned(),
+        Gate::TopK(k) => format!("TopK, k {k}"),
+        Gate::Above(_) => "JumpReLU".to_owned(),
+    }
+}
+
+/// What an autoencoder is made of, name by name.
+pub(crate) fn parts(sae: &Sae) -> Vec<(&'static str, String)> {
+    let record = sae.record();
+    let kind = match sae.is_transcoder() {
+        true => "transcoder",
+        false => "autoencoder",
+    };
+    let norm = match sae.input_norm() {
+        InputNorm::None => "none".to_owned(),
+        InputNorm::LayerNorm => "layer norm, undone behind the decoder".to_owned(),
+        InputNorm::Scale(scale) => format!("times {scale}"),
+        InputNorm::ConstantNorm => "to norm sqrt(d_in)".to_owned(),
+    };
+    let centred = if sae.centres() {
+        ", mean taken off first"
+    } else {
+        ""
+    };
+    let unknown = || "not named".to_owned();
+    let mut parts = vec![
+        ("format", format!("{:?}", record.format).to_lowercase()),
+        ("kind", format!("{kind}, {}", gate(sae))),
+        (
+            "model",
+            record.model.clone().map_or_else(unknown, |m| printable(&m)),
+        ),
+        (
+            "site",
+            record.site.map_or_else(unknown, |site| site.to_string()),
+        ),
+    ];
+    if let Some(site) = record.out_site {
+        parts.push(("out site", site.to_string()));
+    }
+    let out = match record.d_out == record.d_in {
+        true => String::new(),
+        false => format!(", d_out {}", record.d_out),
+    };
+    parts.push((
+        "shapes",
+        format!("d_in {}, d_sae {}{out}", record.d_in, record.d_sae),
+    ));
+    parts.push(("input norm", format!("{norm}{centred}")));
+    if let Some(context) = record.context {
+        parts.push(("context", format!("{context} tokens")));
+    }
+    if let Some(bos) = record.prepend_bos {
+        let with = if bos { "with BOS" } else { "without BOS" };
+        parts.push(("trained", with.to_owned()));
+    }
+    parts
+}

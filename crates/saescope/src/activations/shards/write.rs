@@ -1,0 +1,379 @@
+//! Makes a folder of shards: rows thrown into buckets by chance, then every bucket mixed.
+//!
+//! Which bucket a row goes to is drawn from the places that are left in all of them, so that a bucket
+//! is a sample of all rows; in an order by chance within each, all orders of the whole are equally
+//! likely. Held in memory: one bucket twice, and 64 KB for each of them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use rand_chacha::ChaCha8Rng;
+use saescope_kernels::Matrix;
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, MANIFEST, Made, Manifest, Shard, ShardDtype};
+use crate::activations::Batch;
+use crate::checkpoint::{Elements, NewTensor, save_safetensors, save_whole};
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::shuffle;
+
+/// Files that are written at once; more tokens make longer shards.
+const MAX_SHARDS: u64 = 256;
+const WRITE_BUFFER: usize = 64 << 10;
+
+/// How a folder of shards is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardsConfig {
+    /// How numbers are kept.
+    pub dtype: ShardDtype,
+    /// Number of rows.
+    pub tokens: u64,
+    /// Bytes of a shard, about; longer where there would be more than 256.
+    pub shard_bytes: u64,
+    /// Seed of the order.
+    pub seed: u64,
+}
+
+impl ShardsConfig {
+    /// `tokens` rows as bf16 in shards of 128 MiB.
+    pub fn new(tokens: u64) -> ShardsConfig {
+        ShardsConfig {
+            dtype: ShardDtype::Bf16,
+            tokens,
+            shard_bytes: 128 << 20,
+            seed: 0,
+        }
+    }
+
+    /// Bytes of the rows, each `width` numbers, targets included.
+    pub fn predicted_bytes(&self, width: usize) -> u64 {
+        self.tokens
+            .saturating_mul((width * self.dtype.bytes()) as u64)
+    }
+
+    /// Bytes that making the shards holds in memory, the model not counted.
+    pub fn predicted_memory(&self, width: usize) -> u64 {
+        let shards = self.shards(width);
+        2 * self.predicted_bytes(width) / shards + shards * WRITE_BUFFER as u64
+    }
+
+    fn shards(&self, width: usize) -> u64 {
+        let shards = self
+            .predicted_bytes(width)
+            .div_ceil(self.shard_bytes.max(1));
+        shards.clamp(1, MAX_SHARDS.min(self.tokens.max(1)))
+    }
+}
+
+/// How far a folder of shards is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows that are in a bucket.
+    pub gathered: u64,
+    /// Rows that are in a shard.
+    pub mixed: u64,
+    /// Rows of the whole shards.
+    pub tokens: u64,
+}
+
+/// Makes a folder of shards of the first rows of `batches` in `folder`, which is not there yet or empty. It is
+/// made beside it, as `.NAME.partial`, and put in its place when it is whole; what an attempt that was
+/// ended left there is made anew.
+///
+/// # Errors
+/// When `folder` holds something, a batch fails, there are too few, or the system refuses.
+pub fn write(
+    folder: &Path,
+    config: &ShardsConfig,
+    made: Made,
+    batches: &mut dyn Iterator<Item = Result<Batch>>,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Manifest> {
+    check_target(folder)?;
+    let partial = Partial::new(folder)?;
+    let mut progress = Progress {
+        gathered: 0,
+        mixed: 0,
+        tokens: config.tokens,
+    };
+    let buckets = gather(&partial.path, config, batches, &mut |rows| {
+        progress.gathered += rows;
+        on_progress(progress);
+    })?;
+    let mut manifest = Manifest {
+        format: FORMAT.to_owned(),
+        made,
+        dtype: config.dtype,
+        d_in: buckets.d_in,
+        d_out: buckets.d_out,
+        tokens: config.tokens,
+        seed: config.seed,
+        shards: Vec::new(),
+    };
+    buckets.mix(&mut |shard| {
+        progress.mixed += shard.tokens;
+        manifest.shards.push(shard);
+        on_progress(progress);
+    })?;
+    let json = serde_json::to_vec_pretty(&manifest)
+        .map_err(|e| Error::format(folder.join(MANIFEST), e.to_string()))?;
+    save_whole(&partial.path.join(MANIFEST), |file| file.write_all(&json))?;
+    partial.put_in_place(folder)?;
+    Ok(manifest)
+}
+
+/// Throws the rows of batches into buckets until there are enough.
+fn gather(
+    folder: &Path,
+    config: &ShardsConfig,
+    batches: &mut dyn Iterator<Item = Result<Batch>>,
+    on_rows: &mut dyn FnMut(u64),
+) -> Result<Buckets> {
+    let wanted = config.tokens;
+    let mut rest = wanted;
+    let mut buckets: Option<Buckets> = None;
+    while rest > 0 {
+        let batch = batches.next().ok_or_else(|| {
+            let found = wanted - rest;
+            Error::Argument(format!(
+                "there are only {found} of the {wanted} tokens that the shards is to have"
+            ))
+        })??;
+        let buckets = match &mut buckets {
+            Some(buckets) => buckets,
+            None => buckets.insert(Buckets::new(folder, config, &batch)?),
+        };
+        let rows = rest.min(batch.x.rows() as u64);
+        buckets.scatter(&batch, rows as usize)?;
+        rest -= rows;
+        on_rows(rows);
+    }
+    buckets.ok_or_else(|| Error::Argument("a folder of shards needs at least one token".to_owned()))
+}
+
+/// Says before the work whether a folder of shards can be made in `folder`.
+fn check_target(folder: &Path) -> Result<()> {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(Error::format(
+                folder,
+                "it is there and not empty; name a folder that is not there yet",
+            )),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io(folder, e)),
+    }
+}
+
+/// The folder in which a folder of shards is made; it goes when it is not put in its place.
+struct Partial {
+    path: PathBuf,
+}
+
+impl Partial {
+    fn new(folder: &Path) -> Result<Partial> {
+        let name = folder
+            .file_name()
+            .ok_or_else(|| Error::format(folder, "it is no name for a folder"))?;
+        let path = folder.with_file_name(format!(".{}.partial", name.to_string_lossy()));
+        match std::fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
+            _ => {}
+        }
+        std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+        Ok(Partial { path })
+    }
+
+    fn put_in_place(self, folder: &Path) -> Result<()> {
+        // Renaming replaces an empty folder on Unix only.
+        std::fs::remove_dir(folder).ok();
+        std::fs::rename(&self.path, folder).map_err(|e| Error::io(folder, e))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+/// Files of rows, one for each shard to be.
+struct Buckets {
+    folder: PathBuf,
+    dtype: ShardDtype,
+    seed: u64,
+    d_in: usize,
+    d_out: Option<usize>,
+    buckets: Vec<Bucket>,
+    /// Places that are left in all buckets.
+    left: u64,
+    random: ChaCha8Rng,
+}
+
+struct Bucket {
+    path: PathBuf,
+    file: BufWriter<File>,
+    tokens: u64,
+    left: u64,
+}
+
+/// The stream of random numbers that chooses buckets; those of the shards follow.
+const CHOICE: u64 = 0;
+const SHARDS: u64 = 1;
+
+impl Buckets {
+    fn new(folder: &Path, config: &ShardsConfig, batch: &Batch) -> Result<Buckets> {
+        let d_in = batch.x.cols();
+        let d_out = batch.target.as_ref().map(Matrix::cols);
+        let shards = config.shards(d_in + d_out.unwrap_or(0));
+        let buckets: Result<Vec<Bucket>> = (0..shards)
+            .map(|shard| {
+                let path = folder.join(format!("bucket-{shard:05}"));
+                let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
+                let tokens = config.tokens / shards + u64::from(shard < config.tokens % shards);
+                Ok(Bucket {
+                    path,
+                    file: BufWriter::with_capacity(WRITE_BUFFER, file),
+                    tokens,
+                    left: tokens,
+                })
+            })
+            .collect();
+        Ok(Buckets {
+            folder: folder.to_path_buf(),
+            dtype: config.dtype,
+            seed: config.seed,
+            d_in,
+            d_out,
+            buckets: buckets?,
+            left: config.tokens,
+            random: shuffle::random(config.seed, CHOICE),
+        })
+    }
+
+    /// Throws the first `rows` of a batch into buckets.
+    fn scatter(&mut self, batch: &Batch, rows: usize) -> Result<()> {
+        let shape = (batch.x.cols(), batch.target.as_ref().map(Matrix::cols));
+        if shape != (self.d_in, self.d_out) {
+            return Err(Error::Shape {
+                what: "a batch of activations".to_owned(),
+                expected: format!("{:?}", (self.d_in, self.d_out)),
+                found: format!("{shape:?}"),
+            });
+        }
+        let mut bytes = Vec::new();
+        for row in 0..rows {
+            bytes.clear();
+            encode(self.dtype, batch.x.row(row), &mut bytes)?;
+            if let Some(target) = &batch.target {
+                encode(self.dtype, target.row(row), &mut bytes)?;
+            }
+            let bucket = self.choose();
+            let written = bucket.file.write_all(&bytes);
+            written.map_err(|e| Error::io(&bucket.path, e))?;
+        }
+        Ok(())
+    }
+
+    /// A bucket with room, as likely as it has places left.
+    fn choose(&mut self) -> &mut Bucket {
+        let mut place = shuffle::below(&mut self.random, self.left);
+        self.left -= 1;
+        let mut chosen = 0;
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            chosen = index;
+            if place < bucket.left {
+                break;
+            }
+            place -= bucket.left;
+        }
+        let bucket = &mut self.buckets[chosen];
+        bucket.left -= 1;
+        bucket
+    }
+
+    /// Makes a shard of every bucket.
+    fn mix(mut self, on_shard: &mut dyn FnMut(Shard)) -> Result<()> {
+        for (number, bucket) in std::mem::take(&mut self.buckets).into_iter().enumerate() {
+            let Bucket {
+                path, file, tokens, ..
+            } = bucket;
+            let file = file.into_inner();
+            drop(file.map_err(|e| Error::io(&path, e.into_error()))?);
+            let rows = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+            let mut random = shuffle::random(self.seed, SHARDS + number as u64);
+            // Buckets hold fewer rows than 2^32: their bytes fit the memory.
+            let order = shuffle::permutation(tokens as u32, &mut random);
+            let (mut x, mut target) = (Vec::new(), Vec::new());
+            let size = self.dtype.bytes();
+            let (x_len, target_len) = (self.d_in * size, self.d_out.unwrap_or(0) * size);
+            x.reserve_exact(order.len() * x_len);
+            target.reserve_exact(order.len() * target_len);
+            for row in order {
+                let row = &rows[row as usize * (x_len + target_len)..];
+                x.extend_from_slice(&row[..x_len]);
+                target.extend_from_slice(&row[x_len..x_len + target_len]);
+            }
+            drop(rows);
+            on_shard(self.save_shard(number, tokens, (&x, &target))?);
+        }
+        Ok(())
+    }
+
+    fn save_shard(&self, number: usize, tokens: u64, rows: (&[u8], &[u8])) -> Result<Shard> {
+        let dtype = self.dtype.dtype();
+        let x_shape = [tokens as usize, self.d_in];
+        let target_shape = [tokens as usize, self.d_out.unwrap_or(0)];
+        let mut tensors = vec![NewTensor {
+            name: "x",
+            shape: &x_shape,
+            elements: Elements::Stored(dtype, rows.0),
+        }];
+        if self.d_out.is_some() {
+            tensors.push(NewTensor {
+                name: "target",
+                shape: &target_shape,
+                elements: Elements::Stored(dtype, rows.1),
+            });
+        }
+        let file = format!("shard-{number:05}.safetensors");
+        let path = self.folder.join(&file);
+        save_safetensors(&path, &tensors, &BTreeMap::new())?;
+        let (sha256, bytes) = digest::of_file(&path)?;
+        Ok(Shard {
+            file,
+            tokens,
+            bytes,
+            sha256: digest::hex(&sha256),
+        })
+    }
+}
+
+/// Appends numbers as they are kept.
+fn encode(dtype: ShardDtype, row: &[f32], to: &mut Vec<u8>) -> Result<()> {
+    match dtype {
+        ShardDtype::F32 => to.extend(row.iter().flat_map(|x| x.to_le_bytes())),
+        ShardDtype::Bf16 => {
+            to.extend(row.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()));
+        }
+        ShardDtype::F16 => {
+            for &x in row {
+                let half = f16::from_f32(x);
+                if half.is_infinite() && x.is_finite() {
+                    return Err(Error::Argument(format!(
+                        "an activation of {x} is beyond f16; keep the shards as bf16 or f32"
+                    )));
+                }
+                to.extend(half.to_le_bytes());
+            }
+        }
+    }
+    Ok(())
+}

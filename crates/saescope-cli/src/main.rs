@@ -11,9 +11,9 @@ mod commands;
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use saescope::Isa;
+use anyhow::{Context as _, bail};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use saescope::{Isa, session};
 
 use crate::commands::{
     bench, capture, completions, contrast, convert, demo, eval, feature, features, info, lens, run,
@@ -63,12 +63,12 @@ enum Command {
 fn main() -> ExitCode {
     let matches = taking_negative_numbers(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match dispatch(cli) {
+    match with_threads(threads(&matches), || dispatch(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has read enough, as in `saescope tokens … | head`.
         Err(error) if print::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", print::chain(&error));
+            eprintln!("error: {}", print::refusal(&error));
             match error.is::<Usage>() {
                 true => ExitCode::from(2),
                 false => ExitCode::FAILURE,
@@ -86,6 +86,27 @@ fn taking_negative_numbers(command: clap::Command) -> clap::Command {
     command
         .mut_args(of_arg)
         .mut_subcommands(taking_negative_numbers)
+}
+
+/// `--threads` of the subcommand, if it has that flag.
+fn threads(matches: &ArgMatches) -> Option<u16> {
+    if let Some((_, inner)) = matches.subcommand() {
+        return threads(inner);
+    }
+    matches.try_get_one("threads").ok().flatten().copied()
+}
+
+/// Runs a command in a pool of so many threads, or in rayon's own.
+fn with_threads(
+    threads: Option<u16>,
+    command: impl FnOnce() -> anyhow::Result<()> + Send,
+) -> anyhow::Result<()> {
+    match threads {
+        None => command(),
+        Some(number) => session::threads(number.into())
+            .context("--threads")?
+            .install(command),
+    }
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {

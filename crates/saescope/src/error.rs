@@ -158,12 +158,50 @@ pub enum Error {
         reason: String,
     },
 
+    /// Something that must hold at least one thing holds none.
+    #[error("{what} is empty")]
+    Empty {
+        /// The thing that is empty.
+        what: String,
+    },
+
+    /// A failure of one part of something larger.
+    #[error("{what}: {source}")]
+    At {
+        /// The part, as a person would name it.
+        what: String,
+        /// Its failure.
+        source: Box<Error>,
+    },
+
+    /// An autoencoder whose record names no model.
+    #[error("{sae}: the autoencoder does not record which model it belongs to; name the model")]
+    NoModel {
+        /// Reference of the autoencoder.
+        sae: String,
+    },
+
+    /// The model that an autoencoder's record names cannot be opened.
+    #[error("the model of the autoencoder: {source}")]
+    ModelOfSae {
+        /// The model's failure.
+        source: Box<Error>,
+    },
+
     /// An argument is outside what makes sense.
     #[error("{0}")]
     Argument(String),
 }
 
 impl Error {
+    /// Says in which part of something larger the failure happened.
+    pub fn at(self, what: impl Into<String>) -> Error {
+        Error::At {
+            what: what.into(),
+            source: Box::new(self),
+        }
+    }
+
     /// Attaches the path to what the system said.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Error {
         Error::Io {

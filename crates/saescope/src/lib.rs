@@ -92,6 +92,8 @@ pub mod steer;
 
 pub mod vector;
 
+pub mod session;
+
 pub use saescope_kernels::{
     Activation, Encoder, Gate, Isa, Matrix, Precision, SparseRows, peak_gflops,
 };

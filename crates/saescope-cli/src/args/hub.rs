@@ -1,24 +1,32 @@
 //! How the Hub is reached, as the variables of its own Python client say, and how that is shown.
 
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) use saescope::hub::DEMO;
-use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, Reference, demo_folder};
+use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, demo_folder};
+
+use saescope::session::Session;
 
 use crate::print;
 
-/// The folder or file of the model that a reference stands for, downloaded if need be.
-pub(crate) fn locate(reference: &str) -> anyhow::Result<PathBuf> {
-    locate_by(reference, Reference::resolve)
+/// A session that reaches the Hub as the variables of its own client say, and shows downloads.
+pub(crate) fn session() -> anyhow::Result<Session> {
+    Ok(Session::new(shown(&Arc::new(Downloads::default()))?))
 }
 
-/// The same of an autoencoder.
-pub(crate) fn locate_sae(reference: &str) -> anyhow::Result<PathBuf> {
-    locate_by(reference, Reference::resolve_autoencoder)
+/// The options of the environment, downloads shown by `downloads`.
+fn shown(downloads: &Arc<Downloads>) -> anyhow::Result<HubOptions> {
+    let downloads = Arc::clone(downloads);
+    Ok(HubOptions {
+        progress: Some(Arc::new(move |progress: &Progress| {
+            downloads.show(progress)
+        })),
+        ..options(|name| std::env::var_os(name))?
+    })
 }
 
 /// A file as given, or one of the bundled ones: `demo/NAME`.
@@ -59,18 +67,12 @@ fn names(folder: &Path) -> anyhow::Result<String> {
 
 /// The files of a data set, downloaded if need be.
 pub(crate) fn locate_dataset(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let bar = Bar::default();
-    let show = |progress: &Progress| bar.show(progress);
-    let options = HubOptions {
-        progress: Some(&show),
-        ..options(|name| std::env::var_os(name))?
-    };
+    let options = shown(&Arc::new(Downloads::default()))?;
     let parsed = DatasetReference::parse(reference)?;
     let found = parsed.resolve(&options, &mut |plan| {
         let size = print::bytes(plan.bytes);
         eprintln!("downloading {} files of {parsed}: {size}", plan.files);
     });
-    bar.clear();
     Ok(found?)
 }
 
@@ -80,42 +82,18 @@ pub(crate) fn corpus_cache() -> anyhow::Result<PathBuf> {
     Ok(options.storage_cache.join("corpora"))
 }
 
-/// The model that a reference stands for, if it is here already.
-pub(crate) fn at_hand(reference: &str) -> anyhow::Result<PathBuf> {
-    let options = HubOptions {
-        offline: true,
-        ..options(|name| std::env::var_os(name))?
-    };
-    Ok(Reference::parse(reference)?.resolve(&options)?)
-}
-
-fn locate_by(
-    reference: &str,
-    resolve: impl Fn(&Reference, &HubOptions) -> saescope::Result<PathBuf>,
-) -> anyhow::Result<PathBuf> {
-    let bar = Bar::default();
-    let show = |progress: &Progress| bar.show(progress);
-    let options = HubOptions {
-        progress: Some(&show),
-        ..options(|name| std::env::var_os(name))?
-    };
-    let parsed = Reference::parse(reference)?;
-    let found = resolve(&parsed, &options);
-    bar.clear();
-    match parsed {
-        Reference::Demo | Reference::Path(_) | Reference::OpenAi(_) => Ok(found?),
-        // `org/name` can as well be a path with a slip in it.
-        Reference::Hub(_) => {
-            found.with_context(|| format!("{reference} is no file or folder here"))
-        }
-    }
+/// The same session, which downloads nothing.
+pub(crate) fn offline(session: &Session) -> Session {
+    let mut session = session.clone();
+    session.hub.offline = true;
+    session
 }
 
 /// Bytes of a download whose size is said first.
 const LARGE: u64 = 50_000_000;
 
 /// The options that variables ask for; empty ones ask for nothing.
-fn options(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<HubOptions<'static>> {
+fn options(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<HubOptions> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     let text = |name: &str| variable(name).map(|value| value.to_string_lossy().trim().to_owned());
     let home = match variable("HF_HOME") {
@@ -141,20 +119,20 @@ fn options(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<HubOpt
     })
 }
 
-/// A bar on standard error for the file that is being downloaded; none when that is no terminal.
+/// A bar on standard error for the file that is being downloaded; none when that is not a terminal.
 #[derive(Default)]
-struct Bar {
-    current: RefCell<Option<(String, ProgressBar)>>,
+struct Downloads {
+    current: Mutex<Option<(String, ProgressBar)>>,
 }
 
-impl Bar {
+impl Downloads {
     fn show(&self, progress: &Progress) {
-        let mut current = self.current.borrow_mut();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current
             .as_ref()
             .is_none_or(|(file, _)| file != progress.file)
         {
-            // Before the wait, and where no bar is drawn too: it may be worth another thought.
+            // Also where no bar is drawn: a long download may be worth another thought.
             if progress.total >= LARGE {
                 let (total, done) = (print::bytes(progress.total), print::bytes(progress.done));
                 eprintln!(
@@ -168,21 +146,16 @@ impl Bar {
             ) {
                 bar.set_style(style);
             }
-            // What an earlier attempt left is no work of this one.
+            // The time left is estimated from this attempt alone.
             bar.set_position(progress.done);
             bar.reset_eta();
-            if let Some((_, before)) = current.replace((progress.file.to_owned(), bar)) {
-                before.finish_and_clear();
-            }
+            *current = Some((progress.file.to_owned(), bar));
         }
         if let Some((_, bar)) = current.as_ref() {
             bar.set_position(progress.done);
-        }
-    }
-
-    fn clear(&self) {
-        if let Some((_, bar)) = self.current.take() {
-            bar.finish_and_clear();
+            if progress.done >= progress.total {
+                bar.finish_and_clear();
+            }
         }
     }
 }
@@ -193,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    fn with(variables: &[(&str, &str)]) -> HubOptions<'static> {
+    fn with(variables: &[(&str, &str)]) -> HubOptions {
         let value = |name: &str| variables.iter().find(|(known, _)| *known == name);
         options(|name| value(name).map(|(_, value)| value.into())).unwrap()
     }

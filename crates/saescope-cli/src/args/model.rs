@@ -1,17 +1,16 @@
 //! The arguments that every command with a model shares.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::error::ErrorKind;
 use saescope::Precision;
-use saescope::model::Model;
-use saescope::sae::Sae;
+use saescope::session::{LanguageModel, Session};
 use saescope::tokenizer::{Bos, Tokenizer};
 
-use crate::args::hub::{DEMO, locate};
+use crate::args::hub::{self, DEMO};
 
 /// Which model.
 #[derive(clap::Args)]
@@ -125,12 +124,6 @@ impl BosArgs {
     }
 }
 
-/// A model and the tokenizer that goes with it.
-pub(crate) struct Opened {
-    pub(crate) model: Model,
-    pub(crate) tokenizer: Tokenizer,
-}
-
 impl ModelRef {
     /// What the model is called.
     pub(crate) fn reference(&self) -> &str {
@@ -139,36 +132,24 @@ impl ModelRef {
 
     /// Where it lies, downloaded if need be.
     pub(crate) fn locate(&self) -> anyhow::Result<PathBuf> {
-        locate(self.reference())
+        Ok(hub::session()?.locate_model(self.reference())?)
     }
 }
 
-impl Opened {
-    /// The model in a file or folder.
-    pub(crate) fn at(path: &Path, dtype: Dtype) -> anyhow::Result<Opened> {
-        // Reading a tokenizer keeps one thread busy for as long as some models take to load.
-        let (tokenizer, model) = rayon::join(
-            || Tokenizer::of_model(path),
-            || Model::open(path, dtype.precision()),
-        );
-        Ok(Opened {
-            tokenizer: tokenizer?,
-            model: model?,
+impl LoadArgs {
+    /// The session that opens models so.
+    pub(crate) fn session(&self) -> anyhow::Result<Session> {
+        Ok(Session {
+            precision: self.dtype.precision(),
+            bos: self.bos.bos(),
+            ..hub::session()?
         })
     }
 }
 
 impl ModelArgs {
-    pub(crate) fn open(&self) -> anyhow::Result<Opened> {
-        use_threads(self.load.threads)?;
-        let path = self.model.locate()?;
-        if Sae::is_at(&path) {
-            bail!(
-                "{}: it is an autoencoder, and a model is needed; `saescope info` says which is its own",
-                self.reference()
-            );
-        }
-        Opened::at(&path, self.load.dtype)
+    pub(crate) fn open(&self) -> anyhow::Result<LanguageModel> {
+        Ok(self.load.session()?.language_model(self.reference())?)
     }
 
     pub(crate) fn reference(&self) -> &str {
@@ -177,13 +158,6 @@ impl ModelArgs {
 
     pub(crate) fn bos(&self) -> Bos {
         self.load.bos.bos()
-    }
-
-    /// Whether texts begin with the beginning-of-sequence token.
-    pub(crate) fn prepends_bos(&self, tokenizer: &Tokenizer) -> anyhow::Result<bool> {
-        let (before, _) = tokenizer.around(self.bos())?;
-        let first = before.first();
-        Ok(first.is_some_and(|&id| Some(id) == tokenizer.bos()))
     }
 
     pub(crate) fn bos_name(&self) -> &'static str {
@@ -198,15 +172,6 @@ impl ModelArgs {
 /// Numbers of threads that no system refuses.
 pub(crate) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=1024)
-}
-
-/// Uses this many threads, all when it is not said.
-pub(crate) fn use_threads(threads: Option<u16>) -> anyhow::Result<()> {
-    if let Some(threads) = threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-        pool.build_global().context("--threads")?;
-    }
-    Ok(())
 }
 
 /// What stands last in `[REFERENCE] LAST`: alone, it was taken for the reference.

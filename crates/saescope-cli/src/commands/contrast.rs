@@ -8,7 +8,7 @@ use saescope::features::{self, Contrasted, Pooling, Position, Rank, Reading};
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
-use crate::args::sae::{OpenedSae, Origin, SaeArgs, check_lengths, lines, slices};
+use crate::args::sae::{Origin, SaeArgs, encode, lines, slices};
 use crate::print::{self, Align, Table};
 
 /// Show which features tell two sets of texts apart
@@ -106,23 +106,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (positive, negative) = (lines(&args.positive)?, lines(&args.negative)?);
     let opened = args.sae.open()?;
     let both = [positive.as_slice(), &negative].concat();
-    let ids = args
-        .sae
-        .encode((Some(&opened.sae), &opened.tokenizer), &both)?;
-    check_lengths(&opened.model, &both, &ids)?;
+    let ids = encode(&opened.lm, Some(&opened.sae), &both)?;
     let (with, without) = ids.split_at(positive.len());
     let (rank, by) = match args.by {
         By::Auroc => (Rank::Auroc, "auroc"),
         By::Difference => (Rank::Difference, "difference"),
     };
-    let OpenedSae { model, sae, .. } = &opened;
+    let (model, sae) = (&opened.lm.model, &opened.sae.sae);
     let sets = (slices(with), slices(without));
     let reading = Reading {
         position: Position::Pooled(args.pooling),
         skip_first: args.no_bos,
     };
-    let edits = args.edits.open(model, &opened.origin.model)?;
-    edits.warn_of_later(model, sae.site()?);
+    let edits = args.edits.open(&opened.lm)?;
+    print::warnings(edits.check_read_at(model, sae.site()?).as_ref());
     let sets = (&sets.0[..], &sets.1[..]);
     let all = features::contrast(model, sae, sets, reading, rank, &mut edits.hook()?)?;
     let record = Record {

@@ -9,14 +9,13 @@ use saescope::features::{self, Effect, Intervention, Probe, Role, Shift};
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::args::edits::{Edits, EditsArgs};
+use crate::args::edits::EditsArgs;
 use crate::args::model::{finite, last_of, piece};
-use crate::args::sae::{
-    OpenedSae, Origin, PromptsArgs, SaeArgs, check_lengths, lines, slices, texts,
-};
+use crate::args::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, encode, lines, slices, texts};
 use crate::print::painted;
 use crate::print::{self, Align, Cell, Table, cut, printable, visible};
 use crate::usage::usage;
+use saescope::session::{Edits, LanguageModel};
 
 /// Show what one feature is, and what it does on texts
 ///
@@ -148,19 +147,14 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         usage!("--inject: there is no text to inject it into; give one with -p");
     }
     let opened = args.sae.open()?;
-    let ids = args
-        .sae
-        .encode((Some(&opened.sae), &opened.tokenizer), &given)?;
-    check_lengths(&opened.model, &given, &ids)?;
-    let OpenedSae {
-        model,
-        sae,
-        tokenizer,
-        origin,
-    } = &opened;
+    let ids = encode(&opened.lm, Some(&opened.sae), &given)?;
+    let LanguageModel {
+        model, tokenizer, ..
+    } = &opened.lm;
+    let (sae, origin) = (&opened.sae.sae, &opened.origin);
     let top = args.top as usize;
     let role = features::role(model, sae, feature, top)?;
-    let edits = args.edits.open(model, &origin.model)?;
+    let edits = args.edits.open(&opened.lm)?;
     let probe = Probe {
         feature,
         inject: args.inject,
@@ -194,12 +188,10 @@ impl Args {
         let Some(file) = &self.texts else {
             return Ok(Vec::new());
         };
-        let OpenedSae {
-            model,
-            sae,
-            tokenizer,
-            ..
-        } = opened;
+        let LanguageModel {
+            model, tokenizer, ..
+        } = &opened.lm;
+        let sae = &opened.sae.sae;
         let context = model.config().n_ctx;
         let context = sae.record().context.map_or(context, |c| c.min(context));
         let mut ids = Vec::new();

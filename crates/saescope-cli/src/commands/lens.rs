@@ -7,8 +7,9 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
-use crate::args::model::{ModelArgs, Opened, TextArgs, piece};
+use crate::args::model::{ModelArgs, TextArgs, piece};
 use crate::print::{self, Align, Cell, Table, cut, probability_style, visible};
+use saescope::session::LanguageModel;
 
 /// Show what every layer would say next, at every position (the logit lens)
 ///
@@ -64,14 +65,17 @@ struct GuessRecord {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let Opened { model, tokenizer } = args.model.open()?;
+    let lm = args.model.open()?;
+    let LanguageModel {
+        model, tokenizer, ..
+    } = &lm;
     let text = args.text.read()?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     let in_layer = |layer| format!("{}.{layer}", args.site).parse();
     let sites: saescope::Result<Vec<Site>> = (0..model.config().n_layers()).map(in_layer).collect();
-    let edits = args.edits.open(&model, args.model.reference())?;
+    let edits = args.edits.open(&lm)?;
     let rows = lens(
-        &model,
+        model,
         &tokens,
         &sites?,
         usize::from(args.top),
@@ -83,11 +87,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             text: &text,
             edits: &edits.edits,
             tokens: &tokens,
-            pieces: tokens.iter().map(|&id| piece(&tokenizer, id)).collect(),
-            rows: rows.iter().map(|row| record(&tokenizer, row)).collect(),
+            pieces: tokens.iter().map(|&id| piece(tokenizer, id)).collect(),
+            rows: rows.iter().map(|row| record(tokenizer, row)).collect(),
         });
     }
-    let table = table(&tokenizer, &tokens, &rows);
+    let table = table(tokenizer, &tokens, &rows);
     table.write(&mut print::styled_stdout(), print::terminal_width())?;
     Ok(())
 }

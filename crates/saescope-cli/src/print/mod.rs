@@ -1,5 +1,6 @@
 //! What the commands write: text, JSON, tables, and errors.
 
+mod advice;
 pub(crate) mod autoencoder;
 pub(crate) mod rss;
 
@@ -9,6 +10,8 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{Ansi256Color, AnsiColor, Style};
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+pub(crate) use self::advice::{refusal, warnings};
 
 /// Standard output for text and JSON, which are written as they are.
 pub(crate) fn stdout() -> impl Write {

@@ -353,7 +353,7 @@ fn edits_that_do_not_fit_are_told_by_file_and_number_and_others_warned_of() {
     }
     for (model, site, part) in [
         ("org/other", "resid_post.1", "made for org/other"),
-        (MODEL, "resid_post.4", "behind resid_post.2"),
+        (MODEL, "resid_post.4", "after resid_post.2"),
         (MODEL, "resid_post.2", ""),
     ] {
         write(model, site, &add(64));

@@ -12,7 +12,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 
 use super::dataset::{self, DatasetReference, Listing, Plan};
 use super::files::{Needed, is_index, is_plain, needed, shards};
-use super::{HubOptions, HubReference, Kind, Progress, autoencoder, refused};
+use super::{HubOptions, HubReference, Kind, Progress, Report, autoencoder, refused};
 use crate::error::{Error, Result};
 
 /// Attempts in a row that may bring nothing before a download is given up.
@@ -94,7 +94,7 @@ struct Sibling {
 struct Remote<'a> {
     reference: &'a HubReference,
     kind: Kind,
-    options: &'a HubOptions<'a>,
+    options: &'a HubOptions,
     repo: ApiRepo,
     commit: String,
     names: BTreeSet<String>,
@@ -110,7 +110,7 @@ impl<'a> Remote<'a> {
     fn look_up(
         reference: &'a HubReference,
         kind: Kind,
-        options: &'a HubOptions<'a>,
+        options: &'a HubOptions,
         api: &Api,
     ) -> Result<Remote<'a>> {
         let info = ask(&api.repo(reference.repo(kind)), kind).map_err(|failure| {
@@ -202,7 +202,7 @@ impl<'a> Remote<'a> {
         loop {
             let before = arrived.get();
             let watch = Counter {
-                report: self.options.progress,
+                report: self.options.progress.as_ref(),
                 file,
                 total: &total,
                 done: 0,
@@ -282,7 +282,7 @@ fn ask(repo: &ApiRepo, kind: Kind) -> Result<Info, Failure> {
 
 /// Passes on how far a download is.
 struct Counter<'a> {
-    report: Option<&'a dyn Fn(&Progress)>,
+    report: Option<&'a Report>,
     file: &'a str,
     total: &'a Cell<u64>,
     done: u64,

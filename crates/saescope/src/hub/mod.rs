@@ -16,6 +16,7 @@ mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hf_hub::{Repo, RepoType};
 
@@ -33,7 +34,7 @@ pub const ENDPOINT: &str = "https://huggingface.co";
 
 /// How the Hub is reached. [`HubOptions::new`] has the defaults.
 #[derive(Clone)]
-pub struct HubOptions<'a> {
+pub struct HubOptions {
     /// The folder of the cache: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
     /// The Hub's address: `HF_ENDPOINT`, or [`ENDPOINT`].
@@ -47,8 +48,11 @@ pub struct HubOptions<'a> {
     /// Whether the network is not to be used: `HF_HUB_OFFLINE`.
     pub offline: bool,
     /// Is told how far each download is.
-    pub progress: Option<&'a dyn Fn(&Progress)>,
+    pub progress: Option<Report>,
 }
+
+/// Receives how far a download is.
+pub type Report = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// How far a download is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +65,7 @@ pub struct Progress<'a> {
     pub total: u64,
 }
 
-impl HubOptions<'_> {
+impl HubOptions {
     /// The Hub's own address, without a token, online and silent, with its cache in `cache`.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         let cache = cache.into();

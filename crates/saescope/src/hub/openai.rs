@@ -185,7 +185,7 @@ impl OpenAiReference {
         let io = |error| Failure::Refused(Error::io(part, error));
         let name = self.to_string();
         let report = |done| {
-            if let Some(report) = options.progress {
+            if let Some(report) = &options.progress {
                 let file = name.as_str();
                 report(&Progress { file, done, total });
             }

@@ -139,6 +139,15 @@ impl Sae {
         &mut self.record
     }
 
+    /// Lets it read, and unless it is a transcoder write, at `site` instead of where it was trained.
+    pub fn move_to(&mut self, site: Site) {
+        let moves = !self.is_transcoder();
+        self.record.site = Some(site);
+        if moves {
+            self.record.out_site = None;
+        }
+    }
+
     /// Notes the hash of each file of the record that lies at `path`, from where this was opened. It
     /// reads all of them, half a second for a gigabyte, so opening leaves it out.
     ///

@@ -14,7 +14,7 @@ use saescope::model::{Cache, Config, Model};
 use saescope::site::Site;
 use serde::Serialize;
 
-use crate::args::model::{Dtype, threads, use_threads};
+use crate::args::model::{Dtype, threads};
 use crate::print::rss;
 use crate::print::{self, Align, Cell, Table};
 
@@ -130,7 +130,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn lm(args: &LmArgs) -> anyhow::Result<()> {
-    use_threads(args.how.threads)?;
     let machine = Machine::this();
     let config = if args.how.tiny {
         tiny()

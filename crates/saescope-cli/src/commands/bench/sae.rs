@@ -9,7 +9,6 @@ use saescope::{Encoder, Gate};
 use serde::Serialize;
 
 use super::{How, Machine, memory, random};
-use crate::args::model::use_threads;
 use crate::print::rss;
 use crate::print::{self, Align, Table};
 
@@ -65,7 +64,6 @@ struct Opening {
 const SEED: u64 = 1;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    use_threads(args.how.threads)?;
     let opened = args.open.as_deref().map(opening).transpose()?;
     let record = encoding(args, opened)?;
     if args.how.json {

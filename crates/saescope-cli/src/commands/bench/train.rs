@@ -11,7 +11,7 @@ use saescope::train::{
 };
 
 use super::{How, Machine, Record, Row, random};
-use crate::args::model::{Dtype, use_threads};
+use crate::args::model::Dtype;
 use crate::print::rss;
 
 /// Time steps of training sparse autoencoders on random activations
@@ -52,7 +52,6 @@ enum Kind {
 const SEED: u64 = 1;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    use_threads(args.how.threads)?;
     let machine = Machine::this();
     let mut cases = compared().to_vec();
     if !args.no_scaling {

@@ -11,12 +11,14 @@ use saescope::checkpoint::{Elements, NewTensor, save_safetensors};
 use saescope::hook::Capture;
 
 use crate::args;
-use crate::args::edits::{Edits, EditsArgs};
-use crate::args::model::{ModelArgs, Opened};
+use crate::args::edits::EditsArgs;
+use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
 use crate::args::sites::{Sites, chosen};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
+use saescope::session::Edits;
+use saescope::session::LanguageModel;
 
 /// Write activations: of a text to a safetensors file, or of a corpus to a folder of shards
 ///
@@ -70,11 +72,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         usage!("give a text with -p and a file with -o, or a folder with --shards");
     };
     check_output(output)?;
-    let Opened { model, tokenizer } = args.model.open()?;
-    let sites = chosen(&model, &args.site)?;
+    let lm = args.model.open()?;
+    let LanguageModel {
+        model, tokenizer, ..
+    } = &lm;
+    let sites = chosen(model, &args.site)?;
     let text = args::model::prompt(prompt)?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
-    let edits = args.edits.open(&model, args.model.reference())?;
+    let edits = args.edits.open(&lm)?;
     let mut capture = Capture::new(sites.iter().copied());
     let mut hooks = (edits.hook()?, &mut capture);
     let logits = if args.logits {

@@ -14,9 +14,9 @@ use serde::Serialize;
 
 use super::{Args, Sites};
 use crate::args::corpus::CorpusArgs;
-use crate::args::model::Opened;
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
+use saescope::session::LanguageModel;
 
 /// Tokens that pass from the model to the shards at once, and how many are computed in one go: enough
 /// that hardly a sequence is cut.
@@ -100,10 +100,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             "a folder of shards holds the activations at one site; name one, as in --site resid_post.8"
         );
     };
-    let Opened { model, tokenizer } = args.model.open()?;
-    let corpus = given
-        .corpus
-        .open(&tokenizer, args.model.bos(), given.seed)?;
+    let lm = args.model.open()?;
+    let LanguageModel {
+        model, tokenizer, ..
+    } = &lm;
+    let corpus = given.corpus.open(tokenizer, args.model.bos(), given.seed)?;
     let config = StreamConfig {
         site,
         out_site: given.out_site,
@@ -112,7 +113,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         skip_first: given.skip_first,
         seed: given.seed,
     };
-    let mut stream = Stream::new(&model, &corpus, config)?;
+    let mut stream = Stream::new(model, &corpus, config)?;
     let shards = ShardsConfig {
         dtype: given.dtype(),
         seed: given.seed,
@@ -126,7 +127,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         corpus: corpus.digest().to_owned(),
         context: corpus.context(),
         skip_first: given.skip_first,
-        prepend_bos: Some(args.model.prepends_bos(&tokenizer)?),
+        prepend_bos: Some(lm.prepends_bos()?),
     };
     let start = Instant::now();
     let manifest = write(folder, &shards, made, &mut stream)?;

@@ -6,13 +6,11 @@ mod show;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
 use saescope::edit::Edit;
 use saescope::eval::{EvalConfig, Evaluation, evaluate};
-use saescope::features;
 use saescope::sae::Sae;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
@@ -20,12 +18,12 @@ use serde::Serialize;
 
 use crate::args::corpus::CorpusArgs;
 use crate::args::edits::EditsArgs;
-use crate::args::hub::locate;
-use crate::args::model::{LoadArgs, Opened, at_least_one, use_threads};
+use crate::args::model::{LoadArgs, at_least_one};
 use crate::args::output::check_output;
-use crate::args::sae::{move_to, open_sae, slices, warn_of_model, warn_of_site};
+use crate::args::sae::slices;
 use crate::print;
 use crate::usage::{ensure_usage, usage};
+use saescope::session::{LanguageModel, Opened, Selection, Warning, begin_with_bos};
 
 /// Measure how good autoencoders are: reconstruction, cross-entropy, features
 ///
@@ -81,13 +79,6 @@ pub(crate) struct Args {
     json_core: bool,
 }
 
-/// What was evaluated, on what.
-struct Subject {
-    saes: Vec<Sae>,
-    opened: Opened,
-    model: String,
-}
-
 /// Which texts were read.
 #[derive(Clone, Serialize)]
 struct Read {
@@ -123,22 +114,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.corpus.given().is_empty() {
         usage!("there is no text to read; name files with --corpus");
     }
-    use_threads(args.load.threads)?;
     let subject = open(args)?;
-    let tokenizer = &subject.opened.tokenizer;
+    let LanguageModel {
+        model, tokenizer, ..
+    } = &subject.lm;
     let corpus = args
         .corpus
         .open(tokenizer, args.load.bos.bos(), args.seed)?;
     let texts = take(&corpus, args.tokens)?;
     warn(args, &subject, &texts);
-    let saes: Vec<&Sae> = subject.saes.iter().collect();
+    let saes: Vec<&Sae> = subject.saes.iter().map(|named| &named.sae).collect();
     let bar = bar();
     let config = EvalConfig {
         seed: args.seed,
         ..EvalConfig::default()
     };
-    let model = &subject.opened.model;
-    let edits = args.edits.open(model, &subject.model)?;
+    let edits = args.edits.open(&subject.lm)?;
     let found = evaluate(
         model,
         &saes,
@@ -159,20 +150,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let all = || args.saes.iter().map(String::as_str).zip(&found);
     if args.json_core {
-        let of =
-            |(sae, found): (&str, &Evaluation)| saebench::result(sae, &subject.model, &read, found);
+        let of = |(sae, found): (&str, &Evaluation)| {
+            saebench::result(sae, &subject.lm.reference, &read, found)
+        };
         return print(all().map(of).collect());
     }
     if args.json {
         let report = |(sae, evaluation)| Report {
             sae,
-            model: &subject.model,
+            model: &subject.lm.reference,
             read: &read,
             evaluation,
         };
         return print(all().map(report).collect());
     }
-    show::table(&names(args), &subject.model, &read, &found)
+    show::table(&names(args), &subject.lm.reference, &read, &found)
 }
 
 /// One object, or a list of several.
@@ -187,47 +179,15 @@ fn print<T: Serialize>(mut reports: Vec<T>) -> anyhow::Result<()> {
 }
 
 /// The autoencoders and the one model that they belong to.
-fn open(args: &Args) -> anyhow::Result<Subject> {
-    let mut saes = Vec::new();
-    for reference in &args.saes {
-        let mut sae = open_sae(reference)?;
-        let trained_at = sae.record().site;
-        if let Some(site) = args.site {
-            move_to(&mut sae, site);
-        }
-        sae.site().with_context(|| format!("{reference}: --site"))?;
-        warn_of_site(reference, trained_at, &sae);
-        saes.push(sae);
-    }
-    let recorded = |sae: &Sae| sae.record().model.clone();
-    let model = match &args.model {
-        Some(model) => model.clone(),
-        None => {
-            let first = saes.first().and_then(recorded);
-            if let Some(at) = saes.iter().position(|sae| recorded(sae) != first) {
-                usage!(
-                    "{} and {} name different models; evaluate them one by one, or name one with --model",
-                    args.saes[0],
-                    args.saes[at]
-                );
-            }
-            first.with_context(|| {
-                let sae = &args.saes[0];
-                format!("{sae} does not say which model it belongs to; name it with --model")
-            })?
-        }
-    };
-    let opened = Opened::at(&locate(&model)?, args.load.dtype)?;
-    for (reference, sae) in args.saes.iter().zip(&saes) {
-        features::check(&opened.model, sae)
-            .with_context(|| format!("{reference} does not fit the model {model}"))?;
-        warn_of_model(reference, sae, &model);
-    }
-    Ok(Subject {
-        saes,
-        opened,
-        model,
-    })
+fn open(args: &Args) -> anyhow::Result<Opened> {
+    let saes: Vec<&str> = args.saes.iter().map(String::as_str).collect();
+    let opened = args.load.session()?.open(&Selection {
+        saes: &saes,
+        model: args.model.as_deref(),
+        site: args.site,
+    })?;
+    print::warnings(&opened.warnings);
+    Ok(opened)
 }
 
 /// The first sequences that have so many tokens together, or all.
@@ -250,37 +210,15 @@ fn take(corpus: &Corpus, tokens: usize) -> anyhow::Result<Vec<Vec<u32>>> {
     Ok(texts)
 }
 
-fn warn(args: &Args, subject: &Subject, texts: &[Vec<u32>]) {
+fn warn(args: &Args, opened: &Opened, texts: &[Vec<u32>]) {
     let tokens: usize = texts.iter().map(Vec::len).sum();
     if tokens < args.tokens {
-        eprintln!("warning: the corpus has {tokens} tokens, and all of them are read");
+        let tokens = tokens as u64;
+        print::warnings(&[Warning::ShortCorpus { tokens }]);
     }
-    let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-    for (reference, sae) in args.saes.iter().zip(&subject.saes) {
-        let record = sae.record();
-        if let Some(context) = record.context.filter(|&context| context < longest) {
-            eprintln!(
-                "warning: {reference} was trained on texts of {context} tokens, and reads {longest}; \
-                 --context {context} gives it what it knows"
-            );
-        }
-        let begins = begins_with_bos(&subject.opened.tokenizer, texts);
-        if let Some(trained) = record.prepend_bos.filter(|&trained| trained != begins) {
-            let (with, flag) = match trained {
-                true => ("with", "always"),
-                false => ("without", "never"),
-            };
-            eprintln!(
-                "warning: {reference} was trained on texts {with} a beginning-of-sequence token; \
-                 --bos {flag} reads yours so"
-            );
-        }
+    for sae in &opened.saes {
+        print::warnings(&sae.check_sequences(&opened.lm.tokenizer, texts));
     }
-}
-
-fn begins_with_bos(tokenizer: &Tokenizer, texts: &[Vec<u32>]) -> bool {
-    let bos = tokenizer.bos();
-    bos.is_some() && texts.iter().all(|text| text.first().copied() == bos)
 }
 
 fn read(
@@ -296,7 +234,7 @@ fn read(
         seed: args.seed,
         dtype: args.load.dtype.name(),
         bos: args.load.bos.name(),
-        begins_with_bos: begins_with_bos(tokenizer, texts),
+        begins_with_bos: begin_with_bos(tokenizer, texts),
         edits,
     }
 }

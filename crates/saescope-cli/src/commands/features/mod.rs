@@ -10,10 +10,11 @@ use saescope::features::{self, Found, Position, Reading};
 use serde::Serialize;
 
 use self::picture::{Stretch, picture};
-use crate::args::edits::{Edits, EditsArgs};
+use crate::args::edits::EditsArgs;
 use crate::args::output::check_output;
-use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, check_lengths, slices, texts};
+use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, slices, texts};
 use crate::print::{self, Align, Cell, Table, cut, painted, printable, visible};
+use saescope::session::Edits;
 
 /// Show which features of an autoencoder a text activates
 ///
@@ -77,16 +78,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let texts_given = args.texts.read()?;
     let opened = args.sae.open()?;
-    let ids = args
-        .sae
-        .encode((Some(&opened.sae), &opened.tokenizer), &texts_given)?;
-    check_lengths(&opened.model, &texts_given, &ids)?;
+    let ids = encode(&opened.lm, Some(&opened.sae), &texts_given)?;
     let tokens: Vec<Vec<String>> = ids
         .iter()
-        .map(|ids| texts(&opened.tokenizer, ids))
+        .map(|ids| texts(&opened.lm.tokenizer, ids))
         .collect();
-    let edits = args.edits.open(&opened.model, &opened.origin.model)?;
-    edits.warn_of_later(&opened.model, opened.sae.site()?);
+    let edits = args.edits.open(&opened.lm)?;
+    let later = edits.check_read_at(&opened.lm.model, opened.sae.sae.site()?);
+    print::warnings(later.as_ref());
     if let Some(feature) = args.feature {
         return one(
             args,
@@ -100,7 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         position: args.position,
         skip_first: args.no_bos,
     };
-    let OpenedSae { model, sae, .. } = &opened;
+    let (model, sae) = (&opened.lm.model, &opened.sae.sae);
     let top = args.top as usize;
     let found = features::features(model, sae, &slices(&ids), reading, top, &mut edits.hook()?)?;
     let rows: Vec<Row> = found
@@ -188,7 +187,7 @@ fn one(
     given: &[String],
     (ids, tokens): (&[Vec<u32>], &[Vec<String>]),
 ) -> anyhow::Result<()> {
-    let OpenedSae { model, sae, .. } = opened;
+    let (model, sae) = (&opened.lm.model, &opened.sae.sae);
     let activations = features::activations(model, sae, &slices(ids), feature, &mut edits.hook()?)?;
     let strongest = activations.iter().flatten().copied().fold(0.0, f32::max);
     if let Some(path) = &args.plot {
@@ -196,7 +195,7 @@ fn one(
             .iter()
             .zip(&activations)
             .map(|(ids, activations)| {
-                let pieces = opened.tokenizer.readable_pieces(ids).into_iter();
+                let pieces = opened.lm.tokenizer.readable_pieces(ids).into_iter();
                 pieces
                     .map(|piece| Stretch {
                         text: printable(&piece.text),
@@ -229,7 +228,7 @@ fn one(
     let mut out = print::styled_stdout();
     for (ids, activations) in ids.iter().zip(&activations) {
         let mut line = String::new();
-        for piece in opened.tokenizer.readable_pieces(ids) {
+        for piece in opened.lm.tokenizer.readable_pieces(ids) {
             let values = &activations[piece.tokens.clone()];
             line += &painted(&printable(&piece.text), values, strongest);
         }

@@ -9,12 +9,11 @@ use saescope::sae::{InputNorm, Record, Sae};
 use serde::Serialize;
 
 use super::Args;
-use crate::args::hub::{at_hand, locate};
-use crate::args::model::Opened;
-use crate::args::sae::move_to;
+use crate::args::hub::offline;
 use crate::print::autoencoder::{gate, parts};
 use crate::print::{self, Align, Table, chain, printable};
 use crate::usage::usage;
+use saescope::session::LanguageModel;
 
 /// What the self-test reads: plain prose, less than the context of any autoencoder at a time.
 const TEXT: [&str; 4] = [
@@ -70,7 +69,7 @@ pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
     let mut sae = Sae::open(path)?;
     sae.hash_files(path)?;
     if let Some(site) = args.site {
-        move_to(&mut sae, site);
+        sae.move_to(site);
     }
     let (fit, unfit) = match fitted(args, &sae) {
         Ok(fit) => (Some(fit), None),
@@ -99,21 +98,21 @@ pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
 /// How well the autoencoder does on the text, with the model named or the one of its record if that
 /// is here.
 fn fitted(args: &Args, sae: &Sae) -> anyhow::Result<Fitted> {
+    let session = args.load.session()?;
     let (reference, path) = match (&args.of_model, &sae.record().model) {
-        (Some(model), _) => (model.clone(), locate(model)?),
+        (Some(model), _) => (model.clone(), session.locate_model(model)?),
         (None, Some(model)) => {
-            let path = at_hand(model);
+            let path = offline(&session).locate_model(model);
             let here =
                 || format!("{model} is not at hand; --model names one and downloads it if need be");
             (model.clone(), path.with_context(here)?)
         }
         (None, None) => usage!("the file names no model; name one with --model"),
     };
-    let Opened { model, tokenizer } = Opened::at(&path, args.load.dtype)?;
-    let encode = |text: &&str| tokenizer.encode(text, args.load.bos.bos());
-    let ids: Vec<Vec<u32>> = TEXT.iter().map(encode).collect::<Result<_, _>>()?;
+    let lm = LanguageModel::open(&reference, &path, session.precision, session.bos)?;
+    let ids = lm.encode(&TEXT.map(str::to_owned))?;
     let prompts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let fit = features::fit(&model, sae, &prompts).context(reference.clone())?;
+    let fit = features::fit(&lm.model, sae, &prompts).context(reference.clone())?;
     let Fit {
         tokens,
         l0,

@@ -13,8 +13,8 @@ use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::args::hub::{DEMO, locate, locate_sae};
-use crate::args::model::{LoadArgs, Opened, use_threads};
+use crate::args::hub::{self, DEMO};
+use crate::args::model::LoadArgs;
 use crate::print::{self, Align, Table, bytes};
 use crate::usage::usage;
 
@@ -104,7 +104,6 @@ struct TokenizerRecord<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    use_threads(args.load.threads)?;
     let reference = args.reference();
     let asks_for_fit = args.of_model.is_some() || args.site.is_some();
     if let Some(path) = autoencoder(reference)? {
@@ -116,8 +115,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     } else if asks_for_fit {
         usage!("{reference}: --model and --site are for autoencoders, and it is a model");
     }
-    let Opened { model, tokenizer } = Opened::at(&locate(reference)?, args.load.dtype)?;
-    let record = record(args, &model, &tokenizer);
+    let lm = args.load.session()?.language_model(reference)?;
+    let record = record(args, &lm.model, &lm.tokenizer);
     if args.json {
         print::json(&record)
     } else {
@@ -134,13 +133,14 @@ impl Args {
 
 /// Where the autoencoder lies that a reference stands for; none where it is a model or nothing.
 fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
+    let session = hub::session()?;
     let path = match Reference::parse(reference)? {
         Reference::Path(path) => path,
-        Reference::Demo | Reference::OpenAi(_) => locate_sae(reference)?,
+        Reference::Demo | Reference::OpenAi(_) => session.locate_sae(reference)?,
         // A repository of models has no autoencoder, and says so.
-        Reference::Hub(_) => match locate(reference) {
+        Reference::Hub(_) => match session.locate_model(reference) {
             Ok(path) => path,
-            Err(error) => locate_sae(reference).map_err(|_| error)?,
+            Err(error) => session.locate_sae(reference).map_err(|_| error)?,
         },
     };
     Ok(Some(path).filter(|path| Sae::is_at(path)))

@@ -15,10 +15,11 @@ use serde::Serialize;
 
 use self::chat::Conversation;
 use crate::args::edits::EditsArgs;
-use crate::args::model::{ModelArgs, Opened};
+use crate::args::model::ModelArgs;
 use crate::args::sampling::SamplingArgs;
 use crate::print;
 use crate::usage::usage;
+use saescope::session::LanguageModel;
 
 /// Generate text
 ///
@@ -87,7 +88,7 @@ struct Record<'a> {
 /// A model ready to write, and how it is to.
 pub(crate) struct Writer<'a> {
     args: &'a Args,
-    opened: &'a Opened,
+    opened: &'a LanguageModel,
     edits: &'a [Edit],
     steer: Steer<'a>,
 }
@@ -95,7 +96,7 @@ pub(crate) struct Writer<'a> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
     let opened = args.model.open()?;
-    let edits = args.edits.open(&opened.model, args.model.reference())?;
+    let edits = args.edits.open(&opened)?;
     let mut writer = Writer {
         args,
         opened: &opened,
@@ -226,7 +227,9 @@ impl Writer<'_> {
         prompts: &[Prompt],
         on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> anyhow::Result<Vec<Completion>> {
-        let Opened { model, tokenizer } = self.opened;
+        let LanguageModel {
+            model, tokenizer, ..
+        } = self.opened;
         let sampling = self.args.sampling.sampling(tokenizer.eos_ids());
         let stops = &self.args.stop;
         let both = (model, tokenizer);

@@ -19,12 +19,13 @@ use saescope::site::Site;
 use saescope::steer::{Comparison, Request, steer};
 use saescope::vector::norm;
 
-use crate::args::edits::{Edits, EditsArgs};
-use crate::args::model::{Opened, TextArgs, finite};
+use crate::args::edits::EditsArgs;
+use crate::args::model::{TextArgs, finite};
 use crate::args::output::check_output;
-use crate::args::sae::{SaeArgs, Subject};
+use crate::args::sae::{SaeArgs, Subject, encode};
 use crate::args::sampling::SamplingArgs;
 use crate::usage::usage;
+use saescope::session::LanguageModel;
 use setting::{Builder, FeatureArg, Setting, Slot, SpanArg, UnitArg, read_vector};
 
 /// Turn features up and see the plain and the steered text side by side
@@ -122,28 +123,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         usage!("--edits: there is nothing in it to steer with; give --feature or --vector too");
     }
     let subject = args.sae.open_any(document.model.as_deref())?;
-    let Subject {
-        sae,
-        opened,
-        model: model_name,
-    } = subject;
+    let Subject { sae, lm } = subject;
     if sae.is_none() && !args.feature.is_empty() {
         usage!("--feature needs an autoencoder besides the model; name one as SAE");
     }
-    let Opened { model, tokenizer } = &opened;
-    let read = (sae.as_ref(), tokenizer);
-    let tokens = args.sae.encode(read, std::slice::from_ref(&text))?.concat();
+    let LanguageModel {
+        model, tokenizer, ..
+    } = &lm;
+    let tokens = encode(&lm, sae.as_ref(), std::slice::from_ref(&text))?.concat();
 
-    let vectors = vectors(args, sae.as_ref())?;
-    let mut builder = Builder::new(args, &opened, sae.as_ref());
+    let vectors = vectors(args, sae.as_ref().map(|named| &named.sae))?;
+    let mut builder = Builder::new(args, &lm, sae.as_ref().map(|named| &named.sae));
     builder.find_peaks()?;
     let settings = builder.settings(&vectors, &document, tokens.len())?;
     let activations = builder.activations();
     let all = settings.iter().flat_map(|setting| setting.edits.clone());
     let sae_name = sae.as_ref().map(|_| args.sae.reference());
-    let held = sae_name.map(str::to_owned).zip(sae);
-    let edits = Edits::open(all.collect(), held.into_iter().collect(), model)?;
-    save(args, &model_name, &settings)?;
+    let session = args.sae.load.session()?;
+    let edits = session.edits(all.collect(), sae.into_iter().collect(), model)?;
+    save(args, &lm.reference, &settings)?;
 
     let seed = |sample| args.sampling.seed.wrapping_add(u64::from(sample));
     let seeds: Vec<u64> = (0..args.samples).map(seed).collect();
@@ -158,7 +156,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let comparison = steer((model, tokenizer), &request)?;
     let report = show::Report {
         args,
-        model: &model_name,
+        model: &lm.reference,
         sae: sae_name,
         prompt: &text,
         tokens: &tokens,

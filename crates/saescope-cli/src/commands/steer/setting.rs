@@ -13,10 +13,11 @@ use saescope::vector::Vector;
 use serde::Serialize;
 
 use super::Args;
-use crate::args::model::{Opened, piece};
+use crate::args::model::piece;
 use crate::args::sae::lines;
 use crate::print::visible;
 use crate::usage::usage;
+use saescope::session::LanguageModel;
 
 /// `N` or `N=WEIGHT`.
 #[derive(Clone, Copy)]
@@ -175,7 +176,7 @@ pub(super) struct Activation {
 /// Makes edits of the arguments.
 pub(super) struct Builder<'a> {
     args: &'a Args,
-    opened: &'a Opened,
+    opened: &'a LanguageModel,
     sae: Option<&'a Sae>,
     /// On the reference text, for `--unit max`, feature by feature.
     largest: Vec<Peak>,
@@ -185,7 +186,11 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(args: &'a Args, opened: &'a Opened, sae: Option<&'a Sae>) -> Builder<'a> {
+    pub(super) fn new(
+        args: &'a Args,
+        opened: &'a LanguageModel,
+        sae: Option<&'a Sae>,
+    ) -> Builder<'a> {
         Builder {
             args,
             opened,
@@ -223,7 +228,9 @@ impl<'a> Builder<'a> {
         let Some(sae) = self.sae else {
             return Ok(Vec::new());
         };
-        let Opened { model, tokenizer } = self.opened;
+        let LanguageModel {
+            model, tokenizer, ..
+        } = self.opened;
         let longest = sae.record().context.unwrap_or(usize::MAX);
         let longest = longest.min(model.config().n_ctx);
         let mut encoded = Vec::new();

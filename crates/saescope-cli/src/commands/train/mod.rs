@@ -18,7 +18,6 @@ use saescope::model::Model;
 use saescope::runs::{Machine, ModelOrigin, Predicted, RunConfig, SavedRun};
 use saescope::sae::Record;
 use saescope::site::Site;
-use saescope::tokenizer::Tokenizer;
 use saescope::train::{Run, State, TrainConfig, Transcoder, train};
 use serde_json::json;
 
@@ -28,9 +27,10 @@ use self::live::{Session, Shown, Timed, Watched};
 use self::plan::Plan;
 use self::setting::{Setting, SettingArgs};
 use self::stop::Stop;
-use crate::args::model::{ModelArgs, Opened};
+use crate::args::model::ModelArgs;
 use crate::print;
 use crate::usage::{Usage, ensure_usage};
+use saescope::session::LanguageModel;
 
 /// Train sparse autoencoders on a model's activations
 ///
@@ -91,8 +91,7 @@ pub(crate) struct Args {
 
 /// Where activations come from, and what that says in a run's configuration.
 struct Given<'a> {
-    model: &'a Model,
-    tokenizer: &'a Tokenizer,
+    lm: &'a LanguageModel,
     data: &'a Data,
     d_in: usize,
     d_out: usize,
@@ -104,18 +103,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         // Said before minutes of loading.
         bail!(taken(&folder));
     }
-    let Opened { model, tokenizer } = args.model.open()?;
-    let d_in = width(&model, args.site)?;
-    let d_out = args.out_site.map_or(Ok(d_in), |site| width(&model, site))?;
+    let lm = args.model.open()?;
+    let LanguageModel {
+        model, tokenizer, ..
+    } = &lm;
+    let d_in = width(model, args.site)?;
+    let d_out = args.out_site.map_or(Ok(d_in), |site| width(model, site))?;
     let transcoder = args.out_site.map(|_| Transcoder { skip: args.skip });
-    check_order(&model, args.site, args.out_site)?;
+    check_order(model, args.site, args.out_site)?;
     let settings = args.setting.settings((d_in, d_out), transcoder);
     let settings = settings.map_err(|error| Usage::of(&error))?;
     let (bos, seed) = (args.model.bos(), args.setting.seed);
-    let data = args.data.open(&tokenizer, bos, seed)?;
+    let data = args.data.open(tokenizer, bos, seed)?;
     let given = Given {
-        model: &model,
-        tokenizer: &tokenizer,
+        lm: &lm,
         data: &data,
         d_in,
         d_out,
@@ -131,7 +132,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(held_out) = &data.held_out
         && runs.iter().any(|run| run.evaluation.is_none())
     {
-        held_out.evaluate(&model, &mut runs, args.json)?;
+        held_out.evaluate(model, &mut runs, args.json)?;
     }
     let title = format!("{} {}", args.model.reference(), args.site);
     let finished = finish::report(&folder, &runs, &title)?;
@@ -210,7 +211,7 @@ impl Args {
             .iter()
             .map(|run| Predicted::of(&run.config.train, given.d_in, given.d_out))
             .fold(Predicted::default(), |all, one| all + one);
-        let model = given.model.bytes() as u64;
+        let model = given.lm.model.bytes() as u64;
         let plan = Plan::new(predicted, model, source.predicted_bytes());
         if !self.json {
             plan.say();
@@ -258,7 +259,7 @@ impl Args {
             self.buffer
         );
         let config = self.stream(batch_tokens);
-        let stream = Stream::new(given.model, corpus, config)?;
+        let stream = Stream::new(&given.lm.model, corpus, config)?;
         Ok(Source::Stream(Box::new(stream)))
     }
 
@@ -315,10 +316,15 @@ impl Args {
         };
         let prepend_bos = match captured {
             Some(prepend_bos) => prepend_bos,
-            None => self.model.prepends_bos(given.tokenizer)?,
+            None => given.lm.prepends_bos()?,
         };
         let (reference, dtype) = (self.model.reference(), self.model.dtype().name());
-        Ok(ModelOrigin::of(given.model, reference, dtype, prepend_bos)?)
+        Ok(ModelOrigin::of(
+            &given.lm.model,
+            reference,
+            dtype,
+            prepend_bos,
+        )?)
     }
 
     /// Everything that makes a run.

@@ -11,11 +11,12 @@ use serde::Serialize;
 use super::{DrawArgs, QuestionArgs, SiteRecord, file_name, pairs, progress, site_records};
 use crate::args::edits::EditsArgs;
 use crate::args::hub::locate_file;
-use crate::args::model::{ModelArgs, Opened};
+use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
 use crate::args::sites::{Sites, chosen};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
+use saescope::session::LanguageModel;
 
 /// Build a vector from questions with two answers (contrastive activation addition)
 ///
@@ -193,14 +194,14 @@ pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
 }
 
 impl BuildArgs {
-    fn open(&self) -> anyhow::Result<Opened> {
+    fn open(&self) -> anyhow::Result<LanguageModel> {
         check_output(&self.output)?;
         self.model.open()
     }
 
     fn of_questions(
         &self,
-        opened: &Opened,
+        opened: &LanguageModel,
         (file, how): (&PathBuf, &QuestionArgs),
         method: Method,
     ) -> anyhow::Result<Vector> {
@@ -217,7 +218,7 @@ impl BuildArgs {
 
     fn of_texts(
         &self,
-        opened: &Opened,
+        opened: &LanguageModel,
         [positive, negative]: [&PathBuf; 2],
         args: &TextsArgs,
         method: Method,
@@ -261,7 +262,7 @@ impl BuildArgs {
 
     fn build(
         &self,
-        opened: &Opened,
+        opened: &LanguageModel,
         contrast: Contrast,
         total: usize,
         method: Method,
@@ -277,7 +278,7 @@ impl BuildArgs {
                 eprintln!("(resid_post.0 is left out: llama.cpp takes no direction of layer 0)");
             }
         }
-        let edits = self.edits.open(&opened.model, self.model.reference())?;
+        let edits = self.edits.open(opened)?;
         let mut hook = edits.hook()?;
         let bar = progress(total);
         let mut done = |texts: usize| bar.inc(texts as u64);

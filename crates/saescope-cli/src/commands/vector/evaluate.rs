@@ -13,10 +13,12 @@ use saescope::vector::question::{Question, Style, halves};
 use serde::Serialize;
 
 use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
-use crate::args::edits::{Edits, EditsArgs};
-use crate::args::model::{ModelArgs, Opened, finite, last_of};
+use crate::args::edits::EditsArgs;
+use crate::args::model::{ModelArgs, finite, last_of};
 use crate::args::output::check_output;
 use crate::print::{self, Align, Table};
+use saescope::session::Edits;
+use saescope::session::LanguageModel;
 
 /// Measure how far a vector moves the answers to questions, per site and multiplier
 ///
@@ -128,7 +130,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     let opened = args.model.open()?;
     let chosen = |site: &Site| args.site.is_empty() || args.site.contains(site);
     let sites: Vec<Site> = vector.directions.keys().copied().filter(chosen).collect();
-    let edits = args.edits.open(&opened.model, args.model.reference())?;
+    let edits = args.edits.open(&opened)?;
     let try_on =
         |questions: &[Question]| args.try_on(questions, (&opened, &edits), &vector, &sites);
     let (reported, choice) = match args.held_out {
@@ -185,7 +187,7 @@ impl Args {
     fn try_on(
         &self,
         questions: &[Question],
-        (opened, edits): (&Opened, &Edits),
+        (opened, edits): (&LanguageModel, &Edits),
         vector: &Vector,
         sites: &[Site],
     ) -> anyhow::Result<Vec<Outcome>> {

@@ -13,7 +13,8 @@ use saescope::tokenizer::Tokenizer;
 use saescope::vector::question::{self, Pair, Question, Style};
 use saescope::vector::text::sample;
 
-use crate::args::model::{ModelArgs, Opened};
+use crate::args::model::ModelArgs;
+use saescope::session::LanguageModel;
 
 /// Build steering vectors, measure them and look into them
 ///
@@ -116,7 +117,7 @@ impl QuestionArgs {
 fn pairs(
     questions: &[Question],
     style: Style,
-    (model, opened): (&ModelArgs, &Opened),
+    (model, opened): (&ModelArgs, &LanguageModel),
 ) -> anyhow::Result<Vec<Pair>> {
     let pairs = questions
         .iter()

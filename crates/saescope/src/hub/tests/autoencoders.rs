@@ -13,7 +13,7 @@ const SAES: [(&str, &[u8]); 6] = [
 const STORED: &str = "sparse-autoencoder/gpt2-small/resid_post_mlp_v5_128k/autoencoders/8.pt";
 const NAME: &str = "openai/v5_128k/resid_post_mlp/8";
 
-fn storage(hub: &FakeHub) -> HubOptions<'_> {
+fn storage(hub: &FakeHub) -> HubOptions {
     HubOptions {
         storage: hub.endpoint.clone(),
         storage_cache: hub.cache.path().join("saescope"),
@@ -65,17 +65,23 @@ fn a_repository_of_several_names_them() {
 #[test]
 fn a_file_of_the_storage_is_kept_beside_the_cache_and_asked_for_once() {
     let hub = FakeHub::new(&[(STORED, b"weights")]);
-    let seen = RefCell::new(Vec::new());
-    let report = |progress: &Progress| seen.borrow_mut().push((progress.done, progress.total));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watched = Arc::clone(&seen);
+    let report = move |progress: &Progress| {
+        watched
+            .lock()
+            .unwrap()
+            .push((progress.done, progress.total))
+    };
     let options = HubOptions {
-        progress: Some(&report),
+        progress: Some(Arc::new(report)),
         ..storage(&hub)
     };
     let file = autoencoder(NAME, &options).unwrap();
     assert_eq!(file, hub.cache.path().join("saescope/openai").join(STORED));
     assert_eq!(std::fs::read(&file).unwrap(), b"weights");
     // The size is known before anything arrives.
-    assert_eq!(seen.borrow().first(), Some(&(0, 7)));
+    assert_eq!(seen.lock().unwrap().first(), Some(&(0, 7)));
     assert_eq!(hub.log(), [STORED]);
     assert_eq!(autoencoder(NAME, &options).unwrap(), file);
     assert!(hub.log().is_empty());

@@ -3,7 +3,6 @@
 mod autoencoders;
 mod datasets;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -59,7 +58,7 @@ impl FakeHub {
         }
     }
 
-    fn options(&self) -> HubOptions<'_> {
+    fn options(&self) -> HubOptions {
         HubOptions {
             endpoint: self.endpoint.clone(),
             ..HubOptions::new(self.cache.path())
@@ -261,13 +260,16 @@ fn a_reference_is_a_path_first() {
 #[test]
 fn only_the_files_needed_are_downloaded_and_only_once() {
     let hub = FakeHub::new(&MODEL);
-    let seen = RefCell::new(Vec::new());
-    let report = |progress: &Progress| {
-        seen.borrow_mut()
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watched = Arc::clone(&seen);
+    let report = move |progress: &Progress| {
+        watched
+            .lock()
+            .unwrap()
             .push((progress.file.to_owned(), progress.done, progress.total));
     };
     let options = HubOptions {
-        progress: Some(&report),
+        progress: Some(Arc::new(report)),
         token: Some("secret".to_owned()),
         ..hub.options()
     };
@@ -280,7 +282,8 @@ fn only_the_files_needed_are_downloaded_and_only_once() {
     );
     assert!(!folder.join("README.md").exists());
     assert!(
-        seen.borrow()
+        seen.lock()
+            .unwrap()
             .contains(&("model.safetensors".to_owned(), 10, 10))
     );
     assert_eq!(

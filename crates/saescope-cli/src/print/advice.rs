@@ -1,0 +1,54 @@
+//! Flags that answer what the library warns of or refuses: it names fields and knows no flag.
+
+use saescope::Error;
+use saescope::session::Warning;
+
+/// Prints warnings on standard error.
+pub(crate) fn warnings<'a>(all: impl IntoIterator<Item = &'a Warning>) {
+    for warning in all {
+        match answer(warning) {
+            Some(advice) => eprintln!("warning: {warning}; {advice}"),
+            None => eprintln!("warning: {warning}"),
+        }
+    }
+}
+
+fn answer(warning: &Warning) -> Option<String> {
+    let advice = match warning {
+        Warning::OtherModel { .. } => {
+            "`saescope info` with the same --model shows how well it fits".to_owned()
+        }
+        Warning::OtherSite { .. } => {
+            "`saescope info` with the same --site shows how well it fits".to_owned()
+        }
+        Warning::Bos { trained_with, .. } => {
+            let habit = if *trained_with { "always" } else { "never" };
+            format!("--bos {habit} makes them so")
+        }
+        Warning::LongText {
+            text: None,
+            context,
+            ..
+        } => format!("--context {context} cuts them to what it knows"),
+        Warning::LongFirstPosition { .. } => "--span 1.. leaves it out".to_owned(),
+        Warning::LittleMemory { .. } => {
+            "fewer features, a smaller --batch or --buffer need less".to_owned()
+        }
+        _ => return None,
+    };
+    Some(advice)
+}
+
+/// An error with its causes in one line, and the flag that may mend it.
+pub(crate) fn refusal(error: &anyhow::Error) -> String {
+    let message = super::chain(error);
+    let library = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Error>());
+    let advice = match library {
+        Some(Error::NoModel { .. }) => "--model names it",
+        Some(Error::ModelOfSae { .. }) => "--model names another",
+        _ => return message,
+    };
+    format!("{message}; {advice}")
+}

@@ -1,0 +1,102 @@
+//! A model and the tokenizer that goes with it.
+
+use std::path::Path;
+
+use saescope_kernels::Precision;
+
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::tokenizer::{Bos, Tokenizer};
+
+/// A model, its tokenizer, and how both were opened.
+pub struct LanguageModel {
+    /// Reference that named it.
+    pub reference: String,
+    /// The model.
+    pub model: Model,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Precision of the weights in memory.
+    pub precision: Precision,
+    /// The token that texts begin with.
+    pub bos: Bos,
+}
+
+impl LanguageModel {
+    /// Opens the model in the file or folder at `path`, which `reference` names, and its tokenizer.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is refused.
+    pub fn open(
+        reference: &str,
+        path: &Path,
+        precision: Precision,
+        bos: Bos,
+    ) -> Result<LanguageModel> {
+        // Reading a tokenizer keeps one thread busy for as long as some models take to load.
+        let (tokenizer, model) = rayon::join(
+            || Tokenizer::of_model(path),
+            || Model::open(path, precision),
+        );
+        Ok(LanguageModel {
+            reference: reference.to_owned(),
+            tokenizer: tokenizer?,
+            model: model?,
+            precision,
+            bos,
+        })
+    }
+
+    /// Ids of each text.
+    ///
+    /// # Errors
+    /// When a text cannot be encoded, or has more tokens than the model's context.
+    pub fn encode(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+        texts.iter().map(|text| self.encode_one(text)).collect()
+    }
+
+    fn encode_one(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode(text, self.bos)?;
+        let limit = self.model.config().n_ctx;
+        if ids.len() > limit {
+            return Err(Error::Argument(format!(
+                "`{}` has {} tokens, and the model's context is {limit}; shorten the text",
+                excerpt(text),
+                ids.len()
+            )));
+        }
+        Ok(ids)
+    }
+
+    /// True if texts begin with the beginning-of-sequence token.
+    ///
+    /// # Errors
+    /// When that token is asked for and the tokenizer has none.
+    pub fn prepends_bos(&self) -> Result<bool> {
+        let (before, _) = self.tokenizer.around(self.bos)?;
+        let first = before.first();
+        Ok(first.is_some_and(|&id| Some(id) == self.tokenizer.bos()))
+    }
+}
+
+/// The beginning of a text, in one line, for a message.
+pub(super) fn excerpt(text: &str) -> String {
+    const CHARACTERS: usize = 40;
+    let mut shown: String = text.chars().take(CHARACTERS).collect();
+    if shown.len() < text.len() {
+        shown.pop();
+        shown.push('…');
+    }
+    shown.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_short_and_in_one_line() {
+        assert_eq!(excerpt("one\ntwo"), "one two");
+        assert_eq!(excerpt(&"가".repeat(50)), format!("{}…", "가".repeat(39)));
+    }
+}

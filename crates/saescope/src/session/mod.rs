@@ -1,0 +1,145 @@
+//! Everything that has to be open before a question can be asked: a model with its tokenizer,
+//! autoencoders with the model that they read, edits with the autoencoders that they name.
+//!
+//! A command, a server and a notebook name these by references; a [`Session`] turns references into
+//! opened things that fit each other. A warning is a value ([`Warning`]): a command prints it, a server
+//! sends it, a notebook raises it. This module reads no environment variable and computes nothing.
+
+mod edits;
+mod language_model;
+mod pair;
+mod warning;
+
+use std::path::PathBuf;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use saescope_kernels::Precision;
+
+pub use edits::Edits;
+pub use language_model::LanguageModel;
+pub use pair::{NamedSae, Opened, Selection, begin_with_bos};
+pub use warning::Warning;
+
+use crate::error::{Error, Result};
+use crate::hub::{HubOptions, Reference};
+use crate::sae::Sae;
+use crate::tokenizer::Bos;
+
+/// How references are resolved and models are opened.
+#[derive(Clone)]
+pub struct Session {
+    /// Caches, tokens and addresses of what is downloaded.
+    pub hub: HubOptions,
+    /// Precision of a model's weights in memory.
+    pub precision: Precision,
+    /// The token that texts begin with.
+    pub bos: Bos,
+}
+
+impl Session {
+    /// A session whose models have f32 weights, and whose texts begin as each tokenizer has it.
+    pub fn new(hub: HubOptions) -> Session {
+        Session {
+            hub,
+            precision: Precision::F32,
+            bos: Bos::Auto,
+        }
+    }
+
+    /// Path of the model that `reference` names, downloaded if need be.
+    ///
+    /// # Errors
+    /// When nothing has that name, or a download fails.
+    pub fn locate_model(&self, reference: &str) -> Result<PathBuf> {
+        let parsed = Reference::parse(reference)?;
+        parsed
+            .resolve(&self.hub)
+            .map_err(|error| not_here(&parsed, error))
+    }
+
+    /// Path of the autoencoder that `reference` names, downloaded if need be.
+    ///
+    /// # Errors
+    /// As [`Session::locate_model`].
+    pub fn locate_sae(&self, reference: &str) -> Result<PathBuf> {
+        let parsed = Reference::parse(reference)?;
+        parsed
+            .resolve_autoencoder(&self.hub)
+            .map_err(|error| not_here(&parsed, error))
+    }
+
+    /// The model that `reference` names, and its tokenizer.
+    ///
+    /// # Errors
+    /// When there is no such model, the reference names an autoencoder, or a file cannot be read.
+    pub fn language_model(&self, reference: &str) -> Result<LanguageModel> {
+        let path = self.locate_model(reference)?;
+        if Sae::is_at(&path) {
+            return Err(Error::Hub {
+                reference: reference.to_owned(),
+                reason: "it is an autoencoder, and a model is needed; `saescope info` names the \
+                         model that it was trained on"
+                    .to_owned(),
+            });
+        }
+        LanguageModel::open(reference, &path, self.precision, self.bos)
+    }
+
+    /// The autoencoder that `reference` names.
+    ///
+    /// # Errors
+    /// When there is none, or its file cannot be read.
+    pub fn sae(&self, reference: &str) -> Result<NamedSae> {
+        let sae = Sae::open(&self.locate_sae(reference)?)?;
+        Ok(NamedSae {
+            reference: reference.to_owned(),
+            sae,
+        })
+    }
+}
+
+/// `org/name` may be a path with a slip in it.
+fn not_here(parsed: &Reference, error: Error) -> Error {
+    match (parsed, error) {
+        (Reference::Hub(_), Error::Hub { reference, reason }) => Error::Hub {
+            reference,
+            reason: format!("no file or folder here has that name; {reason}"),
+        },
+        (_, error) => error,
+    }
+}
+
+/// A pool of `number` threads; [`ThreadPool::install`] runs what is to use them.
+///
+/// Results do not depend on the number. Without a pool, work uses rayon's own, one thread for each
+/// core.
+///
+/// # Errors
+/// When the system refuses so many threads.
+pub fn threads(number: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(number).build();
+    pool.map_err(|error| Error::Argument(format!("{number} threads: {error}")))
+}
+
+/// True if two references end in the same name, as `org/gpt2`, `gpt2` and `models/gpt2@main` do.
+fn same_name(a: &str, b: &str) -> bool {
+    let name = |text: &str| {
+        let text = text.split('@').next().unwrap_or(text).trim_end_matches('/');
+        text.rsplit('/').next().unwrap_or(text).to_ascii_lowercase()
+    };
+    let (a, b) = (name(a), name(b));
+    // A GGUF carries its quantisation in its name.
+    a == b || a.starts_with(&b) || b.starts_with(&a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_to_one_model_are_recognised() {
+        assert!(same_name("org/gpt2", "models/gpt2@main"));
+        assert!(same_name("org/Gemma-3-270m", "gemma-3-270m-q4_k_m.gguf"));
+        assert!(!same_name("org/gpt2", "org/pythia"));
+    }
+}

@@ -13,6 +13,7 @@ mod load;
 mod mlp;
 mod pass;
 mod random;
+mod step;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use self::cache::Cache;
 pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
 pub use self::load::Source;
 use self::pass::{Halt, Pass, Spare};
+use self::step::step;
 use crate::error::{Error, Result};
 use crate::hook::{Hook, RowSpan, Rows};
 use crate::site::Site;
@@ -378,7 +380,7 @@ impl Model {
             (site, x) = match site {
                 Site::ResidPost(_) if layer + 1 == blocks.len() => return Ok(x),
                 Site::ResidPost(_) => (Site::ResidPre(layer + 1), x),
-                _ => blocks[layer].step(site, pass, x)?,
+                _ => step(&blocks[layer], site, pass, x)?,
             };
         }
     }

@@ -14,6 +14,7 @@ mod mlp;
 mod pass;
 mod random;
 mod step;
+mod texts;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions
 pub use self::load::Source;
 use self::pass::{Halt, Pass, Spare};
 use self::step::step;
+pub use self::texts::{BatchText, PASS_TOKENS, TextBatch, TextBatches};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, RowSpan, Rows};
 use crate::site::Site;
@@ -41,10 +43,6 @@ pub struct Model {
 
 /// Rows to unembed at once: enough for a good product, few enough for a large vocabulary.
 pub const UNEMBED_ROWS: usize = 64;
-
-/// Tokens of a pass for whoever has many texts to read: enough for good products, few enough for what
-/// passes from one step of a block to the next to stay in the caches.
-pub const PASS_TOKENS: usize = 512;
 
 /// Where a pass begins.
 enum Start {
@@ -157,7 +155,8 @@ impl Model {
     /// `resid` of another shape.
     pub fn run_from(
         &self,
-        (site, resid): (Site, Matrix),
+        site: Site,
+        resid: Matrix,
         prompts: &[&[u32]],
         hook: &mut dyn Hook,
     ) -> Result<()> {

@@ -5,7 +5,6 @@
 //! [`Hook`]s, arguments of the call. The model knows no autoencoder.
 
 mod attention;
-mod batches;
 mod block;
 mod cache;
 mod config;
@@ -21,7 +20,6 @@ use std::path::Path;
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, Precision, softcap};
 
-pub(crate) use self::batches::batches;
 use self::block::Weights;
 pub use self::cache::Cache;
 pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};

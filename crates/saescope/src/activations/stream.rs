@@ -9,7 +9,7 @@ use super::Batch;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
-use crate::model::{Model, PASS_TOKENS};
+use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::shuffle;
 use crate::site::Site;
 
@@ -206,39 +206,32 @@ impl<'a> Stream<'a> {
         }
         let stretches = self.stretches(number, tokens as u64);
         self.seconds_buffer += start.elapsed().as_secs_f64();
-        let mut places = places.as_slice();
-        let mut rest = stretches.as_slice();
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(pass_len(self.corpus, rest));
-            let rows = now.iter().map(|stretch| stretch.rows).sum();
-            let (here, further) = places.split_at(rows);
-            self.run(now, here)?;
-            (rest, places) = (later, further);
-        }
-        Ok(())
+        self.run(&stretches, &places)
     }
 
-    /// Runs some sequences and puts their activations in their places.
+    /// Runs sequences and puts the activations of their stretches at `places`.
     fn run(&mut self, stretches: &[Stretch], places: &[u32]) -> Result<()> {
         let start = Instant::now();
-        let sequences: Vec<Vec<u32>> = stretches
-            .iter()
-            // Nothing behind the last wanted token is needed.
-            .map(|stretch| {
-                let mut tokens = self.corpus.sequence(stretch.sequence as usize);
-                tokens.truncate(stretch.first + stretch.rows);
-                tokens
-            })
-            .collect();
-        let prompts: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
+        let (model, corpus) = (self.model, self.corpus);
         let mut scatter = Scatter {
             sites: (self.config.site, self.config.out_site),
             buffer: &mut self.buffer,
-            stretches,
+            stretches: &[],
             places,
             seconds: 0.0,
         };
-        self.model.run(&prompts, &mut scatter)?;
+        let sequences = stretches.iter().map(|stretch| {
+            let mut tokens = corpus.sequence(stretch.sequence as usize);
+            // The tokens after the last wanted one are not needed.
+            tokens.truncate(stretch.first + stretch.rows);
+            tokens
+        });
+        for batch in TextBatches::new(sequences, PASS_TOKENS) {
+            scatter.stretches = &stretches[batch.numbers()];
+            batch.run(model, &mut scatter)?;
+            let rows: usize = scatter.stretches.iter().map(|stretch| stretch.rows).sum();
+            scatter.places = &scatter.places[rows..];
+        }
         let copying = scatter.seconds;
         self.seconds_model += start.elapsed().as_secs_f64() - copying;
         self.seconds_buffer += copying;
@@ -302,16 +295,6 @@ struct Stretch {
     /// Position of the first.
     first: usize,
     rows: usize,
-}
-
-/// How many of the sequences go through the model at once.
-fn pass_len(corpus: &Corpus, stretches: &[Stretch]) -> usize {
-    let mut tokens = 0;
-    let fits = |stretch: &&Stretch| {
-        tokens += corpus.sequence_len(stretch.sequence as usize);
-        tokens <= PASS_TOKENS
-    };
-    stretches.iter().take_while(fits).count().max(1)
 }
 
 /// Puts activations in their places in a buffer.

@@ -12,7 +12,7 @@ use crate::distribution::Distributions;
 use crate::edit::Span;
 use crate::error::Result;
 use crate::hook::{Capture, Hook, Rows};
-use crate::model::{Model, UNEMBED_ROWS};
+use crate::model::{BatchText, Model, TextBatch, UNEMBED_ROWS};
 use crate::sae::{Sae, Splice};
 use crate::site::Site;
 
@@ -132,8 +132,8 @@ pub(super) fn measure(
     let mut explained: Vec<ByToken> = seen.iter().map(ByToken::new).collect();
     let mut outcomes = Outcomes::new(&changes);
     for batch in walk.batches() {
-        let rows = Predicted::new(batch);
-        let plain = Plain::run(walk, batch, &sites)?;
+        let rows = Predicted::new(&batch);
+        let plain = Plain::run(walk, &batch, &sites)?;
         on_read(rows.next.len());
         for (sae, explained) in saes.iter().zip(&mut explained) {
             explained.add(&plain.at[&sae.out_site()?], &rows.firsts);
@@ -141,7 +141,7 @@ pub(super) fn measure(
         let mut changed = Vec::with_capacity(changes.len());
         for &(change, counted) in &changes {
             let mut hook = replacements.hook(change, counted)?;
-            changed.push(plain.changed(walk, batch, &mut *hook)?);
+            changed.push(plain.changed(walk, &batch, &mut *hook)?);
             on_read(rows.next.len());
         }
         outcomes.add(walk.model, &rows, (plain.ends(), &changed));
@@ -166,15 +166,11 @@ struct Plain {
 }
 
 impl Plain {
-    fn run(walk: &mut Walk, batch: &[&[u32]], sites: &BTreeSet<Site>) -> Result<Plain> {
+    fn run(walk: &mut Walk, batch: &TextBatch<&[u32]>, sites: &BTreeSet<Site>) -> Result<Plain> {
         let mut sites = sites.clone();
         sites.insert(Site::FinalNorm);
-        let mut capture = Capture::new(sites.iter().copied());
-        walk.run(None, batch, &mut capture)?;
-        let taken = sites.iter().map(|&site| Ok((site, capture.take(site)?)));
-        Ok(Plain {
-            at: taken.collect::<Result<_>>()?,
-        })
+        let at = walk.activations(batch, &sites)?;
+        Ok(Plain { at })
     }
 
     fn ends(&self) -> &Matrix {
@@ -182,7 +178,12 @@ impl Plain {
     }
 
     /// What the final norm makes of the batch with a change, from where it begins to matter.
-    fn changed(&self, walk: &mut Walk, batch: &[&[u32]], change: &mut dyn Hook) -> Result<Matrix> {
+    fn changed(
+        &self,
+        walk: &mut Walk,
+        batch: &TextBatch<&[u32]>,
+        change: &mut dyn Hook,
+    ) -> Result<Matrix> {
         let mut capture = Capture::new([Site::FinalNorm]);
         let start = walk.model.restart(change);
         let start = start.filter(|&site| walk.is_done_before(site));
@@ -205,14 +206,14 @@ struct Predicted {
 }
 
 impl Predicted {
-    fn new(batch: &[&[u32]]) -> Predicted {
-        let next = |text: &&[u32]| {
-            let next = text[1..].iter().copied().map(Some);
+    fn new(batch: &TextBatch<&[u32]>) -> Predicted {
+        let next = |text: BatchText| {
+            let next = text.tokens[1..].iter().copied().map(Some);
             next.chain([None]).collect::<Vec<_>>()
         };
         Predicted {
-            next: batch.iter().flat_map(next).collect(),
-            firsts: firsts(batch).collect(),
+            next: batch.texts().flat_map(next).collect(),
+            firsts: firsts(batch),
         }
     }
 

@@ -11,7 +11,8 @@ mod behaviour;
 mod reconstruction;
 mod saebench;
 
-use std::ops::{Add, Range};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Add;
 
 use saescope_kernels::Matrix;
 use serde::Serialize;
@@ -25,7 +26,7 @@ use crate::direction::{Companion, Orthogonality, Pairs, companions, orthogonalit
 use crate::error::{Error, Result};
 use crate::features::check;
 use crate::hook::Hook;
-use crate::model::{self, Model, PASS_TOKENS};
+use crate::model::{Model, PASS_TOKENS, TextBatch, TextBatches};
 use crate::sae::Sae;
 use crate::site::Site;
 
@@ -187,7 +188,7 @@ pub fn evaluate(
         model,
         hook,
         texts,
-        batches: model::batches(texts.iter().map(|text| text.len()), config.batch_tokens),
+        batch_tokens: config.batch_tokens,
     };
     let passes = 1 + behaviour::passes(saes)?;
     let tokens: usize = texts.iter().map(|text| text.len()).sum();
@@ -293,28 +294,36 @@ struct Walk<'a> {
     model: &'a Model,
     hook: &'a mut dyn Hook,
     texts: &'a [&'a [u32]],
-    batches: Vec<Range<usize>>,
+    batch_tokens: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// The texts of every batch.
-    fn batches(&self) -> Vec<&'a [&'a [u32]]> {
-        let batches = self.batches.iter();
-        batches.map(|range| &self.texts[range.clone()]).collect()
+    /// The texts, a batch at a time.
+    fn batches(&self) -> impl Iterator<Item = TextBatch<&'a [u32]>> + use<'a> {
+        TextBatches::new(self.texts.iter().copied(), self.batch_tokens)
     }
 
-    /// Reads a batch, from its tokens on or from where it is at a site, and lets `then` see what the
-    /// model's own hook leaves.
+    /// The activations of a batch at `sites`, as the model's own hook leaves them.
+    fn activations(
+        &mut self,
+        batch: &TextBatch<&[u32]>,
+        sites: &BTreeSet<Site>,
+    ) -> Result<BTreeMap<Site, Matrix>> {
+        batch.activations_at(self.model, sites.iter().copied(), self.hook)
+    }
+
+    /// Reads a batch, from its tokens on or from its activations at a site; `then` follows the
+    /// model's own hook.
     fn run(
         &mut self,
         start: Option<(Site, Matrix)>,
-        batch: &[&[u32]],
+        batch: &TextBatch<&[u32]>,
         then: &mut dyn Hook,
     ) -> Result<()> {
         let mut hook = (&mut *self.hook, then);
         match start {
-            Some(start) => self.model.run_from(start, batch, &mut hook),
-            None => self.model.run(batch, &mut hook),
+            Some((site, resid)) => batch.run_from(self.model, site, resid, &mut hook),
+            None => batch.run(self.model, &mut hook),
         }
     }
 
@@ -325,9 +334,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// For every row of a batch whether it is the first of its text.
-fn firsts<'a>(batch: &'a [&[u32]]) -> impl Iterator<Item = bool> + 'a {
-    batch
-        .iter()
-        .flat_map(|text| (0..text.len()).map(|position| position == 0))
+/// For every row of a batch, true if it is the first of its text.
+fn firsts(batch: &TextBatch<&[u32]>) -> Vec<bool> {
+    batch.positions().map(|position| position == 0).collect()
 }

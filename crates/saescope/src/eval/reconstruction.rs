@@ -1,6 +1,6 @@
 //! How well activations are reconstructed, and which features are active.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Add;
 
 use rayon::prelude::*;
@@ -11,9 +11,7 @@ use super::{ByPosition, COUNTED, Counted, Walk, firsts};
 use crate::activations::Batch;
 use crate::density::densities;
 use crate::error::{Error, Result};
-use crate::hook::Capture;
 use crate::sae::Sae;
-use crate::site::Site;
 
 /// How well activations `x` are reconstructed by `y`. A transcoder's `x` is what it has to write.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -97,21 +95,14 @@ pub(super) fn measure(
     saes: &[&Sae],
     on_read: &mut dyn FnMut(usize),
 ) -> Result<Vec<Seen>> {
-    let mut sites = Vec::new();
+    let mut sites = BTreeSet::new();
     for sae in saes {
         sites.extend([sae.site()?, sae.out_site()?]);
     }
-    sites.sort();
-    sites.dedup();
     let mut all: Vec<Seen> = saes.iter().map(|sae| Seen::new(sae)).collect();
     for batch in walk.batches() {
-        let mut capture = Capture::new(sites.iter().copied());
-        walk.run(None, batch, &mut capture)?;
-        let mut taken: BTreeMap<Site, Matrix> = BTreeMap::new();
-        for &site in &sites {
-            taken.insert(site, capture.take(site)?);
-        }
-        let firsts: Vec<bool> = firsts(batch).collect();
+        let taken = walk.activations(&batch, &sites)?;
+        let firsts = firsts(&batch);
         for (sae, seen) in saes.iter().zip(&mut all) {
             seen.add(
                 sae,

@@ -1,6 +1,6 @@
 //! What a feature does on a prompt, found by changing it.
 
-use super::{captured, check, strongest};
+use super::{check, strongest};
 use crate::distribution::Distributions;
 use crate::edit::Span;
 use crate::error::Result;
@@ -98,7 +98,7 @@ pub fn effects(
     sae.direction(feature)?;
     check(model, sae)?;
     let each = prompts.iter().map(|prompt| {
-        let encoded = sae.encode(&captured(model, &[prompt], sae.site()?, hook)?)?;
+        let encoded = sae.encode(&model.activations(&[prompt], sae.site()?, hook)?)?;
         let last = encoded.rows().saturating_sub(1);
         let (_, values) = encoded.features.row(last);
         let strongest = values.iter().copied().fold(0.0, f32::max);

@@ -2,7 +2,7 @@
 
 use saescope_kernels::Matrix;
 
-use super::{captured, check};
+use super::check;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::sae::Sae;
@@ -34,10 +34,10 @@ pub fn fit(model: &Model, sae: &Sae, prompts: &[&[u32]]) -> Result<Fit> {
         rows.extend(start + 1..start + prompt.len());
         start += prompt.len();
     }
-    let x = captured(model, prompts, site, &mut ())?; // [tokens, d_in]
+    let x = model.activations(prompts, site, &mut ())?; // [tokens, d_in]
     let target = match out_site == site {
         true => x.clone(),
-        false => captured(model, prompts, out_site, &mut ())?, // [tokens, d_out]
+        false => model.activations(prompts, out_site, &mut ())?, // [tokens, d_out]
     };
     let encoded = sae.encode(&x)?;
     let y = sae.decode(&encoded);

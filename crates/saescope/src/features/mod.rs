@@ -12,7 +12,7 @@ mod strongest;
 use std::fmt;
 use std::str::FromStr;
 
-use saescope_kernels::{Matrix, SparseRows};
+use saescope_kernels::SparseRows;
 
 pub use check::check;
 pub use contrast::{Contrasted, Rank, contrast, contrast_rows};
@@ -22,10 +22,9 @@ pub use role::{Role, role};
 pub use strongest::{Moment, strongest_texts};
 
 use crate::error::{Error, Result};
-use crate::hook::{Capture, Hook, pooled_positions};
-use crate::model::{self, Model, PASS_TOKENS};
+use crate::hook::{Hook, pooled_positions};
+use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::sae::Sae;
-use crate::site::Site;
 
 /// How the tokens of a prompt become one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -225,22 +224,19 @@ fn for_each_prompt(
 ) -> Result<()> {
     check(model, sae)?;
     let site = sae.site()?;
-    for range in model::batches(prompts.iter().map(|prompt| prompt.len()), PASS_TOKENS) {
-        let first = range.start;
-        let batch = &prompts[range.clone()];
-        let chosen: Vec<Vec<usize>> = range
-            .map(|prompt| positions(prompt, prompts[prompt], reading))
+    for batch in TextBatches::new(prompts, PASS_TOKENS) {
+        let chosen: Vec<Vec<usize>> = batch
+            .texts()
+            .map(|text| positions(text.number, text.tokens, reading))
             .collect::<Result<_>>()?;
-        let x = captured(model, batch, site, hook)?; // [tokens, d_in]
+        let x = batch.activations(model, site, hook)?; // [tokens, d_in]
         let mut rows = Vec::new();
-        let mut start = 0;
-        for (prompt, chosen) in batch.iter().zip(&chosen) {
-            rows.extend(chosen.iter().map(|position| start + position));
-            start += prompt.len();
+        for (text, chosen) in batch.texts().zip(&chosen) {
+            rows.extend(chosen.iter().map(|position| text.rows.start + position));
         }
         let encoded = sae.encode(&x.select_rows(&rows))?.features;
         let mut row = 0;
-        for (at, chosen) in chosen.iter().enumerate() {
+        for (prompt, chosen) in batch.numbers().zip(&chosen) {
             let mut of_prompt = SparseRows::default();
             for _ in chosen {
                 of_prompt.push(encoded.entries(row));
@@ -248,20 +244,13 @@ fn for_each_prompt(
             }
             match reading.position {
                 Position::Pooled(pooling @ (Pooling::Max | Pooling::Mean)) => {
-                    each(first + at, &[], &pool(&of_prompt, pooling));
+                    each(prompt, &[], &pool(&of_prompt, pooling));
                 }
-                _ => each(first + at, chosen, &of_prompt),
+                _ => each(prompt, chosen, &of_prompt),
             }
         }
     }
     Ok(())
-}
-
-/// The activation of `prompts` at `site`, as `hook` leaves it: `[all tokens, width]`.
-fn captured(model: &Model, prompts: &[&[u32]], site: Site, hook: &mut dyn Hook) -> Result<Matrix> {
-    let mut capture = Capture::new([site]);
-    model.run(prompts, &mut (hook, &mut capture))?;
-    capture.take(site)
 }
 
 /// The positions of a prompt whose rows are needed.

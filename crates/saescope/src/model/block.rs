@@ -3,9 +3,6 @@
 use saescope_kernels::{self as kernels, Matrix, Weight};
 
 use super::config::NormKind;
-use super::pass::{Halt, Pass};
-use super::{attention, mlp};
-use crate::site::Site;
 
 /// `x W^T + b`.
 pub(crate) struct Linear {
@@ -64,33 +61,6 @@ pub(crate) struct Weights {
     pub(crate) final_norm: Norm,
     /// `None` when the unembedding is the embedding.
     pub(crate) unembed: Option<Linear>,
-}
-
-impl Block {
-    /// The next place in the residual stream behind `site`, which is one before the end of this block,
-    /// and what stands there where `x` stands at `site`.
-    pub(crate) fn step(
-        &self,
-        site: Site,
-        pass: &mut Pass,
-        x: Matrix,
-    ) -> Result<(Site, Matrix), Halt> {
-        let layer = site.layer().unwrap_or_default();
-        if matches!(site, Site::ResidMid(_)) {
-            let x = mlp::forward(self, layer, pass, None, x)?;
-            return Ok((Site::ResidPost(layer), x));
-        }
-        if pass.config.parallel_residual {
-            let input = x.clone();
-            let x = attention::forward(self, layer, pass, x)?;
-            let x = mlp::forward(self, layer, pass, Some(&input), x)?;
-            return Ok((Site::ResidPost(layer), x));
-        }
-        Ok((
-            Site::ResidMid(layer),
-            attention::forward(self, layer, pass, x)?,
-        ))
-    }
 }
 
 impl Weights {

@@ -5,7 +5,6 @@
 //! [`Hook`]s, arguments of the call. The model knows no autoencoder.
 
 mod attention;
-mod batches;
 mod block;
 mod cache;
 mod config;
@@ -13,18 +12,21 @@ mod load;
 mod mlp;
 mod pass;
 mod random;
+mod step;
+mod texts;
 
 use std::path::Path;
 
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, Precision, softcap};
 
-pub(crate) use self::batches::batches;
 use self::block::Weights;
 pub use self::cache::Cache;
 pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
 pub use self::load::Source;
 use self::pass::{Halt, Pass, Spare};
+use self::step::step;
+pub use self::texts::{BatchText, PASS_TOKENS, TextBatch, TextBatches};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, RowSpan, Rows};
 use crate::site::Site;
@@ -39,10 +41,6 @@ pub struct Model {
 
 /// Rows to unembed at once: enough for a good product, few enough for a large vocabulary.
 pub const UNEMBED_ROWS: usize = 64;
-
-/// Tokens of a pass for whoever has many texts to read: enough for good products, few enough for what
-/// passes from one step of a block to the next to stay in the caches.
-pub const PASS_TOKENS: usize = 512;
 
 /// Where a pass begins.
 enum Start {
@@ -155,7 +153,8 @@ impl Model {
     /// `resid` of another shape.
     pub fn run_from(
         &self,
-        (site, resid): (Site, Matrix),
+        site: Site,
+        resid: Matrix,
         prompts: &[&[u32]],
         hook: &mut dyn Hook,
     ) -> Result<()> {
@@ -378,7 +377,7 @@ impl Model {
             (site, x) = match site {
                 Site::ResidPost(_) if layer + 1 == blocks.len() => return Ok(x),
                 Site::ResidPost(_) => (Site::ResidPre(layer + 1), x),
-                _ => blocks[layer].step(site, pass, x)?,
+                _ => step(&blocks[layer], site, pass, x)?,
             };
         }
     }

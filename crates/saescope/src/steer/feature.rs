@@ -4,8 +4,8 @@ use saescope_kernels::dot;
 
 use crate::edit::{Edit, Op, Unit};
 use crate::error::{Error, Result};
-use crate::hook::{Capture, pooled_positions};
-use crate::model::Model;
+use crate::hook::pooled_positions;
+use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::sae::{InputNorm, Sae};
 
 /// How far a feature is turned up.
@@ -107,20 +107,21 @@ pub fn peaks(model: &Model, sae: &Sae, texts: &[Vec<u32>], features: &[u32]) -> 
             position: first,
         });
     }
-    for (text, tokens) in texts.iter().enumerate() {
-        let mut capture = Capture::new([site]);
-        model.run(&[tokens], &mut capture)?;
-        let encoded = sae.encode(&capture.take(site)?)?;
-        for position in pooled_positions(encoded.rows()) {
-            for peak in &mut peaks {
-                let activation = encoded.features.value(position, peak.feature);
-                if activation > peak.activation {
-                    *peak = Peak {
-                        activation,
-                        text,
-                        position,
-                        ..*peak
-                    };
+    for batch in TextBatches::new(texts, PASS_TOKENS) {
+        let encoded = sae.encode(&batch.activations(model, site, &mut ())?)?;
+        for text in batch.texts() {
+            for position in pooled_positions(text.tokens.len()) {
+                let row = text.rows.start + position;
+                for peak in &mut peaks {
+                    let activation = encoded.features.value(row, peak.feature);
+                    if activation > peak.activation {
+                        *peak = Peak {
+                            activation,
+                            text: text.number,
+                            position,
+                            ..*peak
+                        };
+                    }
                 }
             }
         }

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::Vector;
-use super::gather::{batches, read_into_cache};
+use super::gather::read_into_cache;
 use super::question::Pair;
 use crate::edit::Span;
 use crate::error::{Error, Result};
 use crate::hook::Hook;
-use crate::model::{Cache, Model};
+use crate::model::{Cache, Model, PASS_TOKENS, TextBatches};
 use crate::plot::{Chart, Line};
 use crate::site::Site;
 use crate::steer::Steer;
@@ -82,8 +82,9 @@ pub fn evaluate(
         );
     }
     let mut sums = vec![Sums::default(); settings.len()];
-    for range in batches(trial.pairs.iter().map(|pair| pair.shared.len())) {
-        let pairs = &trial.pairs[range];
+    let questions = trial.pairs.iter().map(|pair| pair.shared.as_slice());
+    for batch in TextBatches::new(questions, PASS_TOKENS) {
+        let pairs = &trial.pairs[batch.numbers()];
         let mut batch = Batch::read(model, pairs, trial.positions, hook)?;
         // Nothing times a direction is the same at every site.
         let mut unsteered = None;

@@ -1,7 +1,6 @@
 //! Runs texts through a model and hands out what stands for each of them, a batch at a time.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use saescope_kernels::Matrix;
 
@@ -9,7 +8,7 @@ use super::question::Pair;
 use super::{Contrast, Pooling};
 use crate::error::Result;
 use crate::hook::{self, Hook, pooled_positions};
-use crate::model::{self, Cache, Model, PASS_TOKENS};
+use crate::model::{Cache, Model, PASS_TOKENS, TextBatches};
 use crate::site::Site;
 
 /// Which of the two sets a text belongs to.
@@ -63,10 +62,11 @@ fn answers(
     take: &mut dyn FnMut(Rows),
     on_done: &mut dyn FnMut(usize),
 ) -> Result<()> {
-    for range in batches(pairs.iter().map(|pair| pair.shared.len())) {
-        let first = range.start;
-        let pairs = &pairs[range];
-        let shared: Vec<&[u32]> = pairs.iter().map(|pair| &pair.shared[..]).collect();
+    let questions = pairs.iter().map(|pair| pair.shared.as_slice());
+    for batch in TextBatches::new(questions, PASS_TOKENS) {
+        let first = batch.numbers().start;
+        let pairs = &pairs[batch.numbers()];
+        let shared = batch.prompts();
         let longest = shared.iter().map(|text| text.len()).max().unwrap_or(0);
         let mut cache = read_into_cache(model, &shared, longest + 1, hook)?;
         for side in [Side::Positive, Side::Negative] {
@@ -115,20 +115,13 @@ fn read(
     take: &mut dyn FnMut(Rows),
     on_done: &mut dyn FnMut(usize),
 ) -> Result<()> {
-    for range in batches(set.iter().map(Vec::len)) {
-        let first = range.start;
-        let prompts: Vec<&[u32]> = set[range].iter().map(Vec::as_slice).collect();
+    for batch in TextBatches::new(set, PASS_TOKENS) {
         let mut pool = Pool::new(sites, pooling);
-        model.run(&prompts, &mut (&mut *hook, &mut pool))?;
-        pool.hand_out(sites, side, first, take);
-        on_done(prompts.len());
+        batch.run(model, &mut (&mut *hook, &mut pool))?;
+        pool.hand_out(sites, side, batch.numbers().start, take);
+        on_done(batch.numbers().len());
     }
     Ok(())
-}
-
-/// Ranges of successive texts that make about [`PASS_TOKENS`] each, at least one text.
-pub(super) fn batches(lens: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
-    model::batches(lens, PASS_TOKENS)
 }
 
 /// Keeps of every text the row that stands for it, so that no more than that is held.

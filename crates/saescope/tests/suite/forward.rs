@@ -136,9 +136,9 @@ fn a_pass_begins_at_the_last_place_before_what_is_wanted() {
 fn a_pass_begins_in_the_residual_stream_with_as_many_rows_as_tokens() {
     let model = tiny::parallel();
     let from = |site, rows, cols| {
-        let start = (site, Matrix::zeros(rows, cols));
         model.run_from(
-            start,
+            site,
+            Matrix::zeros(rows, cols),
             &[&[1, 2], &[3]],
             &mut Capture::new([Site::FinalNorm]),
         )

@@ -253,8 +253,8 @@ fn a_pass_begun_where_a_change_is_has_the_bits_of_a_whole_one() {
             let whole = ends_halved_at(site, |hook| model.run(&texts, hook));
             let mut plain = Capture::new([start]);
             model.run(&texts, &mut plain).unwrap();
-            let from = (start, plain.take(start).unwrap());
-            let part = ends_halved_at(site, |hook| model.run_from(from, &texts, hook));
+            let resid = plain.take(start).unwrap();
+            let part = ends_halved_at(site, |hook| model.run_from(start, resid, &texts, hook));
             assert_eq!(part.unwrap(), whole.unwrap(), "{case} {site}");
         }
     }

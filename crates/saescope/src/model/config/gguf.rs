@@ -5,8 +5,8 @@ use std::path::Path;
 use saescope_kernels::Activation;
 use serde_json::{Map, Value};
 
-use super::hf::{head_width, inverse_root, unknown_family};
 use super::keys::Keys;
+use super::parts::{head_width, inverse_root, unknown_family};
 use super::rope::{Rope, Scaling};
 use super::window::{Slides, Windows};
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Presence, Tensors};

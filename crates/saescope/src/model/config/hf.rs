@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use saescope_kernels::Activation;
 use serde_json::{Map, Value};
 
 use super::keys::Keys;
 use super::llama_like::{gemma3_multimodal, llama_like, row_of};
+use super::parts::{activation, head_width, inverse_root, rope_object, unknown_family};
 use super::rope::Rope;
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Presence, Tensors};
 use crate::error::{Error, Result};
@@ -33,17 +33,6 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
             Some(row) => llama_like(keys, row),
             None => Err(unknown_family(path, "model_type", other)),
         },
-    }
-}
-
-/// The refusal of a family that is not implemented.
-pub(super) fn unknown_family(path: &Path, key: &str, name: &str) -> Error {
-    Error::Unsupported {
-        path: path.to_path_buf(),
-        reason: format!(
-            "`{key}` is \"{name}\"; supported families are GPT-2, GPT-NeoX, Llama, Mistral, Qwen2, \
-             Qwen3, Gemma 2 and Gemma 3"
-        ),
     }
 }
 
@@ -144,42 +133,4 @@ fn gpt_neox(mut keys: Keys) -> Result<Parsed> {
         LayerConfig::new(None, Some(rope.clone()), d_rot)
     })?;
     Ok(Parsed { config, tensors })
-}
-
-/// The rotary settings under their old name or their new one; the old one wins, as in transformers.
-pub(super) fn rope_object(keys: &mut Keys) -> Result<Option<Keys>> {
-    let old = keys.object("rope_scaling")?;
-    let new = keys.object("rope_parameters")?;
-    Ok(old.or(new))
-}
-
-/// `d_model / n_heads`, where a head's width is not given.
-pub(super) fn head_width(path: &Path, d_model: usize, n_heads: usize) -> Result<usize> {
-    if n_heads == 0 || !d_model.is_multiple_of(n_heads) {
-        let reason = format!("a width of {d_model} does not divide into {n_heads} heads");
-        return Err(Error::format(path, reason));
-    }
-    Ok(d_model / n_heads)
-}
-
-/// What scores are multiplied by, from what they are divided by the root of.
-pub(super) fn inverse_root(scalar: f64) -> f32 {
-    scalar.powf(-0.5) as f32
-}
-
-pub(super) fn activation(keys: &mut Keys, key: &str, default: &str) -> Result<Activation> {
-    let name: String = keys.or(key, default.to_owned())?;
-    match name.as_str() {
-        "gelu" | "gelu_python" => Ok(Activation::Gelu),
-        // One formula, written in different orders.
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => {
-            Ok(Activation::GeluTanh)
-        }
-        "silu" | "swish" => Ok(Activation::Silu),
-        "relu" => Ok(Activation::Relu),
-        other => {
-            let what = format!("is \"{other}\"; supported are gelu, gelu_new, silu and relu");
-            Err(keys.unsupported(key, &what))
-        }
-    }
 }

@@ -155,23 +155,11 @@ impl Keys {
             match known::rule_of(key) {
                 Some(rule) if (rule.is_neutral)(value) => {}
                 Some(rule) => return refused(rule.why),
-                None if is_empty(value) => {}
+                None if known::is_empty(value) => {}
                 None => return refused("a key that saescope does not know for this model"),
             }
         }
         Ok(())
-    }
-}
-
-/// Null, false, 0, "", [] and {}: how a key says that what it names is not used.
-pub(super) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(b) => !b,
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::String(s) => s.is_empty(),
-        Value::Array(a) => a.is_empty(),
-        Value::Object(o) => o.is_empty(),
     }
 }
 

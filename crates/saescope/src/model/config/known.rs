@@ -2,8 +2,6 @@
 
 use serde_json::Value;
 
-use super::keys::is_empty;
-
 /// Keys about training, generation, tokens and bookkeeping, found in published configurations.
 const HARMLESS: &[&str] = &[
     "_attn_implementation",
@@ -179,6 +177,18 @@ const RULES: &[Rule] = &[
         why: "which saescope does not know",
     },
 ];
+
+/// Null, false, 0, "", [] and {}: how a key says that what it names is not used.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(b) => !b,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
+    }
+}
 
 fn is_empty_or(value: &Value, neutral: f64) -> bool {
     is_empty(value) || value.as_f64() == Some(neutral)

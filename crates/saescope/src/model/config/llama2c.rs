@@ -4,7 +4,7 @@ use std::path::Path;
 
 use saescope_kernels::Activation;
 
-use super::hf::{head_width, inverse_root};
+use super::parts::{head_width, inverse_root};
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Tensors};
 use crate::checkpoint::llama2c::Header;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! Hugging Face's `config.json` of the families that descend from Llama: one table, one reader.
 
-use super::hf::{activation, head_width, inverse_root, rope_object, unknown_family};
 use super::keys::Keys;
+use super::parts::{activation, head_width, inverse_root, rope_object, unknown_family};
 use super::rope::Rope;
 use super::window::{Slides, Windows};
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Tensors};

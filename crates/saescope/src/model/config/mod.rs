@@ -8,6 +8,7 @@ mod keys;
 mod known;
 mod llama2c;
 mod llama_like;
+mod parts;
 mod rope;
 #[cfg(test)]
 mod tests;

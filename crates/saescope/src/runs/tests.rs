@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::report::report_html;
 use super::*;
 use crate::error::Error;
 use crate::train::{

@@ -7,50 +7,10 @@ use super::random::{Draw, Random, scale_to};
 use super::{Objective, State, Treatment};
 use crate::sae::row_norms;
 
-/// When features were active.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Fires {
-    /// Tokens since each feature's last activation, `[d_sae]`.
-    pub(super) since: Vec<i64>,
-    /// Tokens on which each was active since the last line of metrics, `[d_sae]`.
-    pub(super) recent: Vec<i64>,
-    /// Tokens since the last line of metrics.
-    pub(super) recent_tokens: i64,
-}
-
-impl Fires {
-    pub(super) fn new(d_sae: usize) -> Fires {
-        Fires {
-            since: vec![0; d_sae],
-            recent: vec![0; d_sae],
-            recent_tokens: 0,
-        }
-    }
-
-    /// Counts a batch.
-    pub(super) fn saw(&mut self, activity: &Activity) {
-        let n = activity.tokens as i64;
-        let features = self.since.iter_mut().zip(&mut self.recent);
-        for ((since, recent), &count) in features.zip(&activity.counts) {
-            *since = if count > 0 { 0 } else { *since + n };
-            *recent += i64::from(count);
-        }
-        self.recent_tokens += n;
-    }
-
-    /// Features that were not active on as many tokens, ascending.
-    pub(super) fn dead(&self, window_tokens: u64) -> Vec<u32> {
-        let is_dead = |since: i64| since.cast_unsigned() >= window_tokens;
-        let features = (0..).zip(&self.since);
-        let dead = features.filter(|&(_, &since)| is_dead(since));
-        dead.map(|(feature, _)| feature).collect()
-    }
-}
-
 /// What a step leaves for the treatment of dead features.
-pub(super) struct Leftovers<'a> {
+pub(super) struct BatchOutcome<'a> {
     /// What was encoded, `[tokens, d_in]`.
-    pub(super) inner: &'a Matrix,
+    pub(super) encoder_input: &'a Matrix,
     /// What was to be reconstructed, `[tokens, d_out]`.
     pub(super) target: &'a Matrix,
     pub(super) activity: &'a Activity,
@@ -60,7 +20,7 @@ pub(super) struct Leftovers<'a> {
 
 /// Treats dead features after the step that `state` has just done. After the last there is nothing left
 /// to train a new feature, so that it would only disturb.
-pub(super) fn treat(state: &mut State, of: &Leftovers) {
+pub(super) fn treat(state: &mut State, of: &BatchOutcome) {
     let last = state.step >= state.config.steps;
     let due = |every: u64| !last && state.step.is_multiple_of(every);
     match state.config.dead.treatment {
@@ -81,7 +41,7 @@ fn redraw(state: &mut State, activity: &Activity, below: f32) {
     let State {
         weights, config, ..
     } = state;
-    weights.update(config, |w_enc, _, small| {
+    weights.update(config, |w_enc, _, vectors| {
         let factor = 1.0 / (w_enc.cols() as f32).sqrt();
         for (feature, _) in activity
             .sums
@@ -92,15 +52,15 @@ fn redraw(state: &mut State, activity: &Activity, below: f32) {
             let row = w_enc.row_mut(feature);
             Random::new(seed, draw, feature as u32).normal(row);
             row.iter_mut().for_each(|w| *w *= factor);
-            reset(small, &config.objective, feature);
+            reset(vectors, &config.objective, feature);
         }
     });
 }
 
 /// Dead features take the direction of tokens drawn in proportion to the square of their loss, the
 /// encoder a fifth as long as those of living features are on average (Bricken et al. 2023).
-fn resample(state: &mut State, of: &Leftovers) {
-    let dead = state.fires.dead(state.config.dead.window_tokens);
+fn resample(state: &mut State, of: &BatchOutcome) {
+    let dead = state.firing.dead(state.config.dead.window_tokens);
     let alive = alive_norm(&row_norms(state.weights.w_enc()), &dead);
     let draw = Draw::Dead(state.step);
     let tokens = draw_tokens(
@@ -112,35 +72,37 @@ fn resample(state: &mut State, of: &Leftovers) {
         weights,
         config,
         optimiser,
-        fires,
+        firing,
         ..
     } = state;
     let norm = config.init.decoder_norm;
-    let b_dec = weights.small.b_dec.clone();
-    weights.update(config, |w_enc, w_dec, small| {
+    let b_dec = weights.vectors.b_dec.clone();
+    weights.update(config, |w_enc, w_dec, vectors| {
         for (&feature, &token) in dead.iter().zip(&tokens) {
             let feature = feature as usize;
-            w_enc.row_mut(feature).copy_from_slice(of.inner.row(token));
+            w_enc
+                .row_mut(feature)
+                .copy_from_slice(of.encoder_input.row(token));
             scale_to(w_enc.row_mut(feature), 0.2 * alive);
             let direction = of.target.row(token).iter().zip(&b_dec);
             for (w, (x, b)) in w_dec.row_mut(feature).iter_mut().zip(direction) {
                 *w = x - b;
             }
             scale_to(w_dec.row_mut(feature), norm);
-            reset(small, &config.objective, feature);
+            reset(vectors, &config.objective, feature);
             optimiser.forget(feature);
-            fires.since[feature] = 0;
+            firing.since[feature] = 0;
         }
     });
 }
 
 /// Starting values of what is one number for each feature.
-fn reset(small: &mut super::weights::Small, objective: &Objective, feature: usize) {
-    small.b_enc[feature] = 0.0;
+fn reset(vectors: &mut super::weights::Vectors, objective: &Objective, feature: usize) {
+    vectors.b_enc[feature] = 0.0;
     if let Objective::JumpRelu { threshold, .. } = objective {
-        small.threshold[feature] = *threshold;
+        vectors.threshold[feature] = *threshold;
     }
-    for part in [&mut small.r_mag, &mut small.b_mag] {
+    for part in [&mut vectors.r_mag, &mut vectors.b_mag] {
         if let Some(value) = part.get_mut(feature) {
             *value = 0.0;
         }

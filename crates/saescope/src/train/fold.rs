@@ -3,8 +3,8 @@
 
 use saescope_kernels::{Gate, Matrix, dot};
 
-use super::input::Entrance;
-use super::weights::Small;
+use super::input::InputTransform;
+use super::weights::Vectors;
 use super::{Input, Objective, State, TrainConfig};
 use crate::error::Result;
 use crate::sae::{self, InputNorm, Record, Sae};
@@ -17,8 +17,8 @@ impl State {
     /// When the parts do not fit each other.
     pub fn sae(&self, record: Record) -> Result<Sae> {
         let (w_enc, w_dec) = (self.weights.w_enc().clone(), self.weights.w_dec.clone());
-        let parts = (w_enc, w_dec, self.weights.small.clone());
-        fold(&self.config, &self.entrance, self.threshold, parts, record)
+        let parts = (w_enc, w_dec, self.weights.vectors.clone());
+        fold(&self.config, &self.transform, self.threshold, parts, record)
     }
 
     /// The same without a second copy of the weights.
@@ -30,22 +30,22 @@ impl State {
             *gate = Gate::Positive;
         });
         drop(self.optimiser);
-        let parts = (w_enc, self.weights.w_dec, self.weights.small);
-        fold(&self.config, &self.entrance, self.threshold, parts, record)
+        let parts = (w_enc, self.weights.w_dec, self.weights.vectors);
+        fold(&self.config, &self.transform, self.threshold, parts, record)
     }
 }
 
 fn fold(
     config: &TrainConfig,
-    entrance: &Entrance,
+    transform: &InputTransform,
     threshold: Option<f64>,
-    (mut w_enc, mut w_dec, small): (Matrix, Matrix, Small),
+    (mut w_enc, mut w_dec, vectors): (Matrix, Matrix, Vectors),
     mut record: Record,
 ) -> Result<Sae> {
     let transcoder = config.transcoder.is_some();
     let subtract_b_dec = config.init.subtract_b_dec;
-    let x = &entrance.x;
-    let out = entrance.target.as_ref().unwrap_or(x);
+    let x = &transform.x;
+    let out = transform.target.as_ref().unwrap_or(x);
     w_enc.scale(x.scale);
     // What the encoder's reading `x - mean` instead of `x` adds to products; subtracting `b_dec`, which
     // then holds the mean, does the same.
@@ -55,19 +55,19 @@ fn fold(
             .map(|feature| -dot(w_enc.row(feature), &x.mean) as f32)
             .collect(),
     };
-    let (b_enc, gate) = gate(config, threshold, &mut w_enc, &small, &shifts);
+    let (b_enc, gate) = gate(config, threshold, &mut w_enc, &vectors, &shifts);
     w_dec.scale(1.0 / out.scale);
-    let pairs = small.b_dec.iter().zip(&out.mean);
+    let pairs = vectors.b_dec.iter().zip(&out.mean);
     let mut b_dec: Vec<f32> = pairs.map(|(b, mean)| b / out.scale + mean).collect();
-    let w_skip = (!small.w_skip.is_empty()).then(|| {
-        let mut skip = Matrix::from_vec(b_dec.len(), x.mean.len(), small.w_skip);
+    let w_skip = (!vectors.w_skip.is_empty()).then(|| {
+        let mut skip = Matrix::from_vec(b_dec.len(), x.mean.len(), vectors.w_skip);
         skip.scale(x.scale / out.scale);
         for (row, b) in b_dec.iter_mut().enumerate() {
             *b -= dot(skip.row(row), &x.mean) as f32;
         }
         skip
     });
-    note(config, entrance, &mut record)?;
+    note(config, transform, &mut record)?;
     let weights = sae::Weights {
         w_enc,
         b_enc,
@@ -91,7 +91,7 @@ fn gate(
     config: &TrainConfig,
     threshold: Option<f64>,
     w_enc: &mut Matrix,
-    small: &Small,
+    vectors: &Vectors,
     shifts: &[f32],
 ) -> (Vec<f32>, Gate) {
     let shifted = |bias: &[f32]| -> Vec<f32> {
@@ -100,7 +100,7 @@ fn gate(
             .map(|(b, shift)| b + shift)
             .collect()
     };
-    let b_enc = shifted(&small.b_enc);
+    let b_enc = shifted(&vectors.b_enc);
     match &config.objective {
         Objective::L1 { .. } => (b_enc, Gate::Positive),
         Objective::TopK { k, .. } => (b_enc, Gate::TopK(*k)),
@@ -108,10 +108,10 @@ fn gate(
             let threshold = threshold.unwrap_or(0.0) as f32;
             (b_enc, Gate::Above(vec![threshold; config.d_sae]))
         }
-        Objective::JumpRelu { .. } => (b_enc, Gate::Above(small.threshold.clone())),
+        Objective::JumpRelu { .. } => (b_enc, Gate::Above(vectors.threshold.clone())),
         Objective::Gated { .. } => {
-            let scales: Vec<f32> = small.r_mag.iter().map(|r| r.exp()).collect();
-            let parts = small.b_mag.iter().zip(shifts).zip(&scales);
+            let scales: Vec<f32> = vectors.r_mag.iter().map(|r| r.exp()).collect();
+            let parts = vectors.b_mag.iter().zip(shifts).zip(&scales);
             let b_mag = parts.map(|((b, shift), scale)| b + scale * shift).collect();
             sae::gated(w_enc, &scales, &b_enc, b_mag)
         }
@@ -119,7 +119,7 @@ fn gate(
 }
 
 /// What a user has to know.
-fn note(config: &TrainConfig, entrance: &Entrance, record: &mut Record) -> Result<()> {
+fn note(config: &TrainConfig, transform: &InputTransform, record: &mut Record) -> Result<()> {
     record.config = serde_json::to_value(config).map_err(|e| crate::Error::Training {
         step: config.steps,
         reason: e.to_string(),
@@ -132,8 +132,8 @@ fn note(config: &TrainConfig, entrance: &Entrance, record: &mut Record) -> Resul
         _ => None,
     };
     record.notes.extend(folded.map(str::to_owned));
-    if entrance.x.scale != 1.0 {
-        let scale = entrance.x.scale;
+    if transform.x.scale != 1.0 {
+        let scale = transform.x.scale;
         record.notes.push(format!(
             "trained on activations times {scale}; folded into the weights"
         ));

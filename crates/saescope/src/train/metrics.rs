@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::step::Told;
+use super::step::StepReport;
 use super::{Metrics, State, TrainConfig};
 use crate::density::densities;
 use crate::direction::{Pairs, orthogonality};
@@ -58,31 +58,31 @@ fn budget(config: &TrainConfig, (d_sae, d_out): (usize, usize)) -> u64 {
 }
 
 /// The line after a step; counting starts anew.
-pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics {
+pub(super) fn line(state: &mut State, report: &StepReport, clock: &mut Clock) -> Metrics {
     let w_dec = &state.weights.w_dec;
     let shape = (w_dec.rows(), w_dec.cols());
     let pairs = Pairs::within(budget(&state.config, shape), shape, state.config.seed);
     let right_angles = orthogonality(w_dec, pairs, SHOWN_PAIRS);
     // Counts are kept signed as checkpoints store them.
-    let fires: Vec<u64> = state
-        .fires
+    let firing: Vec<u64> = state
+        .firing
         .recent
         .iter()
         .map(|n| n.unsigned_abs())
         .collect();
-    let densities = densities(&fires, state.fires.recent_tokens.unsigned_abs());
-    let tokens = state.fires.recent_tokens.max(1) as f64;
-    let dead = state.fires.dead(state.config.dead.window_tokens).len();
+    let densities = densities(&firing, state.firing.recent_tokens.unsigned_abs());
+    let tokens = state.firing.recent_tokens.max(1) as f64;
+    let dead = state.firing.dead(state.config.dead.window_tokens).len();
     let seconds = clock.since.elapsed().as_secs_f64();
     let metrics = Metrics {
         step: state.step,
         tokens: state.tokens,
-        loss: told.loss.total(),
-        loss_reconstruction: told.loss.reconstruction,
-        loss_sparsity: told.loss.sparsity,
-        loss_aux: told.loss.aux,
-        explained_variance: told.explained_variance,
-        l0: told.l0,
+        loss: report.loss.total(),
+        loss_reconstruction: report.loss.reconstruction,
+        loss_sparsity: report.loss.sparsity,
+        loss_aux: report.loss.aux,
+        explained_variance: report.explained_variance,
+        l0: report.l0,
         dead,
         dense: densities.dense,
         density_histogram: densities.histogram,
@@ -90,15 +90,15 @@ pub(super) fn line(state: &mut State, told: &Told, clock: &mut Clock) -> Metrics
         off_diag_max: right_angles.max,
         off_diag_pairs: right_angles.largest,
         off_diag_rows: right_angles.rows,
-        grad_norm: told.grad_norm,
-        lr: f64::from(told.lr),
-        sparsity_scale: f64::from(told.sparsity),
+        grad_norm: report.grad_norm,
+        lr: f64::from(report.lr),
+        sparsity_scale: f64::from(report.sparsity),
         tokens_per_s: tokens / seconds.max(1e-9),
         seconds_batches: clock.batches.as_secs_f64(),
         seconds_train: clock.train.as_secs_f64(),
     };
-    state.fires.recent.fill(0);
-    state.fires.recent_tokens = 0;
+    state.firing.recent.fill(0);
+    state.firing.recent_tokens = 0;
     clock.restart();
     metrics
 }

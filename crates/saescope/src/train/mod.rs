@@ -32,10 +32,11 @@ pub use config::{
     Adam, AuxForm, AuxK, Dead, DecoderNorm, Init, InitBias, Input, JumpPenalty, Objective,
     Products, Reconstruction, TrainConfig, Transcoder, Treatment,
 };
+pub use input::InputStatistics;
 pub use recipe::Recipe;
 pub use run::train;
 pub use sink::{Go, Metrics, Sink};
-pub use state::{InputStatistics, State};
+pub use state::State;
 
 use crate::sae::Record;
 

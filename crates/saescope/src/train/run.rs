@@ -145,10 +145,10 @@ impl<'a> Active<'a> {
         let done = state.step() + 1;
         let last = done == self.config.steps;
         let log = done.is_multiple_of(self.config.log_every) || done == 1 || last;
-        let told = step(state, batch, log)?;
+        let report = step(state, batch, log)?;
         self.clock.trained(started.elapsed());
         if log {
-            self.sink.metrics(&line(state, &told, &mut self.clock))?;
+            self.sink.metrics(&line(state, &report, &mut self.clock))?;
         }
         self.stopped = self.sink.step(done) == Go::Stop;
         let every = self.config.checkpoint_every;

@@ -6,9 +6,9 @@ use std::path::Path;
 use saescope_kernels::Matrix;
 use serde::{Deserialize, Serialize};
 
-use super::dead::Fires;
-use super::input::{Affine, Entrance};
-use super::weights::{MatrixMoments, Optimiser, SMALL, Small, Weights};
+use super::activity::FiringCounts;
+use super::input::{Affine, InputTransform};
+use super::weights::{MatrixMoments, Optimiser, VECTOR_NAMES, Vectors, Weights};
 use super::{InputStatistics, State, TrainConfig, dense};
 use crate::checkpoint::{Checkpoint, Elements, NewTensor, save_safetensors};
 use crate::error::{Error, Result};
@@ -111,18 +111,18 @@ impl State {
     }
 
     fn counters(&self) -> Counters {
-        let target = self.entrance.target.as_ref();
+        let target = self.transform.target.as_ref();
         Counters {
             step: self.step,
             tokens: self.tokens,
             resampled: self.resampled,
-            recent_tokens: self.fires.recent_tokens,
+            recent_tokens: self.firing.recent_tokens,
             threshold: self.threshold.map(f64::to_bits),
             share: self.share.to_bits(),
-            input_scale: self.entrance.x.scale.to_bits(),
+            input_scale: self.transform.x.scale.to_bits(),
             target_scale: target.map(|target| target.scale.to_bits()),
-            gamma: self.entrance.statistics.gamma.to_bits(),
-            mean_norm: self.entrance.statistics.mean_norm.to_bits(),
+            gamma: self.transform.statistics.gamma.to_bits(),
+            mean_norm: self.transform.statistics.mean_norm.to_bits(),
         }
     }
 
@@ -139,22 +139,22 @@ impl State {
                 tensors.push((format!("{name}{part}"), shape, Elements::F32(matrix.data())));
             }
         }
-        let small = [
-            ("", &self.weights.small),
+        let vectors = [
+            ("", &self.weights.vectors),
             (".m", &self.optimiser.m),
             (".v", &self.optimiser.v),
         ];
-        for (part, small) in small {
-            for (name, values) in SMALL.iter().zip(small.parts()) {
+        for (part, vectors) in vectors {
+            for (name, values) in VECTOR_NAMES.iter().zip(vectors.parts()) {
                 if !values.is_empty() {
                     let elements = Elements::F32(values);
                     tensors.push((format!("{name}{part}"), vec![values.len()], elements));
                 }
             }
         }
-        let target = self.entrance.target.as_ref();
+        let target = self.transform.target.as_ref();
         let means = [
-            ("input.mean", Some(&self.entrance.x)),
+            ("input.mean", Some(&self.transform.x)),
             ("target.mean", target),
         ];
         for (name, affine) in means {
@@ -162,11 +162,11 @@ impl State {
                 tensors.push((name.to_owned(), vec![mean.len()], Elements::F32(mean)));
             }
         }
-        let fires = [
-            ("fires.since", &self.fires.since),
-            ("fires.recent", &self.fires.recent),
+        let firing = [
+            ("fires.since", &self.firing.since),
+            ("fires.recent", &self.firing.recent),
         ];
-        for (name, counts) in fires {
+        for (name, counts) in firing {
             tensors.push((name.to_owned(), vec![counts.len()], Elements::I64(counts)));
         }
         tensors
@@ -202,12 +202,12 @@ impl Reader<'_> {
         let lengths = self.lengths(d_in, d_out);
         let w_enc = self.matrix("w_enc", d_in)?;
         let w_dec = self.matrix("w_dec", d_out)?;
-        let weights = Weights::new(self.config, w_enc, w_dec, self.small("", lengths)?);
+        let weights = Weights::new(self.config, w_enc, w_dec, self.vectors("", lengths)?);
         let optimiser = Optimiser {
             w_enc: self.moments("w_enc", d_in)?,
             w_dec: self.moments("w_dec", d_out)?,
-            m: self.small(".m", lengths)?,
-            v: self.small(".v", lengths)?,
+            m: self.vectors(".m", lengths)?,
+            v: self.vectors(".v", lengths)?,
         };
         let counts =
             |name: &str| -> Result<Vec<i64>> { self.sized(name, &[self.config.d_sae])?.to_i64() };
@@ -215,15 +215,15 @@ impl Reader<'_> {
             config: self.config.clone(),
             weights,
             optimiser,
-            entrance: self.entrance(counters, d_in, d_out)?,
-            fires: Fires {
+            transform: self.transform(counters, d_in, d_out)?,
+            firing: FiringCounts {
                 since: counts("fires.since")?,
                 recent: counts("fires.recent")?,
                 recent_tokens: counters.recent_tokens,
             },
             threshold: counters.threshold.map(f64::from_bits),
             guess: 0.0,
-            room: dense::Room::new(self.config),
+            room: dense::DenseWorkspace::new(self.config),
             share: f64::from_bits(counters.share),
             resampled: counters.resampled,
             step: counters.step,
@@ -231,7 +231,7 @@ impl Reader<'_> {
         })
     }
 
-    fn entrance(&self, counters: &Counters, d_in: usize, d_out: usize) -> Result<Entrance> {
+    fn transform(&self, counters: &Counters, d_in: usize, d_out: usize) -> Result<InputTransform> {
         let affine = |name: &str, d: usize, scale: u32| -> Result<Affine> {
             Ok(Affine {
                 mean: self.vector(name, d)?,
@@ -239,7 +239,7 @@ impl Reader<'_> {
             })
         };
         let target = counters.target_scale;
-        Ok(Entrance {
+        Ok(InputTransform {
             x: affine("input.mean", d_in, counters.input_scale)?,
             target: target
                 .map(|scale| affine("target.mean", d_out, scale))
@@ -251,7 +251,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The lengths of what is small, in the order of [`SMALL`].
+    /// The lengths of the vectors, in the order of [`VECTOR_NAMES`].
     fn lengths(&self, d_in: usize, d_out: usize) -> [usize; 6] {
         use super::Objective::{Gated, JumpRelu};
         let d_sae = self.config.d_sae;
@@ -266,13 +266,17 @@ impl Reader<'_> {
         [d_sae, d_out, jump, gated, gated, skip]
     }
 
-    fn small(&self, part: &str, lengths: [usize; 6]) -> Result<Small> {
-        let mut small = Small::default();
-        let parts = small.parts_mut().into_iter().zip(SMALL).zip(lengths);
+    fn vectors(&self, part: &str, lengths: [usize; 6]) -> Result<Vectors> {
+        let mut vectors = Vectors::default();
+        let parts = vectors
+            .parts_mut()
+            .into_iter()
+            .zip(VECTOR_NAMES)
+            .zip(lengths);
         for ((values, name), length) in parts.filter(|(_, length)| *length > 0) {
             *values = self.vector(&format!("{name}{part}"), length)?;
         }
-        Ok(small)
+        Ok(vectors)
     }
 
     fn moments(&self, name: &str, cols: usize) -> Result<MatrixMoments> {

@@ -1,22 +1,10 @@
 //! Everything that training changes.
 
-use serde::{Deserialize, Serialize};
-
-use super::dead::Fires;
-use super::input::Entrance;
+use super::activity::FiringCounts;
+use super::input::{InputStatistics, InputTransform};
 use super::weights::{Optimiser, Weights};
 use super::{TrainConfig, dense};
 use crate::activations::Batch;
-
-/// What was measured of the activations of a run's first batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct InputStatistics {
-    /// `|mean| / |standard deviation|`, both over all components. The larger, the more features are
-    /// dead from the start unless the mean is taken off.
-    pub gamma: f64,
-    /// Mean norm.
-    pub mean_norm: f64,
-}
 
 /// Everything that training changes: weights, the optimiser's moments, counters, and what was
 /// measured first. Random numbers depend on the seed and the step alone.
@@ -24,13 +12,13 @@ pub struct State {
     pub(super) config: TrainConfig,
     pub(super) weights: Weights,
     pub(super) optimiser: Optimiser,
-    pub(super) entrance: Entrance,
-    pub(super) fires: Fires,
+    pub(super) transform: InputTransform,
+    pub(super) firing: FiringCounts,
     /// BatchTopK's running mean of the smallest activation of a batch.
     pub(super) threshold: Option<f64>,
     /// BatchTopK's guess of the next batch's smallest activation; changes nothing but the time.
     pub(super) guess: f32,
-    pub(super) room: dense::Room,
+    pub(super) room: dense::DenseWorkspace,
     /// Share of the features that was active on a token of the last batch.
     pub(super) share: f64,
     /// How often features were resampled.
@@ -42,17 +30,17 @@ pub struct State {
 impl State {
     /// Before the first step, whose batch is `first`.
     pub(super) fn new(config: &TrainConfig, first: &Batch) -> State {
-        let entrance = Entrance::measure(config, first);
-        let weights = Weights::init(config, &entrance.enter(config, first));
+        let transform = InputTransform::measure(config, first);
+        let weights = Weights::init(config, &transform.enter(config, first));
         State {
             config: config.clone(),
             optimiser: Optimiser::new(&weights),
             weights,
-            entrance,
-            fires: Fires::new(config.d_sae),
+            transform,
+            firing: FiringCounts::new(config.d_sae),
             threshold: None,
             guess: 0.0,
-            room: dense::Room::new(config),
+            room: dense::DenseWorkspace::new(config),
             share: 1.0,
             resampled: 0,
             step: 0,
@@ -77,7 +65,7 @@ impl State {
 
     /// What was measured of the first batch's activations.
     pub fn input_statistics(&self) -> InputStatistics {
-        self.entrance.statistics
+        self.transform.statistics
     }
 
     /// Width of what it reads.

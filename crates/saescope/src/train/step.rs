@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use saescope_kernels::{AdamStep, Matrix, SparseRows};
 
 use super::activity::Activity;
-use super::dead::{Leftovers, treat};
-use super::input::Tokens;
-use super::pass::{Job, Loss, Pass, variance};
+use super::dead::{BatchOutcome, treat};
+use super::input::PreparedBatch;
+use super::pass::{Loss, PassInput, PassResult, variance};
 use super::plain::L1;
 use super::weights::Gradients;
 use super::{Objective, State, TrainConfig, dense, gated, jump, plain, select};
@@ -22,7 +22,7 @@ fn threshold_share(steps: u64) -> f64 {
 }
 
 /// What a step tells.
-pub(super) struct Told {
+pub(super) struct StepReport {
     pub(super) loss: Loss,
     /// Mean number of active features.
     pub(super) l0: f64,
@@ -58,31 +58,31 @@ fn ramp(step: u64, over: u64) -> f64 {
 }
 
 /// Takes `state` one step on; `explain` asks for the explained variance.
-pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<Told> {
+pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<StepReport> {
     let config = state.config.clone();
-    let entrance = state.entrance.clone();
-    let tokens = entrance.enter(&config, batch);
-    let inner = inner(&config, &tokens, &state.weights.small.b_dec);
+    let transform = state.transform.clone();
+    let tokens = transform.enter(&config, batch);
+    let encoder_input = encoder_input(&config, &tokens, &state.weights.vectors.b_dec);
     let dense = state.is_dense();
     let found = if dense {
         SparseRows::default()
     } else {
-        find(state, &inner)
+        find(state, &encoder_input)
     };
-    let job = Job {
+    let input = PassInput {
         config: &config,
         weights: &state.weights,
         tokens: &tokens,
-        inner: &inner,
+        encoder_input: &encoder_input,
         sparsity: config.sparsity(state.step),
     };
-    let pass = match L1::of(&job).filter(|_| dense) {
-        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires, &mut state.room),
-        None => run(&job, found, &mut state.fires),
+    let pass = match L1::of(&input).filter(|_| dense) {
+        Some(penalty) => dense::pass(&input, &penalty, &mut state.firing, &mut state.room),
+        None => run(&input, found, &mut state.firing),
     };
     let grad_norm = learn(state, &config, &pass.loss, &pass.gradients)?;
     state.note(&pass.activity);
-    let told = Told {
+    let report = StepReport {
         loss: pass.loss,
         l0: pass.activity.l0(),
         explained_variance: match explain {
@@ -97,14 +97,14 @@ pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<To
     state.tokens += batch.x.rows() as u64;
     treat(
         state,
-        &Leftovers {
-            inner: &inner,
+        &BatchOutcome {
+            encoder_input: &encoder_input,
             target: tokens.target(),
             activity: &pass.activity,
             squared: &pass.squared,
         },
     );
-    Ok(told)
+    Ok(report)
 }
 
 /// Follows the gradients; returns their norm before clipping.
@@ -135,41 +135,41 @@ fn learn(
 const GRAD_NORM: &str = "the norm of the gradient";
 
 /// What is encoded, `[tokens, d_in]`.
-pub(super) fn inner<'a>(
+pub(super) fn encoder_input<'a>(
     config: &TrainConfig,
-    tokens: &'a Tokens,
+    tokens: &'a PreparedBatch,
     b_dec: &[f32],
 ) -> Cow<'a, Matrix> {
     if !config.init.subtract_b_dec {
         return Cow::Borrowed(&tokens.x);
     }
-    let mut inner = tokens.x.clone().into_owned();
-    let rows = inner.data_mut().par_chunks_exact_mut(b_dec.len());
+    let mut encoder_input = tokens.x.clone().into_owned();
+    let rows = encoder_input.data_mut().par_chunks_exact_mut(b_dec.len());
     rows.for_each(|row| row.iter_mut().zip(b_dec).for_each(|(x, b)| *x -= b));
-    Cow::Owned(inner)
+    Cow::Owned(encoder_input)
 }
 
 /// The entries that the step has to look at.
-pub(super) fn find(state: &mut State, inner: &Matrix) -> SparseRows {
+pub(super) fn find(state: &mut State, encoder_input: &Matrix) -> SparseRows {
     match &state.config.objective {
         Objective::BatchTopK { k, .. } | Objective::Matryoshka { k, .. } => {
-            let count = k * inner.rows();
+            let count = k * encoder_input.rows();
             let encoder = &mut state.weights.encoder;
-            select::largest(encoder, inner, count, &mut state.guess)
+            select::largest(encoder, encoder_input, count, &mut state.guess)
         }
-        _ => state.weights.encoder.encode(inner),
+        _ => state.weights.encoder.encode(encoder_input),
     }
 }
 
 pub(super) fn run<'x>(
-    job: &Job<'_, 'x>,
+    input: &PassInput<'_, 'x>,
     found: SparseRows,
-    fires: &mut super::dead::Fires,
-) -> Pass<'x> {
-    match job.config.objective {
-        Objective::JumpRelu { .. } => jump::pass(job, &found, fires),
-        Objective::Gated { .. } => gated::pass(job, &found, fires),
-        _ => plain::pass(job, found, fires),
+    firing: &mut super::activity::FiringCounts,
+) -> PassResult<'x> {
+    match input.config.objective {
+        Objective::JumpRelu { .. } => jump::pass(input, &found, firing),
+        Objective::Gated { .. } => gated::pass(input, &found, firing),
+        _ => plain::pass(input, found, firing),
     }
 }
 
@@ -209,7 +209,7 @@ fn check(step: u64, what: &str, number: f64) -> Result<()> {
     })
 }
 
-fn explained_variance(batch: &Batch, tokens: &Tokens, squared: &[f64]) -> f64 {
+fn explained_variance(batch: &Batch, tokens: &PreparedBatch, squared: &[f64]) -> f64 {
     let (error, whole) = if tokens.units.is_empty() {
         (squared.iter().sum(), variance(tokens.target()))
     } else {

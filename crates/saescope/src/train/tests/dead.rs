@@ -30,12 +30,12 @@ fn batch() -> Batch {
 
 fn state(config: &TrainConfig) -> State {
     let mut state = State::new(config, &batch());
-    state.weights.update(config, |_, _, small| {
+    state.weights.update(config, |_, _, vectors| {
         DEAD.iter()
-            .for_each(|&feature| small.b_enc[feature] = -100.0);
+            .for_each(|&feature| vectors.b_enc[feature] = -100.0);
     });
     for feature in DEAD {
-        state.fires.since[feature] = 1_000_000;
+        state.firing.since[feature] = 1_000_000;
         state.optimiser.w_enc.m.row_mut(feature).fill(1e-3);
         state.optimiser.w_enc.v.row_mut(feature).fill(1.0);
         (
@@ -55,7 +55,7 @@ fn resampled_features_point_at_a_token_and_start_anew() {
     let config = config(Treatment::Resample { every: 2, times: 1 });
     let mut state = state(&config);
     step::step(&mut state, &batch(), false).unwrap();
-    assert!(state.weights.small.b_enc[DEAD[0]] < -99.0, "not due yet");
+    assert!(state.weights.vectors.b_enc[DEAD[0]] < -99.0, "not due yet");
     step::step(&mut state, &batch(), false).unwrap();
     let w_enc = state.weights.w_enc();
     let alive = (0..24).filter(|feature| !DEAD.contains(feature));
@@ -67,13 +67,14 @@ fn resampled_features_point_at_a_token_and_start_anew() {
         assert!(dot(e, d) / norm(e) > 0.99, "both point the same way");
         let x = batch().x;
         let nearest = (0..TOKENS).map(|token| {
-            let b_dec = &state.weights.small.b_dec;
-            let inner: Vec<f32> = x.row(token).iter().zip(b_dec).map(|(x, b)| x - b).collect();
-            dot(&inner, d) / norm(&inner)
+            let b_dec = &state.weights.vectors.b_dec;
+            let encoder_input: Vec<f32> =
+                x.row(token).iter().zip(b_dec).map(|(x, b)| x - b).collect();
+            dot(&encoder_input, d) / norm(&encoder_input)
         });
         assert!(nearest.fold(0.0, f64::max) > 0.9999);
         assert_eq!(
-            state.weights.small.b_enc[feature].to_bits(),
+            state.weights.vectors.b_enc[feature].to_bits(),
             0.0_f32.to_bits()
         );
         assert!(
@@ -89,10 +90,10 @@ fn resampled_features_point_at_a_token_and_start_anew() {
             state.optimiser.m.b_enc[feature].to_bits(),
             0.0_f32.to_bits()
         );
-        assert_eq!(state.fires.since[feature], 0);
+        assert_eq!(state.firing.since[feature], 0);
     }
     let other = state.weights.w_enc().row(DEAD[0]).to_vec();
-    state.fires.since[DEAD[0]] = 1_000_000;
+    state.firing.since[DEAD[0]] = 1_000_000;
     for _ in 0..2 {
         step::step(&mut state, &batch(), false).unwrap();
     }
@@ -117,7 +118,7 @@ fn redrawn_features_get_a_random_row_and_no_bias() {
         assert!(dot(row, before.row(feature)).abs() < 0.9 * norm(row));
         assert!((0.3..2.0).contains(&norm(row)));
         assert_eq!(
-            state.weights.small.b_enc[feature].to_bits(),
+            state.weights.vectors.b_enc[feature].to_bits(),
             0.0_f32.to_bits()
         );
     }
@@ -140,7 +141,7 @@ fn nothing_is_drawn_anew_after_the_last_step() {
         let mut state = state(&config);
         step::step(&mut state, &batch(), false).unwrap();
         for feature in DEAD {
-            assert!(state.weights.small.b_enc[feature] < -99.0);
+            assert!(state.weights.vectors.b_enc[feature] < -99.0);
         }
     }
 }
@@ -150,11 +151,11 @@ fn a_feature_is_dead_after_the_window_without_activation() {
     let config = config(Treatment::None);
     let mut state = state(&config);
     for feature in DEAD {
-        state.fires.since[feature] = 0;
+        state.firing.since[feature] = 0;
     }
     for done in 1..=10 {
         step::step(&mut state, &batch(), false).unwrap();
-        let dead = state.fires.dead(config.dead.window_tokens);
+        let dead = state.firing.dead(config.dead.window_tokens);
         let expected = done == 10;
         assert_eq!(
             dead.contains(&(DEAD[0] as u32)),

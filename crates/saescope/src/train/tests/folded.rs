@@ -32,7 +32,7 @@ fn trained(config: &TrainConfig) -> State {
 /// The reconstruction in the space of training, brought back to the model's.
 fn expected(state: &State, batch: &Batch) -> Rows {
     let config = state.config();
-    let tokens = state.entrance.enter(config, batch);
+    let tokens = state.transform.enter(config, batch);
     let params = Params::of(&state.weights);
     let plain = Plain {
         config,
@@ -56,7 +56,11 @@ fn expected(state: &State, batch: &Batch) -> Rows {
         }
     };
     let mut y = plain.decode(&params, &f, config.d_sae);
-    let out = state.entrance.target.as_ref().unwrap_or(&state.entrance.x);
+    let out = state
+        .transform
+        .target
+        .as_ref()
+        .unwrap_or(&state.transform.x);
     for (token, row) in y.iter_mut().enumerate() {
         let own = batch
             .x

@@ -32,7 +32,7 @@ fn batch(transcoder: bool) -> Batch {
 /// A state whose every parameter has some value.
 fn state(config: &TrainConfig, batch: &Batch) -> State {
     let mut state = State::new(config, batch);
-    state.weights.update(config, |w_enc, w_dec, small| {
+    state.weights.update(config, |w_enc, w_dec, vectors| {
         let mut seed = 10;
         let mut add = |values: &mut [f32], size: f32| {
             seed += 1;
@@ -42,20 +42,20 @@ fn state(config: &TrainConfig, batch: &Batch) -> State {
         };
         add(w_enc.data_mut(), 0.6);
         add(w_dec.data_mut(), 0.3);
-        for part in small.parts_mut() {
+        for part in vectors.parts_mut() {
             add(part, 0.2);
         }
-        small.threshold.iter_mut().for_each(|t| *t = t.abs());
+        vectors.threshold.iter_mut().for_each(|t| *t = t.abs());
         for feature in DEAD {
             w_enc.row_mut(feature).iter_mut().for_each(|w| *w *= 0.1);
-            small.b_enc[feature] *= 0.1;
-            if let Some(threshold) = small.threshold.get_mut(feature) {
+            vectors.b_enc[feature] *= 0.1;
+            if let Some(threshold) = vectors.threshold.get_mut(feature) {
                 *threshold = 1.0;
             }
         }
     });
     for feature in DEAD {
-        state.fires.since[feature] = 1_000_000_000;
+        state.firing.since[feature] = 1_000_000_000;
     }
     state
 }
@@ -71,22 +71,22 @@ struct Found {
 /// The pass of a state over a batch, over dense activations where that is another one.
 fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> Found {
     let config = state.config.clone();
-    let entrance = state.entrance.clone();
-    let tokens = entrance.enter(&config, batch);
-    let inner = step::inner(&config, &tokens, &state.weights.small.b_dec);
-    let found: SparseRows = step::find(state, &inner);
-    let job = pass::Job {
+    let transform = state.transform.clone();
+    let tokens = transform.enter(&config, batch);
+    let encoder_input = step::encoder_input(&config, &tokens, &state.weights.vectors.b_dec);
+    let found: SparseRows = step::find(state, &encoder_input);
+    let input = pass::PassInput {
         config: &config,
         weights: &state.weights,
         tokens: &tokens,
-        inner: &inner,
+        encoder_input: &encoder_input,
         sparsity: 1.0,
     };
-    let pass = match plain::L1::of(&job).filter(|_| dense) {
-        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires, &mut state.room),
-        None => step::run(&job, found, &mut state.fires),
+    let pass = match plain::L1::of(&input).filter(|_| dense) {
+        Some(penalty) => dense::pass(&input, &penalty, &mut state.firing, &mut state.room),
+        None => step::run(&input, found, &mut state.firing),
     };
-    let dead = state.fires.dead(config.dead.window_tokens);
+    let dead = state.firing.dead(config.dead.window_tokens);
     Found {
         loss: pass.loss.total(),
         gradients: each(&state.weights, &pass.gradients),
@@ -109,7 +109,7 @@ fn each(weights: &weights::Weights, gradients: &weights::Gradients) -> Vec<(Stri
             }
         }
     }
-    let parts = weights::SMALL.iter().zip(gradients.small.parts());
+    let parts = weights::VECTOR_NAMES.iter().zip(gradients.vectors.parts());
     for (name, part) in parts {
         for (at, &found) in part.iter().enumerate() {
             let place = Place {
@@ -135,11 +135,11 @@ impl Place {
             "w_enc" => &mut params.w_enc[self.at][self.column],
             "w_dec" => &mut params.w_dec[self.at][self.column],
             name => {
-                let part = weights::SMALL
+                let part = weights::VECTOR_NAMES
                     .iter()
                     .position(|part| *part == name)
                     .unwrap();
-                &mut params.small[part][self.at]
+                &mut params.vectors[part][self.at]
             }
         }
     }
@@ -166,7 +166,7 @@ fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
     let Objective::JumpRelu { bandwidth, .. } = plain.config.objective else {
         panic!("only JumpReLU has thresholds");
     };
-    let (bandwidth, theta) = (f64::from(bandwidth), params.small[2][feature]);
+    let (bandwidth, theta) = (f64::from(bandwidth), params.vectors[2][feature]);
     let (f, on, pre) = (
         plain.activations(params),
         plain.on(params),
@@ -188,7 +188,7 @@ fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
     let sum: f64 = sums.sum();
     // What pulls dead features up has a slope of its own.
     let mut higher = params.clone();
-    higher.small[2][feature] += H;
+    higher.vectors[2][feature] += H;
     sum + (plain.loss_of(&higher, &f, &on) - plain.loss_of(params, &f, &on)) / H
 }
 

@@ -19,6 +19,7 @@ mod line;
 mod predict;
 mod report;
 mod saved;
+mod state;
 mod verdict;
 mod writer;
 
@@ -27,6 +28,7 @@ pub use line::Line;
 pub use predict::Predicted;
 pub use report::{Compared, write_comparison};
 pub use saved::SavedRun;
+pub use state::{load_state, save_state};
 pub use verdict::{Finding, Level, Verdict, verdict};
 pub use writer::{Existing, Writer, common_step};
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::config::{Difference, RunConfig};
 use super::folder::{self, Folder};
 use super::line::{self, Line};
+use super::state::load_state;
 use crate::error::{Error, Result};
 use crate::sae::Sae;
 use crate::train::State;
@@ -113,7 +114,7 @@ impl SavedRun {
     /// When there is no such checkpoint, or it is broken.
     pub fn state(&self, step: u64) -> Result<State> {
         let path = self.folder.checkpoint(step);
-        let state = State::load(&path)?;
+        let state = load_state(&path)?;
         if state.step() != step {
             let reason = format!("it was written at step {}, not {step}", state.step());
             return Err(Error::format(path, reason));

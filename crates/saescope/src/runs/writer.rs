@@ -8,6 +8,7 @@ use super::config::{Difference, RunConfig};
 use super::folder::{self, CHECKPOINTS_KEPT, Folder};
 use super::line::{self, Line};
 use super::saved::{self, SavedRun};
+use super::state::save_state;
 use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
 use crate::sae::Sae;
@@ -129,7 +130,7 @@ impl Sink for Writer {
         // The lines up to here, before what makes them count.
         let synced = self.metrics.sync_data();
         synced.map_err(|e| Error::io(self.folder.metrics(), e))?;
-        state.save(&self.folder.checkpoint(state.step()))?;
+        save_state(state, &self.folder.checkpoint(state.step()))?;
         if self.config.input.is_none() {
             self.config.input = Some(state.input_statistics());
             write_config(&self.folder, &self.config)?;

@@ -1,33 +1,37 @@
-//! Features that are never active: counted in tokens, and brought back.
+//! The treatment of features that are never active.
 
 use saescope_kernels::Matrix;
 
 use super::activity::Activity;
 use super::random::{Draw, Random, scale_to};
-use super::{Objective, State, Treatment};
+use super::state::Learner;
+use super::weights::Vectors;
+use super::{Objective, TrainConfig, Treatment};
 use crate::sae::row_norms;
 
-/// What a step leaves for the treatment of dead features.
+/// The outcome of a step on its batch, from which dead features are treated.
 pub(super) struct BatchOutcome<'a> {
-    /// What was encoded, `[tokens, d_in]`.
+    /// The input of the encoder, `[tokens, d_in]`.
     pub(super) encoder_input: &'a Matrix,
-    /// What was to be reconstructed, `[tokens, d_out]`.
+    /// The target of the reconstruction, `[tokens, d_out]`.
     pub(super) target: &'a Matrix,
     pub(super) activity: &'a Activity,
     /// `|target - reconstruction|^2` of every token.
     pub(super) squared: &'a [f64],
 }
 
-/// Treats dead features after the step that `state` has just done. After the last there is nothing left
+/// Treats dead features after a step, which `learner` counts already. After the last step nothing is left
 /// to train a new feature, so that it would only disturb.
-pub(super) fn treat(state: &mut State, of: &BatchOutcome) {
-    let last = state.step >= state.config.steps;
-    let due = |every: u64| !last && state.step.is_multiple_of(every);
-    match state.config.dead.treatment {
-        Treatment::Redraw { every, below } if due(every) => redraw(state, of.activity, below),
-        Treatment::Resample { every, times } if due(every) && state.resampled < times => {
-            state.resampled += 1;
-            resample(state, of);
+pub(super) fn treat(config: &TrainConfig, learner: &mut Learner, outcome: &BatchOutcome) {
+    let last = learner.step >= config.steps;
+    let due = |every: u64| !last && learner.step.is_multiple_of(every);
+    match config.dead.treatment {
+        Treatment::Redraw { every, below } if due(every) => {
+            redraw(config, learner, outcome.activity, below);
+        }
+        Treatment::Resample { every, times } if due(every) && learner.resampled < times => {
+            learner.resampled += 1;
+            resample(config, learner, outcome);
         }
         _ => {}
     }
@@ -35,20 +39,13 @@ pub(super) fn treat(state: &mut State, of: &BatchOutcome) {
 
 /// Features whose mean activation stays under `below` get an encoder row of normal numbers, of norm 1
 /// on average, and no bias.
-fn redraw(state: &mut State, activity: &Activity, below: f32) {
+fn redraw(config: &TrainConfig, learner: &mut Learner, activity: &Activity, below: f32) {
     let limit = below * activity.tokens as f32;
-    let (seed, draw) = (state.config.seed, Draw::Dead(state.step));
-    let State {
-        weights, config, ..
-    } = state;
-    weights.update(config, |w_enc, _, vectors| {
+    let (seed, draw) = (config.seed, Draw::Dead(learner.step));
+    learner.weights.update(config, |w_enc, _, vectors| {
         let factor = 1.0 / (w_enc.cols() as f32).sqrt();
-        for (feature, _) in activity
-            .sums
-            .iter()
-            .enumerate()
-            .filter(|(_, sum)| **sum < limit)
-        {
+        let sums = activity.sums.iter().enumerate();
+        for (feature, _) in sums.filter(|(_, sum)| **sum < limit) {
             let row = w_enc.row_mut(feature);
             Random::new(seed, draw, feature as u32).normal(row);
             row.iter_mut().for_each(|w| *w *= factor);
@@ -57,34 +54,28 @@ fn redraw(state: &mut State, activity: &Activity, below: f32) {
     });
 }
 
-/// Dead features take the direction of tokens drawn in proportion to the square of their loss, the
-/// encoder a fifth as long as those of living features are on average (Bricken et al. 2023).
-fn resample(state: &mut State, of: &BatchOutcome) {
-    let dead = state.firing.dead(state.config.dead.window_tokens);
-    let alive = alive_norm(&row_norms(state.weights.w_enc()), &dead);
-    let draw = Draw::Dead(state.step);
-    let tokens = draw_tokens(
-        of.squared,
-        dead.len(),
-        Random::new(state.config.seed, draw, 0),
-    );
-    let State {
+/// Dead features take the directions of tokens drawn in proportion to the square of their loss; their
+/// encoder rows are a fifth as long as those of living features on average (Bricken et al. 2023).
+fn resample(config: &TrainConfig, learner: &mut Learner, outcome: &BatchOutcome) {
+    let dead = learner.firing.dead(config.dead.window_tokens);
+    let alive = alive_norm(&row_norms(learner.weights.w_enc()), &dead);
+    let random = Random::new(config.seed, Draw::Dead(learner.step), 0);
+    let tokens = draw_tokens(outcome.squared, dead.len(), random);
+    let Learner {
         weights,
-        config,
         optimiser,
         firing,
         ..
-    } = state;
+    } = learner;
     let norm = config.init.decoder_norm;
     let b_dec = weights.vectors.b_dec.clone();
     weights.update(config, |w_enc, w_dec, vectors| {
         for (&feature, &token) in dead.iter().zip(&tokens) {
             let feature = feature as usize;
-            w_enc
-                .row_mut(feature)
-                .copy_from_slice(of.encoder_input.row(token));
-            scale_to(w_enc.row_mut(feature), 0.2 * alive);
-            let direction = of.target.row(token).iter().zip(&b_dec);
+            let encoder_row = w_enc.row_mut(feature);
+            encoder_row.copy_from_slice(outcome.encoder_input.row(token));
+            scale_to(encoder_row, 0.2 * alive);
+            let direction = outcome.target.row(token).iter().zip(&b_dec);
             for (w, (x, b)) in w_dec.row_mut(feature).iter_mut().zip(direction) {
                 *w = x - b;
             }
@@ -96,8 +87,8 @@ fn resample(state: &mut State, of: &BatchOutcome) {
     });
 }
 
-/// Starting values of what is one number for each feature.
-fn reset(vectors: &mut super::weights::Vectors, objective: &Objective, feature: usize) {
+/// Gives a feature the starting values of its bias, threshold and gate.
+fn reset(vectors: &mut Vectors, objective: &Objective, feature: usize) {
     vectors.b_enc[feature] = 0.0;
     if let Objective::JumpRelu { threshold, .. } = objective {
         vectors.threshold[feature] = *threshold;
@@ -109,7 +100,7 @@ fn reset(vectors: &mut super::weights::Vectors, objective: &Objective, feature: 
     }
 }
 
-/// The mean of the norms of features that are not `dead`, which ascend; of all where none is left.
+/// The mean norm of the features that are not in `dead`, which ascends; of all features if none is left.
 fn alive_norm(norms: &[f32], dead: &[u32]) -> f32 {
     let alive = (0_u32..).zip(norms);
     let alive = alive.filter(|(feature, _)| dead.binary_search(feature).is_err());
@@ -121,7 +112,7 @@ fn alive_norm(norms: &[f32], dead: &[u32]) -> f32 {
     (sum / n.max(1) as f64) as f32
 }
 
-/// `count` different tokens, or all, drawn in proportion to the square of their loss
+/// `count` different tokens, or all that have a loss, drawn in proportion to its square
 /// (Efraimidis & Spirakis 2006).
 fn draw_tokens(losses: &[f64], count: usize, mut random: Random) -> Vec<usize> {
     let keys = losses.iter().enumerate().filter_map(|(token, loss)| {

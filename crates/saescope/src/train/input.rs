@@ -112,7 +112,7 @@ impl InputTransform {
         }
     }
 
-    pub(super) fn enter<'a>(&self, config: &TrainConfig, batch: &'a Batch) -> PreparedBatch<'a> {
+    pub(super) fn apply<'a>(&self, config: &TrainConfig, batch: &'a Batch) -> PreparedBatch<'a> {
         let own_target = match (&self.target, &batch.target) {
             (Some(affine), Some(target)) => Some(affine.apply(target)),
             _ => None,

@@ -51,32 +51,34 @@ const SHOWN_PAIRS: usize = 3;
 
 /// Multiply-adds that a line may spend on the decoder's orthogonality: so many that lines cost little of
 /// the time however often they come, and the same for all lines of a run, which then look at the same rows.
-fn budget(config: &TrainConfig, (d_sae, d_out): (usize, usize)) -> u64 {
+fn budget(config: &TrainConfig, shape: (usize, usize)) -> u64 {
     let tokens = config.log_every.saturating_mul(config.batch_tokens as u64);
-    let product = tokens.saturating_mul((d_sae * d_out) as u64);
+    let product = tokens.saturating_mul((shape.0 * shape.1) as u64);
     (product / ORTHOGONALITY_SHARE).clamp(LEAST_ORTHOGONALITY_BUDGET, ORTHOGONALITY_BUDGET)
 }
 
-/// The line after a step; counting starts anew.
+/// The metrics after a step, of all steps since the last line; resets what is counted from line to line.
 pub(super) fn line(state: &mut State, report: &StepReport, clock: &mut Clock) -> Metrics {
-    let w_dec = &state.weights.w_dec;
+    let State { setup, learner } = state;
+    let config = &setup.config;
+    let w_dec = &learner.weights.w_dec;
     let shape = (w_dec.rows(), w_dec.cols());
-    let pairs = Pairs::within(budget(&state.config, shape), shape, state.config.seed);
+    let pairs = Pairs::within(budget(config, shape), shape, config.seed);
     let right_angles = orthogonality(w_dec, pairs, SHOWN_PAIRS);
     // Counts are kept signed as checkpoints store them.
-    let firing: Vec<u64> = state
+    let firing: Vec<u64> = learner
         .firing
         .recent
         .iter()
         .map(|n| n.unsigned_abs())
         .collect();
-    let densities = densities(&firing, state.firing.recent_tokens.unsigned_abs());
-    let tokens = state.firing.recent_tokens.max(1) as f64;
-    let dead = state.firing.dead(state.config.dead.window_tokens).len();
+    let densities = densities(&firing, learner.firing.recent_tokens.unsigned_abs());
+    let tokens = learner.firing.recent_tokens.max(1) as f64;
+    let dead = learner.firing.dead(config.dead.window_tokens).len();
     let seconds = clock.since.elapsed().as_secs_f64();
     let metrics = Metrics {
-        step: state.step,
-        tokens: state.tokens,
+        step: learner.step,
+        tokens: learner.tokens,
         loss: report.loss.total(),
         loss_reconstruction: report.loss.reconstruction,
         loss_sparsity: report.loss.sparsity,
@@ -97,8 +99,8 @@ pub(super) fn line(state: &mut State, report: &StepReport, clock: &mut Clock) ->
         seconds_batches: clock.batches.as_secs_f64(),
         seconds_train: clock.train.as_secs_f64(),
     };
-    state.firing.recent.fill(0);
-    state.firing.recent_tokens = 0;
+    learner.firing.recent.fill(0);
+    learner.firing.recent_tokens = 0;
     clock.restart();
     metrics
 }

@@ -16,12 +16,12 @@ mod init;
 mod input;
 mod jump;
 mod metrics;
+mod parts;
 mod pass;
 mod plain;
 mod random;
 mod recipe;
 mod run;
-mod save;
 mod select;
 mod sink;
 mod state;
@@ -33,6 +33,7 @@ pub use config::{
     Products, Reconstruction, TrainConfig, Transcoder, Treatment,
 };
 pub use input::InputStatistics;
+pub(crate) use parts::{Counters, TensorMemory};
 pub use recipe::Recipe;
 pub use run::train;
 pub use sink::{Go, Metrics, Sink};

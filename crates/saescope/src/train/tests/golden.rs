@@ -103,14 +103,14 @@ impl Case {
 
     fn state(&self, first: &Batch) -> State {
         let mut state = State::new(&self.config, first);
-        state.weights = self.weights("before");
-        state.optimiser = Optimiser::new(&state.weights);
+        state.learner.weights = self.weights("before");
+        state.learner.optimiser = Optimiser::new(&state.learner.weights);
         assert_eq!(
-            state.transform,
+            state.setup.transform,
             InputTransform::measure(&self.config, first)
         );
         for feature in self.file.tensor("dead").unwrap().to_i64().unwrap() {
-            state.firing.since[feature as usize] = 10_000_000;
+            state.learner.firing.since[feature as usize] = 10_000_000;
         }
         state
     }
@@ -142,7 +142,7 @@ fn three_steps_of_every_case_are_those_of_its_own_library() {
             if (loss / expected - 1.0).abs() > 1e-5 {
                 off.push(format!(
                     "{name} step {}: loss {loss}, not {expected}",
-                    state.step
+                    state.step()
                 ));
             }
         }
@@ -153,9 +153,18 @@ fn three_steps_of_every_case_are_those_of_its_own_library() {
                 off.push(format!("{name}: {part} {a}, not {b}"));
             }
         };
-        compare("w_enc", state.weights.w_enc().data(), after.w_enc().data());
-        compare("w_dec", state.weights.w_dec.data(), after.w_dec.data());
+        compare(
+            "w_enc",
+            state.learner.weights.w_enc().data(),
+            after.w_enc().data(),
+        );
+        compare(
+            "w_dec",
+            state.learner.weights.w_dec.data(),
+            after.w_dec.data(),
+        );
         let parts = state
+            .learner
             .weights
             .vectors
             .parts()

@@ -32,30 +32,33 @@ fn batch(transcoder: bool) -> Batch {
 /// A state whose every parameter has some value.
 fn state(config: &TrainConfig, batch: &Batch) -> State {
     let mut state = State::new(config, batch);
-    state.weights.update(config, |w_enc, w_dec, vectors| {
-        let mut seed = 10;
-        let mut add = |values: &mut [f32], size: f32| {
-            seed += 1;
-            let noise = noise(seed, values.len());
-            let pairs = values.iter_mut().zip(noise);
-            pairs.for_each(|(value, noise)| *value += size * noise);
-        };
-        add(w_enc.data_mut(), 0.6);
-        add(w_dec.data_mut(), 0.3);
-        for part in vectors.parts_mut() {
-            add(part, 0.2);
-        }
-        vectors.threshold.iter_mut().for_each(|t| *t = t.abs());
-        for feature in DEAD {
-            w_enc.row_mut(feature).iter_mut().for_each(|w| *w *= 0.1);
-            vectors.b_enc[feature] *= 0.1;
-            if let Some(threshold) = vectors.threshold.get_mut(feature) {
-                *threshold = 1.0;
+    state
+        .learner
+        .weights
+        .update(config, |w_enc, w_dec, vectors| {
+            let mut seed = 10;
+            let mut add = |values: &mut [f32], size: f32| {
+                seed += 1;
+                let noise = noise(seed, values.len());
+                let pairs = values.iter_mut().zip(noise);
+                pairs.for_each(|(value, noise)| *value += size * noise);
+            };
+            add(w_enc.data_mut(), 0.6);
+            add(w_dec.data_mut(), 0.3);
+            for part in vectors.parts_mut() {
+                add(part, 0.2);
             }
-        }
-    });
+            vectors.threshold.iter_mut().for_each(|t| *t = t.abs());
+            for feature in DEAD {
+                w_enc.row_mut(feature).iter_mut().for_each(|w| *w *= 0.1);
+                vectors.b_enc[feature] *= 0.1;
+                if let Some(threshold) = vectors.threshold.get_mut(feature) {
+                    *threshold = 1.0;
+                }
+            }
+        });
     for feature in DEAD {
-        state.firing.since[feature] = 1_000_000_000;
+        state.learner.firing.since[feature] = 1_000_000_000;
     }
     state
 }
@@ -70,26 +73,31 @@ struct Found {
 
 /// The pass of a state over a batch, over dense activations where that is another one.
 fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> Found {
-    let config = state.config.clone();
-    let transform = state.transform.clone();
-    let tokens = transform.enter(&config, batch);
-    let encoder_input = step::encoder_input(&config, &tokens, &state.weights.vectors.b_dec);
-    let found: SparseRows = step::find(state, &encoder_input);
+    let config = state.setup.config.clone();
+    let transform = state.setup.transform.clone();
+    let tokens = transform.apply(&config, batch);
+    let encoder_input = step::encoder_input(&config, &tokens, &state.learner.weights.vectors.b_dec);
+    let found: SparseRows = step::find(&config, &mut state.learner, &encoder_input);
     let input = pass::PassInput {
         config: &config,
-        weights: &state.weights,
+        weights: &state.learner.weights,
         tokens: &tokens,
         encoder_input: &encoder_input,
         sparsity: 1.0,
     };
     let pass = match plain::L1::of(&input).filter(|_| dense) {
-        Some(penalty) => dense::pass(&input, &penalty, &mut state.firing, &mut state.room),
-        None => step::run(&input, found, &mut state.firing),
+        Some(penalty) => dense::pass(
+            &input,
+            &penalty,
+            &mut state.learner.firing,
+            &mut state.learner.workspace,
+        ),
+        None => step::run(&input, found, &mut state.learner.firing),
     };
-    let dead = state.firing.dead(config.dead.window_tokens);
+    let dead = state.learner.firing.dead(config.dead.window_tokens);
     Found {
         loss: pass.loss.total(),
-        gradients: each(&state.weights, &pass.gradients),
+        gradients: each(&state.learner.weights, &pass.gradients),
         dead: dead.iter().map(|&feature| feature as usize).collect(),
     }
 }
@@ -202,7 +210,7 @@ fn check(name: &str, config: &TrainConfig) {
 fn check_pass(name: &str, config: &TrainConfig, dense: bool) {
     let batch = batch(config.transcoder.is_some());
     let mut state = state(config, &batch);
-    let params = Params::of(&state.weights);
+    let params = Params::of(&state.learner.weights);
     let found = pass_of(&mut state, &batch, dense);
     let revives = match &config.objective {
         Objective::TopK { aux, .. }

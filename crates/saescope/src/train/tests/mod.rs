@@ -39,7 +39,7 @@ impl Sink for Kept {
     fn checkpoint(&mut self, state: &State) -> Result<()> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.safetensors");
-        state.save(&path)?;
+        crate::runs::save_state(state, &path)?;
         self.checkpoints.push(std::fs::read(path).unwrap());
         Ok(())
     }

@@ -82,7 +82,7 @@ fn load(bytes: &[u8]) -> Result<State> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
     std::fs::write(&path, bytes).unwrap();
-    State::load(&path)
+    crate::runs::load_state(&path)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::config::{Difference, RunConfig};
@@ -12,7 +13,7 @@ use super::state::save_state;
 use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
 use crate::sae::Sae;
-use crate::train::{Go, Metrics, Sink, State};
+use crate::train::{Metrics, Sink, State};
 
 /// What happens to a run that is in the folder already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +119,8 @@ impl Writer {
 }
 
 impl Sink for Writer {
-    fn step(&mut self, _step: u64) -> Go {
-        Go::On
+    fn step(&mut self, _step: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
     }
 
     fn metrics(&mut self, metrics: &Metrics) -> Result<()> {

@@ -45,8 +45,8 @@ const CURVES: [(&str, &[(&str, Read)]); 10] = [
     (
         "Seconds between two lines",
         &[
-            ("model", |line| line.seconds_model),
-            ("buffer", |line| line.seconds_buffer),
+            ("model", |line| line.metrics.seconds_model),
+            ("buffer", |line| line.metrics.seconds_buffer),
             ("autoencoder", |line| line.metrics.seconds_train),
         ],
     ),

@@ -47,8 +47,8 @@ fn a_store_holds_what_was_asked_for() {
     );
     assert_eq!(record["tokens"], 3000);
     assert_eq!(record["dtype"], "f16");
-    assert_eq!(record["made"]["site"], "resid_post.2");
-    assert_eq!(record["made"]["out_site"], "mlp_out.3");
+    assert_eq!(record["origin"]["site"], "resid_post.2");
+    assert_eq!(record["origin"]["out_site"], "mlp_out.3");
     assert_eq!(record["shards"][0]["sha256"], manifest.shards[0].sha256);
     let batch = shards.batches(3000).unwrap().next().unwrap().unwrap();
     assert!(batch.x.data().iter().any(|x| *x != 0.0) && batch.target.is_some());

@@ -1,11 +1,11 @@
-//! Activations as a model computes them, in an order by chance.
+//! Activations as a model computes them, in random order.
 
 use std::time::Instant;
 
 use saescope_kernels::Matrix;
 use serde::{Deserialize, Serialize};
 
-use super::Batch;
+use super::batch::{Batch, Batches, Clocks};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
@@ -13,20 +13,20 @@ use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::shuffle;
 use crate::site::Site;
 
-/// Which activations, and how they are mixed.
+/// The activations of a stream, and how they are mixed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamConfig {
-    /// Where activations are taken.
+    /// The site of the activations.
     pub site: Site,
-    /// Where a transcoder's targets are taken.
+    /// The site of a transcoder's targets.
     pub out_site: Option<Site>,
     /// Tokens of a batch.
     pub batch_tokens: usize,
-    /// Tokens that are mixed with each other: the largest multiple of `batch_tokens` that is not more,
-    /// but one batch at least.
+    /// Tokens that are mixed with each other, rounded down to a multiple of `batch_tokens`, but at least
+    /// one batch.
     pub buffer_tokens: usize,
-    /// Whether the first token of every sequence is left out: its activation is like no other.
+    /// True if the first token of every sequence is omitted: its activation is like no other.
     pub skip_first: bool,
     /// Seed of the order within a buffer.
     pub seed: u64,
@@ -40,12 +40,12 @@ impl StreamConfig {
     }
 }
 
-/// Batches of activations without end: behind the last sequence of a corpus its next epoch begins.
+/// Batches of activations without end: after the last sequence of a corpus its next epoch begins.
 ///
-/// A buffer is filled with the activations of successive sequences, each at a place by chance, and
-/// handed out. What fill `n` holds depends on the corpus, the seed and `n` alone, so that
-/// [`Stream::seek`] goes anywhere at the price of one fill. A sequence that does not end with its
-/// buffer is run again for the next one: no token is left out, and none comes twice in an epoch.
+/// A buffer is filled with the activations of successive sequences, each at a random place, and handed
+/// out. The contents of fill `n` depend on the corpus, the seed and `n` alone, so that
+/// [`Batches::seek`] costs one fill wherever it goes. A sequence that does not end with its buffer is
+/// run again for the next one: every token comes once in an epoch.
 pub struct Stream<'a> {
     model: &'a Model,
     corpus: &'a Corpus,
@@ -54,10 +54,10 @@ pub struct Stream<'a> {
     epoch_tokens: u64,
     /// Number of the next batch.
     next: u64,
-    /// Number of the fill in `buffer`, once there is one.
+    /// Number of the fill that is in `buffer`; none before the first.
     filled: Option<u64>,
     buffer: Buffer,
-    /// The order of the sequences in the epoch last read.
+    /// The epoch that was read last, and the order of its sequences.
     order: Option<(u64, Vec<u32>)>,
     seconds_model: f64,
     seconds_buffer: f64,
@@ -73,10 +73,10 @@ struct Buffer {
 }
 
 impl<'a> Stream<'a> {
-    /// Activations of `corpus` in `model`.
+    /// A stream of the activations of `corpus` in `model`.
     ///
     /// # Errors
-    /// When the model lacks a site, or nothing is to be had.
+    /// When the model lacks a site, the site has no fixed width, or a batch or an epoch would be empty.
     pub fn new(model: &'a Model, corpus: &'a Corpus, config: StreamConfig) -> Result<Stream<'a>> {
         for site in std::iter::once(config.site).chain(config.out_site) {
             model.check_site(site)?;
@@ -96,7 +96,7 @@ impl<'a> Stream<'a> {
         let epoch_tokens = corpus.tokens() - skipped;
         if epoch_tokens == 0 {
             return Err(Error::Argument(
-                "no sequence has a token behind its first; do not skip the first".to_owned(),
+                "every sequence has a single token; do not set `skip_first`".to_owned(),
             ));
         }
         Ok(Stream {
@@ -113,17 +113,12 @@ impl<'a> Stream<'a> {
         })
     }
 
-    /// Goes to where `batches_done` batches were handed out.
-    pub fn seek(&mut self, batches_done: u64) {
-        self.next = batches_done;
-    }
-
-    /// What is streamed.
+    /// The configuration.
     pub fn config(&self) -> &StreamConfig {
         &self.config
     }
 
-    /// Width of what is read.
+    /// Width of the activations that an autoencoder reads.
     pub fn d_in(&self) -> usize {
         self.model.width(self.config.site).unwrap_or(0)
     }
@@ -138,31 +133,9 @@ impl<'a> Stream<'a> {
         self.epoch_tokens
     }
 
-    /// How often the corpus was handed out, as a fraction.
+    /// Number of epochs that were handed out, as a fraction.
     pub fn epochs(&self) -> f64 {
         self.next as f64 * self.config.batch_tokens as f64 / self.epoch_tokens as f64
-    }
-
-    /// Seconds that the model took so far.
-    pub fn seconds_model(&self) -> f64 {
-        self.seconds_model
-    }
-
-    /// Seconds that mixing and copying took so far.
-    pub fn seconds_buffer(&self) -> f64 {
-        self.seconds_buffer
-    }
-
-    /// Bytes that are held besides the model's weights and the corpus: the buffer, a batch, and
-    /// roughly what a forward pass takes.
-    pub fn predicted_bytes(&self) -> u64 {
-        let config = self.model.config();
-        let row = self.d_in() + self.d_out().unwrap_or(0);
-        let rows = self.config.fill_tokens() + self.config.batch_tokens;
-        // Eight matrices as wide as the residual stream are in use at most, and two hidden ones.
-        let pass = PASS_TOKENS.max(self.corpus.context());
-        let pass_row = 8 * config.d_model + 2 * config.d_mlp;
-        4 * (rows * row + self.config.fill_tokens() + pass * pass_row) as u64
     }
 
     /// The next batch.
@@ -204,32 +177,33 @@ impl<'a> Stream<'a> {
             let target = self.buffer.target.get_or_insert_default();
             target.reshape(tokens, d_out);
         }
-        let stretches = self.stretches(number, tokens as u64);
+        let segments = self.segments(number, tokens as u64);
         self.seconds_buffer += start.elapsed().as_secs_f64();
-        self.run(&stretches, &places)
+        self.run(&segments, &places)
     }
 
-    /// Runs sequences and puts the activations of their stretches at `places`.
-    fn run(&mut self, stretches: &[Stretch], places: &[u32]) -> Result<()> {
+    /// Runs the sequences of `segments` and scatters their activations over `places`.
+    fn run(&mut self, segments: &[Segment], places: &[u32]) -> Result<()> {
         let start = Instant::now();
         let (model, corpus) = (self.model, self.corpus);
         let mut scatter = Scatter {
-            sites: (self.config.site, self.config.out_site),
+            site: self.config.site,
+            out_site: self.config.out_site,
             buffer: &mut self.buffer,
-            stretches: &[],
+            segments: &[],
             places,
             seconds: 0.0,
         };
-        let sequences = stretches.iter().map(|stretch| {
-            let mut tokens = corpus.sequence(stretch.sequence as usize);
-            // The tokens after the last wanted one are not needed.
-            tokens.truncate(stretch.first + stretch.rows);
+        let sequences = segments.iter().map(|segment| {
+            let mut tokens = corpus.sequence(segment.sequence as usize);
+            // Tokens after the last wanted one are not needed.
+            tokens.truncate(segment.first + segment.rows);
             tokens
         });
         for batch in TextBatches::new(sequences, PASS_TOKENS) {
-            scatter.stretches = &stretches[batch.numbers()];
+            scatter.segments = &segments[batch.numbers()];
             batch.run(model, &mut scatter)?;
-            let rows: usize = scatter.stretches.iter().map(|stretch| stretch.rows).sum();
+            let rows: usize = scatter.segments.iter().map(|segment| segment.rows).sum();
             scatter.places = &scatter.places[rows..];
         }
         let copying = scatter.seconds;
@@ -238,13 +212,13 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    /// The stretches of sequences that make a fill.
-    fn stretches(&mut self, fill: u64, tokens: u64) -> Vec<Stretch> {
+    /// The parts of sequences that make up a fill.
+    fn segments(&mut self, fill: u64, tokens: u64) -> Vec<Segment> {
         let skip = usize::from(self.config.skip_first);
         let mut epoch = fill * tokens / self.epoch_tokens;
         let mut before = fill * tokens % self.epoch_tokens;
         let mut missing = tokens as usize;
-        let mut stretches = Vec::new();
+        let mut segments = Vec::new();
         while missing > 0 {
             if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
                 self.order = Some((epoch, self.corpus.order(epoch)));
@@ -257,7 +231,7 @@ impl<'a> Stream<'a> {
                     continue;
                 }
                 let rows = (len - before as usize).min(missing);
-                stretches.push(Stretch {
+                segments.push(Segment {
                     sequence,
                     first: skip + before as usize,
                     rows,
@@ -270,7 +244,31 @@ impl<'a> Stream<'a> {
             }
             epoch += 1;
         }
-        stretches
+        segments
+    }
+}
+
+impl Batches for Stream<'_> {
+    fn seek(&mut self, batches_done: u64) {
+        self.next = batches_done;
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks {
+            seconds_model: self.seconds_model,
+            seconds_buffer: self.seconds_buffer,
+        }
+    }
+
+    /// Bytes of the buffer, a batch, and roughly a forward pass.
+    fn predicted_bytes(&self) -> u64 {
+        let config = self.model.config();
+        let row = self.d_in() + self.d_out().unwrap_or(0);
+        let rows = self.config.fill_tokens() + self.config.batch_tokens;
+        // A pass uses at most eight matrices as wide as the residual stream, and two hidden ones.
+        let pass = PASS_TOKENS.max(self.corpus.context());
+        let pass_row = 8 * config.d_model + 2 * config.d_mlp;
+        4 * (rows * row + self.config.fill_tokens() + pass * pass_row) as u64
     }
 }
 
@@ -285,52 +283,54 @@ impl Iterator for Stream<'_> {
 fn width(model: &Model, site: Site) -> Result<usize> {
     model.width(site).ok_or_else(|| Error::Site {
         site: site.to_string(),
-        reason: "it is as wide as there are tokens, so that no batch can be made of it".to_owned(),
+        reason: "it is as wide as there are tokens, so that it has no fixed width".to_owned(),
     })
 }
 
 /// Successive tokens of a sequence.
-struct Stretch {
+struct Segment {
     sequence: u32,
-    /// Position of the first.
+    /// Position of the first token.
     first: usize,
     rows: usize,
 }
 
-/// Puts activations in their places in a buffer.
+/// A hook that scatters activations over their places in a buffer.
 struct Scatter<'a> {
-    sites: (Site, Option<Site>),
+    site: Site,
+    out_site: Option<Site>,
     buffer: &'a mut Buffer,
-    stretches: &'a [Stretch],
+    segments: &'a [Segment],
     places: &'a [u32],
     seconds: f64,
 }
 
 impl Hook for Scatter<'_> {
     fn wants(&self, site: Site) -> bool {
-        site == self.sites.0 || Some(site) == self.sites.1
+        site == self.site || Some(site) == self.out_site
     }
 
     fn at(&mut self, site: Site, rows: &Rows, x: Matrix) -> Result<Matrix> {
         let start = Instant::now();
-        if site == self.sites.0 {
-            scatter(&x, rows, (self.stretches, self.places), &mut self.buffer.x);
+        if site == self.site {
+            scatter(&x, rows, self.segments, self.places, &mut self.buffer.x);
         }
-        if let (Some(out), Some(target)) = (self.sites.1, &mut self.buffer.target)
-            && site == out
+        if Some(site) == self.out_site
+            && let Some(target) = &mut self.buffer.target
         {
-            scatter(&x, rows, (self.stretches, self.places), target);
+            scatter(&x, rows, self.segments, self.places, target);
         }
         self.seconds += start.elapsed().as_secs_f64();
         Ok(x)
     }
 }
 
-fn scatter(x: &Matrix, rows: &Rows, (stretches, places): (&[Stretch], &[u32]), to: &mut Matrix) {
+/// Copies the rows of `segments` out of `x`, `[tokens, d]`, to `places` in `to`.
+fn scatter(x: &Matrix, rows: &Rows, segments: &[Segment], places: &[u32], to: &mut Matrix) {
     let mut start = 0;
     let mut places = places.iter();
-    for (span, stretch) in rows.spans().iter().zip(stretches) {
-        for (row, &place) in (start + stretch.first..start + span.len).zip(&mut places) {
+    for (span, segment) in rows.spans().iter().zip(segments) {
+        for (row, &place) in (start + segment.first..start + span.len).zip(&mut places) {
             to.row_mut(place as usize).copy_from_slice(x.row(row));
         }
         start += span.len;

@@ -2,9 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
 use crate::sae::IN_RUN;
+
+/// Number of checkpoints that a run keeps. Runs that train side by side write theirs one after another;
+/// if they are killed in between, all of them still have the previous one.
+pub(super) const CHECKPOINTS_KEPT: usize = 2;
 
 /// A configuration or an evaluation is no longer than this.
 const MAX_JSON: u64 = 16 << 20;
@@ -102,6 +108,13 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     save_whole(path, |file| {
         std::io::Write::write_all(file, text.as_bytes())
     })
+}
+
+/// Writes a value as indented JSON, whole or not at all.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::format(path, format!("cannot be written: {e}")))?;
+    write(path, &(text + "\n"))
 }
 
 /// Removes a file or a folder with all that is in it, if it is there.

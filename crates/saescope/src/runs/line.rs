@@ -14,12 +14,6 @@ pub struct Line {
     /// What training said.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// Of the seconds spent waiting for activations, those in which the model computed.
-    #[serde(default)]
-    pub seconds_model: f64,
-    /// And those in which activations were stored and drawn.
-    #[serde(default)]
-    pub seconds_buffer: f64,
     /// Memory held, in MB, where the system tells.
     #[serde(default)]
     pub memory_mb: Option<f64>,

@@ -19,16 +19,18 @@ mod line;
 mod predict;
 mod report;
 mod saved;
-#[cfg(test)]
-mod tests;
+mod state;
 mod verdict;
 mod writer;
 
 pub use config::{Difference, Machine, ModelOrigin, RunConfig};
 pub use line::Line;
 pub use predict::Predicted;
-use report::report_html;
 pub use report::{Compared, write_comparison};
 pub use saved::SavedRun;
+pub use state::{load_state, save_state};
 pub use verdict::{Finding, Level, Verdict, verdict};
 pub use writer::{Existing, Writer, common_step};
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::ops::Add;
 
-use super::writer::KEPT;
+use super::folder::CHECKPOINTS_KEPT;
 use crate::train::{Objective, TrainConfig};
 
 /// Bytes of a number.
@@ -64,7 +64,7 @@ impl Predicted {
             weights,
             moments: 2 * weights,
             step,
-            checkpoints: (KEPT as u64 + 1) * 3 * weights,
+            checkpoints: (CHECKPOINTS_KEPT as u64 + 1) * 3 * weights,
             sae: weights,
         }
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::config::{Difference, RunConfig};
 use super::folder::{self, Folder};
-use super::writer::pretty;
-use super::{Difference, Line, RunConfig, line, report_html};
+use super::line::{self, Line};
+use super::state::load_state;
 use crate::error::{Error, Result};
 use crate::sae::Sae;
 use crate::train::State;
@@ -15,7 +16,7 @@ use crate::train::State;
 /// A run as its folder has it, finished or not.
 #[derive(Clone, Debug)]
 pub struct SavedRun {
-    folder: Folder,
+    pub(super) folder: Folder,
     /// Everything that made it.
     pub config: RunConfig,
     /// Its metrics, in the order of steps.
@@ -94,19 +95,9 @@ impl SavedRun {
         let path = self.folder.evaluation();
         let value = serde_json::to_value(evaluation);
         let value = value.map_err(|e| Error::format(&path, e.to_string()))?;
-        folder::write(&path, &pretty(&path, &value)?)?;
+        folder::write_json(&path, &value)?;
         self.evaluation = Some(value);
         Ok(())
-    }
-
-    /// Writes the report; returns its file.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_report(&self) -> Result<PathBuf> {
-        let path = self.folder.report();
-        folder::write(&path, &report_html(self)?)?;
-        Ok(path)
     }
 
     /// The steps at which it can go on, ascending.
@@ -123,7 +114,7 @@ impl SavedRun {
     /// When there is no such checkpoint, or it is broken.
     pub fn state(&self, step: u64) -> Result<State> {
         let path = self.folder.checkpoint(step);
-        let state = State::load(&path)?;
+        let state = load_state(&path)?;
         if state.step() != step {
             let reason = format!("it was written at step {}, not {step}", state.step());
             return Err(Error::format(path, reason));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::report::report_html;
 use super::*;
 use crate::error::Error;
 use crate::train::{
@@ -108,10 +109,10 @@ fn line(step: u64) -> Line {
             tokens_per_s: 9000.0 + 300.0 * (step % 70) as f64,
             seconds_batches: 2.0,
             seconds_train: 3.0,
+            seconds_model: 1.8,
+            seconds_buffer: 0.2,
             ..Metrics::default()
         },
-        seconds_model: 1.8,
-        seconds_buffer: 0.2,
         memory_mb: Some(512.0),
         seconds_left: 20.0,
     }

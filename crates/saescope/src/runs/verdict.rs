@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Line, SavedRun};
+use super::line::Line;
+use super::saved::SavedRun;
 use crate::train::{JumpPenalty, Objective, TrainConfig};
 
 /// Explained variance below which a reconstruction says little, and below which it is poor.

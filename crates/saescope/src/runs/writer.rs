@@ -2,21 +2,18 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::folder::{self, Folder};
-use super::{Difference, Line, RunConfig, SavedRun};
-use super::{line, saved};
+use super::config::{Difference, RunConfig};
+use super::folder::{self, CHECKPOINTS_KEPT, Folder};
+use super::line::{self, Line};
+use super::saved::{self, SavedRun};
+use super::state::save_state;
 use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
 use crate::sae::Sae;
-use crate::train::{Go, Metrics, Sink, State};
-
-/// Checkpoints that are kept. Side by side, runs write theirs one after another, and what kills them
-/// in between leaves all of them with the one before.
-pub(super) const KEPT: usize = 2;
+use crate::train::{Metrics, Sink, State};
 
 /// What happens to a run that is in the folder already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +119,8 @@ impl Writer {
 }
 
 impl Sink for Writer {
-    fn step(&mut self, _step: u64) -> Go {
-        Go::On
+    fn step(&mut self, _step: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
     }
 
     fn metrics(&mut self, metrics: &Metrics) -> Result<()> {
@@ -134,13 +131,13 @@ impl Sink for Writer {
         // The lines up to here, before what makes them count.
         let synced = self.metrics.sync_data();
         synced.map_err(|e| Error::io(self.folder.metrics(), e))?;
-        state.save(&self.folder.checkpoint(state.step()))?;
+        save_state(state, &self.folder.checkpoint(state.step()))?;
         if self.config.input.is_none() {
             self.config.input = Some(state.input_statistics());
             write_config(&self.folder, &self.config)?;
         }
         let steps = self.folder.steps()?;
-        for &step in &steps[..steps.len().saturating_sub(KEPT)] {
+        for &step in &steps[..steps.len().saturating_sub(CHECKPOINTS_KEPT)] {
             folder::remove(&self.folder.checkpoint(step))?;
         }
         Ok(())
@@ -165,7 +162,7 @@ pub fn common_step(runs: &[SavedRun]) -> Result<u64> {
 
 fn write_config(folder: &Folder, config: &RunConfig) -> Result<()> {
     let path = folder.config();
-    folder::write(&path, &pretty(&path, config)?)
+    folder::write_json(&path, config)
 }
 
 /// Refuses a folder in which something has the name of what a run writes, and one that is an
@@ -217,10 +214,4 @@ pub(super) fn forget(folder: &Folder, step: u64) -> Result<()> {
     let path = folder.metrics();
     let kept = line::until(&path, step)?;
     save_whole(&path, |file| file.write_all(&kept))
-}
-
-pub(super) fn pretty(path: &Path, value: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::format(path, format!("cannot be written: {e}")))?;
-    Ok(text + "\n")
 }

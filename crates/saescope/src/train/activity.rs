@@ -43,3 +43,43 @@ impl Activity {
         self.total() as f64 / self.tokens.max(1) as f64
     }
 }
+
+/// When features were active.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct FiringCounts {
+    /// Tokens since each feature's last activation, `[d_sae]`.
+    pub(super) since: Vec<i64>,
+    /// Tokens on which each was active since the last line of metrics, `[d_sae]`.
+    pub(super) recent: Vec<i64>,
+    /// Tokens since the last line of metrics.
+    pub(super) recent_tokens: i64,
+}
+
+impl FiringCounts {
+    pub(super) fn new(d_sae: usize) -> FiringCounts {
+        FiringCounts {
+            since: vec![0; d_sae],
+            recent: vec![0; d_sae],
+            recent_tokens: 0,
+        }
+    }
+
+    /// Counts a batch.
+    pub(super) fn record(&mut self, activity: &Activity) {
+        let n = activity.tokens as i64;
+        let features = self.since.iter_mut().zip(&mut self.recent);
+        for ((since, recent), &count) in features.zip(&activity.counts) {
+            *since = if count > 0 { 0 } else { *since + n };
+            *recent += i64::from(count);
+        }
+        self.recent_tokens += n;
+    }
+
+    /// Features that were not active on as many tokens, ascending.
+    pub(super) fn dead(&self, window_tokens: u64) -> Vec<u32> {
+        let is_dead = |since: i64| since.cast_unsigned() >= window_tokens;
+        let features = (0..).zip(&self.since);
+        let dead = features.filter(|&(_, &since)| is_dead(since));
+        dead.map(|(feature, _)| feature).collect()
+    }
+}

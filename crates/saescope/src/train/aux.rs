@@ -5,12 +5,12 @@
 
 use saescope_kernels::{Encoder, Gate, Matrix, SparseRows};
 
-use super::pass::{Job, ReconstructionError, variance, with_values};
+use super::pass::{PassInput, ReconstructionError, variance, with_values};
 use super::{AuxForm, AuxK, Objective};
 use crate::sae::row_norms;
 
 /// What dead features make of the residual.
-pub(super) struct Explained {
+pub(super) struct AuxReconstruction {
     pub(super) loss: f64,
     /// Dead features with what they contribute.
     pub(super) rows: SparseRows,
@@ -19,10 +19,14 @@ pub(super) struct Explained {
 }
 
 /// The auxiliary loss, when the objective has one and features are dead.
-pub(super) fn explain(job: &Job, error: &ReconstructionError, dead: &[u32]) -> Option<Explained> {
+pub(super) fn explain(
+    input: &PassInput,
+    error: &ReconstructionError,
+    dead: &[u32],
+) -> Option<AuxReconstruction> {
     let (Objective::TopK { aux, .. }
     | Objective::BatchTopK { aux, .. }
-    | Objective::Matryoshka { aux, .. }) = &job.config.objective
+    | Objective::Matryoshka { aux, .. }) = &input.config.objective
     else {
         return None;
     };
@@ -35,18 +39,18 @@ pub(super) fn explain(job: &Job, error: &ReconstructionError, dead: &[u32]) -> O
     let whole = match aux.form {
         AuxForm::Paper => variance(&residual),
         AuxForm::Saelens => residual.rows() as f64,
-        AuxForm::Sparsify => variance(job.tokens.target()),
+        AuxForm::Sparsify => variance(input.tokens.target()),
     };
     // Nothing is left to explain.
     if whole <= 0.0 {
         return None;
     }
-    let rows = strongest(job, aux, dead);
+    let rows = strongest(input, aux, dead);
     let zeros = vec![0.0; residual.cols()];
-    let made = rows.product(&job.weights.w_dec, &zeros);
+    let made = rows.product(&input.weights.w_dec, &zeros);
     let weight = f64::from(aux.coefficient) * scale / whole;
     let made = ReconstructionError::new(made, &residual, weight);
-    Some(Explained {
+    Some(AuxReconstruction {
         loss: made.loss,
         rows,
         gradient: made.gradient,
@@ -55,20 +59,20 @@ pub(super) fn explain(job: &Job, error: &ReconstructionError, dead: &[u32]) -> O
 
 /// The largest pre-activations of dead features on every token; only the positive ones, but for
 /// SAELens.
-fn strongest(job: &Job, aux: &AuxK, dead: &[u32]) -> SparseRows {
+fn strongest(input: &PassInput, aux: &AuxK, dead: &[u32]) -> SparseRows {
     let indices: Vec<usize> = dead.iter().map(|&feature| feature as usize).collect();
-    let w_enc = job.weights.w_enc().select_rows(&indices);
-    let b_enc = &job.weights.small.b_enc;
+    let w_enc = input.weights.w_enc().select_rows(&indices);
+    let b_enc = &input.weights.vectors.b_enc;
     let signed = aux.form == AuxForm::Saelens;
     // Adding what makes all of them positive changes nothing about which are the largest.
     let lift = if signed {
-        bound(&w_enc, job.inner, b_enc)
+        bound(&w_enc, input.encoder_input, b_enc)
     } else {
         0.0
     };
     let bias = indices.iter().map(|&i| b_enc[i] + lift).collect();
     let encoder = Encoder::new(w_enc, bias, Gate::TopK(aux.k.min(dead.len())));
-    let found = encoder.encode(job.inner);
+    let found = encoder.encode(input.encoder_input);
     let mut rows = SparseRows::default();
     for row in 0..found.rows() {
         let entries = found.entries(row);
@@ -77,7 +81,7 @@ fn strongest(job: &Job, aux: &AuxK, dead: &[u32]) -> SparseRows {
     if !signed {
         return rows;
     }
-    let mut values = rows.dots(job.inner, job.weights.w_enc());
+    let mut values = rows.dots(input.encoder_input, input.weights.w_enc());
     for (value, &feature) in values.iter_mut().zip(rows.features()) {
         *value += b_enc[feature as usize];
     }

@@ -1,73 +1,37 @@
-//! Features that are never active: counted in tokens, and brought back.
+//! The treatment of features that are never active.
 
 use saescope_kernels::Matrix;
 
 use super::activity::Activity;
 use super::random::{Draw, Random, scale_to};
-use super::{Objective, State, Treatment};
+use super::state::Learner;
+use super::weights::Vectors;
+use super::{Objective, TrainConfig, Treatment};
 use crate::sae::row_norms;
 
-/// When features were active.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Fires {
-    /// Tokens since each feature's last activation, `[d_sae]`.
-    pub(super) since: Vec<i64>,
-    /// Tokens on which each was active since the last line of metrics, `[d_sae]`.
-    pub(super) recent: Vec<i64>,
-    /// Tokens since the last line of metrics.
-    pub(super) recent_tokens: i64,
-}
-
-impl Fires {
-    pub(super) fn new(d_sae: usize) -> Fires {
-        Fires {
-            since: vec![0; d_sae],
-            recent: vec![0; d_sae],
-            recent_tokens: 0,
-        }
-    }
-
-    /// Counts a batch.
-    pub(super) fn saw(&mut self, activity: &Activity) {
-        let n = activity.tokens as i64;
-        let features = self.since.iter_mut().zip(&mut self.recent);
-        for ((since, recent), &count) in features.zip(&activity.counts) {
-            *since = if count > 0 { 0 } else { *since + n };
-            *recent += i64::from(count);
-        }
-        self.recent_tokens += n;
-    }
-
-    /// Features that were not active on as many tokens, ascending.
-    pub(super) fn dead(&self, window_tokens: u64) -> Vec<u32> {
-        let is_dead = |since: i64| since.cast_unsigned() >= window_tokens;
-        let features = (0..).zip(&self.since);
-        let dead = features.filter(|&(_, &since)| is_dead(since));
-        dead.map(|(feature, _)| feature).collect()
-    }
-}
-
-/// What a step leaves for the treatment of dead features.
-pub(super) struct Leftovers<'a> {
-    /// What was encoded, `[tokens, d_in]`.
-    pub(super) inner: &'a Matrix,
-    /// What was to be reconstructed, `[tokens, d_out]`.
+/// The outcome of a step on its batch, from which dead features are treated.
+pub(super) struct BatchOutcome<'a> {
+    /// The input of the encoder, `[tokens, d_in]`.
+    pub(super) encoder_input: &'a Matrix,
+    /// The target of the reconstruction, `[tokens, d_out]`.
     pub(super) target: &'a Matrix,
     pub(super) activity: &'a Activity,
     /// `|target - reconstruction|^2` of every token.
     pub(super) squared: &'a [f64],
 }
 
-/// Treats dead features after the step that `state` has just done. After the last there is nothing left
+/// Treats dead features after a step, which `learner` counts already. After the last step nothing is left
 /// to train a new feature, so that it would only disturb.
-pub(super) fn treat(state: &mut State, of: &Leftovers) {
-    let last = state.step >= state.config.steps;
-    let due = |every: u64| !last && state.step.is_multiple_of(every);
-    match state.config.dead.treatment {
-        Treatment::Redraw { every, below } if due(every) => redraw(state, of.activity, below),
-        Treatment::Resample { every, times } if due(every) && state.resampled < times => {
-            state.resampled += 1;
-            resample(state, of);
+pub(super) fn treat(config: &TrainConfig, learner: &mut Learner, outcome: &BatchOutcome) {
+    let last = learner.step >= config.steps;
+    let due = |every: u64| !last && learner.step.is_multiple_of(every);
+    match config.dead.treatment {
+        Treatment::Redraw { every, below } if due(every) => {
+            redraw(config, learner, outcome.activity, below);
+        }
+        Treatment::Resample { every, times } if due(every) && learner.resampled < times => {
+            learner.resampled += 1;
+            resample(config, learner, outcome);
         }
         _ => {}
     }
@@ -75,79 +39,68 @@ pub(super) fn treat(state: &mut State, of: &Leftovers) {
 
 /// Features whose mean activation stays under `below` get an encoder row of normal numbers, of norm 1
 /// on average, and no bias.
-fn redraw(state: &mut State, activity: &Activity, below: f32) {
+fn redraw(config: &TrainConfig, learner: &mut Learner, activity: &Activity, below: f32) {
     let limit = below * activity.tokens as f32;
-    let (seed, draw) = (state.config.seed, Draw::Dead(state.step));
-    let State {
-        weights, config, ..
-    } = state;
-    weights.update(config, |w_enc, _, small| {
+    let (seed, draw) = (config.seed, Draw::Dead(learner.step));
+    learner.weights.update(config, |w_enc, _, vectors| {
         let factor = 1.0 / (w_enc.cols() as f32).sqrt();
-        for (feature, _) in activity
-            .sums
-            .iter()
-            .enumerate()
-            .filter(|(_, sum)| **sum < limit)
-        {
+        let sums = activity.sums.iter().enumerate();
+        for (feature, _) in sums.filter(|(_, sum)| **sum < limit) {
             let row = w_enc.row_mut(feature);
             Random::new(seed, draw, feature as u32).normal(row);
             row.iter_mut().for_each(|w| *w *= factor);
-            reset(small, &config.objective, feature);
+            reset(vectors, &config.objective, feature);
         }
     });
 }
 
-/// Dead features take the direction of tokens drawn in proportion to the square of their loss, the
-/// encoder a fifth as long as those of living features are on average (Bricken et al. 2023).
-fn resample(state: &mut State, of: &Leftovers) {
-    let dead = state.fires.dead(state.config.dead.window_tokens);
-    let alive = alive_norm(&row_norms(state.weights.w_enc()), &dead);
-    let draw = Draw::Dead(state.step);
-    let tokens = draw_tokens(
-        of.squared,
-        dead.len(),
-        Random::new(state.config.seed, draw, 0),
-    );
-    let State {
+/// Dead features take the directions of tokens drawn in proportion to the square of their loss; their
+/// encoder rows are a fifth as long as those of living features on average (Bricken et al. 2023).
+fn resample(config: &TrainConfig, learner: &mut Learner, outcome: &BatchOutcome) {
+    let dead = learner.firing.dead(config.dead.window_tokens);
+    let alive = alive_norm(&row_norms(learner.weights.w_enc()), &dead);
+    let random = Random::new(config.seed, Draw::Dead(learner.step), 0);
+    let tokens = draw_tokens(outcome.squared, dead.len(), random);
+    let Learner {
         weights,
-        config,
         optimiser,
-        fires,
+        firing,
         ..
-    } = state;
+    } = learner;
     let norm = config.init.decoder_norm;
-    let b_dec = weights.small.b_dec.clone();
-    weights.update(config, |w_enc, w_dec, small| {
+    let b_dec = weights.vectors.b_dec.clone();
+    weights.update(config, |w_enc, w_dec, vectors| {
         for (&feature, &token) in dead.iter().zip(&tokens) {
             let feature = feature as usize;
-            w_enc.row_mut(feature).copy_from_slice(of.inner.row(token));
-            scale_to(w_enc.row_mut(feature), 0.2 * alive);
-            let direction = of.target.row(token).iter().zip(&b_dec);
+            let encoder_row = w_enc.row_mut(feature);
+            encoder_row.copy_from_slice(outcome.encoder_input.row(token));
+            scale_to(encoder_row, 0.2 * alive);
+            let direction = outcome.target.row(token).iter().zip(&b_dec);
             for (w, (x, b)) in w_dec.row_mut(feature).iter_mut().zip(direction) {
                 *w = x - b;
             }
             scale_to(w_dec.row_mut(feature), norm);
-            reset(small, &config.objective, feature);
+            reset(vectors, &config.objective, feature);
             optimiser.forget(feature);
-            fires.since[feature] = 0;
+            firing.since[feature] = 0;
         }
     });
 }
 
-/// Starting values of what is one number for each feature.
-fn reset(small: &mut super::weights::Small, objective: &Objective, feature: usize) {
-    small.b_enc[feature] = 0.0;
+/// Gives a feature the starting values of its bias, threshold and gate.
+fn reset(vectors: &mut Vectors, objective: &Objective, feature: usize) {
+    vectors.b_enc[feature] = 0.0;
     if let Objective::JumpRelu { threshold, .. } = objective {
-        small.threshold[feature] = *threshold;
+        vectors.threshold[feature] = *threshold;
     }
-    for part in [&mut small.r_mag, &mut small.b_mag] {
+    for part in [&mut vectors.r_mag, &mut vectors.b_mag] {
         if let Some(value) = part.get_mut(feature) {
             *value = 0.0;
         }
     }
 }
 
-/// The mean of the norms of features that are not `dead`, which ascend; of all where none is left.
+/// The mean norm of the features that are not in `dead`, which ascends; of all features if none is left.
 fn alive_norm(norms: &[f32], dead: &[u32]) -> f32 {
     let alive = (0_u32..).zip(norms);
     let alive = alive.filter(|(feature, _)| dead.binary_search(feature).is_err());
@@ -159,7 +112,7 @@ fn alive_norm(norms: &[f32], dead: &[u32]) -> f32 {
     (sum / n.max(1) as f64) as f32
 }
 
-/// `count` different tokens, or all, drawn in proportion to the square of their loss
+/// `count` different tokens, or all that have a loss, drawn in proportion to its square
 /// (Efraimidis & Spirakis 2006).
 fn draw_tokens(losses: &[f64], count: usize, mut random: Random) -> Vec<usize> {
     let keys = losses.iter().enumerate().filter_map(|(token, loss)| {

@@ -4,32 +4,31 @@
 use rayon::prelude::*;
 use saescope_kernels::{Activation, Epilogue, Gradient, Matrix, Precision, Weight, transpose};
 
-use super::activity::Activity;
-use super::dead::Fires;
-use super::pass::{Job, Loss, Pass, sum};
+use super::activity::{Activity, FiringCounts};
+use super::pass::{Loss, PassInput, PassResult, sum};
 use super::plain::L1;
-use super::weights::{Gradients, Small};
+use super::weights::{Gradients, Vectors};
 use super::{Products, TrainConfig};
 
 /// Share of active features from which on products of whole matrices are faster.
 pub(super) const WORTH_DENSE: f64 = 0.1;
 
-/// Room for what a pass makes of every feature, kept from one step to the next: memory that the system
+/// Workspace for what a pass makes of every feature, kept from one step to the next: memory that the system
 /// hands out anew takes a tenth of a step.
-pub(super) struct Room {
+pub(super) struct DenseWorkspace {
     /// Activations `[tokens, d_sae]`, then their gradients `[d_sae, tokens]`.
     all: Matrix,
     by_feature: Matrix,
     packed: Weight,
 }
 
-impl Room {
-    pub(super) fn new(config: &TrainConfig) -> Room {
+impl DenseWorkspace {
+    pub(super) fn new(config: &TrainConfig) -> DenseWorkspace {
         let storage = match config.products {
             Products::F32 => Precision::F32,
             Products::Bf16 => Precision::Bf16,
         };
-        Room {
+        DenseWorkspace {
             all: Matrix::default(),
             by_feature: Matrix::default(),
             packed: Weight::empty(storage),
@@ -39,43 +38,43 @@ impl Room {
 
 /// The pass of ReLU + L1.
 pub(super) fn pass<'x>(
-    job: &Job<'_, 'x>,
+    input: &PassInput<'_, 'x>,
     penalty: &L1,
-    fires: &mut Fires,
-    room: &mut Room,
-) -> Pass<'x> {
-    let Room {
+    firing: &mut FiringCounts,
+    room: &mut DenseWorkspace,
+) -> PassResult<'x> {
+    let DenseWorkspace {
         all,
         by_feature,
         packed,
     } = room;
-    let (w_enc, w_dec) = (job.weights.w_enc(), &job.weights.w_dec);
-    let small = &job.weights.small;
+    let (w_enc, w_dec) = (input.weights.w_enc(), &input.weights.w_dec);
+    let vectors = &input.weights.vectors;
     packed.repack(w_enc);
     let relu = Epilogue::Activate(Activation::Relu);
-    packed.product(job.inner, Some(&small.b_enc), relu, all); // [tokens, d_sae]
-    let mut y = product_transposed(packed, all, w_dec, Some(&small.b_dec)); // [tokens, d_out]
-    if let Some(skip) = job.skip() {
+    packed.product(input.encoder_input, Some(&vectors.b_enc), relu, all); // [tokens, d_sae]
+    let mut y = product_transposed(packed, all, w_dec, Some(&vectors.b_dec)); // [tokens, d_out]
+    if let Some(skip) = input.skip() {
         y.add(&skip);
     }
-    let error = job.error(y);
+    let error = input.error(y);
     // The gradients are sums over tokens: from here on features have the rows.
     transpose(all, by_feature); // [d_sae, tokens]
     let activity = activity(by_feature);
-    fires.saw(&activity);
+    firing.record(&activity);
     packed.repack(&error.gradient);
     let d_pre = all;
     packed.product(w_dec, None, Epilogue::Keep, d_pre); // [d_sae, tokens]
     let b_enc = penalty.add_dense(by_feature, d_pre);
     let g_dec = product_transposed(packed, by_feature, &error.gradient, None);
-    let g_enc = product_transposed(packed, d_pre, job.inner, None);
+    let g_enc = product_transposed(packed, d_pre, input.encoder_input, None);
     let mut gradients = Gradients {
         w_enc: Gradient::dense(g_enc),
         w_dec: Gradient::dense(g_dec),
-        small: Small::gradient(job, b_enc, &[&error.gradient]),
+        vectors: Vectors::gradient(input, b_enc, &[&error.gradient]),
     };
-    let sparsity = penalty.finish(job, &activity, &mut gradients);
-    Pass {
+    let sparsity = penalty.finish(input, &activity, &mut gradients);
+    PassResult {
         loss: Loss {
             reconstruction: error.loss,
             sparsity,

@@ -1,73 +1,102 @@
-//! A trained autoencoder as it is used: other architectures as ReLU, TopK or JumpReLU, and what was
-//! done to activations taken into the weights.
+//! Folding: a trained state becomes an autoencoder of ReLU, TopK or JumpReLU that reads raw activations,
+//! with the input's scale and mean taken into the weights.
 
 use saescope_kernels::{Gate, Matrix, dot};
 
-use super::input::Entrance;
-use super::weights::Small;
-use super::{Input, Objective, State, TrainConfig};
+use super::state::{Learner, Setup, State};
+use super::weights::Vectors;
+use super::{Input, Objective, TrainConfig};
 use crate::error::Result;
 use crate::sae::{self, InputNorm, Record, Sae};
 
 impl State {
-    /// What is used after training: BatchTopK and Matryoshka as JumpReLU with the running threshold,
-    /// Gated as the JumpReLU that it equals, the input's scale and mean folded in.
+    /// The autoencoder that is used after training: BatchTopK and Matryoshka as JumpReLU with the running
+    /// threshold, Gated as the JumpReLU that it equals, the input's scale and mean folded in.
     ///
     /// # Errors
     /// When the parts do not fit each other.
     pub fn sae(&self, record: Record) -> Result<Sae> {
-        let (w_enc, w_dec) = (self.weights.w_enc().clone(), self.weights.w_dec.clone());
-        let parts = (w_enc, w_dec, self.weights.small.clone());
-        fold(&self.config, &self.entrance, self.threshold, parts, record)
+        let weights = &self.learner.weights;
+        let parts = TrainedWeights {
+            w_enc: weights.w_enc().clone(),
+            w_dec: weights.w_dec.clone(),
+            vectors: weights.vectors.clone(),
+            threshold: self.learner.threshold,
+        };
+        fold(&self.setup, parts, record)
     }
 
     /// The same without a second copy of the weights.
-    pub(super) fn into_sae(mut self, record: Record) -> Result<Sae> {
+    pub(super) fn into_sae(self, record: Record) -> Result<Sae> {
+        let Learner {
+            mut weights,
+            optimiser,
+            threshold,
+            ..
+        } = self.learner;
         let mut w_enc = Matrix::default();
-        self.weights.encoder.update(|weight, bias, gate| {
+        weights.encoder.update(|weight, bias, gate| {
             std::mem::swap(weight, &mut w_enc);
             bias.clear();
             *gate = Gate::Positive;
         });
-        drop(self.optimiser);
-        let parts = (w_enc, self.weights.w_dec, self.weights.small);
-        fold(&self.config, &self.entrance, self.threshold, parts, record)
+        drop(optimiser);
+        let parts = TrainedWeights {
+            w_enc,
+            w_dec: weights.w_dec,
+            vectors: weights.vectors,
+            threshold,
+        };
+        fold(&self.setup, parts, record)
     }
 }
 
-fn fold(
-    config: &TrainConfig,
-    entrance: &Entrance,
+/// The trained numbers that make an autoencoder.
+struct TrainedWeights {
+    /// `[d_sae, d_in]`
+    w_enc: Matrix,
+    /// `[d_sae, d_out]`
+    w_dec: Matrix,
+    vectors: Vectors,
+    /// The running threshold of BatchTopK.
     threshold: Option<f64>,
-    (mut w_enc, mut w_dec, small): (Matrix, Matrix, Small),
-    mut record: Record,
-) -> Result<Sae> {
+}
+
+fn fold(setup: &Setup, trained: TrainedWeights, mut record: Record) -> Result<Sae> {
+    let Setup { config, transform } = setup;
+    let TrainedWeights {
+        mut w_enc,
+        mut w_dec,
+        vectors,
+        threshold,
+    } = trained;
     let transcoder = config.transcoder.is_some();
     let subtract_b_dec = config.init.subtract_b_dec;
-    let x = &entrance.x;
-    let out = entrance.target.as_ref().unwrap_or(x);
+    let x = &transform.x;
+    let out = transform.target.as_ref().unwrap_or(x);
     w_enc.scale(x.scale);
-    // What the encoder's reading `x - mean` instead of `x` adds to products; subtracting `b_dec`, which
-    // then holds the mean, does the same.
-    let shifts: Vec<f32> = match subtract_b_dec {
-        true => vec![0.0; config.d_sae],
-        false => (0..config.d_sae)
+    // Encoding `x - mean` instead of `x` shifts every product by `-e . mean`. A `b_dec` that is subtracted
+    // holds the mean, so that nothing is left to shift.
+    let shifts: Vec<f32> = if subtract_b_dec {
+        vec![0.0; config.d_sae]
+    } else {
+        (0..config.d_sae)
             .map(|feature| -dot(w_enc.row(feature), &x.mean) as f32)
-            .collect(),
+            .collect()
     };
-    let (b_enc, gate) = gate(config, threshold, &mut w_enc, &small, &shifts);
+    let (b_enc, gate) = gate(config, threshold, &mut w_enc, &vectors, &shifts);
     w_dec.scale(1.0 / out.scale);
-    let pairs = small.b_dec.iter().zip(&out.mean);
+    let pairs = vectors.b_dec.iter().zip(&out.mean);
     let mut b_dec: Vec<f32> = pairs.map(|(b, mean)| b / out.scale + mean).collect();
-    let w_skip = (!small.w_skip.is_empty()).then(|| {
-        let mut skip = Matrix::from_vec(b_dec.len(), x.mean.len(), small.w_skip);
+    let w_skip = (!vectors.w_skip.is_empty()).then(|| {
+        let mut skip = Matrix::from_vec(b_dec.len(), x.mean.len(), vectors.w_skip);
         skip.scale(x.scale / out.scale);
         for (row, b) in b_dec.iter_mut().enumerate() {
             *b -= dot(skip.row(row), &x.mean) as f32;
         }
         skip
     });
-    note(config, entrance, &mut record)?;
+    note(setup, &mut record)?;
     let weights = sae::Weights {
         w_enc,
         b_enc,
@@ -86,12 +115,12 @@ fn fold(
     Sae::new(weights, record)
 }
 
-/// The encoder's bias and gate, from products that `shifts` are added to.
+/// The bias and the gate of an encoder whose products all lack `shifts`, `[d_sae]`.
 fn gate(
     config: &TrainConfig,
     threshold: Option<f64>,
     w_enc: &mut Matrix,
-    small: &Small,
+    vectors: &Vectors,
     shifts: &[f32],
 ) -> (Vec<f32>, Gate) {
     let shifted = |bias: &[f32]| -> Vec<f32> {
@@ -100,7 +129,7 @@ fn gate(
             .map(|(b, shift)| b + shift)
             .collect()
     };
-    let b_enc = shifted(&small.b_enc);
+    let b_enc = shifted(&vectors.b_enc);
     match &config.objective {
         Objective::L1 { .. } => (b_enc, Gate::Positive),
         Objective::TopK { k, .. } => (b_enc, Gate::TopK(*k)),
@@ -108,18 +137,19 @@ fn gate(
             let threshold = threshold.unwrap_or(0.0) as f32;
             (b_enc, Gate::Above(vec![threshold; config.d_sae]))
         }
-        Objective::JumpRelu { .. } => (b_enc, Gate::Above(small.threshold.clone())),
+        Objective::JumpRelu { .. } => (b_enc, Gate::Above(vectors.threshold.clone())),
         Objective::Gated { .. } => {
-            let scales: Vec<f32> = small.r_mag.iter().map(|r| r.exp()).collect();
-            let parts = small.b_mag.iter().zip(shifts).zip(&scales);
+            let scales: Vec<f32> = vectors.r_mag.iter().map(|r| r.exp()).collect();
+            let parts = vectors.b_mag.iter().zip(shifts).zip(&scales);
             let b_mag = parts.map(|((b, shift), scale)| b + scale * shift).collect();
             sae::gated(w_enc, &scales, &b_enc, b_mag)
         }
     }
 }
 
-/// What a user has to know.
-fn note(config: &TrainConfig, entrance: &Entrance, record: &mut Record) -> Result<()> {
+/// Adds to the record the configuration, and a note on everything that was folded.
+fn note(setup: &Setup, record: &mut Record) -> Result<()> {
+    let Setup { config, transform } = setup;
     record.config = serde_json::to_value(config).map_err(|e| crate::Error::Training {
         step: config.steps,
         reason: e.to_string(),
@@ -132,8 +162,8 @@ fn note(config: &TrainConfig, entrance: &Entrance, record: &mut Record) -> Resul
         _ => None,
     };
     record.notes.extend(folded.map(str::to_owned));
-    if entrance.x.scale != 1.0 {
-        let scale = entrance.x.scale;
+    if transform.x.scale != 1.0 {
+        let scale = transform.x.scale;
         record.notes.push(format!(
             "trained on activations times {scale}; folded into the weights"
         ));

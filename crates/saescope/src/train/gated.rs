@@ -8,36 +8,39 @@ use std::borrow::Cow;
 use saescope_kernels::{Columns, Matrix, SparseRows};
 
 use super::Objective;
-use super::activity::Activity;
-use super::dead::Fires;
-use super::pass::{Backward, Job, Loss, Pass, with_values};
-use super::weights::Small;
+use super::activity::{Activity, FiringCounts};
+use super::pass::{Backward, Loss, PassInput, PassResult, with_values};
+use super::weights::Vectors;
 
 /// The pass, over the positive gates `found`.
-pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires) -> Pass<'x> {
+pub(super) fn pass<'x>(
+    input: &PassInput<'_, 'x>,
+    found: &SparseRows,
+    firing: &mut FiringCounts,
+) -> PassResult<'x> {
     let Objective::Gated {
         coefficient,
         aux_trains_decoder,
-    } = job.config.objective
+    } = input.config.objective
     else {
         unreachable!("the objective is Gated");
     };
-    let entries = Entries::new(job, found);
-    let activity = Activity::of(found, &entries.magnitudes, job.config.d_sae);
-    fires.saw(&activity);
-    let (error, by_magnitude) = job.error_of(&with_values(found, &entries.magnitudes));
-    let (by_gate, by_gate_too) = job.error_of(found);
-    let norms = job.decoder_norms();
-    let weight = coefficient * job.sparsity / job.n() as f32;
-    let terms = entries.terms(job, (&by_magnitude, &by_gate_too), &norms, weight);
-    let columns = found.columns(job.config.d_sae);
+    let entries = Entries::new(input, found);
+    let activity = Activity::of(found, &entries.magnitudes, input.config.d_sae);
+    firing.record(&activity);
+    let (error, by_magnitude) = input.error_of(&with_values(found, &entries.magnitudes));
+    let (by_gate, by_gate_too) = input.error_of(found);
+    let norms = input.decoder_norms();
+    let weight = coefficient * input.sparsity / input.n() as f32;
+    let terms = entries.terms(input, (&by_magnitude, &by_gate_too), &norms, weight);
+    let columns = found.columns(input.config.d_sae);
     let errors = [&error.gradient, &by_gate.gradient];
     let errors = if aux_trains_decoder {
         &errors[..]
     } else {
         &errors[..1]
     };
-    let small = terms.small(job, &columns, errors);
+    let vectors = terms.vectors(input, &columns, errors);
     let mut factors = columns.sums(found.values());
     factors.iter_mut().for_each(|sum| *sum *= weight);
     let mut decoder = vec![(entries.magnitudes, Cow::Owned(error.gradient))];
@@ -47,12 +50,12 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
     let backward = Backward {
         columns,
         d_pre: terms.d_product,
-        x: Cow::Borrowed(job.inner),
+        x: Cow::Borrowed(input.encoder_input),
         decoder,
     };
-    let mut gradients = backward.gradients(small);
-    gradients.add_norm_penalty(job, &factors);
-    Pass {
+    let mut gradients = backward.gradients(vectors);
+    gradients.add_norm_penalty(input, &factors);
+    PassResult {
         loss: Loss {
             reconstruction: error.loss,
             sparsity: terms.penalty,
@@ -84,11 +87,11 @@ struct Terms {
 }
 
 impl Terms {
-    /// The gradients of biases and of `r`; `errors` as [`Small::gradient`] takes them.
-    fn small(&self, job: &Job, columns: &Columns, errors: &[&Matrix]) -> Small {
+    /// The gradients of biases and of `r`; `errors` as [`Vectors::gradient`] takes them.
+    fn vectors(&self, input: &PassInput, columns: &Columns, errors: &[&Matrix]) -> Vectors {
         // Through the bias that is subtracted from what is encoded go gate and magnitude both.
-        let through = Small::gradient(job, columns.sums(&self.d_product), errors);
-        Small {
+        let through = Vectors::gradient(input, columns.sums(&self.d_product), errors);
+        Vectors {
             b_enc: columns.sums(&self.d_gate),
             b_mag: columns.sums(&self.d_magnitude),
             r_mag: columns.sums(&self.d_scale),
@@ -98,14 +101,14 @@ impl Terms {
 }
 
 impl<'a> Entries<'a> {
-    fn new(job: &Job, found: &'a SparseRows) -> Entries<'a> {
-        let small = &job.weights.small;
-        let scales: Vec<f32> = small.r_mag.iter().map(|r| r.exp()).collect();
+    fn new(input: &PassInput, found: &'a SparseRows) -> Entries<'a> {
+        let vectors = &input.weights.vectors;
+        let scales: Vec<f32> = vectors.r_mag.iter().map(|r| r.exp()).collect();
         let entries = found.features().iter().zip(found.values());
         let magnitudes = entries.map(|(&feature, &gate)| {
             let feature = feature as usize;
-            let product = gate - small.b_enc[feature];
-            (scales[feature] * product + small.b_mag[feature]).max(0.0)
+            let product = gate - vectors.b_enc[feature];
+            (scales[feature] * product + vectors.b_mag[feature]).max(0.0)
         });
         let magnitudes = magnitudes.collect();
         Entries {
@@ -118,7 +121,7 @@ impl<'a> Entries<'a> {
     /// `errors` are the gradients by the two reconstructions.
     fn terms(
         &self,
-        job: &Job,
+        input: &PassInput,
         (by_magnitude, by_gate): (&[f32], &[f32]),
         norms: &[f32],
         weight: f32,
@@ -138,7 +141,7 @@ impl<'a> Entries<'a> {
             let d_gate = by_gate[at] + penalty;
             let on = self.magnitudes[at] > 0.0;
             let d_magnitude = if on { by_magnitude[at] } else { 0.0 };
-            let product = gate - job.weights.small.b_enc[feature];
+            let product = gate - input.weights.vectors.b_enc[feature];
             terms.d_gate.push(d_gate);
             terms.d_magnitude.push(d_magnitude);
             terms

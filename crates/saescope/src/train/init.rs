@@ -3,14 +3,14 @@
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, weighted_sum_of_rows};
 
-use super::input::{Tokens, column_means};
+use super::input::{PreparedBatch, column_means};
 use super::random::{Draw, directions};
-use super::weights::{Small, Weights};
+use super::weights::{Vectors, Weights};
 use super::{InitBias, Objective, TrainConfig};
 
 impl Weights {
     /// The weights before the first step, whose batch is `tokens`.
-    pub(super) fn init(config: &TrainConfig, tokens: &Tokens) -> Weights {
+    pub(super) fn init(config: &TrainConfig, tokens: &PreparedBatch) -> Weights {
         let (d_in, d_out) = (tokens.x.cols(), tokens.target().cols());
         let (d_sae, norm) = (config.d_sae, config.init.decoder_norm);
         let w_dec = directions((d_sae, d_out), norm, config.seed, Draw::Decoder);
@@ -25,7 +25,7 @@ impl Weights {
         };
         let gated = matches!(config.objective, Objective::Gated { .. });
         let skip = config.transcoder.is_some_and(|transcoder| transcoder.skip);
-        let small = Small {
+        let vectors = Vectors {
             b_enc: vec![0.0; d_sae],
             b_dec: match config.init.b_dec {
                 InitBias::Zero => vec![0.0; d_out],
@@ -37,7 +37,7 @@ impl Weights {
             b_mag: for_features(gated, 0.0),
             w_skip: vec![0.0; if skip { d_in * d_out } else { 0 }],
         };
-        Weights::new(config, w_enc, w_dec, small)
+        Weights::new(config, w_enc, w_dec, vectors)
     }
 }
 

@@ -4,10 +4,21 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, dot, weighted_sum_of_rows};
+use serde::{Deserialize, Serialize};
 
-use super::{Input, InputStatistics, TrainConfig};
+use super::{Input, TrainConfig};
 use crate::activations::Batch;
 use crate::sae::InputNorm;
+
+/// What was measured of the activations of a run's first batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InputStatistics {
+    /// `|mean| / |standard deviation|`, both over all components. The larger, the more features are
+    /// dead from the start unless the mean is taken off.
+    pub gamma: f64,
+    /// Mean norm.
+    pub mean_norm: f64,
+}
 
 /// A constant change of activations: `scale (x - mean)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +76,7 @@ impl Affine {
 
 /// How a run's activations enter: measured on its first batch, then the same for all.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entrance {
+pub(super) struct InputTransform {
     pub(super) x: Affine,
     /// A transcoder's target.
     pub(super) target: Option<Affine>,
@@ -73,7 +84,7 @@ pub(super) struct Entrance {
 }
 
 /// A batch as the autoencoder sees it.
-pub(super) struct Tokens<'a> {
+pub(super) struct PreparedBatch<'a> {
     /// `[tokens, d_in]`
     pub(super) x: Cow<'a, Matrix>,
     /// A transcoder's, `[tokens, d_out]`.
@@ -82,32 +93,32 @@ pub(super) struct Tokens<'a> {
     pub(super) units: Vec<f32>,
 }
 
-impl Tokens<'_> {
+impl PreparedBatch<'_> {
     /// What is to be reconstructed, `[tokens, d_out]`.
     pub(super) fn target(&self) -> &Matrix {
         self.own_target.as_deref().unwrap_or(&self.x)
     }
 }
 
-impl Entrance {
-    pub(super) fn measure(config: &TrainConfig, batch: &Batch) -> Entrance {
+impl InputTransform {
+    pub(super) fn measure(config: &TrainConfig, batch: &Batch) -> InputTransform {
         let target = batch.target.as_ref();
         let scaled = matches!(config.input, Input::Scale | Input::CentreAndScale);
         let input = |scaled: bool| if scaled { config.input } else { Input::Raw };
-        Entrance {
+        InputTransform {
             x: Affine::measure(input(scaled), &batch.x),
             target: target.map(|target| Affine::measure(input(scaled), target)),
             statistics: InputStatistics::measure(&batch.x),
         }
     }
 
-    pub(super) fn enter<'a>(&self, config: &TrainConfig, batch: &'a Batch) -> Tokens<'a> {
+    pub(super) fn apply<'a>(&self, config: &TrainConfig, batch: &'a Batch) -> PreparedBatch<'a> {
         let own_target = match (&self.target, &batch.target) {
             (Some(affine), Some(target)) => Some(affine.apply(target)),
             _ => None,
         };
         if config.input != Input::LayerNorm {
-            return Tokens {
+            return PreparedBatch {
                 x: self.x.apply(&batch.x),
                 own_target,
                 units: Vec::new(),
@@ -124,7 +135,7 @@ impl Entrance {
         } else {
             units
         };
-        Tokens {
+        PreparedBatch {
             x: Cow::Owned(x),
             own_target,
             units,

@@ -9,11 +9,10 @@ use std::borrow::Cow;
 
 use saescope_kernels::{SparseRows, dot};
 
-use super::activity::Activity;
-use super::dead::Fires;
+use super::activity::{Activity, FiringCounts};
 use super::input::column_sums;
-use super::pass::{Backward, Job, Loss, Pass, with_values};
-use super::weights::{Gradients, Small};
+use super::pass::{Backward, Loss, PassInput, PassResult, with_values};
+use super::weights::{Gradients, Vectors};
 use super::{JumpPenalty, Objective};
 
 /// What the objective says.
@@ -33,13 +32,17 @@ struct Entries<'a> {
 }
 
 /// The pass, over the entries `found` above `theta - epsilon / 2`: values are the distances from there.
-pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires) -> Pass<'x> {
+pub(super) fn pass<'x>(
+    input: &PassInput<'_, 'x>,
+    found: &SparseRows,
+    firing: &mut FiringCounts,
+) -> PassResult<'x> {
     let Objective::JumpRelu {
         penalty,
         bandwidth,
         pre_activation,
         ..
-    } = job.config.objective
+    } = input.config.objective
     else {
         unreachable!("the objective is JumpReLU");
     };
@@ -48,33 +51,33 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
         bandwidth,
         pre_activation,
     };
-    let entries = Entries::new(job, found, bandwidth);
-    let activity = Activity::of(found, &entries.values, job.config.d_sae);
-    fires.saw(&activity);
-    let (error, by_value) = job.error_of(&with_values(found, &entries.values));
-    let terms = jump.terms(job, &entries, by_value, activity.total());
-    let columns = found.columns(job.config.d_sae);
-    let small = Small {
+    let entries = Entries::new(input, found, bandwidth);
+    let activity = Activity::of(found, &entries.values, input.config.d_sae);
+    firing.record(&activity);
+    let (error, by_value) = input.error_of(&with_values(found, &entries.values));
+    let terms = jump.terms(input, &entries, by_value, activity.total());
+    let columns = found.columns(input.config.d_sae);
+    let vectors = Vectors {
         threshold: columns.sums(&terms.d_threshold),
-        ..Small::gradient(job, columns.sums(&terms.d_pre), &[&error.gradient])
+        ..Vectors::gradient(input, columns.sums(&terms.d_pre), &[&error.gradient])
     };
     let by_norm = terms.by_norm.map(|by_norm| columns.sums(&by_norm));
     let backward = Backward {
         columns,
         d_pre: terms.d_pre,
-        x: Cow::Borrowed(job.inner),
+        x: Cow::Borrowed(input.encoder_input),
         decoder: vec![(entries.values, Cow::Owned(error.gradient))],
     };
-    let mut gradients = backward.gradients(small);
+    let mut gradients = backward.gradients(vectors);
     if let Some(factors) = by_norm {
-        gradients.add_norm_penalty(job, &factors);
+        gradients.add_norm_penalty(input, &factors);
     }
-    let dead = fires.dead(job.config.dead.window_tokens);
-    Pass {
+    let dead = firing.dead(input.config.dead.window_tokens);
+    PassResult {
         loss: Loss {
             reconstruction: error.loss,
             sparsity: terms.loss,
-            aux: jump.pull_dead(job, &dead, &mut gradients),
+            aux: jump.pull_dead(input, &dead, &mut gradients),
         },
         activity,
         squared: error.squared,
@@ -83,8 +86,8 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
 }
 
 impl<'a> Entries<'a> {
-    fn new(job: &Job, rows: &'a SparseRows, bandwidth: f32) -> Entries<'a> {
-        let threshold = &job.weights.small.threshold;
+    fn new(input: &PassInput, rows: &'a SparseRows, bandwidth: f32) -> Entries<'a> {
+        let threshold = &input.weights.vectors.threshold;
         let (mut near, mut values) = (Vec::new(), Vec::new());
         for (&feature, &distance) in rows.features().iter().zip(rows.values()) {
             let theta = threshold[feature as usize];
@@ -108,28 +111,34 @@ struct Terms {
 
 impl Jump {
     /// `by_value` is what the error of the reconstruction says of each activation.
-    fn terms(&self, job: &Job, entries: &Entries, mut by_value: Vec<f32>, n_active: u64) -> Terms {
-        let n = job.n() as f32;
+    fn terms(
+        &self,
+        input: &PassInput,
+        entries: &Entries,
+        mut by_value: Vec<f32>,
+        n_active: u64,
+    ) -> Terms {
+        let n = input.n() as f32;
         let mut by_norm = None;
         let (loss, by_step) = match self.penalty {
             JumpPenalty::Step { coefficient } => {
-                let weight = coefficient * job.sparsity / n;
+                let weight = coefficient * input.sparsity / n;
                 (f64::from(weight) * n_active as f64, weight)
             }
             JumpPenalty::Target { coefficient, l0 } => {
-                let weight = coefficient * job.sparsity;
+                let weight = coefficient * input.sparsity;
                 let off = n_active as f32 / n / l0 - 1.0;
                 (f64::from(weight * off * off), 2.0 * weight * off / (l0 * n))
             }
             JumpPenalty::Tanh { coefficient, scale } => {
-                let weight = coefficient * job.sparsity / n;
-                let norms = job.decoder_norms();
+                let weight = coefficient * input.sparsity / n;
+                let norms = input.decoder_norms();
                 let (loss, terms) = tanh(entries, &norms, (weight, scale), &mut by_value);
                 by_norm = Some(terms);
                 (loss, 0.0)
             }
         };
-        let threshold = &job.weights.small.threshold;
+        let threshold = &input.weights.vectors.threshold;
         let (mut d_pre, mut d_threshold) = (Vec::new(), Vec::new());
         for (at, &feature) in entries.rows.features().iter().enumerate() {
             let theta = threshold[feature as usize];
@@ -153,43 +162,49 @@ impl Jump {
     /// Adds the gradient of `pre_activation * sum relu(theta - pre) |d|` over dead features, and
     /// returns that loss. A dead feature is under its threshold on every token, so that one sum over
     /// tokens serves all.
-    fn pull_dead(&self, job: &Job, dead: &[u32], gradients: &mut Gradients) -> f64 {
+    fn pull_dead(&self, input: &PassInput, dead: &[u32], gradients: &mut Gradients) -> f64 {
         if self.pre_activation == 0.0 || dead.is_empty() {
             return 0.0;
         }
-        let n = job.n() as f64;
-        let sums = column_sums(job.inner);
+        let n = input.n() as f64;
+        let sums = column_sums(input.encoder_input);
         let means: Vec<f32> = sums.iter().map(|sum| (sum / n) as f32).collect();
-        let norms = job.decoder_norms();
+        let norms = input.decoder_norms();
         let mut loss = 0.0;
-        let mut by_mean = vec![0.0; job.config.d_sae];
-        let mut by_norm = vec![0.0; job.config.d_sae];
+        let mut by_mean = vec![0.0; input.config.d_sae];
+        let mut by_norm = vec![0.0; input.config.d_sae];
         for &feature in dead {
             let feature = feature as usize;
-            let weights = &job.weights.small;
-            let pre = dot(job.weights.w_enc().row(feature), &means);
+            let weights = &input.weights.vectors;
+            let pre = dot(input.weights.w_enc().row(feature), &means);
             let below = f64::from(weights.threshold[feature] - weights.b_enc[feature]) - pre;
             let pull = self.pre_activation * norms[feature];
             by_mean[feature] = -pull;
-            gradients.small.b_enc[feature] -= pull;
-            gradients.small.threshold[feature] += pull;
+            gradients.vectors.b_enc[feature] -= pull;
+            gradients.vectors.threshold[feature] += pull;
             by_norm[feature] = self.pre_activation * below as f32;
             loss += f64::from(pull) * below;
         }
         gradients.w_enc.add_outer(by_mean, means);
-        if job.config.init.subtract_b_dec {
-            self.pull_b_dec(job, dead, &norms, gradients);
+        if input.config.init.subtract_b_dec {
+            self.pull_b_dec(input, dead, &norms, gradients);
         }
-        gradients.add_norm_penalty(job, &by_norm);
+        gradients.add_norm_penalty(input, &by_norm);
         loss
     }
 
     /// What that means for the bias that is subtracted from what is encoded.
-    fn pull_b_dec(&self, job: &Job, dead: &[u32], norms: &[f32], gradients: &mut Gradients) {
+    fn pull_b_dec(
+        &self,
+        input: &PassInput,
+        dead: &[u32],
+        norms: &[f32],
+        gradients: &mut Gradients,
+    ) {
         for &feature in dead {
             let pull = self.pre_activation * norms[feature as usize];
-            let row = job.weights.w_enc().row(feature as usize);
-            let pairs = gradients.small.b_dec.iter_mut().zip(row);
+            let row = input.weights.w_enc().row(feature as usize);
+            let pairs = gradients.vectors.b_dec.iter_mut().zip(row);
             pairs.for_each(|(g, w)| *g += pull * w);
         }
     }

@@ -1,8 +1,7 @@
 //! Training sparse autoencoders: batches of activations in, metrics and an autoencoder out.
 //!
-//! Knows no model, no corpus and no file: [`Batch`](crate::activations::Batch)es come from an
-//! iterator, and a [`Sink`] keeps what is to be kept. Several autoencoders train side by side on
-//! one stream.
+//! Knows no model, no corpus and no file: [`Batches`](crate::activations::Batches) provides activations,
+//! and a [`Sink`] receives metrics and states. Several autoencoders train side by side on one stream.
 
 mod activity;
 mod aux;
@@ -16,12 +15,12 @@ mod init;
 mod input;
 mod jump;
 mod metrics;
+mod parts;
 mod pass;
 mod plain;
 mod random;
 mod recipe;
 mod run;
-mod save;
 mod select;
 mod sink;
 mod state;
@@ -32,24 +31,12 @@ pub use config::{
     Adam, AuxForm, AuxK, Dead, DecoderNorm, Init, InitBias, Input, JumpPenalty, Objective,
     Products, Reconstruction, TrainConfig, Transcoder, Treatment,
 };
+pub use input::InputStatistics;
+pub(crate) use parts::{Counters, TensorMemory};
 pub use recipe::Recipe;
-pub use run::train;
-pub use sink::{Go, Metrics, Sink};
-pub use state::{InputStatistics, State};
-
-use crate::sae::Record;
-
-/// An autoencoder to be trained, and who watches.
-pub struct Run<'a> {
-    /// How it is trained.
-    pub config: &'a TrainConfig,
-    /// Where it belongs.
-    pub record: Record,
-    /// Where it goes on, as a checkpoint had it.
-    pub resume: Option<State>,
-    /// Who is told.
-    pub sink: &'a mut dyn Sink,
-}
+pub use run::{Run, train};
+pub use sink::{Metrics, Sink};
+pub use state::State;
 
 #[cfg(test)]
 mod tests;

@@ -15,8 +15,8 @@ use saescope_kernels::{
 };
 
 use super::activity::Activity;
-use super::input::{Tokens, column_means, column_sums};
-use super::weights::{Gradients, Small, Weights};
+use super::input::{PreparedBatch, column_means, column_sums};
+use super::weights::{Gradients, Vectors, Weights};
 use super::{DecoderNorm, Reconstruction, TrainConfig};
 use crate::sae::row_norms;
 
@@ -35,7 +35,7 @@ impl Loss {
 }
 
 /// What a pass over a batch finds.
-pub(super) struct Pass<'x> {
+pub(super) struct PassResult<'x> {
     pub(super) loss: Loss,
     pub(super) activity: Activity,
     /// `|target - reconstruction|^2` of every token.
@@ -44,19 +44,19 @@ pub(super) struct Pass<'x> {
 }
 
 /// What a pass reads: the weights `'a`, and for longer the batch `'x`, of which gradients are made.
-pub(super) struct Job<'a, 'x> {
+pub(super) struct PassInput<'a, 'x> {
     pub(super) config: &'a TrainConfig,
     pub(super) weights: &'a Weights,
-    pub(super) tokens: &'x Tokens<'x>,
+    pub(super) tokens: &'x PreparedBatch<'x>,
     /// What is encoded, `[tokens, d_in]`.
-    pub(super) inner: &'x Matrix,
+    pub(super) encoder_input: &'x Matrix,
     /// What the sparsity penalty is multiplied with by now.
     pub(super) sparsity: f32,
 }
 
-impl Job<'_, '_> {
+impl PassInput<'_, '_> {
     pub(super) fn n(&self) -> usize {
-        self.inner.rows()
+        self.encoder_input.rows()
     }
 
     /// The norm of every decoder row.
@@ -69,7 +69,7 @@ impl Job<'_, '_> {
 
     /// What passes by the features, `[tokens, d_out]`.
     pub(super) fn skip(&self) -> Option<Matrix> {
-        let w_skip = &self.weights.small.w_skip;
+        let w_skip = &self.weights.vectors.w_skip;
         if w_skip.is_empty() {
             return None;
         }
@@ -90,9 +90,9 @@ impl Job<'_, '_> {
     pub(super) fn error_of(&self, rows: &SparseRows) -> (ReconstructionError, Vec<f32>) {
         let (target, weight) = (self.tokens.target(), self.error_weight());
         let skip = self.skip();
-        let small = &self.weights.small;
+        let vectors = &self.weights.vectors;
         let (gradient, squared, by_value) =
-            rows.product_then_dots(&self.weights.w_dec, &small.b_dec, |row, y| {
+            rows.product_then_dots(&self.weights.w_dec, &vectors.b_dec, |row, y| {
                 if let Some(skip) = &skip {
                     y.iter_mut()
                         .zip(skip.row(row))
@@ -204,13 +204,13 @@ pub(super) struct Backward<'x> {
 }
 
 impl<'x> Backward<'x> {
-    /// The gradients, `small` among them.
-    pub(super) fn gradients(self, small: Small) -> Gradients<'x> {
+    /// The gradients, `vectors` among them.
+    pub(super) fn gradients(self, vectors: Vectors) -> Gradients<'x> {
         let columns = Arc::new(self.columns);
         Gradients {
             w_enc: Gradient::sparse(Arc::clone(&columns), vec![(self.d_pre, self.x)]),
             w_dec: Gradient::sparse(columns, self.decoder),
-            small,
+            vectors,
         }
     }
 }
@@ -226,39 +226,39 @@ fn outer(a: &Matrix, b: &Matrix) -> Vec<f32> {
     out.data().to_vec()
 }
 
-impl Small {
+impl Vectors {
     /// The gradients of biases and of the way past the features: `b_enc` `[d_sae]` is the sum of
     /// `dL/dpre`, and `errors` are `dL/dy` wherever the decoder's bias is added, `[tokens, d_out]` each.
-    pub(super) fn gradient(job: &Job, b_enc: Vec<f32>, errors: &[&Matrix]) -> Small {
-        let mut b_dec = vec![0.0; job.weights.w_dec.cols()];
+    pub(super) fn gradient(input: &PassInput, b_enc: Vec<f32>, errors: &[&Matrix]) -> Vectors {
+        let mut b_dec = vec![0.0; input.weights.w_dec.cols()];
         for error in errors {
             let sums = column_sums(error);
             b_dec.iter_mut().zip(sums).for_each(|(b, sum)| *b += sum);
         }
-        if job.config.init.subtract_b_dec {
-            let through = weighted_sum_of_rows(job.weights.w_enc(), &b_enc);
+        if input.config.init.subtract_b_dec {
+            let through = weighted_sum_of_rows(input.weights.w_enc(), &b_enc);
             let pairs = b_dec.iter_mut().zip(through);
             pairs.for_each(|(b, through)| *b -= through);
         }
-        let mut small = job.weights.small.zeros();
-        small.b_enc = b_enc;
-        small.b_dec = b_dec.iter().map(|&b| b as f32).collect();
-        if !small.w_skip.is_empty() {
+        let mut vectors = input.weights.vectors.zeros();
+        vectors.b_enc = b_enc;
+        vectors.b_dec = b_dec.iter().map(|&b| b as f32).collect();
+        if !vectors.w_skip.is_empty() {
             for error in errors {
-                let outer = outer(error, &job.tokens.x);
-                let pairs = small.w_skip.iter_mut().zip(outer);
+                let outer = outer(error, &input.tokens.x);
+                let pairs = vectors.w_skip.iter_mut().zip(outer);
                 pairs.for_each(|(g, outer)| *g += outer);
             }
         }
-        small
+        vectors
     }
 }
 
 impl Gradients<'_> {
     /// Adds the gradient of `sum factor_i |d_i|`, the factors `[d_sae]`.
-    pub(super) fn add_norm_penalty(&mut self, job: &Job, factors: &[f32]) {
+    pub(super) fn add_norm_penalty(&mut self, input: &PassInput, factors: &[f32]) {
         // Along a unit direction it would only be taken off again.
-        if job.config.decoder == DecoderNorm::Free {
+        if input.config.decoder == DecoderNorm::Free {
             self.w_dec.add_along(factors);
         }
     }

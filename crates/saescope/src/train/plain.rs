@@ -6,40 +6,43 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, SparseRows};
 
-use super::activity::Activity;
-use super::dead::Fires;
-use super::pass::{Backward, Job, Loss, Pass, ReconstructionError, sum};
-use super::weights::{Gradients, Small};
+use super::activity::{Activity, FiringCounts};
+use super::pass::{Backward, Loss, PassInput, PassResult, ReconstructionError, sum};
+use super::weights::{Gradients, Vectors};
 use super::{Objective, aux};
 
 /// The pass of these objectives, with the active features `found`.
-pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: SparseRows, fires: &mut Fires) -> Pass<'x> {
-    let activity = Activity::of(&found, found.values(), job.config.d_sae);
-    fires.saw(&activity);
-    let (groups, errors, by_value) = reconstructions(job, found);
+pub(super) fn pass<'x>(
+    input: &PassInput<'_, 'x>,
+    found: SparseRows,
+    firing: &mut FiringCounts,
+) -> PassResult<'x> {
+    let activity = Activity::of(&found, found.values(), input.config.d_sae);
+    firing.record(&activity);
+    let (groups, errors, by_value) = reconstructions(input, found);
     let full = &errors[errors.len() - 1];
     let squared = full.squared.clone();
     let mut loss = Loss {
         reconstruction: errors.iter().map(|error| error.loss).sum(),
         ..Loss::default()
     };
-    let aux = aux::explain(job, full, &fires.dead(job.config.dead.window_tokens));
-    let mut stack = Stack::new(job, groups, from_each_on(errors), by_value);
+    let aux = aux::explain(input, full, &firing.dead(input.config.dead.window_tokens));
+    let mut stack = Stack::new(input, groups, from_each_on(errors), by_value);
     if let Some(aux) = aux {
         loss.aux = aux.loss;
-        let by_value = aux.rows.dots(&aux.gradient, &job.weights.w_dec);
+        let by_value = aux.rows.dots(&aux.gradient, &input.weights.w_dec);
         stack.d_pre.extend(by_value);
         stack.push(&aux.rows, &aux.gradient);
     }
-    let penalty = L1::of(job);
+    let penalty = L1::of(input);
     if let Some(penalty) = &penalty {
         penalty.add(&stack.rows, &mut stack.d_pre);
     }
-    let mut gradients = stack.gradients(job);
+    let mut gradients = stack.gradients(input);
     if let Some(penalty) = &penalty {
-        loss.sparsity = penalty.finish(job, &activity, &mut gradients);
+        loss.sparsity = penalty.finish(input, &activity, &mut gradients);
     }
-    Pass {
+    PassResult {
         loss,
         activity,
         squared,
@@ -57,18 +60,18 @@ pub(super) struct L1 {
 
 impl L1 {
     /// The penalty, where the objective is L1.
-    pub(super) fn of(job: &Job) -> Option<L1> {
+    pub(super) fn of(input: &PassInput) -> Option<L1> {
         let Objective::L1 {
             coefficient,
             decoder_norm,
-        } = job.config.objective
+        } = input.config.objective
         else {
             return None;
         };
-        let weight = coefficient * job.sparsity / job.n() as f32;
+        let weight = coefficient * input.sparsity / input.n() as f32;
         let mut slopes = match decoder_norm {
-            true => job.decoder_norms(),
-            false => vec![1.0; job.config.d_sae],
+            true => input.decoder_norms(),
+            false => vec![1.0; input.config.d_sae],
         };
         slopes.iter_mut().for_each(|slope| *slope *= weight);
         Some(L1 {
@@ -101,10 +104,15 @@ impl L1 {
     }
 
     /// The loss; adds the gradient by the decoder's norms.
-    pub(super) fn finish(&self, job: &Job, activity: &Activity, gradients: &mut Gradients) -> f64 {
+    pub(super) fn finish(
+        &self,
+        input: &PassInput,
+        activity: &Activity,
+        gradients: &mut Gradients,
+    ) -> f64 {
         if self.by_norm {
             let factors: Vec<f32> = activity.sums.iter().map(|sum| self.weight * sum).collect();
-            gradients.add_norm_penalty(job, &factors);
+            gradients.add_norm_penalty(input, &factors);
         }
         let terms = self.slopes.iter().zip(&activity.sums);
         terms
@@ -116,19 +124,19 @@ impl L1 {
 /// The active features of every group of features that a prefix adds, the error of every prefix, and
 /// where there is but one its gradient by each activation.
 fn reconstructions(
-    job: &Job,
+    input: &PassInput,
     found: SparseRows,
 ) -> (Vec<SparseRows>, Vec<ReconstructionError>, Option<Vec<f32>>) {
-    let one = [job.config.d_sae];
-    let prefixes = match &job.config.objective {
+    let one = [input.config.d_sae];
+    let prefixes = match &input.config.objective {
         Objective::Matryoshka { prefixes, .. } => prefixes.as_slice(),
         _ => &one,
     };
     if prefixes.len() == 1 {
-        let (error, by_value) = job.error_of(&found);
+        let (error, by_value) = input.error_of(&found);
         return (vec![found], vec![error], Some(by_value));
     }
-    let (w_dec, b_dec) = (&job.weights.w_dec, &job.weights.small.b_dec);
+    let (w_dec, b_dec) = (&input.weights.w_dec, &input.weights.vectors.b_dec);
     let (mut groups, mut errors) = (Vec::new(), Vec::new());
     let mut start = 0;
     let mut y: Option<Matrix> = None;
@@ -139,16 +147,16 @@ fn reconstructions(
             Some(_) => group.product(w_dec, &vec![0.0; b_dec.len()]),
         };
         let before = match y.take() {
-            None => job.skip(),
+            None => input.skip(),
             before => before,
         };
         if let Some(before) = before {
             next.add(&before);
         }
-        if end < job.config.d_sae {
+        if end < input.config.d_sae {
             y = Some(next.clone());
         }
-        errors.push(job.error(next));
+        errors.push(input.error(next));
         groups.push(group);
         start = end;
     }
@@ -189,12 +197,12 @@ struct Stack {
 impl Stack {
     /// `by_value` is `dL/dpre` of the entries, where it was found already.
     fn new(
-        job: &Job,
+        input: &PassInput,
         groups: Vec<SparseRows>,
         errors: Vec<Matrix>,
         by_value: Option<Vec<f32>>,
     ) -> Stack {
-        let w_dec = &job.weights.w_dec;
+        let w_dec = &input.weights.w_dec;
         let mut pairs = groups.into_iter().zip(errors);
         let (rows, first) = pairs
             .next()
@@ -220,27 +228,28 @@ impl Stack {
         self.groups += 1;
     }
 
-    fn gradients<'x>(self, job: &Job<'_, 'x>) -> Gradients<'x> {
-        let columns = self.rows.columns(job.config.d_sae);
-        let small = Small::gradient(job, columns.sums(&self.d_pre), &[&self.first(job.n())]);
-        let x = self.x(job);
+    fn gradients<'x>(self, input: &PassInput<'_, 'x>) -> Gradients<'x> {
+        let columns = self.rows.columns(input.config.d_sae);
+        let vectors =
+            Vectors::gradient(input, columns.sums(&self.d_pre), &[&self.first(input.n())]);
+        let x = self.x(input);
         let backward = Backward {
             columns,
             d_pre: self.d_pre,
             x,
             decoder: vec![(self.rows.values().to_vec(), Cow::Owned(self.errors))],
         };
-        backward.gradients(small)
+        backward.gradients(vectors)
     }
 
     /// What was encoded in each row.
-    fn x<'x>(&self, job: &Job<'_, 'x>) -> Cow<'x, Matrix> {
+    fn x<'x>(&self, input: &PassInput<'_, 'x>) -> Cow<'x, Matrix> {
         if self.groups == 1 {
-            return Cow::Borrowed(job.inner);
+            return Cow::Borrowed(input.encoder_input);
         }
-        let mut x = Matrix::zeros(0, job.inner.cols());
+        let mut x = Matrix::zeros(0, input.encoder_input.cols());
         for _ in 0..self.groups {
-            x.append_rows(job.inner);
+            x.append_rows(input.encoder_input);
         }
         Cow::Owned(x)
     }

@@ -2,40 +2,55 @@
 
 use std::time::Instant;
 
+use super::TrainConfig;
 use super::metrics::{Clock, line};
+use super::sink::Sink;
+use super::state::State;
 use super::step::step;
-use super::{Go, Run, Sink, State, TrainConfig};
-use crate::activations::Batch;
+use crate::activations::{Batch, Batches};
 use crate::error::{Error, Result};
 use crate::sae::{Record, Sae};
 
-/// A run under way.
-struct Active<'a> {
+/// An autoencoder to be trained, and the sink of its results.
+pub struct Run<'a> {
+    /// The configuration.
+    pub config: &'a TrainConfig,
+    /// The record of the autoencoder.
+    pub record: Record,
+    /// The state of a checkpoint to continue from.
+    pub resume: Option<State>,
+    /// The sink of metrics and checkpoints.
+    pub sink: &'a mut dyn Sink,
+}
+
+/// A run in progress.
+struct ActiveRun<'a> {
     config: &'a TrainConfig,
     record: Record,
     sink: &'a mut dyn Sink,
-    /// None before the first batch of a run that does not resume.
+    /// None until the first batch, unless the run resumes.
     state: Option<State>,
     clock: Clock,
     stopped: bool,
-    /// The step of the last checkpoint.
-    saved: Option<u64>,
 }
 
-/// Trains every run on the same batches, which have to be as many as the longest run has steps left.
-/// Runs that resume have to be at the same step, and `batches` behind what they have seen.
+/// Trains every run on the same batches, at least as many as the longest run has steps left. Runs that
+/// resume must be at the same step, and `batches` must continue after the batches that they have seen.
 ///
 /// # Errors
 /// When a configuration makes no sense, a batch fails or does not fit, activations or the loss are not
-/// finite, or a sink fails. The last checkpoint stays good.
-pub fn train(runs: Vec<Run>, batches: &mut dyn Iterator<Item = Result<Batch>>) -> Result<Vec<Sae>> {
-    let mut runs: Vec<Active> = runs.into_iter().map(Active::new).collect::<Result<_>>()?;
+/// finite, or a sink fails. The last checkpoint remains valid.
+pub fn train(runs: Vec<Run>, batches: &mut dyn Batches) -> Result<Vec<Sae>> {
+    let mut runs: Vec<ActiveRun> = runs
+        .into_iter()
+        .map(ActiveRun::new)
+        .collect::<Result<_>>()?;
     same_step(&runs)?;
-    while runs.iter().any(Active::goes_on) {
+    while runs.iter().any(ActiveRun::goes_on) {
         let waiting = Instant::now();
         let batch = batches.next();
         let waited = waiting.elapsed();
-        let at = runs.iter().map(Active::step).max().unwrap_or(0);
+        let at = runs.iter().map(ActiveRun::step).max().unwrap_or(0);
         let batch = batch.ok_or_else(|| Error::Training {
             step: at,
             reason:
@@ -44,16 +59,16 @@ pub fn train(runs: Vec<Run>, batches: &mut dyn Iterator<Item = Result<Batch>>) -
         })??;
         check_batch(at, &batch)?;
         for run in runs.iter_mut().filter(|run| run.goes_on()) {
-            run.clock.waited(waited);
+            run.clock.waited(waited, batches.clocks());
             run.step_on(&batch)?;
         }
     }
-    runs.into_iter().map(Active::end).collect()
+    runs.into_iter().map(ActiveRun::end).collect()
 }
 
 /// # Errors
 /// When runs resume at different steps.
-fn same_step(runs: &[Active]) -> Result<()> {
+fn same_step(runs: &[ActiveRun]) -> Result<()> {
     let Some(first) = runs.first() else {
         return Ok(());
     };
@@ -62,7 +77,7 @@ fn same_step(runs: &[Active]) -> Result<()> {
         Some(run) => Err(Error::Training {
             step: first.step(),
             reason: format!(
-                "runs on one stream have to resume at the same step; another is at step {}",
+                "runs on one stream must resume at the same step; another run is at step {}",
                 run.step()
             ),
         }),
@@ -70,7 +85,7 @@ fn same_step(runs: &[Active]) -> Result<()> {
 }
 
 /// # Errors
-/// When an activation is not finite, or there are not as many of the target.
+/// When an activation is not finite, or the target has another number of rows.
 fn check_batch(step: u64, batch: &Batch) -> Result<()> {
     for (what, x) in [
         ("activation", Some(&batch.x)),
@@ -111,16 +126,15 @@ fn wrong(what: &str, expected: usize, found: usize) -> Error {
     }
 }
 
-impl<'a> Active<'a> {
-    fn new(run: Run<'a>) -> Result<Active<'a>> {
+impl<'a> ActiveRun<'a> {
+    fn new(run: Run<'a>) -> Result<ActiveRun<'a>> {
         if let Some(state) = &run.resume {
             state.check_config(run.config)?;
         }
-        Ok(Active {
+        Ok(ActiveRun {
             config: run.config,
             record: run.record,
             sink: run.sink,
-            saved: run.resume.as_ref().map(State::step),
             state: run.resume,
             clock: Clock::start(),
             stopped: false,
@@ -135,7 +149,7 @@ impl<'a> Active<'a> {
         !self.stopped && self.step() < self.config.steps
     }
 
-    /// One step, and what is due after it.
+    /// Takes one step, and then logs and writes a checkpoint if they are due.
     fn step_on(&mut self, batch: &Batch) -> Result<()> {
         let started = Instant::now();
         self.check_widths(batch)?;
@@ -145,16 +159,15 @@ impl<'a> Active<'a> {
         let done = state.step() + 1;
         let last = done == self.config.steps;
         let log = done.is_multiple_of(self.config.log_every) || done == 1 || last;
-        let told = step(state, batch, log)?;
+        let report = step(state, batch, log)?;
         self.clock.trained(started.elapsed());
         if log {
-            self.sink.metrics(&line(state, &told, &mut self.clock))?;
+            self.sink.metrics(&line(state, &report, &mut self.clock))?;
         }
-        self.stopped = self.sink.step(done) == Go::Stop;
+        self.stopped = self.sink.step(done).is_break();
         let every = self.config.checkpoint_every;
         if last || self.stopped || (every > 0 && done.is_multiple_of(every)) {
             self.sink.checkpoint(state)?;
-            self.saved = Some(done);
         }
         Ok(())
     }
@@ -174,7 +187,7 @@ impl<'a> Active<'a> {
         if batch.target.is_some() != self.config.transcoder.is_some() {
             return Err(Error::Training {
                 step: self.step(),
-                reason: "a transcoder needs batches with a target, and an autoencoder such without"
+                reason: "a transcoder needs batches with a target, an autoencoder batches without"
                     .to_owned(),
             });
         }

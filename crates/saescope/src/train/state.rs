@@ -1,92 +1,96 @@
-//! Everything that training changes.
+//! The state of a training: its fixed setup, and everything that a step changes.
 
-use serde::{Deserialize, Serialize};
-
-use super::dead::Fires;
-use super::input::Entrance;
+use super::TrainConfig;
+use super::activity::FiringCounts;
+use super::dense::DenseWorkspace;
+use super::input::{InputStatistics, InputTransform};
 use super::weights::{Optimiser, Weights};
-use super::{TrainConfig, dense};
 use crate::activations::Batch;
 
-/// What was measured of the activations of a run's first batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct InputStatistics {
-    /// `|mean| / |standard deviation|`, both over all components. The larger, the more features are
-    /// dead from the start unless the mean is taken off.
-    pub gamma: f64,
-    /// Mean norm.
-    pub mean_norm: f64,
+/// The state of a training. Random numbers are no part of it, since they depend on the seed and the
+/// step alone.
+pub struct State {
+    pub(super) setup: Setup,
+    pub(super) learner: Learner,
 }
 
-/// Everything that training changes: weights, the optimiser's moments, counters, and what was
-/// measured first. Random numbers depend on the seed and the step alone.
-pub struct State {
+/// The part of a state that is fixed once the first batch is known.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Setup {
     pub(super) config: TrainConfig,
+    pub(super) transform: InputTransform,
+}
+
+/// The part of a state that steps change: weights, the optimiser's moments, counters.
+pub(super) struct Learner {
     pub(super) weights: Weights,
     pub(super) optimiser: Optimiser,
-    pub(super) entrance: Entrance,
-    pub(super) fires: Fires,
-    /// BatchTopK's running mean of the smallest activation of a batch.
+    pub(super) firing: FiringCounts,
+    /// Running mean of the smallest activation of a batch, for BatchTopK.
     pub(super) threshold: Option<f64>,
-    /// BatchTopK's guess of the next batch's smallest activation; changes nothing but the time.
+    /// Guess of the next batch's smallest activation, for BatchTopK. It changes the time and no result.
     pub(super) guess: f32,
-    pub(super) room: dense::Room,
-    /// Share of the features that was active on a token of the last batch.
+    pub(super) workspace: DenseWorkspace,
+    /// Mean share of the features that were active on a token of the last batch.
     pub(super) share: f64,
-    /// How often features were resampled.
+    /// Number of resamplings so far.
     pub(super) resampled: u32,
     pub(super) step: u64,
     pub(super) tokens: u64,
 }
 
 impl State {
-    /// Before the first step, whose batch is `first`.
+    /// The state before the first step, whose batch is `first`.
     pub(super) fn new(config: &TrainConfig, first: &Batch) -> State {
-        let entrance = Entrance::measure(config, first);
-        let weights = Weights::init(config, &entrance.enter(config, first));
+        let transform = InputTransform::measure(config, first);
+        let weights = Weights::init(config, &transform.apply(config, first));
         State {
-            config: config.clone(),
-            optimiser: Optimiser::new(&weights),
-            weights,
-            entrance,
-            fires: Fires::new(config.d_sae),
-            threshold: None,
-            guess: 0.0,
-            room: dense::Room::new(config),
-            share: 1.0,
-            resampled: 0,
-            step: 0,
-            tokens: 0,
+            setup: Setup {
+                config: config.clone(),
+                transform,
+            },
+            learner: Learner {
+                optimiser: Optimiser::new(&weights),
+                weights,
+                firing: FiringCounts::new(config.d_sae),
+                threshold: None,
+                guess: 0.0,
+                workspace: DenseWorkspace::new(config),
+                share: 1.0,
+                resampled: 0,
+                step: 0,
+                tokens: 0,
+            },
         }
     }
 
-    /// How it is trained.
+    /// The configuration.
     pub fn config(&self) -> &TrainConfig {
-        &self.config
+        &self.setup.config
     }
 
-    /// Steps done.
+    /// Number of steps done.
     pub fn step(&self) -> u64 {
-        self.step
+        self.learner.step
     }
 
-    /// Tokens seen.
+    /// Number of tokens trained on.
     pub fn tokens(&self) -> u64 {
-        self.tokens
+        self.learner.tokens
     }
 
-    /// What was measured of the first batch's activations.
+    /// Statistics of the first batch's activations.
     pub fn input_statistics(&self) -> InputStatistics {
-        self.entrance.statistics
+        self.setup.transform.statistics
     }
 
-    /// Width of what it reads.
+    /// Width of the activations that it reads.
     pub fn d_in(&self) -> usize {
-        self.weights.w_enc().cols()
+        self.learner.weights.w_enc().cols()
     }
 
-    /// Width of what it writes.
+    /// Width of the activations that it reconstructs.
     pub fn d_out(&self) -> usize {
-        self.weights.w_dec.cols()
+        self.learner.weights.w_dec.cols()
     }
 }

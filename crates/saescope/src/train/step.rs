@@ -5,28 +5,29 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use saescope_kernels::{AdamStep, Matrix, SparseRows};
 
-use super::activity::Activity;
-use super::dead::{Leftovers, treat};
-use super::input::Tokens;
-use super::pass::{Job, Loss, Pass, variance};
+use super::activity::{Activity, FiringCounts};
+use super::dead::{BatchOutcome, treat};
+use super::input::PreparedBatch;
+use super::pass::{Loss, PassInput, PassResult, variance};
 use super::plain::L1;
+use super::state::{Learner, State};
 use super::weights::Gradients;
-use super::{Objective, State, TrainConfig, dense, gated, jump, plain, select};
+use super::{Objective, TrainConfig, dense, gated, jump, plain, select};
 use crate::activations::Batch;
 use crate::error::{Error, Result};
 
-/// Share that a batch has in the running mean of BatchTopK's threshold: a hundredth, as in SAELens, but in
-/// short runs so much that the mean spans no more than a twentieth of them.
+/// Weight of a batch in the running mean of BatchTopK's threshold: a hundredth, as in SAELens, but more in
+/// short runs, so that the mean spans at most a twentieth of the steps.
 fn threshold_share(steps: u64) -> f64 {
     (20.0 / steps as f64).clamp(0.01, 0.2)
 }
 
-/// What a step tells.
-pub(super) struct Told {
+/// Measurements of one step.
+pub(super) struct StepReport {
     pub(super) loss: Loss,
     /// Mean number of active features.
     pub(super) l0: f64,
-    /// `1 - sum |x - y|^2 / sum |x - mean x|^2`, in the units of the target; found when asked for.
+    /// `1 - sum |x - y|^2 / sum |x - mean x|^2`, in the units of the target; 0 unless asked for.
     pub(super) explained_variance: f64,
     pub(super) grad_norm: f64,
     pub(super) lr: f32,
@@ -34,7 +35,7 @@ pub(super) struct Told {
 }
 
 impl TrainConfig {
-    /// The learning rate of the step number `step`, from 0.
+    /// The learning rate of step `step`, counted from 0.
     pub(super) fn lr(&self, step: u64) -> f32 {
         let left = self.steps.saturating_sub(step);
         let rise = ramp(step + 1, self.lr_warmup_steps);
@@ -42,13 +43,13 @@ impl TrainConfig {
         (f64::from(self.adam.lr) * rise.min(fall)) as f32
     }
 
-    /// What the sparsity penalty of the step number `step`, from 0, is multiplied with.
+    /// The factor of the sparsity penalty at step `step`, counted from 0.
     pub(super) fn sparsity(&self, step: u64) -> f32 {
         ramp(step + 1, self.sparsity_warmup_steps) as f32
     }
 }
 
-/// From 0 to 1 over `over` steps.
+/// A straight line from 0 to 1 over `over` steps, then 1.
 fn ramp(step: u64, over: u64) -> f64 {
     if step < over {
         step as f64 / over as f64
@@ -57,140 +58,149 @@ fn ramp(step: u64, over: u64) -> f64 {
     }
 }
 
-/// Takes `state` one step on; `explain` asks for the explained variance.
-pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<Told> {
-    let config = state.config.clone();
-    let entrance = state.entrance.clone();
-    let tokens = entrance.enter(&config, batch);
-    let inner = inner(&config, &tokens, &state.weights.small.b_dec);
-    let dense = state.is_dense();
+/// Takes `state` one step further on `batch`; measures the explained variance if `explain` is set.
+///
+/// # Errors
+/// [`Error::Training`] when the loss or the gradient is not finite.
+pub(super) fn step(state: &mut State, batch: &Batch, explain: bool) -> Result<StepReport> {
+    let State { setup, learner } = state;
+    let config = &setup.config;
+    let tokens = setup.transform.apply(config, batch);
+    let encoder_input = encoder_input(config, &tokens, &learner.weights.vectors.b_dec);
+    let dense = learner.is_dense(config);
     let found = if dense {
         SparseRows::default()
     } else {
-        find(state, &inner)
+        find(config, learner, &encoder_input)
     };
-    let job = Job {
-        config: &config,
-        weights: &state.weights,
+    let input = PassInput {
+        config,
+        weights: &learner.weights,
         tokens: &tokens,
-        inner: &inner,
-        sparsity: config.sparsity(state.step),
+        encoder_input: &encoder_input,
+        sparsity: config.sparsity(learner.step),
     };
-    let pass = match L1::of(&job).filter(|_| dense) {
-        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires, &mut state.room),
-        None => run(&job, found, &mut state.fires),
+    let pass = match L1::of(&input).filter(|_| dense) {
+        Some(penalty) => {
+            let workspace = &mut learner.workspace;
+            dense::pass(&input, &penalty, &mut learner.firing, workspace)
+        }
+        None => run(&input, found, &mut learner.firing),
     };
-    let grad_norm = learn(state, &config, &pass.loss, &pass.gradients)?;
-    state.note(&pass.activity);
-    let told = Told {
+    let grad_norm = learn(config, learner, &pass.loss, &pass.gradients)?;
+    learner.follow(config, &pass.activity);
+    let report = StepReport {
         loss: pass.loss,
         l0: pass.activity.l0(),
-        explained_variance: match explain {
-            true => explained_variance(batch, &tokens, &pass.squared),
-            false => 0.0,
+        explained_variance: if explain {
+            explained_variance(batch, &tokens, &pass.squared)
+        } else {
+            0.0
         },
         grad_norm,
-        lr: config.lr(state.step),
-        sparsity: config.sparsity(state.step),
+        lr: config.lr(learner.step),
+        sparsity: config.sparsity(learner.step),
     };
-    state.step += 1;
-    state.tokens += batch.x.rows() as u64;
-    treat(
-        state,
-        &Leftovers {
-            inner: &inner,
-            target: tokens.target(),
-            activity: &pass.activity,
-            squared: &pass.squared,
-        },
-    );
-    Ok(told)
+    learner.step += 1;
+    learner.tokens += batch.x.rows() as u64;
+    let outcome = BatchOutcome {
+        encoder_input: &encoder_input,
+        target: tokens.target(),
+        activity: &pass.activity,
+        squared: &pass.squared,
+    };
+    treat(config, learner, &outcome);
+    Ok(report)
 }
 
-/// Follows the gradients; returns their norm before clipping.
+/// Takes one step of the optimiser; returns the norm of the gradients before clipping.
 fn learn(
-    state: &mut State,
     config: &TrainConfig,
+    learner: &mut Learner,
     loss: &Loss,
     gradients: &Gradients,
 ) -> Result<f64> {
-    check(state.step, "the loss", loss.total())?;
+    check(learner.step, "the loss", loss.total())?;
     let scale = match config.grad_clip {
         None => 1.0,
         Some(clip) => {
-            let norm = gradients.norm(config, &state.weights);
-            check(state.step, GRAD_NORM, norm)?;
-            // As torch has it.
+            let norm = gradients.norm(config, &learner.weights);
+            check(learner.step, GRAD_NORM, norm)?;
+            // As in torch.nn.utils.clip_grad_norm_.
             (f64::from(clip) / (norm + 1e-6)).min(1.0) as f32
         }
     };
-    let (lr, adam) = (config.lr(state.step), config.adam);
-    let step = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, state.step + 1);
-    let weights = &mut state.weights;
-    let norm = (state.optimiser).step(config, weights, gradients, scale, step);
-    check(state.step, GRAD_NORM, norm)?;
+    let (lr, adam) = (config.lr(learner.step), config.adam);
+    let step = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, learner.step + 1);
+    let weights = &mut learner.weights;
+    let norm = (learner.optimiser).step(config, weights, gradients, scale, step);
+    check(learner.step, GRAD_NORM, norm)?;
     Ok(norm)
 }
 
 const GRAD_NORM: &str = "the norm of the gradient";
 
-/// What is encoded, `[tokens, d_in]`.
-pub(super) fn inner<'a>(
+/// The input of the encoder, `[tokens, d_in]`.
+pub(super) fn encoder_input<'a>(
     config: &TrainConfig,
-    tokens: &'a Tokens,
+    tokens: &'a PreparedBatch,
     b_dec: &[f32],
 ) -> Cow<'a, Matrix> {
     if !config.init.subtract_b_dec {
         return Cow::Borrowed(&tokens.x);
     }
-    let mut inner = tokens.x.clone().into_owned();
-    let rows = inner.data_mut().par_chunks_exact_mut(b_dec.len());
+    let mut encoder_input = tokens.x.clone().into_owned();
+    let rows = encoder_input.data_mut().par_chunks_exact_mut(b_dec.len());
     rows.for_each(|row| row.iter_mut().zip(b_dec).for_each(|(x, b)| *x -= b));
-    Cow::Owned(inner)
+    Cow::Owned(encoder_input)
 }
 
-/// The entries that the step has to look at.
-pub(super) fn find(state: &mut State, inner: &Matrix) -> SparseRows {
-    match &state.config.objective {
+/// The entries that the step has to compute.
+pub(super) fn find(
+    config: &TrainConfig,
+    learner: &mut Learner,
+    encoder_input: &Matrix,
+) -> SparseRows {
+    let encoder = &mut learner.weights.encoder;
+    match &config.objective {
         Objective::BatchTopK { k, .. } | Objective::Matryoshka { k, .. } => {
-            let count = k * inner.rows();
-            let encoder = &mut state.weights.encoder;
-            select::largest(encoder, inner, count, &mut state.guess)
+            let count = k * encoder_input.rows();
+            select::largest(encoder, encoder_input, count, &mut learner.guess)
         }
-        _ => state.weights.encoder.encode(inner),
+        _ => encoder.encode(encoder_input),
     }
 }
 
 pub(super) fn run<'x>(
-    job: &Job<'_, 'x>,
+    input: &PassInput<'_, 'x>,
     found: SparseRows,
-    fires: &mut super::dead::Fires,
-) -> Pass<'x> {
-    match job.config.objective {
-        Objective::JumpRelu { .. } => jump::pass(job, &found, fires),
-        Objective::Gated { .. } => gated::pass(job, &found, fires),
-        _ => plain::pass(job, found, fires),
+    firing: &mut FiringCounts,
+) -> PassResult<'x> {
+    match input.config.objective {
+        Objective::JumpRelu { .. } => jump::pass(input, &found, firing),
+        Objective::Gated { .. } => gated::pass(input, &found, firing),
+        _ => plain::pass(input, found, firing),
     }
 }
 
-impl State {
-    /// Whether the step works on dense activations. What decides is part of the state, since the two
-    /// ways round differently.
-    fn is_dense(&self) -> bool {
-        matches!(self.config.objective, Objective::L1 { .. }) && self.share > dense::WORTH_DENSE
+impl Learner {
+    /// True if the step works on dense activations. The share that decides is part of the state, since
+    /// the two ways round differently.
+    fn is_dense(&self, config: &TrainConfig) -> bool {
+        matches!(config.objective, Objective::L1 { .. }) && self.share > dense::WORTH_DENSE
     }
 
-    /// Notes the share of active features, and the smallest activation of a batch: the threshold that
-    /// takes BatchTopK's place when no batch is there to choose from follows that.
-    fn note(&mut self, activity: &Activity) {
-        self.share = activity.l0() / self.config.d_sae as f64;
+    /// Updates the share of active features, and the running mean of the smallest activation of a batch:
+    /// the threshold that replaces BatchTopK's choice where there is no batch to choose from.
+    fn follow(&mut self, config: &TrainConfig, activity: &Activity) {
+        self.share = activity.l0() / config.d_sae as f64;
         let by_batch = matches!(
-            self.config.objective,
+            config.objective,
             Objective::BatchTopK { .. } | Objective::Matryoshka { .. }
         );
         let least = f64::from(activity.least);
         if by_batch && least.is_finite() {
-            let share = threshold_share(self.config.steps);
+            let share = threshold_share(config.steps);
             let before = self.threshold.unwrap_or(least);
             self.threshold = Some(before + share * (least - before));
         }
@@ -198,7 +208,7 @@ impl State {
 }
 
 /// # Errors
-/// When the number is none.
+/// [`Error::Training`] when the number is not finite.
 fn check(step: u64, what: &str, number: f64) -> Result<()> {
     if number.is_finite() {
         return Ok(());
@@ -209,7 +219,7 @@ fn check(step: u64, what: &str, number: f64) -> Result<()> {
     })
 }
 
-fn explained_variance(batch: &Batch, tokens: &Tokens, squared: &[f64]) -> f64 {
+fn explained_variance(batch: &Batch, tokens: &PreparedBatch, squared: &[f64]) -> f64 {
     let (error, whole) = if tokens.units.is_empty() {
         (squared.iter().sum(), variance(tokens.target()))
     } else {

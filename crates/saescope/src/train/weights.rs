@@ -9,7 +9,7 @@ use super::{DecoderNorm, Objective, TrainConfig};
 
 /// Everything but the two large matrices.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Small {
+pub(super) struct Vectors {
     /// `[d_sae]`; the gate's, where there is one.
     pub(super) b_enc: Vec<f32>,
     /// `[d_out]`
@@ -25,11 +25,12 @@ pub(super) struct Small {
 }
 
 /// The names of the parts, in their order.
-pub(super) const SMALL: [&str; 6] = ["b_enc", "b_dec", "threshold", "r_mag", "b_mag", "w_skip"];
+pub(super) const VECTOR_NAMES: [&str; 6] =
+    ["b_enc", "b_dec", "threshold", "r_mag", "b_mag", "w_skip"];
 
-impl Small {
+impl Vectors {
     pub(super) fn parts(&self) -> [&Vec<f32>; 6] {
-        let Small {
+        let Vectors {
             b_enc,
             b_dec,
             threshold,
@@ -41,7 +42,7 @@ impl Small {
     }
 
     pub(super) fn parts_mut(&mut self) -> [&mut Vec<f32>; 6] {
-        let Small {
+        let Vectors {
             b_enc,
             b_dec,
             threshold,
@@ -53,7 +54,7 @@ impl Small {
     }
 
     /// Zeros of the same lengths.
-    pub(super) fn zeros(&self) -> Small {
+    pub(super) fn zeros(&self) -> Vectors {
         let mut zeros = self.clone();
         for part in zeros.parts_mut() {
             part.fill(0.0);
@@ -68,20 +69,25 @@ pub(super) struct Weights {
     pub(super) encoder: Encoder,
     /// `[d_sae, d_out]`
     pub(super) w_dec: Matrix,
-    pub(super) small: Small,
+    pub(super) vectors: Vectors,
 }
 
 impl Weights {
-    pub(super) fn new(config: &TrainConfig, w_enc: Matrix, w_dec: Matrix, small: Small) -> Weights {
+    pub(super) fn new(
+        config: &TrainConfig,
+        w_enc: Matrix,
+        w_dec: Matrix,
+        vectors: Vectors,
+    ) -> Weights {
         let gate = match &config.objective {
             Objective::TopK { k, .. } => Gate::TopK(*k),
             _ => Gate::Positive,
         };
-        let bias = encoder_bias(config, &small);
+        let bias = encoder_bias(config, &vectors);
         Weights {
             encoder: Encoder::new(w_enc, bias, gate),
             w_dec,
-            small,
+            vectors,
         }
     }
 
@@ -94,27 +100,27 @@ impl Weights {
     pub(super) fn update(
         &mut self,
         config: &TrainConfig,
-        change: impl FnOnce(&mut Matrix, &mut Matrix, &mut Small),
+        change: impl FnOnce(&mut Matrix, &mut Matrix, &mut Vectors),
     ) {
-        let (w_dec, small) = (&mut self.w_dec, &mut self.small);
+        let (w_dec, vectors) = (&mut self.w_dec, &mut self.vectors);
         self.encoder.update(|w_enc, bias, _| {
-            change(w_enc, w_dec, small);
-            *bias = encoder_bias(config, small);
+            change(w_enc, w_dec, vectors);
+            *bias = encoder_bias(config, vectors);
         });
     }
 }
 
 /// What the encoder adds so that the features a step has to look at come out positive: for JumpReLU
 /// those from half a kernel's width below the threshold on.
-fn encoder_bias(config: &TrainConfig, small: &Small) -> Vec<f32> {
+fn encoder_bias(config: &TrainConfig, vectors: &Vectors) -> Vec<f32> {
     match config.objective {
         Objective::JumpRelu { bandwidth, .. } => {
-            let pairs = small.b_enc.iter().zip(&small.threshold);
+            let pairs = vectors.b_enc.iter().zip(&vectors.threshold);
             pairs
                 .map(|(b, theta)| b - theta + bandwidth / 2.0)
                 .collect()
         }
-        _ => small.b_enc.clone(),
+        _ => vectors.b_enc.clone(),
     }
 }
 
@@ -124,7 +130,7 @@ pub(super) struct Gradients<'a> {
     pub(super) w_enc: Gradient<'a>,
     /// `[d_sae, d_out]`
     pub(super) w_dec: Gradient<'a>,
-    pub(super) small: Small,
+    pub(super) vectors: Vectors,
 }
 
 impl Gradients<'_> {
@@ -137,8 +143,8 @@ impl Gradients<'_> {
 
     /// The same from the sums of squares of the large matrices.
     fn norm_of(&self, w_enc: f64, w_dec: f64) -> f64 {
-        let small = self.small.parts().map(|part| squared_norm(part));
-        (w_enc + w_dec + small.iter().sum::<f64>()).sqrt()
+        let vectors = self.vectors.parts().map(|part| squared_norm(part));
+        (w_enc + w_dec + vectors.iter().sum::<f64>()).sqrt()
     }
 }
 
@@ -183,8 +189,8 @@ impl MatrixMoments {
 pub(super) struct Optimiser {
     pub(super) w_enc: MatrixMoments,
     pub(super) w_dec: MatrixMoments,
-    pub(super) m: Small,
-    pub(super) v: Small,
+    pub(super) m: Vectors,
+    pub(super) v: Vectors,
 }
 
 impl Optimiser {
@@ -193,8 +199,8 @@ impl Optimiser {
         Optimiser {
             w_enc: zeros(weights.w_enc()),
             w_dec: zeros(&weights.w_dec),
-            m: weights.small.zeros(),
-            v: weights.small.zeros(),
+            m: weights.vectors.zeros(),
+            v: weights.vectors.zeros(),
         }
     }
 
@@ -208,7 +214,7 @@ impl Optimiser {
         step: AdamStep,
     ) -> f64 {
         let mut norm = 0.0;
-        weights.update(config, |w_enc, w_dec, small| {
+        weights.update(config, |w_enc, w_dec, vectors| {
             let to = self.w_enc.with(w_enc);
             let of_enc = adam_rows(to, &gradients.w_enc, scale, step, RowNorm::Free);
             let to = self.w_dec.with(w_dec);
@@ -216,12 +222,15 @@ impl Optimiser {
             let of_dec = adam_rows(to, &gradients.w_dec, scale, step, row_norm);
             norm = gradients.norm_of(of_enc, of_dec);
             let moments = self.m.parts_mut().into_iter().zip(self.v.parts_mut());
-            let parts = small.parts_mut().into_iter().zip(gradients.small.parts());
+            let parts = vectors
+                .parts_mut()
+                .into_iter()
+                .zip(gradients.vectors.parts());
             for ((part, gradient), (m, v)) in parts.zip(moments) {
                 adam_slice(part, m, v, gradient, scale, step);
             }
             // Below zero the gate would let negative pre-activations through.
-            small.threshold.iter_mut().for_each(|t| *t = t.max(0.0));
+            vectors.threshold.iter_mut().for_each(|t| *t = t.max(0.0));
         });
         norm
     }

@@ -1,9 +1,9 @@
-//! Activations of a corpus: all of them, each once, in an order by chance that a seed decides.
+//! Activations of a corpus: every token once, in a random order that the seed decides.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use saescope::activations::{Batch, Stream, StreamConfig};
+use saescope::activations::{Batch, Batches as _, Stream, StreamConfig};
 use saescope::corpus::{Corpus, CorpusConfig, Layout, TextUnit};
 use saescope::hook::Capture;
 use saescope::model::Model;
@@ -68,7 +68,7 @@ fn take(stream: &mut Stream, batches: usize) -> Vec<Batch> {
 }
 
 #[test]
-fn every_token_comes_once_an_epoch_and_within_its_buffer() {
+fn every_token_occurs_once_in_an_epoch_and_within_its_buffer() {
     for (layout, skip_first) in [(Layout::Packed, false), (Layout::Rows, true)] {
         let (model, corpus) = subject(layout);
         let config = StreamConfig {
@@ -83,20 +83,21 @@ fn every_token_comes_once_an_epoch_and_within_its_buffer() {
         for fill in expected.chunks_exact_mut(400) {
             let batches = take(&mut stream, 4);
             let mut found: Vec<_> = batches.iter().flat_map(|batch| rows(&batch.x)).collect();
-            assert_ne!(found, fill, "they come in another order");
+            assert_ne!(found, fill, "the order differs");
             found.sort();
             fill.sort();
             assert!(found == fill);
         }
         let next = take(&mut stream, 4);
-        assert_eq!(next[3].x.rows(), 100, "the next epoch fills the buffer up");
+        assert_eq!(next[3].x.rows(), 100, "the next epoch completes the buffer");
         assert!(stream.epochs() > 1.0);
-        assert!(stream.seconds_model() > 0.0 && stream.seconds_buffer() > 0.0);
+        let clocks = stream.clocks();
+        assert!(clocks.seconds_model > 0.0 && clocks.seconds_buffer > 0.0);
     }
 }
 
 #[test]
-fn a_stream_goes_on_anywhere() {
+fn a_stream_seeks_any_batch() {
     let (model, corpus) = subject(Layout::Rows);
     let stream = || Stream::new(&model, &corpus, config()).unwrap();
     let all = take(&mut stream(), 95);
@@ -108,7 +109,7 @@ fn a_stream_goes_on_anywhere() {
 }
 
 #[test]
-fn epochs_read_the_corpus_in_orders_of_their_own() {
+fn every_epoch_reads_the_corpus_in_another_order() {
     let (model, corpus) = subject(Layout::Packed);
     let epoch = corpus.tokens() as usize;
     let whole = StreamConfig {
@@ -152,7 +153,7 @@ fn neighbours_in_text_are_not_neighbours_in_a_buffer() {
     let near = order
         .windows(2)
         .filter(|pair| pair[0].abs_diff(pair[1]) <= 10);
-    // Of 2,999 pairs twenty are expected by chance.
+    // In a random order twenty of 2,999 pairs are expected.
     assert!((5..45).contains(&near.clone().count()), "{}", near.count());
     let mean = |range: std::ops::Range<usize>| order[range].iter().sum::<usize>() as f64 / 1000.0;
     for third in [0..1000, 1000..2000, 2000..3000] {
@@ -161,7 +162,7 @@ fn neighbours_in_text_are_not_neighbours_in_a_buffer() {
 }
 
 #[test]
-fn targets_stand_beside_what_they_are_the_targets_of() {
+fn every_row_has_the_target_of_its_own_token() {
     let (model, corpus) = subject(Layout::Packed);
     let (from, to) = (Site::MlpNorm(1), Site::MlpOut(1));
     let config = StreamConfig {
@@ -184,7 +185,7 @@ fn targets_stand_beside_what_they_are_the_targets_of() {
 }
 
 #[test]
-fn threads_change_no_bit_of_a_stream() {
+fn the_number_of_threads_changes_no_bit_of_a_stream() {
     let (model, corpus) = subject(Layout::Rows);
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
@@ -195,7 +196,7 @@ fn threads_change_no_bit_of_a_stream() {
 }
 
 #[test]
-fn what_gives_no_batch_is_refused() {
+fn configurations_without_batches_are_refused() {
     let (model, corpus) = subject(Layout::Rows);
     let refused = |config| {
         Stream::new(&model, &corpus, config)

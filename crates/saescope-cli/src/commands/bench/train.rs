@@ -1,13 +1,14 @@
 //! `saescope bench train`
 
 use std::cell::{Cell, RefCell};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
-use saescope::activations::Batch;
+use saescope::Matrix;
+use saescope::activations::{Batch, Batches, Clocks};
 use saescope::sae::Record as SaeRecord;
 use saescope::train::{
-    Go, InitBias, Metrics, Objective, Products, Recipe, Run, Sink, State, TrainConfig, Treatment,
-    train,
+    InitBias, Metrics, Objective, Products, Recipe, Run, Sink, State, TrainConfig, Treatment, train,
 };
 
 use super::{How, Machine, Record, Row, random};
@@ -168,11 +169,7 @@ impl Case {
         rss::reset_peak();
         let watch = Watch::default();
         let x = random(self.batch, self.d_in, SEED);
-        let mut batches = std::iter::repeat_with(|| {
-            let x = x.clone();
-            watch.started.set(Some(Instant::now()));
-            Ok(Batch { x, target: None })
-        });
+        let mut batches = SameBatch { x, watch: &watch };
         let run = Run {
             config: &config,
             record: SaeRecord::default(),
@@ -197,6 +194,34 @@ impl Case {
     }
 }
 
+/// The same batch again and again; a step begins when it is handed out.
+struct SameBatch<'a> {
+    x: Matrix,
+    watch: &'a Watch,
+}
+
+impl Iterator for SameBatch<'_> {
+    type Item = saescope::Result<Batch>;
+
+    fn next(&mut self) -> Option<saescope::Result<Batch>> {
+        let x = self.x.clone();
+        self.watch.started.set(Some(Instant::now()));
+        Some(Ok(Batch { x, target: None }))
+    }
+}
+
+impl Batches for SameBatch<'_> {
+    fn seek(&mut self, _: u64) {}
+
+    fn clocks(&self) -> Clocks {
+        Clocks::default()
+    }
+
+    fn predicted_bytes(&self) -> u64 {
+        (self.x.data().len() * size_of::<f32>()) as u64
+    }
+}
+
 /// Notes how long each step takes.
 #[derive(Default)]
 struct Watch {
@@ -206,14 +231,14 @@ struct Watch {
 }
 
 impl Sink for &Watch {
-    fn step(&mut self, _: u64) -> Go {
+    fn step(&mut self, _: u64) -> ControlFlow<()> {
         if let Some(started) = self.started.take() {
             self.seconds
                 .borrow_mut()
                 .push(started.elapsed().as_secs_f64());
         }
         self.peak_rss_mb.set(rss::peak_mb());
-        Go::On
+        ControlFlow::Continue(())
     }
 
     fn metrics(&mut self, _: &Metrics) -> saescope::Result<()> {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use saescope::activations::shards::{self, Made, Manifest, ShardDtype, ShardsConfig};
-use saescope::activations::{Stream, StreamConfig};
+use saescope::activations::shards::{self, Manifest, ShardDtype, ShardsConfig, ShardsOrigin};
+use saescope::activations::{Batches as _, Stream, StreamConfig};
 use saescope::corpus::Corpus;
 use saescope::site::Site;
 use serde::Serialize;
@@ -120,7 +120,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         ..ShardsConfig::new(given.tokens.unwrap_or(stream.epoch_tokens()))
     };
     predict(&shards, &stream);
-    let made = Made {
+    let origin = ShardsOrigin {
         model: args.model.reference().to_owned(),
         site,
         out_site: given.out_site,
@@ -130,7 +130,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         prepend_bos: Some(lm.prepends_bos()?),
     };
     let start = Instant::now();
-    let manifest = write(folder, &shards, made, &mut stream)?;
+    let manifest = write(folder, &shards, origin, &mut stream)?;
     let seconds = start.elapsed().as_secs_f64();
     let record = Record {
         shards: folder.display().to_string(),
@@ -153,16 +153,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 fn write(
     folder: &Path,
     config: &ShardsConfig,
-    made: Made,
+    origin: ShardsOrigin,
     stream: &mut Stream,
 ) -> anyhow::Result<Manifest> {
     let bar = bar(config.tokens);
-    let manifest = shards::write(folder, config, made, stream, &mut |progress| {
-        if progress.mixed > 0 {
+    let manifest = shards::write(folder, config, origin, stream, &mut |progress| {
+        if progress.shuffled > 0 {
             bar.set_message("mixing ");
-            bar.set_position(progress.mixed);
+            bar.set_position(progress.shuffled);
         } else {
-            bar.set_position(progress.gathered);
+            bar.set_position(progress.scattered);
         }
     });
     bar.finish_and_clear();
@@ -195,12 +195,12 @@ fn bar(tokens: u64) -> ProgressBar {
 
 fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
     let Record { manifest, .. } = record;
-    let made = &manifest.made;
+    let origin = &manifest.origin;
     let mut table = Table::new(vec![Align::Left, Align::Left]);
     let mut row = |name: &str, value: String| table.row(vec![name.into(), value.into()]);
-    row("model", made.model.clone());
-    row("site", made.site.to_string());
-    if let Some(out) = made.out_site {
+    row("model", origin.model.clone());
+    row("site", origin.site.to_string());
+    if let Some(out) = origin.out_site {
         row("out site", out.to_string());
     }
     row("documents", corpus.documents().to_string());

@@ -63,11 +63,11 @@ impl DataArgs {
         if self.shards.is_some() {
             ensure_usage!(
                 bos == Bos::Auto,
-                "--bos: a folder of shards's texts began with the token or did not when they were captured"
+                "--bos: the texts of shards began with the token or without it when they were captured"
             );
             ensure_usage!(
                 self.corpus.context().is_none() || !self.eval_corpus.is_empty(),
-                "--context: a folder of shards's texts were cut when they were captured"
+                "--context: the texts of shards were cut into sequences when they were captured"
             );
         }
         let (config, mut other) = self.corpus.configs(&self.eval_corpus, bos, seed)?;
@@ -92,12 +92,12 @@ impl DataArgs {
         if let Training::Shards(shards) = &training {
             // What it was trained on, unless told otherwise.
             let context = self.corpus.context();
-            other.context = context.unwrap_or(shards.manifest().made.context);
+            other.context = context.unwrap_or(shards.manifest().origin.context);
         }
         let corpus = crate::args::corpus::open(&other, tokenizer)?;
         ensure_usage!(
             corpus.digest() != training.digest(),
-            "--eval-corpus: these are the very texts that are trained on; name others, or leave it away"
+            "--eval-corpus: these are the texts that are trained on; name other files, or omit --eval-corpus"
         );
         Ok(Data {
             training,
@@ -126,7 +126,7 @@ impl Training {
     pub(super) fn digest(&self) -> &str {
         match self {
             Training::Texts(_, corpus) => corpus.digest(),
-            Training::Shards(shards) => &shards.manifest().made.corpus,
+            Training::Shards(shards) => &shards.manifest().origin.corpus,
         }
     }
 
@@ -134,7 +134,7 @@ impl Training {
     pub(super) fn context(&self) -> usize {
         match self {
             Training::Texts(config, _) => config.context,
-            Training::Shards(shards) => shards.manifest().made.context,
+            Training::Shards(shards) => shards.manifest().origin.context,
         }
     }
 

@@ -1,14 +1,14 @@
 //! What is seen of training while it goes on, and the sink that keeps it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use saescope::Result;
-use saescope::activations::{Batch, Source};
 use saescope::direction::Pair;
 use saescope::runs::{Line, Writer};
-use saescope::train::{Go, Metrics, Sink, State};
+use saescope::train::{Metrics, Sink, State};
 
 use super::stop::Stop;
 use crate::print;
@@ -25,19 +25,11 @@ const REDRAW: Duration = Duration::from_millis(120);
 pub(crate) struct Session<'a> {
     stop: &'a Stop,
     view: RefCell<View>,
-    /// Seconds of the model and of the buffer so far.
-    source: &'a Cell<(f64, f64)>,
 }
 
 impl<'a> Session<'a> {
     /// `names` tell the runs apart, `steps` is what they have to do.
-    pub(crate) fn new(
-        stop: &'a Stop,
-        source: &'a Cell<(f64, f64)>,
-        names: Vec<String>,
-        steps: u64,
-        shown: Shown,
-    ) -> Session<'a> {
+    pub(crate) fn new(stop: &'a Stop, names: Vec<String>, steps: u64, shown: Shown) -> Session<'a> {
         Session {
             stop,
             view: RefCell::new(View {
@@ -49,7 +41,6 @@ impl<'a> Session<'a> {
                 lines: 0,
                 drawn: Instant::now(),
             }),
-            source,
         }
     }
 
@@ -81,30 +72,6 @@ impl Shown {
     }
 }
 
-/// A source whose clocks can be read while training holds it.
-pub(crate) struct Timed<'a, 'b> {
-    source: Source<'a>,
-    seconds: &'b Cell<(f64, f64)>,
-}
-
-impl<'a, 'b> Timed<'a, 'b> {
-    /// `seconds` tell of the model and of the buffer.
-    pub(crate) fn new(source: Source<'a>, seconds: &'b Cell<(f64, f64)>) -> Timed<'a, 'b> {
-        Timed { source, seconds }
-    }
-}
-
-impl Iterator for Timed<'_, '_> {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Result<Batch>> {
-        let batch = self.source.next();
-        let seconds = (self.source.seconds_model(), self.source.seconds_buffer());
-        self.seconds.set(seconds);
-        batch
-    }
-}
-
 /// Keeps what one run tells, and shows it.
 pub(crate) struct Watched<'a> {
     session: &'a Session<'a>,
@@ -112,8 +79,6 @@ pub(crate) struct Watched<'a> {
     /// Which of the runs.
     number: usize,
     steps: u64,
-    /// The source's clocks at the last line.
-    before: (f64, f64),
     /// Tokens trained on since this began or went on, and the seconds that they took.
     done: (f64, f64),
 }
@@ -130,7 +95,6 @@ impl<'a> Watched<'a> {
             writer,
             number,
             steps,
-            before: (0.0, 0.0),
             done: (0.0, 0.0),
         }
     }
@@ -141,17 +105,16 @@ impl<'a> Watched<'a> {
 }
 
 impl Sink for Watched<'_> {
-    fn step(&mut self, step: u64) -> Go {
+    fn step(&mut self, step: u64) -> ControlFlow<()> {
         self.session.view.borrow_mut().step(step);
-        match self.session.stop.behind(step) {
-            true => Go::Stop,
-            false => Go::On,
+        if self.session.stop.behind(step) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     }
 
     fn metrics(&mut self, metrics: &Metrics) -> Result<()> {
-        let now = self.session.source.get();
-        let before = std::mem::replace(&mut self.before, now);
         let per_step = metrics.tokens as f64 / metrics.step.max(1) as f64;
         let left = self.steps.saturating_sub(metrics.step) as f64 * per_step;
         // Over all lines: a single one has a fill of the buffer in it or none.
@@ -160,8 +123,6 @@ impl Sink for Watched<'_> {
         self.done.1 += seconds;
         let speed = self.done.0 / self.done.1;
         let line = Line {
-            seconds_model: now.0 - before.0,
-            seconds_buffer: now.1 - before.1,
             memory_mb: rss::held_mb(),
             seconds_left: if speed > 0.0 { left / speed } else { 0.0 },
             ..Line::new(metrics)
@@ -392,8 +353,8 @@ fn time(lines: &[Line]) -> Option<String> {
     Some(format!(
         "  {:.0} tokens/s: model {}, buffer {}, autoencoder {}{memory}",
         tokens.sum::<f64>() / all,
-        share(sum(|line| line.seconds_model)),
-        share(sum(|line| line.seconds_buffer)),
+        share(sum(|line| line.metrics.seconds_model)),
+        share(sum(|line| line.metrics.seconds_buffer)),
         share(sum(|line| line.metrics.seconds_train))
     ))
 }

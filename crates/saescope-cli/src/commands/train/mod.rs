@@ -8,12 +8,11 @@ mod plan;
 mod setting;
 mod stop;
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use saescope::Isa;
-use saescope::activations::{Shards, Source, Stream, StreamConfig};
+use saescope::activations::{Batches, Shards, Stream, StreamConfig};
 use saescope::model::Model;
 use saescope::runs::{Machine, ModelOrigin, Predicted, RunConfig, SavedRun};
 use saescope::sae::Record;
@@ -23,7 +22,7 @@ use serde_json::json;
 
 use self::begin::{Planned, There, begin, taken};
 use self::data::{Data, DataArgs, Training};
-use self::live::{Session, Shown, Timed, Watched};
+use self::live::{Session, Shown, Watched};
 use self::plan::Plan;
 use self::setting::{Setting, SettingArgs};
 use self::stop::Stop;
@@ -159,7 +158,7 @@ impl Args {
     /// When it is stopped, too: the runs are not finished then.
     fn train(&self, folder: &Path, planned: &[Planned], given: &Given) -> anyhow::Result<()> {
         let mut source = self.source(given, planned)?;
-        self.predict(folder, planned, given, &source)?;
+        self.predict(folder, planned, given, &*source)?;
         let there = match (self.resume, self.force) {
             (true, _) => There::Resumed,
             (_, true) => There::Replaced,
@@ -168,10 +167,9 @@ impl Args {
         let ready = begin(planned, there)?;
         source.seek(ready[0].state.as_ref().map_or(0, State::step));
         let stop = Stop::listen()?;
-        let seconds = Cell::new((0.0, 0.0));
         let names = planned.iter().map(|run| run.name.clone()).collect();
         let steps = planned[0].config.train.steps;
-        let session = Session::new(&stop, &seconds, names, steps, Shown::fitting(self.json));
+        let session = Session::new(&stop, names, steps, Shown::fitting(self.json));
         let (mut watched, mut states) = (Vec::new(), Vec::new());
         for (number, run) in ready.into_iter().enumerate() {
             watched.push(Watched::new(&session, run.writer, number, steps));
@@ -184,8 +182,7 @@ impl Args {
             resume,
             sink,
         });
-        let mut batches = Timed::new(source, &seconds);
-        let trained = train(runs.collect(), &mut batches);
+        let trained = train(runs.collect(), &mut *source);
         session.end();
         let trained = trained.with_context(|| left_behind(folder, planned))?;
         if let Some(step) = stop.stopped_behind().filter(|step| *step < steps) {
@@ -205,7 +202,7 @@ impl Args {
         folder: &Path,
         planned: &[Planned],
         given: &Given,
-        source: &Source,
+        source: &dyn Batches,
     ) -> anyhow::Result<()> {
         let predicted = planned
             .iter()
@@ -238,7 +235,11 @@ impl Args {
         Ok(planned.collect())
     }
 
-    fn source<'a>(&self, given: &Given<'a>, planned: &[Planned]) -> anyhow::Result<Source<'a>> {
+    fn source<'a>(
+        &self,
+        given: &Given<'a>,
+        planned: &[Planned],
+    ) -> anyhow::Result<Box<dyn Batches + 'a>> {
         let batch_tokens = planned[0].config.train.batch_tokens;
         ensure_usage!(
             planned
@@ -249,8 +250,8 @@ impl Args {
         let corpus = match &given.data.training {
             Training::Texts(_, corpus) => corpus,
             Training::Shards(shards) => {
-                self.check_store(shards, given)?;
-                return Ok(Source::Shards(Box::new(shards.batches(batch_tokens)?)));
+                self.check_shards(shards, given)?;
+                return Ok(Box::new(shards.batches(batch_tokens)?));
             }
         };
         ensure_usage!(
@@ -260,38 +261,40 @@ impl Args {
         );
         let config = self.stream(batch_tokens);
         let stream = Stream::new(&given.lm.model, corpus, config)?;
-        Ok(Source::Stream(Box::new(stream)))
+        Ok(Box::new(stream))
     }
 
-    fn check_store(&self, shards: &Shards, given: &Given) -> anyhow::Result<()> {
+    fn check_shards(&self, shards: &Shards, given: &Given) -> anyhow::Result<()> {
         let manifest = shards.manifest();
-        let made = &manifest.made;
+        let origin = &manifest.origin;
         ensure_usage!(
-            (made.site, made.out_site) == (self.site, self.out_site),
-            "{}: the shards holds {}, not what --site and --out-site ask for",
+            (origin.site, origin.out_site) == (self.site, self.out_site),
+            "{}: the shards hold {}, not what --site and --out-site ask for",
             shards.folder().display(),
-            made.out_site.map_or(made.site.to_string(), |out| format!(
-                "{} and {out}",
-                made.site
-            ))
+            origin
+                .out_site
+                .map_or(origin.site.to_string(), |out| format!(
+                    "{} and {out}",
+                    origin.site
+                ))
         );
         let (d_in, d_out) = (manifest.d_in, manifest.d_out.unwrap_or(manifest.d_in));
         ensure!(
             (d_in, d_out) == (given.d_in, given.d_out),
-            "{}: the shards holds activations of {}, {d_in} wide to read and {d_out} to write; those of {} \
+            "{}: the shards hold activations of {}, {d_in} wide to read and {d_out} to write; those of {} \
              are {} and {}",
             shards.folder().display(),
-            made.model,
+            origin.model,
             self.model.reference(),
             given.d_in,
             given.d_out
         );
         let name = |reference: &str| Path::new(reference).file_name().map(ToOwned::to_owned);
-        if name(&made.model) != name(self.model.reference()) {
+        if name(&origin.model) != name(self.model.reference()) {
             eprintln!(
                 "warning: {}: its activations are those of {}, and the autoencoder will be said to belong to {}",
                 shards.folder().display(),
-                made.model,
+                origin.model,
                 self.model.reference()
             );
         }
@@ -311,7 +314,7 @@ impl Args {
 
     fn origin(&self, given: &Given) -> anyhow::Result<ModelOrigin> {
         let captured = match &given.data.training {
-            Training::Shards(shards) => shards.manifest().made.prepend_bos,
+            Training::Shards(shards) => shards.manifest().origin.prepend_bos,
             Training::Texts(..) => None,
         };
         let prepend_bos = match captured {

@@ -1,57 +1,62 @@
-//! Batches out of a folder of shards.
+//! Batches from a folder of shards.
 
 use std::ops::Range;
 use std::time::Instant;
 
 use saescope_kernels::Matrix;
 
-use super::{Shard, Shards};
-use crate::activations::Batch;
+use super::folder::Shards;
+use crate::activations::batch::{Batch, Batches, Clocks};
 use crate::checkpoint::Checkpoint;
-use crate::digest;
 use crate::error::{Error, Result};
 use crate::shuffle;
 
-/// Batches of a folder of shards without end. A later epoch reads the shards in an order of its own; a batch may
-/// begin in one and end in the next.
-pub struct Reading<'a> {
+/// Batches of a folder of shards without end. Every epoch after the first reads the shards in another
+/// random order. A batch may begin in one shard and end in the next.
+pub struct ShardReader<'a> {
     shards: &'a Shards,
-    /// Of every shard the rows that are read.
+    /// The rows of every shard that are read.
     parts: Vec<Range<u64>>,
     batch_tokens: usize,
     /// Number of the next batch.
     next: u64,
-    /// Which shards had their checksum taken.
-    checked: Vec<bool>,
-    open: Option<Opened>,
+    /// True for shards whose checksum was verified.
+    verified: Vec<bool>,
+    open: Option<OpenShard>,
     /// The order of the shards in the epoch last read.
     order: (u64, Vec<u32>),
     seconds: f64,
 }
 
-struct Opened {
-    shard: usize,
+struct OpenShard {
+    number: usize,
     file: Checkpoint,
 }
 
+/// Successive rows of a shard.
+struct Rows {
+    first: usize,
+    count: usize,
+}
+
 impl Shards {
-    /// Its activations in batches.
+    /// The activations in batches of `batch_tokens` rows.
     ///
     /// # Errors
-    /// When a batch would be empty.
-    pub fn batches(&self, batch_tokens: usize) -> Result<Reading<'_>> {
+    /// When `batch_tokens` is 0.
+    pub fn batches(&self, batch_tokens: usize) -> Result<ShardReader<'_>> {
         if batch_tokens == 0 {
             return Err(Error::Argument(
                 "a batch needs at least one token".to_owned(),
             ));
         }
-        let shards = self.manifest.shards.len();
-        Ok(Reading {
+        let shards = self.manifest().shards.len();
+        Ok(ShardReader {
             shards: self,
             parts: self.parts(),
             batch_tokens,
             next: 0,
-            checked: vec![false; shards],
+            verified: vec![false; shards],
             open: None,
             order: (0, (0..shards as u32).collect()),
             seconds: 0.0,
@@ -59,36 +64,19 @@ impl Shards {
     }
 }
 
-impl Reading<'_> {
-    /// Goes to where `batches_done` batches were handed out.
-    pub fn seek(&mut self, batches_done: u64) {
-        self.next = batches_done;
-    }
-
-    /// What is read.
+impl ShardReader<'_> {
+    /// The shards that are read.
     pub fn shards(&self) -> &Shards {
         self.shards
     }
 
-    /// How often the shards was handed out, as a fraction.
+    /// Number of epochs that were handed out, as a fraction.
     pub fn epochs(&self) -> f64 {
         self.next as f64 * self.batch_tokens as f64 / self.shards.tokens() as f64
     }
 
-    /// Seconds that reading took so far.
-    pub fn seconds(&self) -> f64 {
-        self.seconds
-    }
-
-    /// Bytes of memory that a batch takes; shards are mapped.
-    pub fn predicted_bytes(&self) -> u64 {
-        let manifest = &self.shards.manifest;
-        let width = manifest.d_in + manifest.d_out.unwrap_or(0);
-        4 * (self.batch_tokens * width) as u64
-    }
-
     fn batch(&mut self) -> Result<Batch> {
-        let manifest = &self.shards.manifest;
+        let manifest = self.shards.manifest();
         let mut batch = Batch {
             x: Matrix::zeros(self.batch_tokens, manifest.d_in),
             target: manifest
@@ -101,7 +89,7 @@ impl Reading<'_> {
         let mut before = (first % all) as u64;
         let mut filled = 0;
         while filled < self.batch_tokens {
-            self.turn_to(epoch);
+            self.order_of(epoch);
             for place in 0..self.order.1.len() {
                 let number = self.order.1[place] as usize;
                 let part = self.parts[number].clone();
@@ -110,10 +98,12 @@ impl Reading<'_> {
                     before -= tokens;
                     continue;
                 }
-                let rows = (tokens - before).min((self.batch_tokens - filled) as u64) as usize;
-                let first = (part.start + before) as usize;
-                self.copy((number, first), (filled, rows), &mut batch)?;
-                filled += rows;
+                let rows = Rows {
+                    first: (part.start + before) as usize,
+                    count: (tokens - before).min((self.batch_tokens - filled) as u64) as usize,
+                };
+                self.copy(number, &rows, filled, &mut batch)?;
+                filled += rows.count;
                 before = 0;
                 if filled == self.batch_tokens {
                     break;
@@ -124,9 +114,10 @@ impl Reading<'_> {
         Ok(batch)
     }
 
-    fn turn_to(&mut self, epoch: u64) {
+    /// Computes the order of the shards in an epoch.
+    fn order_of(&mut self, epoch: u64) {
         if self.order.0 != epoch {
-            let manifest = &self.shards.manifest;
+            let manifest = self.shards.manifest();
             let mut order: Vec<u32> = (0..manifest.shards.len() as u32).collect();
             if epoch > 0 {
                 shuffle::shuffle(&mut order, &mut shuffle::random(manifest.seed, epoch));
@@ -135,19 +126,14 @@ impl Reading<'_> {
         }
     }
 
-    /// Copies `rows` of a shard, from `first` on, to where `filled` rows are.
-    fn copy(
-        &mut self,
-        (shard, first): (usize, usize),
-        (filled, rows): (usize, usize),
-        batch: &mut Batch,
-    ) -> Result<()> {
+    /// Copies rows of a shard into the batch, after the `filled` rows that it has.
+    fn copy(&mut self, shard: usize, rows: &Rows, filled: usize, batch: &mut Batch) -> Result<()> {
         let file = self.shard(shard)?;
         let read = |name: &str, to: &mut Matrix| {
             let width = to.cols();
-            let out = &mut to.data_mut()[filled * width..(filled + rows) * width];
+            let out = &mut to.data_mut()[filled * width..(filled + rows.count) * width];
             let tensor = file.tensor(name)?;
-            tensor.read(first * width..(first + rows) * width, out)
+            tensor.read(rows.first * width..(rows.first + rows.count) * width, out)
         };
         read("x", &mut batch.x)?;
         batch
@@ -156,57 +142,41 @@ impl Reading<'_> {
             .map_or(Ok(()), |target| read("target", target))
     }
 
-    /// A shard that is what `shards.json` says it is.
+    /// Opens a shard, unless it is the open one.
     fn shard(&mut self, number: usize) -> Result<&Checkpoint> {
         let opened = match self.open.take() {
-            Some(opened) if opened.shard == number => opened,
+            Some(opened) if opened.number == number => opened,
             _ => {
-                let file = self.shards.open_shard(number, !self.checked[number])?;
-                self.checked[number] = true;
-                Opened {
-                    shard: number,
-                    file,
-                }
+                let file = self.shards.open_shard(number, !self.verified[number])?;
+                self.verified[number] = true;
+                OpenShard { number, file }
             }
         };
         Ok(&self.open.insert(opened).file)
     }
 }
 
-impl Shards {
-    fn open_shard(&self, number: usize, check: bool) -> Result<Checkpoint> {
-        let manifest = &self.manifest;
-        let Shard {
-            file,
-            tokens,
-            sha256,
-            ..
-        } = &manifest.shards[number];
-        let path = self.folder.join(file);
-        if check && digest::hex(&digest::of_file(&path)?.0) != *sha256 {
-            let reason = "its checksum is not the one in shards.json; capture the shards anew";
-            return Err(Error::format(&path, reason));
+impl Batches for ShardReader<'_> {
+    fn seek(&mut self, batches_done: u64) {
+        self.next = batches_done;
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks {
+            seconds_model: 0.0,
+            seconds_buffer: self.seconds,
         }
-        let opened = Checkpoint::open(&path)?;
-        let widths = [("x", Some(manifest.d_in)), ("target", manifest.d_out)];
-        for (name, width) in widths {
-            let Some(width) = width else { continue };
-            let tensor = opened.tensor(name)?;
-            let expected = [*tokens as usize, width];
-            if tensor.shape() != expected || tensor.dtype() != manifest.dtype.dtype() {
-                let (shape, dtype) = (tensor.shape(), tensor.dtype());
-                let reason = format!(
-                    "it is {shape:?} of {dtype}, and shards.json says {expected:?} of {}",
-                    manifest.dtype.dtype()
-                );
-                return Err(tensor.error(reason));
-            }
-        }
-        Ok(opened)
+    }
+
+    /// Bytes of a batch; shards are mapped.
+    fn predicted_bytes(&self) -> u64 {
+        let manifest = self.shards.manifest();
+        let width = manifest.d_in + manifest.d_out.unwrap_or(0);
+        4 * (self.batch_tokens * width) as u64
     }
 }
 
-impl Iterator for Reading<'_> {
+impl Iterator for ShardReader<'_> {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Result<Batch>> {

@@ -1,4 +1,4 @@
-//! Shards of rows that say where they were, so that an order can be held against another.
+//! Shards whose rows hold their own number, so that orders can be compared.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,13 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::activations::Batch;
+use crate::activations::{Batch, Batches as _};
+use crate::error::{Error, Result};
+use crate::site::Site;
 use saescope_kernels::Matrix;
 
-fn made() -> Made {
-    Made {
+fn origin() -> ShardsOrigin {
+    ShardsOrigin {
         model: "a model".to_owned(),
         site: Site::ResidPost(3),
         out_site: None,
@@ -21,7 +23,7 @@ fn made() -> Made {
     }
 }
 
-/// Batches whose rows are their own number, twice in `x` and thrice in `target`.
+/// Batches whose rows hold their own number, twice in `x` and three times in `target`.
 fn batches(targets: bool) -> impl Iterator<Item = Result<Batch>> {
     (0..).map(move |batch| {
         let row = |width| Matrix::from_fn(100, width, move |row, _| (batch * 100 + row) as f32);
@@ -45,7 +47,7 @@ fn config(tokens: u64) -> ShardsConfig {
 fn make(config: &ShardsConfig, targets: bool) -> (TempDir, Shards) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("shards");
-    let manifest = write(&path, config, made(), &mut batches(targets), &mut |_| {}).unwrap();
+    let manifest = write(&path, config, origin(), &mut batches(targets), &mut |_| {}).unwrap();
     let shards = Shards::open(&path).unwrap();
     assert_eq!(shards.manifest(), &manifest);
     (folder, shards)
@@ -59,7 +61,7 @@ fn order(shards: &Shards, rows: usize) -> Vec<usize> {
 }
 
 #[test]
-fn every_row_is_there_once_beside_its_target() {
+fn every_row_occurs_once_with_its_target() {
     let (_folder, shards) = make(&config(4_321), true);
     assert_eq!(shards.manifest().shards.len(), 11);
     let batches: Result<Vec<Batch>> = shards.batches(100).unwrap().take(44).collect();
@@ -78,8 +80,8 @@ fn every_row_is_there_once_beside_its_target() {
     assert!(found.into_iter().eq(0..4_321));
 }
 
-/// Holds an order of 10,000 rows against chance: how many rows of each tenth came into each tenth.
-/// 81 degrees of freedom: chance gives more than 131 once in 2,500.
+/// Chi-square of an order of 10,000 rows against a random one, over the numbers of rows that went from
+/// each tenth to each tenth. With 81 degrees of freedom a random order exceeds 131 once in 2,500.
 fn chi_square_of_tenths(order: &[usize]) -> f64 {
     let mut counts = [[0.0_f64; 10]; 10];
     for (place, row) in order.iter().enumerate() {
@@ -89,14 +91,14 @@ fn chi_square_of_tenths(order: &[usize]) -> f64 {
     cells.map(|count| (count - 100.0).powi(2) / 100.0).sum()
 }
 
-/// Successive rows whose numbers are within ten; chance gives twenty, give or take four.
+/// Successive rows whose numbers differ by at most ten; a random order has twenty, plus or minus four.
 fn neighbours(order: &[usize]) -> usize {
     let pairs = order.windows(2);
     pairs.filter(|pair| pair[0].abs_diff(pair[1]) <= 10).count()
 }
 
 #[test]
-fn a_row_may_be_anywhere_in_the_shards() {
+fn a_row_can_land_anywhere_in_the_shards() {
     let (_folder, shards) = make(&config(10_000), false);
     assert_eq!(shards.manifest().shards.len(), 10);
     let order = order(&shards, 10_000);
@@ -104,7 +106,7 @@ fn a_row_may_be_anywhere_in_the_shards() {
     assert!((40.0..131.0).contains(&chi2), "{chi2}");
     let near = neighbours(&order);
     assert!((3..45).contains(&near), "{near}");
-    // What mixes within shards alone does not pass for chance, though its neighbours do within them.
+    // A shuffle within shards alone fails both tests.
     let mut local = Vec::new();
     for (shard, rows) in (0..10_000).collect::<Vec<usize>>().chunks(1000).enumerate() {
         let mut rows = rows.to_vec();
@@ -159,20 +161,20 @@ fn the_same_seed_makes_the_same_bytes() {
 }
 
 #[test]
-fn reading_goes_on_anywhere() {
+fn a_reader_seeks_any_batch() {
     let (_folder, shards) = make(&config(2_345), true);
     let all: Result<Vec<Batch>> = shards.batches(70).unwrap().take(120).collect();
     let all = all.unwrap();
     for at in [0, 14, 33, 34, 67, 118] {
-        let mut reading = shards.batches(70).unwrap();
-        reading.seek(at as u64);
-        let sought: Result<Vec<Batch>> = reading.take(2).collect();
+        let mut reader = shards.batches(70).unwrap();
+        reader.seek(at as u64);
+        let sought: Result<Vec<Batch>> = reader.take(2).collect();
         assert!(sought.unwrap() == all[at..at + 2], "batch {at}");
     }
 }
 
 #[test]
-fn rows_held_out_are_in_no_batch_of_the_rest_in_any_epoch() {
+fn held_out_rows_are_in_no_batch_of_the_rest_in_any_epoch() {
     let (_folder, shards) = make(&config(2_345), true);
     // The border lies within a shard.
     let (rest, held) = shards.split_held_out(700).unwrap();
@@ -192,9 +194,9 @@ fn rows_held_out_are_in_no_batch_of_the_rest_in_any_epoch() {
         expected.sort_unstable();
         assert!(found == expected);
     }
-    let mut reading = rest.batches(35).unwrap();
-    reading.seek(100);
-    assert!(reading.next().unwrap().unwrap() == batches[100]);
+    let mut reader = rest.batches(35).unwrap();
+    reader.seek(100);
+    assert!(reader.next().unwrap().unwrap() == batches[100]);
     for tokens in [0, 2_345, 3_000] {
         let refused = shards.split_held_out(tokens).err();
         assert!(matches!(refused, Some(Error::Argument(_))), "{tokens}");
@@ -202,7 +204,7 @@ fn rows_held_out_are_in_no_batch_of_the_rest_in_any_epoch() {
 }
 
 #[test]
-fn halves_are_the_nearest_and_too_large_numbers_refused() {
+fn numbers_are_rounded_to_the_nearest_and_too_large_ones_are_refused() {
     let numbers = [0.1_f32, -3.3e-3, 1234.5678, 0.0];
     let batch = |x: f32| {
         let mut row = numbers.to_vec();
@@ -221,7 +223,7 @@ fn halves_are_the_nearest_and_too_large_numbers_refused() {
         let path = folder.path().join("s");
         let config = ShardsConfig { dtype, ..config(1) };
         let mut one = std::iter::once(batch(-7.0));
-        write(&path, &config, made(), &mut one, &mut |_| {}).unwrap();
+        write(&path, &config, origin(), &mut one, &mut |_| {}).unwrap();
         let shards = Shards::open(&path).unwrap();
         let read = shards.batches(1).unwrap().next().unwrap().unwrap();
         for (found, expected) in read.x.row(0).iter().zip(numbers).take(3) {
@@ -231,18 +233,18 @@ fn halves_are_the_nearest_and_too_large_numbers_refused() {
         assert_eq!(read.x.row(0)[3], -7.0);
         let other = folder.path().join("t");
         let mut large = std::iter::once(batch(70_000.0));
-        let written = write(&other, &config, made(), &mut large, &mut |_| {});
+        let written = write(&other, &config, origin(), &mut large, &mut |_| {});
         assert_eq!(written.is_err(), dtype == ShardDtype::F16);
         assert_eq!(other.exists(), dtype != ShardDtype::F16);
     }
 }
 
 #[test]
-fn a_store_is_whole_or_not_there() {
+fn a_folder_of_shards_is_complete_or_absent() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("shards");
     let few = &mut batches(false).take(3);
-    let error = write(&path, &config(1_000), made(), few, &mut |_| {}).unwrap_err();
+    let error = write(&path, &config(1_000), origin(), few, &mut |_| {}).unwrap_err();
     assert!(
         error.to_string().contains("only 300 of the 1000"),
         "{error}"
@@ -250,16 +252,16 @@ fn a_store_is_whole_or_not_there() {
     let failing = &mut batches(false)
         .take(3)
         .chain(std::iter::once(Err(Error::Argument("stop".to_owned()))));
-    assert!(write(&path, &config(1_000), made(), failing, &mut |_| {}).is_err());
+    assert!(write(&path, &config(1_000), origin(), failing, &mut |_| {}).is_err());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    // What a program that was killed left.
+    // The remains of a process that was killed.
     std::fs::create_dir(folder.path().join(".shards.partial")).unwrap();
     std::fs::write(folder.path().join(".shards.partial/bucket-00077"), "x").unwrap();
     std::fs::create_dir(&path).unwrap();
     write(
         &path,
         &config(1_000),
-        made(),
+        origin(),
         &mut batches(false),
         &mut |_| {},
     )
@@ -274,7 +276,7 @@ fn a_store_is_whole_or_not_there() {
     let again = write(
         &path,
         &config(1_000),
-        made(),
+        origin(),
         &mut batches(false),
         &mut |_| {},
     );
@@ -282,25 +284,31 @@ fn a_store_is_whole_or_not_there() {
 }
 
 #[test]
-fn progress_reaches_the_end_twice() {
+fn progress_reaches_the_end_in_both_phases() {
     let folder = TempDir::new().unwrap();
     let mut last = None;
-    let progress = &mut |progress: Progress| last = Some(progress);
+    let progress = &mut |progress: WriteProgress| last = Some(progress);
     let path = folder.path().join("s");
-    write(&path, &config(2_050), made(), &mut batches(false), progress).unwrap();
-    let (gathered, mixed, tokens) = (2_050, 2_050, 2_050);
+    write(
+        &path,
+        &config(2_050),
+        origin(),
+        &mut batches(false),
+        progress,
+    )
+    .unwrap();
     assert_eq!(
         last,
-        Some(Progress {
-            gathered,
-            mixed,
-            tokens
+        Some(WriteProgress {
+            scattered: 2_050,
+            shuffled: 2_050,
+            tokens: 2_050,
         })
     );
 }
 
 #[test]
-fn what_is_no_whole_set_of_shards_is_refused_by_name() {
+fn an_incomplete_folder_of_shards_is_refused_by_name() {
     let (folder, shards) = make(&config(2_000), true);
     let path = shards.folder().to_path_buf();
     let refused = || Shards::open(&path).err().unwrap().to_string();
@@ -319,7 +327,7 @@ fn what_is_no_whole_set_of_shards_is_refused_by_name() {
             "it says 2001 tokens",
         ),
         ("\"tokens\": 2000", "\"tokens\": -1", "invalid value"),
-        ("\"shard-00000", "\"../shard-00000", "no file name"),
+        ("\"shard-00000", "\"../shard-00000", "not a file name"),
         ("\"seed\"", "\"sead\"", "unknown field"),
         ("{", "[", "shards.json: expected"),
     ] {
@@ -339,7 +347,7 @@ fn what_is_no_whole_set_of_shards_is_refused_by_name() {
     assert!(matches!(Shards::open(&path), Err(Error::Io { .. })));
     std::fs::remove_file(&manifest).unwrap();
     assert!(
-        refused().contains("there is no shards here"),
+        refused().contains("the folder holds no shards"),
         "{}",
         refused()
     );

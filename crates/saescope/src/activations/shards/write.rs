@@ -1,8 +1,8 @@
-//! Makes a folder of shards: rows thrown into buckets by chance, then every bucket mixed.
+//! Writes a folder of shards: rows are scattered over random buckets, then every bucket is shuffled.
 //!
-//! Which bucket a row goes to is drawn from the places that are left in all of them, so that a bucket
-//! is a sample of all rows; in an order by chance within each, all orders of the whole are equally
-//! likely. Held in memory: one bucket twice, and 64 KB for each of them.
+//! A bucket is drawn in proportion to the places left in it, so that every bucket is a random sample of
+//! all rows. With a random order within each, all orders of the whole are equally likely. Memory holds
+//! one bucket twice, and 64 KB for each bucket.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,26 +14,26 @@ use rand_chacha::ChaCha8Rng;
 use saescope_kernels::Matrix;
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, MANIFEST, Made, Manifest, Shard, ShardDtype};
-use crate::activations::Batch;
+use super::manifest::{FORMAT, MANIFEST, Manifest, Shard, ShardDtype, ShardsOrigin};
+use crate::activations::batch::Batch;
 use crate::checkpoint::{Elements, NewTensor, save_safetensors, save_whole};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::shuffle;
 
-/// Files that are written at once; more tokens make longer shards.
+/// Largest number of shards, all of which are written at once; more tokens make longer shards.
 const MAX_SHARDS: u64 = 256;
 const WRITE_BUFFER: usize = 64 << 10;
 
-/// How a folder of shards is made.
+/// The configuration of a folder of shards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardsConfig {
-    /// How numbers are kept.
+    /// The number format.
     pub dtype: ShardDtype,
     /// Number of rows.
     pub tokens: u64,
-    /// Bytes of a shard, about; longer where there would be more than 256.
+    /// Approximate size of a shard in bytes; larger if there would be more than 256 shards.
     pub shard_bytes: u64,
     /// Seed of the order.
     pub seed: u64,
@@ -50,13 +50,13 @@ impl ShardsConfig {
         }
     }
 
-    /// Bytes of the rows, each `width` numbers, targets included.
+    /// Bytes of all rows on disk; `width` is the numbers of a row, targets included.
     pub fn predicted_bytes(&self, width: usize) -> u64 {
         self.tokens
             .saturating_mul((width * self.dtype.bytes()) as u64)
     }
 
-    /// Bytes that making the shards holds in memory, the model not counted.
+    /// Bytes of memory that writing takes, without the model.
     pub fn predicted_memory(&self, width: usize) -> u64 {
         let shards = self.shards(width);
         2 * self.predicted_bytes(width) / shards + shards * WRITE_BUFFER as u64
@@ -70,44 +70,44 @@ impl ShardsConfig {
     }
 }
 
-/// How far a folder of shards is.
+/// The progress of writing shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct WriteProgress {
     /// Rows that are in a bucket.
-    pub gathered: u64,
+    pub scattered: u64,
     /// Rows that are in a shard.
-    pub mixed: u64,
-    /// Rows of the whole shards.
+    pub shuffled: u64,
+    /// Rows in all.
     pub tokens: u64,
 }
 
-/// Makes a folder of shards of the first rows of `batches` in `folder`, which is not there yet or empty. It is
-/// made beside it, as `.NAME.partial`, and put in its place when it is whole; what an attempt that was
-/// ended left there is made anew.
+/// Writes the first rows of `batches` as shards into `folder`, which must be missing or empty. The shards
+/// are written beside it, into `.NAME.partial`, which replaces `folder` when it is complete. Remains of
+/// an interrupted attempt are overwritten.
 ///
 /// # Errors
-/// When `folder` holds something, a batch fails, there are too few, or the system refuses.
+/// When `folder` is not empty, a batch fails, there are too few rows, or a file cannot be written.
 pub fn write(
     folder: &Path,
     config: &ShardsConfig,
-    made: Made,
+    origin: ShardsOrigin,
     batches: &mut dyn Iterator<Item = Result<Batch>>,
-    on_progress: &mut dyn FnMut(Progress),
+    on_progress: &mut dyn FnMut(WriteProgress),
 ) -> Result<Manifest> {
     check_target(folder)?;
-    let partial = Partial::new(folder)?;
-    let mut progress = Progress {
-        gathered: 0,
-        mixed: 0,
+    let partial = PartialFolder::new(folder)?;
+    let mut progress = WriteProgress {
+        scattered: 0,
+        shuffled: 0,
         tokens: config.tokens,
     };
-    let buckets = gather(&partial.path, config, batches, &mut |rows| {
-        progress.gathered += rows;
+    let buckets = scatter_all(&partial.path, config, batches, &mut |rows| {
+        progress.scattered += rows;
         on_progress(progress);
     })?;
     let mut manifest = Manifest {
         format: FORMAT.to_owned(),
-        made,
+        origin,
         dtype: config.dtype,
         d_in: buckets.d_in,
         d_out: buckets.d_out,
@@ -115,8 +115,8 @@ pub fn write(
         seed: config.seed,
         shards: Vec::new(),
     };
-    buckets.mix(&mut |shard| {
-        progress.mixed += shard.tokens;
+    buckets.shuffle(&mut |shard| {
+        progress.shuffled += shard.tokens;
         manifest.shards.push(shard);
         on_progress(progress);
     })?;
@@ -127,8 +127,8 @@ pub fn write(
     Ok(manifest)
 }
 
-/// Throws the rows of batches into buckets until there are enough.
-fn gather(
+/// Scatters the rows of batches over buckets until there are enough.
+fn scatter_all(
     folder: &Path,
     config: &ShardsConfig,
     batches: &mut dyn Iterator<Item = Result<Batch>>,
@@ -141,7 +141,7 @@ fn gather(
         let batch = batches.next().ok_or_else(|| {
             let found = wanted - rest;
             Error::Argument(format!(
-                "there are only {found} of the {wanted} tokens that the shards is to have"
+                "there are only {found} of the {wanted} tokens that the shards are to hold"
             ))
         })??;
         let buckets = match &mut buckets {
@@ -156,14 +156,14 @@ fn gather(
     buckets.ok_or_else(|| Error::Argument("a folder of shards needs at least one token".to_owned()))
 }
 
-/// Says before the work whether a folder of shards can be made in `folder`.
+/// Checks before the work that `folder` is missing or empty.
 fn check_target(folder: &Path) -> Result<()> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
             Some(_) => Err(Error::format(
                 folder,
-                "it is there and not empty; name a folder that is not there yet",
+                "the folder exists and is not empty; name a new folder",
             )),
         },
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -171,23 +171,23 @@ fn check_target(folder: &Path) -> Result<()> {
     }
 }
 
-/// The folder in which a folder of shards is made; it goes when it is not put in its place.
-struct Partial {
+/// The folder in which shards are written; it is removed unless it replaces the target.
+struct PartialFolder {
     path: PathBuf,
 }
 
-impl Partial {
-    fn new(folder: &Path) -> Result<Partial> {
+impl PartialFolder {
+    fn new(folder: &Path) -> Result<PartialFolder> {
         let name = folder
             .file_name()
-            .ok_or_else(|| Error::format(folder, "it is no name for a folder"))?;
+            .ok_or_else(|| Error::format(folder, "it is not the name of a folder"))?;
         let path = folder.with_file_name(format!(".{}.partial", name.to_string_lossy()));
         match std::fs::remove_dir_all(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
             _ => {}
         }
         std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(Partial { path })
+        Ok(PartialFolder { path })
     }
 
     fn put_in_place(self, folder: &Path) -> Result<()> {
@@ -197,13 +197,13 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
+impl Drop for PartialFolder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.path).ok();
     }
 }
 
-/// Files of rows, one for each shard to be.
+/// Files of rows, one for each future shard.
 struct Buckets {
     folder: PathBuf,
     dtype: ShardDtype,
@@ -211,7 +211,7 @@ struct Buckets {
     d_in: usize,
     d_out: Option<usize>,
     buckets: Vec<Bucket>,
-    /// Places that are left in all buckets.
+    /// Places left in all buckets together.
     left: u64,
     random: ChaCha8Rng,
 }
@@ -223,9 +223,9 @@ struct Bucket {
     left: u64,
 }
 
-/// The stream of random numbers that chooses buckets; those of the shards follow.
-const CHOICE: u64 = 0;
-const SHARDS: u64 = 1;
+/// The random stream that draws buckets; the streams that shuffle them follow.
+const DRAW_STREAM: u64 = 0;
+const FIRST_SHUFFLE_STREAM: u64 = 1;
 
 impl Buckets {
     fn new(folder: &Path, config: &ShardsConfig, batch: &Batch) -> Result<Buckets> {
@@ -253,11 +253,11 @@ impl Buckets {
             d_out,
             buckets: buckets?,
             left: config.tokens,
-            random: shuffle::random(config.seed, CHOICE),
+            random: shuffle::random(config.seed, DRAW_STREAM),
         })
     }
 
-    /// Throws the first `rows` of a batch into buckets.
+    /// Scatters the first `rows` of a batch over buckets.
     fn scatter(&mut self, batch: &Batch, rows: usize) -> Result<()> {
         let shape = (batch.x.cols(), batch.target.as_ref().map(Matrix::cols));
         if shape != (self.d_in, self.d_out) {
@@ -274,15 +274,15 @@ impl Buckets {
             if let Some(target) = &batch.target {
                 encode(self.dtype, target.row(row), &mut bytes)?;
             }
-            let bucket = self.choose();
+            let bucket = self.draw();
             let written = bucket.file.write_all(&bytes);
             written.map_err(|e| Error::io(&bucket.path, e))?;
         }
         Ok(())
     }
 
-    /// A bucket with room, as likely as it has places left.
-    fn choose(&mut self) -> &mut Bucket {
+    /// Draws a bucket in proportion to the places left in it.
+    fn draw(&mut self) -> &mut Bucket {
         let mut place = shuffle::below(&mut self.random, self.left);
         self.left -= 1;
         let mut chosen = 0;
@@ -298,8 +298,8 @@ impl Buckets {
         bucket
     }
 
-    /// Makes a shard of every bucket.
-    fn mix(mut self, on_shard: &mut dyn FnMut(Shard)) -> Result<()> {
+    /// Turns every bucket into a shard.
+    fn shuffle(mut self, on_shard: &mut dyn FnMut(Shard)) -> Result<()> {
         for (number, bucket) in std::mem::take(&mut self.buckets).into_iter().enumerate() {
             let Bucket {
                 path, file, tokens, ..
@@ -308,8 +308,8 @@ impl Buckets {
             drop(file.map_err(|e| Error::io(&path, e.into_error()))?);
             let rows = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
-            let mut random = shuffle::random(self.seed, SHARDS + number as u64);
-            // Buckets hold fewer rows than 2^32: their bytes fit the memory.
+            let mut random = shuffle::random(self.seed, FIRST_SHUFFLE_STREAM + number as u64);
+            // A bucket fits into memory, so that it has fewer than 2^32 rows.
             let order = shuffle::permutation(tokens as u32, &mut random);
             let (mut x, mut target) = (Vec::new(), Vec::new());
             let size = self.dtype.bytes();
@@ -322,25 +322,25 @@ impl Buckets {
                 target.extend_from_slice(&row[x_len..x_len + target_len]);
             }
             drop(rows);
-            on_shard(self.save_shard(number, tokens, (&x, &target))?);
+            on_shard(self.save_shard(number, tokens, &x, &target)?);
         }
         Ok(())
     }
 
-    fn save_shard(&self, number: usize, tokens: u64, rows: (&[u8], &[u8])) -> Result<Shard> {
+    fn save_shard(&self, number: usize, tokens: u64, x: &[u8], target: &[u8]) -> Result<Shard> {
         let dtype = self.dtype.dtype();
         let x_shape = [tokens as usize, self.d_in];
         let target_shape = [tokens as usize, self.d_out.unwrap_or(0)];
         let mut tensors = vec![NewTensor {
             name: "x",
             shape: &x_shape,
-            elements: Elements::Stored(dtype, rows.0),
+            elements: Elements::Stored(dtype, x),
         }];
         if self.d_out.is_some() {
             tensors.push(NewTensor {
                 name: "target",
                 shape: &target_shape,
-                elements: Elements::Stored(dtype, rows.1),
+                elements: Elements::Stored(dtype, target),
             });
         }
         let file = format!("shard-{number:05}.safetensors");
@@ -356,7 +356,7 @@ impl Buckets {
     }
 }
 
-/// Appends numbers as they are kept.
+/// Appends a row in the number format of the shards.
 fn encode(dtype: ShardDtype, row: &[f32], to: &mut Vec<u8>) -> Result<()> {
     match dtype {
         ShardDtype::F32 => to.extend(row.iter().flat_map(|x| x.to_le_bytes())),
@@ -368,7 +368,7 @@ fn encode(dtype: ShardDtype, row: &[f32], to: &mut Vec<u8>) -> Result<()> {
                 let half = f16::from_f32(x);
                 if half.is_infinite() && x.is_finite() {
                     return Err(Error::Argument(format!(
-                        "an activation of {x} is beyond f16; keep the shards as bf16 or f32"
+                        "an activation of {x} exceeds the range of f16; write the shards as bf16 or f32"
                     )));
                 }
                 to.extend(half.to_le_bytes());

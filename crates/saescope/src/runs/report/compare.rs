@@ -6,10 +6,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::chart::{self, Series, short};
-use super::{CSS, Chart, kind, render};
+use super::page::{CSS, Chart, kind, render};
 use crate::error::Result;
-use crate::runs::writer::pretty;
-use crate::runs::{Level, SavedRun, folder, verdict};
+use crate::runs::folder;
+use crate::runs::saved::SavedRun;
+use crate::runs::verdict::{Level, verdict};
 
 /// A run's numbers as a comparison shows them; held-out ones where they were measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -87,7 +88,7 @@ struct Page {
 /// When it cannot be written.
 pub fn write_comparison(folder: &Path, title: &str, runs: &[Compared]) -> Result<PathBuf> {
     let path = folder.join("comparison.json");
-    folder::write(&path, &pretty(&path, &runs)?)?;
+    folder::write_json(&path, &runs)?;
     let path = folder.join("comparison.html");
     folder::write(&path, &comparison_html(title, runs)?)?;
     Ok(path)

@@ -1,8 +1,8 @@
 //! What training said over its steps, as charts.
 
-use super::Chart;
 use super::chart::{self, Series};
-use crate::runs::Line;
+use super::page::Chart;
+use crate::runs::line::Line;
 
 /// The decade at which the second bin of the density histogram begins, and how many there are in each.
 const FIRST_DECADE: f64 = -6.0;
@@ -45,8 +45,8 @@ const CURVES: [(&str, &[(&str, Read)]); 10] = [
     (
         "Seconds between two lines",
         &[
-            ("model", |line| line.seconds_model),
-            ("buffer", |line| line.seconds_buffer),
+            ("model", |line| line.metrics.seconds_model),
+            ("buffer", |line| line.metrics.seconds_buffer),
             ("autoencoder", |line| line.metrics.seconds_train),
         ],
     ),

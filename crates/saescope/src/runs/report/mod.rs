@@ -4,34 +4,29 @@ mod chart;
 mod compare;
 mod curves;
 mod held_out;
+mod page;
 
-use minijinja::Environment;
+use std::path::PathBuf;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use self::chart::short;
 use self::held_out::HeldOut;
-use super::{Line, SavedRun, Verdict, verdict};
+use self::page::{CSS, Chart, kind, render};
+use super::folder;
+use super::line::Line;
+use super::saved::SavedRun;
+use super::verdict::{Verdict, verdict};
 use crate::error::{Error, Result};
-use crate::train::{Objective, TrainConfig};
 
 pub use compare::{Compared, write_comparison};
-
-const CSS: &str = include_str!("report.css");
 
 /// A number and what it is.
 #[derive(Serialize)]
 struct Tile {
     name: String,
     value: String,
-}
-
-/// A chart with its heading and the names of its lines.
-#[derive(Serialize)]
-struct Chart {
-    title: String,
-    names: Vec<String>,
-    svg: String,
 }
 
 /// Names and values one under another.
@@ -55,6 +50,18 @@ struct Page {
     tables: Vec<Listing>,
 }
 
+impl SavedRun {
+    /// Writes the report and returns its path.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_report(&self) -> Result<PathBuf> {
+        let path = self.folder.report();
+        folder::write(&path, &report_html(self)?)?;
+        Ok(path)
+    }
+}
+
 /// A run as a page.
 pub(super) fn report_html(run: &SavedRun) -> Result<String> {
     let config = &run.config;
@@ -73,33 +80,10 @@ pub(super) fn report_html(run: &SavedRun) -> Result<String> {
     render("report.html", include_str!("report.html"), &page)
 }
 
-/// Fills a template in. Every text in it is escaped, since the name ends in `.html`.
-fn render(name: &str, template: &str, page: &impl Serialize) -> Result<String> {
-    let failed = |e: minijinja::Error| Error::Argument(format!("{name}: {e:#}"));
-    let mut environment = Environment::new();
-    environment.add_template(name, template).map_err(failed)?;
-    let template = environment.get_template(name).map_err(failed)?;
-    template.render(page).map_err(failed)
-}
-
 fn place(run: &SavedRun) -> String {
     match run.config.out_site {
         Some(out) => format!("{} → {out}", run.config.site),
         None => run.config.site.to_string(),
-    }
-}
-
-/// What kind of autoencoder a configuration trains.
-pub(super) fn kind(config: &TrainConfig) -> String {
-    match &config.objective {
-        Objective::L1 { coefficient, .. } => format!("ReLU + L1, coefficient {coefficient}"),
-        Objective::TopK { k, .. } => format!("TopK, k {k}"),
-        Objective::BatchTopK { k, .. } => format!("BatchTopK, k {k}"),
-        Objective::Matryoshka { k, prefixes, .. } => {
-            format!("Matryoshka BatchTopK, k {k}, {} prefixes", prefixes.len())
-        }
-        Objective::JumpRelu { .. } => "JumpReLU".to_owned(),
-        Objective::Gated { coefficient, .. } => format!("gated, coefficient {coefficient}"),
     }
 }
 

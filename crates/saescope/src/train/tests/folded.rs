@@ -26,14 +26,14 @@ fn trained(config: &TrainConfig) -> State {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
     std::fs::write(&path, kept.checkpoints.last().unwrap()).unwrap();
-    State::load(&path).unwrap()
+    crate::runs::load_state(&path).unwrap()
 }
 
 /// The reconstruction in the space of training, brought back to the model's.
 fn expected(state: &State, batch: &Batch) -> Rows {
     let config = state.config();
-    let tokens = state.entrance.enter(config, batch);
-    let params = Params::of(&state.weights);
+    let tokens = state.setup.transform.apply(config, batch);
+    let params = Params::of(&state.learner.weights);
     let plain = Plain {
         config,
         x: rows(&tokens.x),
@@ -41,7 +41,7 @@ fn expected(state: &State, batch: &Batch) -> Rows {
         dead: Vec::new(),
         stopped: params.clone(),
     };
-    let f = match state.threshold {
+    let f = match state.learner.threshold {
         None => plain.activations(&params),
         Some(threshold) => {
             let on = |x: f64| {
@@ -56,7 +56,12 @@ fn expected(state: &State, batch: &Batch) -> Rows {
         }
     };
     let mut y = plain.decode(&params, &f, config.d_sae);
-    let out = state.entrance.target.as_ref().unwrap_or(&state.entrance.x);
+    let out = state
+        .setup
+        .transform
+        .target
+        .as_ref()
+        .unwrap_or(&state.setup.transform.x);
     for (token, row) in y.iter_mut().enumerate() {
         let own = batch
             .x

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::train::input::Entrance;
-use crate::train::weights::{Optimiser, SMALL, Small, Weights};
+use crate::train::input::InputTransform;
+use crate::train::weights::{Optimiser, VECTOR_NAMES, Vectors, Weights};
 
 const CASES: [&str; 20] = [
     "dictionary_learning_april",
@@ -93,21 +93,24 @@ impl Case {
 
     /// The weights of a time, `before` or `after`.
     fn weights(&self, when: &str) -> Weights {
-        let mut small = Small::default();
-        for (name, part) in SMALL.iter().zip(small.parts_mut()) {
+        let mut vectors = Vectors::default();
+        for (name, part) in VECTOR_NAMES.iter().zip(vectors.parts_mut()) {
             *part = self.vector(&format!("{when}.{name}"));
         }
         let matrix = |name: &str| self.matrix(&format!("{when}.{name}"));
-        Weights::new(&self.config, matrix("w_enc"), matrix("w_dec"), small)
+        Weights::new(&self.config, matrix("w_enc"), matrix("w_dec"), vectors)
     }
 
     fn state(&self, first: &Batch) -> State {
         let mut state = State::new(&self.config, first);
-        state.weights = self.weights("before");
-        state.optimiser = Optimiser::new(&state.weights);
-        assert_eq!(state.entrance, Entrance::measure(&self.config, first));
+        state.learner.weights = self.weights("before");
+        state.learner.optimiser = Optimiser::new(&state.learner.weights);
+        assert_eq!(
+            state.setup.transform,
+            InputTransform::measure(&self.config, first)
+        );
         for feature in self.file.tensor("dead").unwrap().to_i64().unwrap() {
-            state.fires.since[feature as usize] = 10_000_000;
+            state.learner.firing.since[feature as usize] = 10_000_000;
         }
         state
     }
@@ -134,12 +137,12 @@ fn three_steps_of_every_case_are_those_of_its_own_library() {
         let batches = case.batches();
         let mut state = case.state(&batches[0]);
         for (batch, expected) in batches.iter().zip(case.vector("losses")) {
-            let told = step::step(&mut state, batch, false).unwrap();
-            let loss = told.loss.total() as f32;
+            let report = step::step(&mut state, batch, false).unwrap();
+            let loss = report.loss.total() as f32;
             if (loss / expected - 1.0).abs() > 1e-5 {
                 off.push(format!(
                     "{name} step {}: loss {loss}, not {expected}",
-                    state.step
+                    state.step()
                 ));
             }
         }
@@ -150,15 +153,24 @@ fn three_steps_of_every_case_are_those_of_its_own_library() {
                 off.push(format!("{name}: {part} {a}, not {b}"));
             }
         };
-        compare("w_enc", state.weights.w_enc().data(), after.w_enc().data());
-        compare("w_dec", state.weights.w_dec.data(), after.w_dec.data());
+        compare(
+            "w_enc",
+            state.learner.weights.w_enc().data(),
+            after.w_enc().data(),
+        );
+        compare(
+            "w_dec",
+            state.learner.weights.w_dec.data(),
+            after.w_dec.data(),
+        );
         let parts = state
+            .learner
             .weights
-            .small
+            .vectors
             .parts()
             .into_iter()
-            .zip(after.small.parts());
-        for (part, (found, expected)) in SMALL.iter().zip(parts) {
+            .zip(after.vectors.parts());
+        for (part, (found, expected)) in VECTOR_NAMES.iter().zip(parts) {
             compare(part, found, expected);
         }
     }

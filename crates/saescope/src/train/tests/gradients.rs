@@ -32,30 +32,33 @@ fn batch(transcoder: bool) -> Batch {
 /// A state whose every parameter has some value.
 fn state(config: &TrainConfig, batch: &Batch) -> State {
     let mut state = State::new(config, batch);
-    state.weights.update(config, |w_enc, w_dec, small| {
-        let mut seed = 10;
-        let mut add = |values: &mut [f32], size: f32| {
-            seed += 1;
-            let noise = noise(seed, values.len());
-            let pairs = values.iter_mut().zip(noise);
-            pairs.for_each(|(value, noise)| *value += size * noise);
-        };
-        add(w_enc.data_mut(), 0.6);
-        add(w_dec.data_mut(), 0.3);
-        for part in small.parts_mut() {
-            add(part, 0.2);
-        }
-        small.threshold.iter_mut().for_each(|t| *t = t.abs());
-        for feature in DEAD {
-            w_enc.row_mut(feature).iter_mut().for_each(|w| *w *= 0.1);
-            small.b_enc[feature] *= 0.1;
-            if let Some(threshold) = small.threshold.get_mut(feature) {
-                *threshold = 1.0;
+    state
+        .learner
+        .weights
+        .update(config, |w_enc, w_dec, vectors| {
+            let mut seed = 10;
+            let mut add = |values: &mut [f32], size: f32| {
+                seed += 1;
+                let noise = noise(seed, values.len());
+                let pairs = values.iter_mut().zip(noise);
+                pairs.for_each(|(value, noise)| *value += size * noise);
+            };
+            add(w_enc.data_mut(), 0.6);
+            add(w_dec.data_mut(), 0.3);
+            for part in vectors.parts_mut() {
+                add(part, 0.2);
             }
-        }
-    });
+            vectors.threshold.iter_mut().for_each(|t| *t = t.abs());
+            for feature in DEAD {
+                w_enc.row_mut(feature).iter_mut().for_each(|w| *w *= 0.1);
+                vectors.b_enc[feature] *= 0.1;
+                if let Some(threshold) = vectors.threshold.get_mut(feature) {
+                    *threshold = 1.0;
+                }
+            }
+        });
     for feature in DEAD {
-        state.fires.since[feature] = 1_000_000_000;
+        state.learner.firing.since[feature] = 1_000_000_000;
     }
     state
 }
@@ -70,26 +73,31 @@ struct Found {
 
 /// The pass of a state over a batch, over dense activations where that is another one.
 fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> Found {
-    let config = state.config.clone();
-    let entrance = state.entrance.clone();
-    let tokens = entrance.enter(&config, batch);
-    let inner = step::inner(&config, &tokens, &state.weights.small.b_dec);
-    let found: SparseRows = step::find(state, &inner);
-    let job = pass::Job {
+    let config = state.setup.config.clone();
+    let transform = state.setup.transform.clone();
+    let tokens = transform.apply(&config, batch);
+    let encoder_input = step::encoder_input(&config, &tokens, &state.learner.weights.vectors.b_dec);
+    let found: SparseRows = step::find(&config, &mut state.learner, &encoder_input);
+    let input = pass::PassInput {
         config: &config,
-        weights: &state.weights,
+        weights: &state.learner.weights,
         tokens: &tokens,
-        inner: &inner,
+        encoder_input: &encoder_input,
         sparsity: 1.0,
     };
-    let pass = match plain::L1::of(&job).filter(|_| dense) {
-        Some(penalty) => dense::pass(&job, &penalty, &mut state.fires, &mut state.room),
-        None => step::run(&job, found, &mut state.fires),
+    let pass = match plain::L1::of(&input).filter(|_| dense) {
+        Some(penalty) => dense::pass(
+            &input,
+            &penalty,
+            &mut state.learner.firing,
+            &mut state.learner.workspace,
+        ),
+        None => step::run(&input, found, &mut state.learner.firing),
     };
-    let dead = state.fires.dead(config.dead.window_tokens);
+    let dead = state.learner.firing.dead(config.dead.window_tokens);
     Found {
         loss: pass.loss.total(),
-        gradients: each(&state.weights, &pass.gradients),
+        gradients: each(&state.learner.weights, &pass.gradients),
         dead: dead.iter().map(|&feature| feature as usize).collect(),
     }
 }
@@ -109,7 +117,7 @@ fn each(weights: &weights::Weights, gradients: &weights::Gradients) -> Vec<(Stri
             }
         }
     }
-    let parts = weights::SMALL.iter().zip(gradients.small.parts());
+    let parts = weights::VECTOR_NAMES.iter().zip(gradients.vectors.parts());
     for (name, part) in parts {
         for (at, &found) in part.iter().enumerate() {
             let place = Place {
@@ -135,11 +143,11 @@ impl Place {
             "w_enc" => &mut params.w_enc[self.at][self.column],
             "w_dec" => &mut params.w_dec[self.at][self.column],
             name => {
-                let part = weights::SMALL
+                let part = weights::VECTOR_NAMES
                     .iter()
                     .position(|part| *part == name)
                     .unwrap();
-                &mut params.small[part][self.at]
+                &mut params.vectors[part][self.at]
             }
         }
     }
@@ -166,7 +174,7 @@ fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
     let Objective::JumpRelu { bandwidth, .. } = plain.config.objective else {
         panic!("only JumpReLU has thresholds");
     };
-    let (bandwidth, theta) = (f64::from(bandwidth), params.small[2][feature]);
+    let (bandwidth, theta) = (f64::from(bandwidth), params.vectors[2][feature]);
     let (f, on, pre) = (
         plain.activations(params),
         plain.on(params),
@@ -188,7 +196,7 @@ fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
     let sum: f64 = sums.sum();
     // What pulls dead features up has a slope of its own.
     let mut higher = params.clone();
-    higher.small[2][feature] += H;
+    higher.vectors[2][feature] += H;
     sum + (plain.loss_of(&higher, &f, &on) - plain.loss_of(params, &f, &on)) / H
 }
 
@@ -202,7 +210,7 @@ fn check(name: &str, config: &TrainConfig) {
 fn check_pass(name: &str, config: &TrainConfig, dense: bool) {
     let batch = batch(config.transcoder.is_some());
     let mut state = state(config, &batch);
-    let params = Params::of(&state.weights);
+    let params = Params::of(&state.learner.weights);
     let found = pass_of(&mut state, &batch, dense);
     let revives = match &config.objective {
         Objective::TopK { aux, .. }

@@ -1,4 +1,4 @@
-//! Training against plain f64 loops, planted directions and itself.
+//! Training compared with plain f64 loops, planted directions and itself.
 
 mod dead;
 mod folded;
@@ -9,25 +9,29 @@ mod plain64;
 mod resume;
 mod toy;
 
+use std::ops::ControlFlow;
+
 use super::*;
-use crate::activations::Batch;
+use crate::activations::{Batch, Batches, Clocks};
 use crate::error::Result;
 use crate::sae::{Record, Sae};
 use saescope_kernels::Matrix;
 
-/// Keeps the lines of metrics, and every checkpoint through a file.
+/// A sink that keeps the lines of metrics, and the bytes of every checkpoint.
 #[derive(Default)]
 struct Kept {
     lines: Vec<Metrics>,
     checkpoints: Vec<Vec<u8>>,
+    /// The step after which the run is to end.
     stop_at: Option<u64>,
 }
 
 impl Sink for Kept {
-    fn step(&mut self, step: u64) -> Go {
-        match self.stop_at == Some(step) {
-            true => Go::Stop,
-            false => Go::On,
+    fn step(&mut self, step: u64) -> ControlFlow<()> {
+        if self.stop_at == Some(step) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     }
 
@@ -39,9 +43,34 @@ impl Sink for Kept {
     fn checkpoint(&mut self, state: &State) -> Result<()> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.safetensors");
-        state.save(&path)?;
+        crate::runs::save_state(state, &path)?;
         self.checkpoints.push(std::fs::read(path).unwrap());
         Ok(())
+    }
+}
+
+/// The batches of an iterator.
+struct Iterated<I>(I);
+
+impl<I: Iterator<Item = Result<Batch>>> Iterator for Iterated<I> {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        self.0.next()
+    }
+}
+
+impl<I: Iterator<Item = Result<Batch>>> Batches for Iterated<I> {
+    fn seek(&mut self, batches_done: u64) {
+        self.0.by_ref().take(batches_done as usize).for_each(drop);
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks::default()
+    }
+
+    fn predicted_bytes(&self) -> u64 {
+        0
     }
 }
 
@@ -58,7 +87,7 @@ fn train_one(
         resume,
         sink: &mut sink,
     };
-    let mut saes = train(vec![run], batches)?;
+    let mut saes = train(vec![run], &mut Iterated(batches))?;
     Ok((saes.pop().unwrap(), sink))
 }
 
@@ -78,7 +107,7 @@ fn noise_matrix(seed: u64, rows: usize, cols: usize) -> Matrix {
     Matrix::from_vec(rows, cols, noise(seed, rows * cols))
 }
 
-/// Every objective at its plainest, for `d_sae` features.
+/// Every objective without extras, for `d_sae` features.
 fn objectives(k: usize, d_sae: usize) -> Vec<(&'static str, Objective)> {
     let jump = |penalty| Objective::JumpRelu {
         penalty,

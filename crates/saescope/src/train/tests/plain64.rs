@@ -4,34 +4,34 @@ use super::*;
 
 pub(super) type Rows = Vec<Vec<f64>>;
 
-/// Weights, biases in the order of [`weights::SMALL`].
+/// Weights, biases in the order of [`weights::VECTOR_NAMES`].
 #[derive(Clone)]
 pub(super) struct Params {
     pub(super) w_enc: Rows,
     pub(super) w_dec: Rows,
-    pub(super) small: [Vec<f64>; 6],
+    pub(super) vectors: [Vec<f64>; 6],
 }
 
 impl Params {
     pub(super) fn of(weights: &weights::Weights) -> Params {
-        let small = weights.small.parts();
+        let vectors = weights.vectors.parts();
         Params {
             w_enc: rows(weights.w_enc()),
             w_dec: rows(&weights.w_dec),
-            small: small.map(|part| part.iter().map(|&x| f64::from(x)).collect()),
+            vectors: vectors.map(|part| part.iter().map(|&x| f64::from(x)).collect()),
         }
     }
 
     fn b_enc(&self) -> &[f64] {
-        &self.small[0]
+        &self.vectors[0]
     }
 
     fn b_dec(&self) -> &[f64] {
-        &self.small[1]
+        &self.vectors[1]
     }
 
     fn threshold(&self) -> &[f64] {
-        &self.small[2]
+        &self.vectors[2]
     }
 
     fn norm(&self, feature: usize) -> f64 {
@@ -82,12 +82,14 @@ impl Plain<'_> {
     pub(super) fn pre(&self, p: &Params) -> Rows {
         let subtract = f64::from(u8::from(self.config.init.subtract_b_dec));
         let row = |x: &Vec<f64>| -> Vec<f64> {
-            let inner: Vec<f64> = match subtract > 0.0 {
+            let encoder_input: Vec<f64> = match subtract > 0.0 {
                 true => x.iter().zip(p.b_dec()).map(|(x, b)| x - b).collect(),
                 false => x.clone(),
             };
             let features = p.w_enc.iter().zip(p.b_enc());
-            features.map(|(row, b)| dot(row, &inner) + b).collect()
+            features
+                .map(|(row, b)| dot(row, &encoder_input) + b)
+                .collect()
         };
         self.x.iter().map(row).collect()
     }
@@ -109,7 +111,7 @@ impl Plain<'_> {
             }
             Objective::JumpRelu { .. } => each(&|i, x| if x > p.threshold()[i] { x } else { 0.0 }),
             Objective::Gated { .. } => each(&|i, gate| {
-                let magnitude = p.small[3][i].exp() * (gate - p.b_enc()[i]) + p.small[4][i];
+                let magnitude = p.vectors[3][i].exp() * (gate - p.b_enc()[i]) + p.vectors[4][i];
                 if gate > 0.0 { magnitude.max(0.0) } else { 0.0 }
             }),
         }
@@ -127,7 +129,7 @@ impl Plain<'_> {
         let d_in = self.x[0].len();
         let row = |(f, x): (&Vec<f64>, &Vec<f64>)| {
             let component = |d: usize| {
-                let skip = p.small[5].get(d * d_in..(d + 1) * d_in);
+                let skip = p.vectors[5].get(d * d_in..(d + 1) * d_in);
                 let features = (0..end).map(|i| f[i] * p.w_dec[i][d]).sum::<f64>();
                 features + p.b_dec()[d] + skip.map_or(0.0, |skip| dot(skip, x))
             };
@@ -189,8 +191,8 @@ impl Plain<'_> {
                 let mut decoder = p.clone();
                 if !aux_trains_decoder {
                     decoder.w_dec = self.stopped.w_dec.clone();
-                    decoder.small[1] = self.stopped.small[1].clone();
-                    decoder.small[5] = self.stopped.small[5].clone();
+                    decoder.vectors[1] = self.stopped.vectors[1].clone();
+                    decoder.vectors[5] = self.stopped.vectors[5].clone();
                 }
                 let gates = |row: &Vec<f64>| row.iter().map(|x| x.max(0.0)).collect();
                 let gates: Rows = self.pre(p).iter().map(gates).collect();

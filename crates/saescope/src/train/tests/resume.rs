@@ -82,7 +82,7 @@ fn load(bytes: &[u8]) -> Result<State> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
     std::fs::write(&path, bytes).unwrap();
-    State::load(&path)
+    crate::runs::load_state(&path)
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_run_that_is_stopped_writes_a_checkpoint() {
         resume: None,
         sink: &mut sink,
     };
-    train(vec![run], &mut batches(false)).unwrap();
+    train(vec![run], &mut Iterated(batches(false))).unwrap();
     assert_eq!(sink.checkpoints.len(), 1);
     assert_eq!(load(&sink.checkpoints[0]).unwrap().step(), 3);
 }
@@ -154,7 +154,7 @@ fn runs_side_by_side_end_as_each_alone() {
         resume: None,
         sink,
     });
-    let saes = train(runs.collect(), &mut batches(false)).unwrap();
+    let saes = train(runs.collect(), &mut Iterated(batches(false))).unwrap();
     for (config, sae) in cases.iter().zip(&saes) {
         assert_eq!(*sae.decoder().0, traces(config, None).2);
     }

@@ -1,9 +1,9 @@
 //! The `saescope` command: each subcommand parses its arguments, makes one call of the library and
 //! prints what comes back.
 
-mod usage;
-
 mod print;
+
+mod usage;
 
 mod args;
 

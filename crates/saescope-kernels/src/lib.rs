@@ -4,6 +4,10 @@
 //! x86-64 and aarch64. Results do not depend on the number of threads, nor on which rows are
 //! computed together.
 
+// A library prints nothing and reads no environment variable; tests may do both.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod buffer;
 mod isa;
 mod matrix;

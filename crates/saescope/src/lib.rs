@@ -44,6 +44,10 @@
 //! # }
 //! ```
 
+// A library prints nothing and reads no environment variable; tests may do both.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod error;
 
 mod digest;

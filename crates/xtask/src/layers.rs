@@ -1,289 +1,250 @@
-//! The direction of imports, and the places where some things may not be.
+//! The direction of imports.
 //!
-//! Modules of a library stand in `lib.rs` in the order in which data flows. One that imports from
-//! a module standing after it breaks the order; so does a `model` that knows what an SAE is.
-//! Modules without a blank line between them stand side by side: rustfmt sorts such a group by name,
-//! so an order within it could not mean anything.
+//! Modules stand in `lib.rs` in the order in which data flows. A module that imports from a later one
+//! breaks the order. Modules without an empty line between them form a group: rustfmt sorts them by
+//! name, so they have no order among themselves. Files must not form circles, and subcommands must not
+//! know each other. Unsafe code, printing and the environment are left to lints.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::Context;
+use crate::modules::{Modules, Reference};
+use crate::source::{Source, sources};
 
-use crate::source::{Source, sources, words};
-
-/// Libraries whose modules stand in the order of their data flow.
-const ORDERED: [&str; 2] = ["crates/saescope-kernels/src/", "crates/saescope/src/"];
+/// Crates whose modules stand in the order of their data flow.
+pub(crate) const ORDERED: [&str; 3] = [
+    "crates/saescope-kernels/src/",
+    "crates/saescope/src/",
+    "crates/saescope-cli/src/",
+];
 
 /// Pairs of modules that must not know each other, whatever their order.
 const STRANGERS: [(&str, &str); 2] = [("model", "sae"), ("sae", "model")];
 
-/// The only places with unsafe code.
-const UNSAFE: [&str; 2] = [
-    "crates/saescope-kernels/src/",
-    "crates/saescope/src/checkpoint/mmap.rs",
-];
+/// The module whose children must not know each other.
+const COMMANDS: &str = "commands";
 
-/// What a library leaves to its callers.
-const CALLERS_BUSINESS: [(&str, &str); 6] = [
-    ("print!", "a library does not print"),
-    ("println!", "a library does not print"),
-    ("eprint!", "a library does not print"),
-    ("eprintln!", "a library does not print"),
-    ("env::var", "a library reads no environment variable"),
-    ("env::var_os", "a library reads no environment variable"),
-];
-
-/// Every break of the rules, as `file:line: what`.
+/// Every break of the rules, as `file:line: message`, and after them every circle.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let sources = sources(root)?;
     let mut faults = Vec::new();
-    for library in ORDERED {
-        let lib = sources
-            .iter()
-            .find(|source| source.path == format!("{library}lib.rs"))
-            .with_context(|| format!("{library}lib.rs is missing"))?;
-        let order = Order::of(lib);
-        for source in sources.iter().filter(|s| s.path.starts_with(library)) {
-            let module = module_path(&source.path[library.len()..]);
-            imports(source, &module, &order, &mut faults);
-            callers_business(source, &mut faults);
+    for root in ORDERED {
+        let modules = Modules::of(&sources, root);
+        for source in modules.files() {
+            for reference in modules.references(source) {
+                let fault = import_fault(&modules, source, &reference);
+                let place = format!("{}:{}", source.path, reference.line);
+                faults.extend(fault.map(|fault| format!("{place}: {fault}")));
+            }
         }
     }
-    for source in &sources {
-        unsafe_code(source, &mut faults);
+    faults.dedup(); // One line may name a module twice.
+    for root in ORDERED {
+        let modules = Modules::of(&sources, root);
+        faults.extend(circles(&modules).iter().map(ToString::to_string));
     }
     Ok(faults)
 }
 
-/// The modules of a library in their order, and what its root re-exports from them.
-struct Order {
-    /// Name, number of its group.
-    modules: Vec<(String, usize)>,
-    /// Name at the root, module it comes from.
-    exports: Vec<(String, String)>,
+fn import_fault(
+    modules: &Modules<'_>,
+    source: &Source,
+    reference: &Reference<'_>,
+) -> Option<String> {
+    // The root names every module: that is its purpose.
+    let home = source.module.first()?;
+    let Some(position) = modules.position(home) else {
+        return Some(format!("`{home}` is not declared in the root of the crate"));
+    };
+    let target = reference.head?;
+    if STRANGERS.contains(&(home, target)) {
+        return Some(format!("`{home}` must not know `{target}`"));
+    }
+    if modules.position(target) > Some(position) {
+        return Some(format!(
+            "`{home}` imports `{target}`, which stands after it in the root of the crate"
+        ));
+    }
+    let own = command(source)?;
+    let other = command(reference.target)?;
+    (own != other).then(|| format!("the command `{own}` imports the command `{other}`"))
 }
 
-impl Order {
-    fn of(lib: &Source) -> Order {
-        let mut order = Order {
-            modules: Vec::new(),
-            exports: Vec::new(),
-        };
-        for (group, lines) in lib.code.split("\n\n").enumerate() {
-            for statement in lines.split(';') {
-                let names: Vec<&str> = words(statement).map(|w| &statement[w]).collect();
-                if let [.., "mod", name] = names.as_slice() {
-                    order.modules.push(((*name).to_owned(), group));
-                }
-            }
+/// The subcommand that a file belongs to.
+fn command(source: &Source) -> Option<&str> {
+    match &source.module[..] {
+        [room, command, ..] if room == COMMANDS => Some(command),
+        _ => None,
+    }
+}
+
+/// Files of a crate that use each other, directly or through others.
+pub(crate) struct Circle<'a> {
+    /// Each import within the circle: line, items.
+    imports: BTreeMap<Arrow<'a>, (usize, BTreeSet<String>)>,
+}
+
+/// From the file that imports to the file that owns the items.
+type Arrow<'a> = (&'a str, &'a str);
+
+impl std::fmt::Display for Circle<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a circle of files:")?;
+        for ((file, owner), (line, items)) in &self.imports {
+            let items: Vec<&str> = items.iter().map(String::as_str).collect();
+            write!(f, "\n  {file}:{line} uses {} of {owner}", items.join(", "))?;
         }
-        for statement in lib.code.split(';') {
-            let mut names = words(statement).map(|w| &statement[w]);
-            if let Some(module) = names.find(|name| order.position(name).is_some())
-                && statement.contains("use ")
+        Ok(())
+    }
+}
+
+/// The circles among the files of a crate.
+///
+/// An import points to the file that defines the item, not to one that re-exports it, and a path that
+/// ends with a module names no item. A file may use its ancestors: a child module is a part of them,
+/// and sees even what is private there.
+pub(crate) fn circles<'a>(modules: &Modules<'a>) -> Vec<Circle<'a>> {
+    let mut imports: BTreeMap<Arrow<'_>, (usize, BTreeSet<String>)> = BTreeMap::new();
+    for source in modules.files() {
+        for reference in modules.references(source) {
+            let target = reference.target;
+            if let Some(item) = reference.item
+                && !reference.reexport
+                && !source.module.starts_with(&target.module)
             {
-                let exported = names.map(|name| (name.to_owned(), module.to_owned()));
-                order.exports.extend(exported);
-            }
-        }
-        order
-    }
-
-    fn position(&self, module: &str) -> Option<usize> {
-        let found = self.modules.iter().find(|(name, _)| name == module)?;
-        Some(found.1)
-    }
-
-    /// The module that `crate::name` is, or comes from.
-    fn module_of<'a>(&'a self, name: &'a str) -> Option<&'a str> {
-        if self.position(name).is_some() {
-            return Some(name);
-        }
-        let export = self.exports.iter().find(|(exported, _)| exported == name)?;
-        Some(&export.1)
-    }
-}
-
-/// `model/config.rs` is `[model, config]`, `model/mod.rs` is `[model]`, `lib.rs` is `[]`.
-fn module_path(file: &str) -> Vec<&str> {
-    let mut path: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
-    if matches!(path.last(), Some(&"mod" | &"lib")) {
-        path.pop();
-    }
-    path
-}
-
-fn imports(source: &Source, module: &[&str], order: &Order, faults: &mut Vec<String>) {
-    // The root names every module; that is its purpose.
-    let [home, ..] = module else { return };
-    if order.position(home).is_none() {
-        let place = format!("{}:1", source.path);
-        faults.push(format!("{place}: `{home}` is no module of lib.rs"));
-        return;
-    }
-    for (offset, name) in root_names(&source.code, module.len()) {
-        let Some(target) = order.module_of(name) else {
-            continue;
-        };
-        let place = format!("{}:{}", source.path, source.line(offset));
-        if STRANGERS.contains(&(home, target)) {
-            faults.push(format!("{place}: `{home}` must not know `{target}`"));
-        } else if order.position(target) > order.position(home) {
-            faults.push(format!(
-                "{place}: `{home}` imports `{target}`, which stands after it in lib.rs"
-            ));
-        }
-    }
-}
-
-/// Names looked up in the root of the crate: `a` and `b` of `crate::a::c` and `crate::{a, b::d}`,
-/// and the same behind as many `super::` as lead from a module `depth` deep to the root.
-fn root_names(code: &str, depth: usize) -> Vec<(usize, &str)> {
-    let mut names = Vec::new();
-    let mut supers = 0;
-    for word in words(code) {
-        let behind = code[word.end..].trim_start();
-        let path = behind.strip_prefix("::").map(str::trim_start);
-        supers = match (&code[word.clone()], path) {
-            ("super", Some(_)) => supers + 1,
-            _ => 0,
-        };
-        let at_root = &code[word.clone()] == "crate" || (supers > 0 && supers == depth);
-        let Some(path) = path.filter(|_| at_root) else {
-            continue;
-        };
-        let start = code.len() - path.len();
-        for (offset, name) in heads(path) {
-            names.push((start + offset, name));
-        }
-    }
-    names
-}
-
-/// The first segments of a path, which may be a group in braces.
-fn heads(path: &str) -> Vec<(usize, &str)> {
-    if !path.starts_with('{') {
-        let first = words(path).next().filter(|word| word.start == 0);
-        return first.map(|w| (0, &path[w])).into_iter().collect();
-    }
-    let mut heads = Vec::new();
-    let (mut depth, mut wanted) = (0, false);
-    for (at, byte) in path.bytes().enumerate() {
-        match byte {
-            b'{' => {
-                depth += 1;
-                wanted = depth == 1;
-            }
-            b'}' if depth == 1 => break,
-            b'}' => depth -= 1,
-            b',' => wanted = depth == 1,
-            byte if wanted && !byte.is_ascii_whitespace() => {
-                wanted = false;
-                if let Some(word) = words(&path[at..]).next() {
-                    heads.push((at, &path[at..at + word.end]));
-                }
-            }
-            _ => {}
-        }
-    }
-    heads
-}
-
-fn unsafe_code(source: &Source, faults: &mut Vec<String>) {
-    if UNSAFE.iter().any(|place| source.path.starts_with(place)) {
-        return;
-    }
-    for word in words(&source.code) {
-        if &source.code[word.clone()] == "unsafe" {
-            let line = source.line(word.start);
-            faults.push(format!(
-                "{}:{line}: unsafe code lives in saescope-kernels and checkpoint/mmap.rs only",
-                source.path
-            ));
-        }
-    }
-}
-
-fn callers_business(source: &Source, faults: &mut Vec<String>) {
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    for (name, why) in CALLERS_BUSINESS {
-        for (offset, _) in source.code.match_indices(name) {
-            let before = source.code[..offset].chars().next_back();
-            let after = source.code[offset + name.len()..].chars().next();
-            if !before.is_some_and(word) && !after.is_some_and(word) {
-                let line = source.line(offset);
-                faults.push(format!("{}:{line}: `{name}`: {why}", source.path));
+                let import = imports.entry((&source.path, &target.path));
+                let import = import.or_insert((reference.line, BTreeSet::new()));
+                import.1.insert(item);
             }
         }
     }
+    let reached: BTreeMap<&str, BTreeSet<&str>> = imports
+        .keys()
+        .map(|(file, _)| (*file, reached(&imports, file)))
+        .collect();
+    let leads = |from: &str, to: &str| reached.get(from).is_some_and(|files| files.contains(to));
+    let mut circles: BTreeMap<BTreeSet<&str>, Circle<'_>> = BTreeMap::new();
+    for (arrow @ (file, owner), items) in imports {
+        if leads(owner, file) {
+            let members = reached[file].iter().copied();
+            let members = members.filter(|other| leads(other, file)).collect();
+            let circle = circles.entry(members).or_insert(Circle {
+                imports: BTreeMap::new(),
+            });
+            circle.imports.insert(arrow, items);
+        }
+    }
+    circles.into_values().collect()
+}
+
+/// Every file that imports lead to from `file`.
+fn reached<'a, T>(imports: &BTreeMap<Arrow<'a>, T>, file: &str) -> BTreeSet<&'a str> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![file];
+    while let Some(file) = open.pop() {
+        for (_, owner) in imports.keys().filter(|(from, _)| *from == file) {
+            if reached.insert(*owner) {
+                open.push(owner);
+            }
+        }
+    }
+    reached
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIB: &str = "pub mod error;\n\npub mod site;\n\npub mod model;\n\npub mod sae;\n\npub use error::{Error, Result};\npub use model::Model;\n";
+    const LIB: &str = "\
+pub mod error;
 
-    fn faults(file: &str, text: &str) -> Vec<String> {
-        let order = Order::of(&Source::new("lib.rs", LIB));
-        let source = Source::new(file, text);
-        let mut faults = Vec::new();
-        imports(&source, &module_path(file), &order, &mut faults);
-        faults
+pub mod site;
+
+pub mod model;
+
+pub mod sae;
+
+pub use error::Error;
+pub use model::Model;
+";
+    const COMMAND: &str = "mod print;\n\nmod args;\n\nmod commands;\n";
+
+    /// The sources of a crate with a root and files of other modules.
+    fn sources(root: &str, files: &[(&str, &str)]) -> Vec<Source> {
+        let files = [("lib.rs", root)].into_iter().chain(files.iter().copied());
+        let parse = |(file, text)| Source::parse(&format!("x/src/{file}"), text).unwrap();
+        files.map(parse).collect()
+    }
+
+    /// The faults of imports in the last of `files`.
+    fn faults(root: &str, files: &[(&str, &str)]) -> Vec<String> {
+        let sources = sources(root, files);
+        let modules = Modules::of(&sources, "x/src/");
+        let source = sources.last().unwrap();
+        let references = modules.references(source);
+        let fault = |reference: &Reference<'_>| {
+            let fault = import_fault(&modules, source, reference)?;
+            Some(format!("{}: {fault}", reference.line))
+        };
+        references.iter().filter_map(fault).collect()
+    }
+
+    const MODEL: (&str, &str) = ("model/mod.rs", "mod config;\npub struct Model;");
+    const CONFIG: (&str, &str) = ("model/config.rs", "pub struct Config;");
+    const ERROR: (&str, &str) = ("error.rs", "pub enum Error {}");
+
+    #[test]
+    fn a_module_may_import_what_stands_before_it() {
+        let text = "use crate::error::{self, Error};\nuse super::config::Config;\nfn f(_: crate::Error) {}";
+        let files = [ERROR, MODEL, CONFIG, ("model/load.rs", text)];
+        assert_eq!(faults(LIB, &files), [""; 0]);
     }
 
     #[test]
-    fn importing_what_stands_before_is_fine() {
-        let text = "use crate::error::{Error, Result};\nuse super::config::Config;\nuse crate::{Error, site::Site};\n";
-        assert_eq!(faults("model/load.rs", text), [""; 0]);
-    }
-
-    #[test]
-    fn importing_what_stands_after_is_named_with_its_line() {
-        let expected = ["site.rs:2: `site` imports `model`, which stands after it in lib.rs"];
+    fn a_module_must_not_import_what_stands_after_it() {
+        let expected = "2: `site` imports `model`, which stands after it in the root of the crate";
         for text in [
             "\nuse crate::model::config;",
             "\nuse crate::{error::Error, model};",
             "\nfn f(m: &crate::Model) {}",
             "\nuse super::model;",
-            "// crate::sae\nuse crate::{\n    model::{Model, sae}};",
+            "\nfn f() { assert_eq!(1, crate::model::g(), \"message\"); }",
+            "use crate::{\n    model::Model, error};",
         ] {
-            let found = faults("site.rs", text);
-            assert_eq!(found.len(), 1, "{text}");
-            assert_eq!(
-                found[0].replace("site.rs:3", "site.rs:2"),
-                expected[0],
-                "{text}"
-            );
+            let files = [ERROR, MODEL, CONFIG, ("site.rs", text)];
+            assert_eq!(faults(LIB, &files), [expected], "{text}");
         }
     }
 
     #[test]
-    fn modules_of_one_group_may_know_each_other() {
-        let order = Order::of(&Source::new("lib.rs", "mod a;\nmod b;\n\nmod c;\n"));
-        let mut faults = Vec::new();
-        let source = Source::new("a.rs", "use crate::b;\nuse crate::c;\n");
-        imports(&source, &["a"], &order, &mut faults);
+    fn modules_of_one_group_may_import_each_other() {
+        let files = [
+            ("b.rs", ""),
+            ("c.rs", ""),
+            ("a.rs", "use crate::b::x;\nuse crate::c::y;\n"),
+        ];
         assert_eq!(
-            faults,
-            ["a.rs:2: `a` imports `c`, which stands after it in lib.rs"]
+            faults("mod a;\nmod b;\n\nmod c;\n", &files),
+            ["2: `a` imports `c`, which stands after it in the root of the crate"]
         );
     }
 
     #[test]
-    fn super_counts_from_where_the_file_is() {
-        assert_eq!(faults("site/names.rs", "use super::model;"), [""; 0]);
-        assert_eq!(faults("site/names.rs", "use super::super::model;").len(), 1);
+    fn super_counts_from_the_module_of_the_file() {
+        let files = |text| [MODEL, ("site/mod.rs", ""), ("site/names.rs", text)];
+        assert_eq!(faults(LIB, &files("use super::model;")), [""; 0]);
+        assert_eq!(faults(LIB, &files("use super::super::model;")).len(), 1);
     }
 
     #[test]
-    fn model_and_sae_stay_strangers_in_both_directions() {
+    fn model_and_sae_are_strangers_in_both_directions() {
         for (file, text) in [
-            ("model/mod.rs", "use crate::sae;"),
+            ("model/load.rs", "use crate::sae;"),
             ("sae/encode.rs", "use crate::model::Model;"),
             ("sae/encode.rs", "use crate::Model;"),
         ] {
-            let found = faults(file, text);
+            let files = [MODEL, ("sae/mod.rs", ""), (file, text)];
+            let found = faults(LIB, &files);
             assert!(found[0].contains("must not know"), "{found:?}");
         }
     }
@@ -291,20 +252,76 @@ mod tests {
     #[test]
     fn tests_and_comments_may_name_anything() {
         let text = "/// [`crate::model`]\n#[cfg(test)]\nmod tests {\n    use crate::model;\n}\n";
-        assert_eq!(faults("site.rs", text), [""; 0]);
+        assert_eq!(faults(LIB, &[MODEL, ("site.rs", text)]), [""; 0]);
     }
 
     #[test]
-    fn unsafe_code_and_printing_are_found() {
-        let source = Source::new(
-            "crates/saescope/src/a.rs",
-            "#![allow(unsafe_code)]\nunsafe fn f() {}\nfn g() { println!(\"unsafe\"); }\nfn h() { std::env::var(\"A\"); writeln!(w); }\n",
+    fn a_command_must_not_import_another() {
+        let run = ("commands/run/mod.rs", "pub struct Args;");
+        let commands = ("commands/mod.rs", "mod run;\nmod steer;");
+        let files = |text| [commands, run, ("commands/steer.rs", text)];
+        let expected = "1: the command `steer` imports the command `run`";
+        for text in ["use crate::commands::run::Args;", "use super::run;\n"] {
+            assert_eq!(faults(COMMAND, &files(text)), [expected], "{text}");
+        }
+        let own = [commands, run, ("commands/run/chat.rs", "use super::Args;")];
+        assert_eq!(faults(COMMAND, &own), [""; 0]);
+    }
+
+    #[test]
+    fn arguments_may_import_printing_and_neither_may_import_commands() {
+        let files = |file, text| [("print.rs", ""), ("commands/mod.rs", ""), (file, text)];
+        assert_eq!(
+            faults(COMMAND, &files("args/mod.rs", "use crate::print;")),
+            [""; 0]
         );
-        let mut found = Vec::new();
-        unsafe_code(&source, &mut found);
-        callers_business(&source, &mut found);
-        let places: Vec<&str> = found.iter().map(|f| f.split(' ').next().unwrap()).collect();
-        let place = |line| format!("crates/saescope/src/a.rs:{line}:");
-        assert_eq!(places, [place(2), place(3), place(4)]);
+        assert_eq!(
+            faults(COMMAND, &files("args/mod.rs", "use crate::commands;")).len(),
+            1
+        );
+        assert_eq!(
+            faults(COMMAND, &files("print/a.rs", "use crate::commands;")).len(),
+            1
+        );
+    }
+
+    fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
+        let sources = sources("mod a;\nmod b;\nmod c;", files);
+        let found = circles(&Modules::of(&sources, "x/src/"));
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_circle_lists_the_imports_that_close_it() {
+        let files = [
+            ("a.rs", "use crate::b::B;\npub struct A;"),
+            ("b.rs", "use crate::c;\npub struct B(c::C);"),
+            ("c.rs", "pub struct C;\nfn f(_: crate::a::A) {}"),
+        ];
+        let expected = "a circle of files:\n  x/src/a.rs:1 uses B of x/src/b.rs\n  \
+                        x/src/b.rs:2 uses C of x/src/c.rs\n  x/src/c.rs:2 uses A of x/src/a.rs";
+        assert_eq!(circles_of(&files), [expected]);
+        assert_eq!(circles_of(&files[..2]), [""; 0]);
+    }
+
+    #[test]
+    fn an_item_belongs_to_the_file_that_defines_it() {
+        let files = [
+            ("a/mod.rs", "mod one;\nmod two;\npub use two::Two;"),
+            ("a/one.rs", "use super::Two;\npub struct One;"),
+            ("a/two.rs", "pub struct Two;"),
+        ];
+        assert_eq!(circles_of(&files), [""; 0]);
+        let back = ("a/two.rs", "use super::one::One;\npub struct Two(One);");
+        assert_eq!(circles_of(&[files[0], files[1], back]).len(), 1);
+    }
+
+    #[test]
+    fn a_child_may_use_its_parent() {
+        let files = [
+            ("a/mod.rs", "mod one;\npub struct A;\nfn f() { one::g(A); }"),
+            ("a/one.rs", "use super::A;\npub fn g(_: A) {}"),
+        ];
+        assert_eq!(circles_of(&files), [""; 0]);
     }
 }

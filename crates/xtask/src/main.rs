@@ -1,11 +1,13 @@
 //! The project's own chores.
 //!
-//! `cargo xtask ci` is the one command that says whether a change may land; `layers` and `sizes`
-//! are two of its steps that can be run alone.
+//! `cargo xtask ci` is the one command that decides if a change may land; `layers` and `sizes` are two
+//! of its steps that can be run alone.
 
 mod ci;
 mod demo;
+mod house;
 mod layers;
+mod modules;
 mod sizes;
 mod source;
 
@@ -17,12 +19,13 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci       everything below, formatting, lints, tests and documentation
-  layers   do modules import only what stands before them?
-  sizes    the longest files and functions
-  demo     makes what assets/demo bundles; --corpus FILE names the stories
+  ci       layers and sizes, formatting, lints, tests and documentation
+  layers   check the direction of imports, circles and commands that import commands
+  sizes    print the longest files and functions
+  house    print counts that tell how readable the code is
+  demo     make the files of assets/demo; --corpus FILE names the stories
   demo --check
-           measures whether that tells feelings apart and steers
+           check that the demo's features tell feelings apart and steer
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(&root()),
         ["layers"] => run_layers(&root()),
         ["sizes"] => run_sizes(&root()),
+        ["house"] => run_house(&root()),
         ["demo"] => demo::make(&root(), None),
         ["demo", "--corpus", file] => demo::make(&root(), Some(file)),
         ["demo", "--check"] => demo::check(&root()),
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
         _ => {
-            eprint!("there is no chore `{}`\n{USAGE}", words.join(" "));
+            eprint!("unknown chore `{}`\n{USAGE}", words.join(" "));
             return ExitCode::from(2);
         }
     };
@@ -62,13 +66,12 @@ fn run_layers(root: &Path) -> anyhow::Result<()> {
     for fault in &faults {
         eprintln!("{fault}");
     }
-    match faults.len() {
-        0 => {
-            println!("layers: every import points to what stands before it");
-            Ok(())
-        }
-        n => bail!("{n} breaks of the layers; ARCHITECTURE.md says why the order is what it is"),
+    if !faults.is_empty() {
+        let n = faults.len();
+        bail!("{n} breaks of the layers; ARCHITECTURE.md gives the reasons for the order");
     }
+    println!("layers: every import points to what stands before it");
+    Ok(())
 }
 
 fn run_sizes(root: &Path) -> anyhow::Result<()> {
@@ -76,7 +79,12 @@ fn run_sizes(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The repository: the folder two above this crate.
+fn run_house(root: &Path) -> anyhow::Result<()> {
+    print!("{}", house::report(root).context("house")?);
+    Ok(())
+}
+
+/// The root of the repository, the folder two above this crate.
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()

@@ -1,0 +1,27 @@
+//! A chat template and the conversation that it renders, separated by zero bytes: the template, then
+//! the role and the content of each message. Rendering has to end within the template's limits; run
+//! the target with `-timeout=10 -rss_limit_mb=2048` so that libFuzzer notices when it does not.
+#![no_main]
+
+use saescope::chat::{ChatTemplate, Message};
+
+/// Bytes that a template may build; `chat/limits.rs` sets the bound.
+const BUDGET: usize = 64 << 20;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split('\0');
+    let source = parts.next().unwrap_or_default();
+    let parts: Vec<&str> = parts.collect();
+    let messages: Vec<Message> = parts
+        .chunks_exact(2)
+        .map(|turn| Message::new(turn[0], turn[1]))
+        .collect();
+    if let Ok(template) = ChatTemplate::new(source, Some("<s>"), Some("</s>")) {
+        for rendered in [template.render(&messages), template.render_prompt(&messages)] {
+            if let Ok(prompt) = rendered {
+                assert!(prompt.len() <= BUDGET + source.len());
+            }
+        }
+    }
+});

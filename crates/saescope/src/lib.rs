@@ -63,6 +63,8 @@ pub mod site;
 
 pub mod hook;
 
+pub mod pooling;
+
 pub mod edit;
 
 pub mod model;

@@ -67,6 +67,8 @@ pub mod site;
 
 pub mod hook;
 
+pub mod pooling;
+
 pub mod edit;
 
 pub mod model;

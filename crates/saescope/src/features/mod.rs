@@ -21,22 +21,12 @@ pub use fit::{Fit, fit};
 pub use role::{Role, role};
 pub use strongest::{Moment, strongest_texts};
 
+pub use crate::pooling::Pooling;
+
 use crate::error::{Error, Result};
 use crate::hook::{Hook, pooled_positions};
 use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::sae::Sae;
-
-/// How the tokens of a prompt become one row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pooling {
-    /// The last token alone.
-    #[default]
-    Last,
-    /// Each feature's largest activation over the tokens.
-    Max,
-    /// Each feature's mean activation over the tokens, 0 where it is not active.
-    Mean,
-}
 
 /// Which tokens of a prompt are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,30 +52,6 @@ pub struct Reading {
     pub position: Position,
     /// Whether [`Pooling::Max`] and [`Pooling::Mean`] leave out the first position ([`pooled_positions`]).
     pub skip_first: bool,
-}
-
-impl fmt::Display for Pooling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Pooling::Last => "last",
-            Pooling::Max => "max",
-            Pooling::Mean => "mean",
-        })
-    }
-}
-
-impl FromStr for Pooling {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Pooling> {
-        let known = [Pooling::Last, Pooling::Max, Pooling::Mean];
-        let found = known.into_iter().find(|known| known.to_string() == text);
-        found.ok_or_else(|| {
-            Error::Argument(format!(
-                "`{text}` is no pooling; there is last, max and mean"
-            ))
-        })
-    }
 }
 
 impl fmt::Display for Position {

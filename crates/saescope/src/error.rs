@@ -149,6 +149,35 @@ pub enum Error {
         limit: usize,
     },
 
+    /// A folder holds a run that is neither to be resumed nor replaced.
+    #[error("{}: it holds a run already; resume it, replace it, or choose another folder", folder.display())]
+    RunExists {
+        /// The folder.
+        folder: PathBuf,
+    },
+
+    /// A folder holds no run that could be resumed.
+    #[error("{}: there is no run to resume", folder.display())]
+    NoRun {
+        /// The folder.
+        folder: PathBuf,
+    },
+
+    /// The disk has too little room.
+    #[error(
+        "{}: the disk has {free} bytes left, and the job takes up to {needed}; make room, choose another \
+         folder, or take fewer features",
+        folder.display()
+    )]
+    DiskFull {
+        /// The folder to be written.
+        folder: PathBuf,
+        /// Bytes that the disk has left.
+        free: u64,
+        /// Bytes that the job takes at most.
+        needed: u64,
+    },
+
     /// Training cannot begin or go on.
     #[error("step {step}: {reason}")]
     Training {

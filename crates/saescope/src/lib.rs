@@ -52,6 +52,7 @@ pub mod error;
 
 mod digest;
 pub mod plot;
+pub mod resources;
 mod shuffle;
 
 pub mod checkpoint;
@@ -99,6 +100,8 @@ pub mod steer;
 pub mod vector;
 
 pub mod session;
+
+pub mod jobs;
 
 pub use saescope_kernels::{
     Activation, Encoder, Gate, Isa, Matrix, Precision, SparseRows, peak_gflops,

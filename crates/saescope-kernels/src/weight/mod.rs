@@ -31,6 +31,16 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The name in flags, files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+impl Precision {
     /// Bytes of a value.
     pub fn bytes(self) -> usize {
         match self {

@@ -13,6 +13,7 @@
 //! kills a run, it loses what came after its last checkpoint and nothing else. A sweep is a folder of
 //! such folders.
 
+mod begin;
 mod config;
 mod folder;
 mod line;
@@ -23,6 +24,7 @@ mod state;
 mod verdict;
 mod writer;
 
+pub use begin::{PlannedRun, ReadyRun, begin};
 pub use config::{Difference, Machine, ModelOrigin, RunConfig};
 pub use line::Line;
 pub use predict::Predicted;

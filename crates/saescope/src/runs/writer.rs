@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::config::{Difference, RunConfig};
 use super::folder::{self, CHECKPOINTS_KEPT, Folder};
 use super::line::{self, Line};
@@ -15,13 +17,17 @@ use crate::error::{Error, Result};
 use crate::sae::Sae;
 use crate::train::{Metrics, Sink, State};
 
-/// What happens to a run that is in the folder already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The fate of a run that is in the folder already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Existing {
     /// It stays, and the new one is refused.
+    #[default]
     Refuse,
-    /// It makes room.
+    /// It is replaced.
     Replace,
+    /// It continues.
+    Resume,
 }
 
 /// Writes a run's folder.
@@ -51,10 +57,7 @@ impl Writer {
         } else if existing == Existing::Replace {
             clear(&folder)?;
         } else {
-            return Err(Error::Argument(format!(
-                "{}: it holds a run already; resume or replace it, or choose another folder",
-                folder.0.display()
-            )));
+            return Err(Error::RunExists { folder: folder.0 });
         }
         write_config(&folder, config)?;
         Writer::open(folder, config.clone())

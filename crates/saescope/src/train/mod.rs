@@ -25,6 +25,7 @@ mod select;
 mod sink;
 mod state;
 mod step;
+mod sweep;
 mod weights;
 
 pub use config::{
@@ -37,6 +38,7 @@ pub use recipe::Recipe;
 pub use run::{Run, train};
 pub use sink::{Metrics, Sink};
 pub use state::State;
+pub use sweep::{Assignment, Axis, Choice, Setting, Widths, settings};
 
 #[cfg(test)]
 mod tests;

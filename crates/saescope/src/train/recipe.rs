@@ -1,15 +1,19 @@
 //! Configurations to start from; docs/training.md says where their numbers come from.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     Adam, AuxForm, AuxK, Dead, DecoderNorm, Init, InitBias, Input, JumpPenalty, Objective,
     Products, Reconstruction, TrainConfig, Transcoder, Treatment,
 };
+use crate::error::{Error, Result};
 
 /// A configuration to start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 pub enum Recipe {
     /// ReLU + L1 as in the article that started this project: no constraint on the decoder, dead
     /// features drawn anew.
@@ -40,6 +44,37 @@ impl Recipe {
         Recipe::JumpRelu,
         Recipe::Gated,
     ];
+
+    /// The name in flags, files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Recipe::Article => "article",
+            Recipe::L1 => "l1",
+            Recipe::TopK => "topk",
+            Recipe::BatchTopK => "batchtopk",
+            Recipe::Matryoshka => "matryoshka",
+            Recipe::JumpRelu => "jumprelu",
+            Recipe::Gated => "gated",
+        }
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Recipe> {
+        let known = Recipe::ALL.into_iter().find(|known| known.name() == text);
+        known.ok_or_else(|| {
+            let names = Recipe::ALL.map(Recipe::name).join(", ");
+            Error::Argument(format!("unknown recipe `{text}`; use {names}"))
+        })
+    }
 }
 
 /// Active features of a token, unless told otherwise.

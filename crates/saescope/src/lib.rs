@@ -46,8 +46,9 @@
 
 pub mod error;
 
+pub mod show;
+
 mod digest;
-pub mod plot;
 mod shuffle;
 
 pub mod checkpoint;

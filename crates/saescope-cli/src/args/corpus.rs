@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::args::hub;
+use crate::print::bar::{Counted, bar};
 use crate::usage::ensure_usage;
 
 /// Tokens of a sequence, unless told otherwise.
@@ -135,11 +135,7 @@ impl CorpusArgs {
 
 /// The texts of a configuration as sequences.
 pub(crate) fn open(config: &CorpusConfig, tokenizer: &Tokenizer) -> anyhow::Result<Corpus> {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("reading texts  {bar:30} {bytes}/{total_bytes}");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
+    let bar = bar("reading texts", Counted::Bytes, 0);
     let cache = hub::corpus_cache()?;
     let writable = std::fs::create_dir_all(&cache);
     if let Err(error) = &writable {

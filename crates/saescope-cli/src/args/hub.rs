@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 pub(crate) use saescope::hub::DEMO;
 use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, Reference, demo_folder};
+use saescope::show::number::bytes;
 
-use crate::print;
+use crate::print::bar::{Counted, bar};
 
 /// The folder or file of the model that a reference stands for, downloaded if need be.
 pub(crate) fn locate(reference: &str) -> anyhow::Result<PathBuf> {
@@ -67,7 +68,7 @@ pub(crate) fn locate_dataset(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
     };
     let parsed = DatasetReference::parse(reference)?;
     let found = parsed.resolve(&options, &mut |plan| {
-        let size = print::bytes(plan.bytes);
+        let size = bytes(plan.bytes);
         eprintln!("downloading {} files of {parsed}: {size}", plan.files);
     });
     bar.clear();
@@ -156,18 +157,13 @@ impl Bar {
         {
             // Before the wait, and where no bar is drawn too: it may be worth another thought.
             if progress.total >= LARGE {
-                let (total, done) = (print::bytes(progress.total), print::bytes(progress.done));
+                let (total, done) = (bytes(progress.total), bytes(progress.done));
                 eprintln!(
                     "downloading {}: {total}, of which {done} are here",
                     progress.file
                 );
             }
-            let bar = ProgressBar::new(progress.total).with_message(progress.file.to_owned());
-            if let Ok(style) = ProgressStyle::with_template(
-                "{msg}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",
-            ) {
-                bar.set_style(style);
-            }
+            let bar = bar(progress.file, Counted::Bytes, progress.total);
             // What an earlier attempt left is no work of this one.
             bar.set_position(progress.done);
             bar.reset_eta();

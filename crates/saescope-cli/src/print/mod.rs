@@ -1,6 +1,8 @@
 //! What the commands write: text, JSON, tables, and errors.
 
 pub(crate) mod autoencoder;
+pub(crate) mod bar;
+pub(crate) mod live;
 pub(crate) mod rss;
 
 use std::fmt;
@@ -344,16 +346,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
-}
-
-/// A number of bytes for people.
-pub(crate) fn bytes(bytes: u64) -> String {
-    let mb = bytes as f64 / 1e6;
-    match mb {
-        mb if mb >= 1e4 => format!("{:.1} GB", mb / 1e3),
-        mb if mb >= 100.0 => format!("{mb:.0} MB"),
-        mb => format!("{mb:.1} MB"),
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! kills a run, it loses what came after its last checkpoint and nothing else. A sweep is a folder of
 //! such folders.
 
+mod advice;
 mod config;
 mod folder;
 mod line;
@@ -23,10 +24,11 @@ mod state;
 mod verdict;
 mod writer;
 
+pub use advice::{Advice, FieldChange};
 pub use config::{Difference, Machine, ModelOrigin, RunConfig};
-pub use line::Line;
+pub use line::MetricsLine;
 pub use predict::Predicted;
-pub use report::{Compared, write_comparison};
+pub use report::{ComparisonRow, write_comparison};
 pub use saved::SavedRun;
 pub use state::{load_state, save_state};
 pub use verdict::{Finding, Level, Verdict, verdict};

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use saescope::sae::Sae;
+use saescope::show::number::bytes;
 use saescope::{Encoder, Gate};
 use serde::Serialize;
 
@@ -159,7 +160,7 @@ fn print(record: &Record) -> anyhow::Result<()> {
         table.row(vec![name.into(), value.into()]);
     }
     if let Some(opened) = &record.opened {
-        let size = print::bytes(opened.bytes);
+        let size = bytes(opened.bytes);
         table.row(vec![
             format!("open {size}").into(),
             format!("{:.3} s", opened.seconds).into(),

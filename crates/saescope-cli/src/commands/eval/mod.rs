@@ -7,7 +7,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
 use saescope::edit::Edit;
@@ -25,6 +24,7 @@ use crate::args::model::{LoadArgs, Opened, at_least_one, use_threads};
 use crate::args::output::check_output;
 use crate::args::sae::{move_to, open_sae, slices, warn_of_model, warn_of_site};
 use crate::print;
+use crate::print::bar::{Counted, bar};
 use crate::usage::{ensure_usage, usage};
 
 /// Measure how good autoencoders are: reconstruction, cross-entropy, features
@@ -132,7 +132,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let texts = take(&corpus, args.tokens)?;
     warn(args, &subject, &texts);
     let saes: Vec<&Sae> = subject.saes.iter().collect();
-    let bar = bar();
+    let bar = bar("evaluating", Counted::Share, 0);
     let config = EvalConfig {
         seed: args.seed,
         ..EvalConfig::default()
@@ -317,13 +317,4 @@ fn names(args: &Args) -> Vec<String> {
         }
     };
     args.saes.iter().map(short).collect()
-}
-
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("evaluating  {bar:30} {percent}%, {eta} left");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -4,19 +4,23 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressDrawTarget;
 use saescope::activations::Shards;
 use saescope::corpus::Corpus;
 use saescope::eval::{EvalConfig, Evaluation, OnActivations, evaluate, evaluate_activations};
 use saescope::model::Model;
-use saescope::runs::{Compared, Finding, Level, SavedRun, Verdict, verdict, write_comparison};
+use saescope::runs::{
+    Advice, ComparisonRow, FieldChange, Finding, Level, SavedRun, Verdict, verdict,
+    write_comparison,
+};
 use saescope::sae::Sae;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::data::HeldOut;
 use crate::args::sae::slices;
-use crate::print::{self, Align, Table};
+use crate::print::bar::{Counted, bar};
+use crate::print::{self, Align, Cell, Table};
 
 /// A run that went to its end, as `--json` has it.
 #[derive(Serialize)]
@@ -97,12 +101,9 @@ fn on_texts(
     texts: &[Vec<u32>],
     quiet: bool,
 ) -> anyhow::Result<Vec<Evaluation>> {
-    let bar = match quiet {
-        true => ProgressBar::hidden(),
-        false => ProgressBar::new(0),
-    };
-    if let Ok(style) = ProgressStyle::with_template("evaluation  {wide_bar}  {percent} %") {
-        bar.set_style(style);
+    let bar = bar("evaluating", Counted::Share, 0);
+    if quiet {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let mut show = |done: u64, all: u64| {
         bar.set_length(all);
@@ -159,7 +160,7 @@ pub(crate) fn report(
         });
     }
     if runs.iter().any(|run| run.folder() != folder) {
-        let compared: Vec<Compared> = runs.iter().filter_map(Compared::of).collect();
+        let compared: Vec<ComparisonRow> = runs.iter().filter_map(ComparisonRow::of).collect();
         write_comparison(folder, title, &compared)?;
     }
     Ok(finished)
@@ -188,35 +189,33 @@ fn say_not_measured(out: &mut impl Write, folder: &Path, runs: &[SavedRun]) -> a
     Ok(())
 }
 
-/// The numbers of runs.
+/// The numbers of runs as a table.
 fn table(runs: &[SavedRun]) -> Table {
-    let mut table = Table::new([vec![Align::Left], vec![Align::Right; 8]].concat());
-    table.header([
-        "run",
-        "features",
-        "L0",
-        "explained",
-        "CE rise",
-        "recovered",
-        "dead",
-        "mean |cos|",
-        "verdict",
-    ]);
-    for one in runs.iter().filter_map(Compared::of) {
-        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
-        table.row(vec![
-            one.name.into(),
-            one.d_sae.to_string().into(),
-            format!("{:.1}", one.l0).into(),
-            format!("{:.4}", one.explained_variance).into(),
-            optional(one.ce_increase).into(),
-            optional(one.ce_recovered).into(),
-            format!("{:.1} %", one.dead * 100.0).into(),
-            format!("{:.4}", one.off_diag_mean).into(),
-            one.level.to_string().into(),
-        ]);
+    let sides = vec![Align::Right; ComparisonRow::COLUMNS.len() + 1];
+    let mut table = Table::new([vec![Align::Left], sides].concat());
+    let numbers = ComparisonRow::COLUMNS.into_iter();
+    table.header(["run"].into_iter().chain(numbers).chain(["verdict"]));
+    for run in runs.iter().filter_map(ComparisonRow::of) {
+        let cells = run.cells().map(Cell::from);
+        let (name, level) = (run.name.into(), run.level.to_string().into());
+        table.row([name].into_iter().chain(cells).chain([level]).collect());
     }
     table
+}
+
+/// Advice, and the flags that set the fields it names.
+fn with_flags(advice: Advice) -> String {
+    let flag = |change: &FieldChange| match (change.field, change.value) {
+        ("recipe", Some(recipe)) => format!("--recipe {recipe}"),
+        ("adam.lr", _) => "--lr".to_owned(),
+        (field, value) => format!("--set {field}={}", value.unwrap_or("VALUE")),
+    };
+    let flags: Vec<String> = advice.changes().iter().map(flag).collect();
+    if flags.is_empty() {
+        advice.to_string()
+    } else {
+        format!("{advice} ({})", flags.join(", "))
+    }
 }
 
 /// The numbers of runs in a table, and what to type next.
@@ -232,23 +231,17 @@ pub(crate) fn print(folder: &Path, runs: &[SavedRun], finished: &[Finished]) -> 
         )?;
         return Ok(());
     };
-    writeln!(out, "\n{}", only.verdict.says)?;
-    let remarks = only
-        .verdict
-        .findings
-        .iter()
-        .filter(|finding| finding.level != Level::Good);
+    writeln!(out, "\n{}", only.verdict.text)?;
     for Finding {
         level,
-        says,
+        text,
         advice,
-    } in remarks
+    } in &only.verdict.findings
     {
-        writeln!(
-            out,
-            "  {level}: {says} {}",
-            advice.as_deref().unwrap_or_default()
-        )?;
+        if *level != Level::Good {
+            let advice = advice.map(with_flags).unwrap_or_default();
+            writeln!(out, "  {level}: {text} {advice}")?;
+        }
     }
     let run = print::printable(&only.run.display().to_string());
     writeln!(out, "\nwritten to {run}; {run}/report.html shows all of it")?;

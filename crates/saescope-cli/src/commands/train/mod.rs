@@ -23,12 +23,13 @@ use serde_json::json;
 
 use self::begin::{Planned, There, begin, taken};
 use self::data::{Data, DataArgs, Training};
-use self::live::{Session, Shown, Watched};
+use self::live::RunSink;
 use self::plan::Plan;
 use self::setting::{Setting, SettingArgs};
 use self::stop::Stop;
 use crate::args::model::{ModelArgs, Opened};
 use crate::print;
+use crate::print::live::{LiveView, ViewMode};
 use crate::usage::{Usage, ensure_usage};
 
 /// Train sparse autoencoders on a model's activations
@@ -168,13 +169,13 @@ impl Args {
         let stop = Stop::listen()?;
         let names = planned.iter().map(|run| run.name.clone()).collect();
         let steps = planned[0].config.train.steps;
-        let session = Session::new(&stop, names, steps, Shown::fitting(self.json));
-        let (mut watched, mut states) = (Vec::new(), Vec::new());
+        let view = LiveView::new(ViewMode::fitting(self.json), names, steps);
+        let (mut sinks, mut states) = (Vec::new(), Vec::new());
         for (number, run) in ready.into_iter().enumerate() {
-            watched.push(Watched::new(&session, run.writer, number, steps));
+            sinks.push(RunSink::new(&stop, &view, run.writer, number, steps));
             states.push(run.state);
         }
-        let runs = watched.iter_mut().zip(planned).zip(states);
+        let runs = sinks.iter_mut().zip(planned).zip(states);
         let runs = runs.map(|((sink, planned), resume)| Run {
             config: &planned.config.train,
             record: record(&planned.config),
@@ -182,15 +183,15 @@ impl Args {
             sink,
         });
         let trained = train(runs.collect(), &mut *source);
-        session.end();
+        view.end();
         let trained = trained.with_context(|| left_behind(folder, planned))?;
         if let Some(step) = stop.stopped_behind().filter(|step| *step < steps) {
             let again = self.to_resume(folder);
             bail!("stopped behind step {step}; go on with\n  {again}");
         }
         stop.end();
-        for (watched, sae) in watched.into_iter().zip(&trained) {
-            watched.into_writer().finish(sae)?;
+        for (sink, sae) in sinks.into_iter().zip(&trained) {
+            sink.into_writer().finish(sae)?;
         }
         Ok(())
     }

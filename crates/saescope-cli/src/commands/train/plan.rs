@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::bail;
 use saescope::runs::Predicted;
+use saescope::show::number::bytes;
 use serde::Serialize;
 
-use crate::print;
 use crate::print::rss;
 
 /// Bytes of what else the process holds: the program, its threads, a tokenizer.
@@ -47,7 +47,6 @@ impl Plan {
 
     /// Says what will be taken.
     pub(crate) fn say(&self) {
-        let bytes = print::bytes;
         eprintln!(
             "memory: about {} (model {}, autoencoder {}, moments {}, buffer {}, step {})",
             bytes(self.memory()),
@@ -75,8 +74,8 @@ impl Plan {
                 "{}: the disk has {} left, and the run takes up to {}; make room, name another folder \
                  with -o, or take fewer features",
                 folder.display(),
-                print::bytes(free),
-                print::bytes(self.disk())
+                bytes(free),
+                bytes(self.disk())
             );
         }
         // The model is in memory already.
@@ -87,8 +86,8 @@ impl Plan {
             eprintln!(
                 "warning: the machine has {} of memory left, and the run takes about {} more; fewer \
                  features, a smaller --batch or --buffer need less",
-                print::bytes(free as u64),
-                print::bytes(missing as u64)
+                bytes(free as u64),
+                bytes(missing as u64)
             );
         }
         Ok(())

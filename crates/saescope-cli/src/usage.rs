@@ -3,18 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::print;
-
 /// What is wrong with a call; the process ends as it does where parsing fails.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
-
-impl Usage {
-    /// Says that an error is one of the call.
-    pub(crate) fn of(error: &anyhow::Error) -> Usage {
-        Usage(print::chain(error))
-    }
-}
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

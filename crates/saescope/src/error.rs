@@ -165,9 +165,9 @@ pub enum Error {
 
     /// The disk has too little room.
     #[error(
-        "{}: the disk has {free} bytes left, and the job takes up to {needed}; make room, choose another \
-         folder, or take fewer features",
-        folder.display()
+        "{}: the disk has {:.1} GB left, and the job takes up to {:.1} GB; make room, choose another \
+         folder, or train fewer features",
+        folder.display(), *free as f64 / 1e9, *needed as f64 / 1e9
     )]
     DiskFull {
         /// The folder to be written.

@@ -50,8 +50,9 @@
 
 pub mod error;
 
+pub mod show;
+
 mod digest;
-pub mod plot;
 pub mod resources;
 mod shuffle;
 

@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
+use saescope::session::Warning;
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::args::hub;
+use crate::print;
+use crate::print::bar::{Counted, bar};
 use crate::usage::ensure_usage;
 
 /// Tokens of a sequence, unless told otherwise.
@@ -135,24 +137,27 @@ impl CorpusArgs {
 
 /// The texts of a configuration as sequences.
 pub(crate) fn open(config: &CorpusConfig, tokenizer: &Tokenizer) -> anyhow::Result<Corpus> {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("reading texts  {bar:30} {bytes}/{total_bytes}");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    let cache = hub::corpus_cache()?;
-    let writable = std::fs::create_dir_all(&cache);
-    if let Err(error) = &writable {
-        let cache = cache.display();
-        eprintln!("texts are not kept as tokens for the next time: {cache}: {error}");
-    }
-    let cache = writable.is_ok().then_some(cache.as_path());
-    let corpus = Corpus::open(config, tokenizer, cache, &mut |progress| {
+    let bar = bar("reading texts", Counted::Bytes, 0);
+    let cache = corpus_cache()?;
+    let corpus = Corpus::open(config, tokenizer, cache.as_deref(), &mut |progress| {
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.bytes);
     });
     bar.finish_and_clear();
     Ok(corpus?)
+}
+
+/// The folder that keeps texts as tokens; none, with a warning, where it cannot be made.
+pub(crate) fn corpus_cache() -> anyhow::Result<Option<PathBuf>> {
+    let folder = hub::corpus_cache()?;
+    match std::fs::create_dir_all(&folder) {
+        Ok(()) => Ok(Some(folder)),
+        Err(error) => {
+            let reason = error.to_string();
+            print::warnings([&Warning::NoCorpusCache { folder, reason }]);
+            Ok(None)
+        }
+    }
 }
 
 /// The files that a person means.

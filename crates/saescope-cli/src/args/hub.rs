@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 pub(crate) use saescope::hub::DEMO;
 use saescope::hub::{DatasetReference, ENDPOINT, HubOptions, Progress, demo_folder};
 
 use saescope::session::Session;
+use saescope::show::number::bytes;
 
-use crate::print;
+use crate::print::bar::{Counted, bar};
 
 /// A session that reaches the Hub as the variables of its own client say, and shows downloads.
 pub(crate) fn session() -> anyhow::Result<Session> {
@@ -70,7 +71,7 @@ pub(crate) fn locate_dataset(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
     let options = shown(&Arc::new(Downloads::default()))?;
     let parsed = DatasetReference::parse(reference)?;
     let found = parsed.resolve(&options, &mut |plan| {
-        let size = print::bytes(plan.bytes);
+        let size = bytes(plan.bytes);
         eprintln!("downloading {} files of {parsed}: {size}", plan.files);
     });
     Ok(found?)
@@ -134,18 +135,13 @@ impl Downloads {
         {
             // Also where no bar is drawn: a long download may be worth another thought.
             if progress.total >= LARGE {
-                let (total, done) = (print::bytes(progress.total), print::bytes(progress.done));
+                let (total, done) = (bytes(progress.total), bytes(progress.done));
                 eprintln!(
                     "downloading {}: {total}, of which {done} are here",
                     progress.file
                 );
             }
-            let bar = ProgressBar::new(progress.total).with_message(progress.file.to_owned());
-            if let Ok(style) = ProgressStyle::with_template(
-                "{msg}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",
-            ) {
-                bar.set_style(style);
-            }
+            let bar = bar(progress.file, Counted::Bytes, progress.total);
             // The time left is estimated from this attempt alone.
             bar.set_position(progress.done);
             bar.reset_eta();

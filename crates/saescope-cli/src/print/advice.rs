@@ -48,6 +48,10 @@ pub(crate) fn refusal(error: &anyhow::Error) -> String {
     let advice = match library {
         Some(Error::NoModel { .. }) => "--model names it",
         Some(Error::ModelOfSae { .. }) => "--model names another",
+        Some(Error::RunExists { .. }) => {
+            "--resume continues it, --force replaces it, -o names another folder"
+        }
+        Some(Error::NoRun { .. }) => "omit --resume to begin one",
         _ => return message,
     };
     format!("{message}; {advice}")

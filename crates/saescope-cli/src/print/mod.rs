@@ -2,7 +2,8 @@
 
 mod advice;
 pub(crate) mod autoencoder;
-pub(crate) mod rss;
+pub(crate) mod bar;
+pub(crate) mod live;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -347,16 +348,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
-}
-
-/// A number of bytes for people.
-pub(crate) fn bytes(bytes: u64) -> String {
-    let mb = bytes as f64 / 1e6;
-    match mb {
-        mb if mb >= 1e4 => format!("{:.1} GB", mb / 1e3),
-        mb if mb >= 100.0 => format!("{mb:.0} MB"),
-        mb => format!("{mb:.1} MB"),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::train::Metrics;
 
 /// One line of `metrics.jsonl`: what training said, and what it took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct MetricsLine {
     /// What training said.
     #[serde(flatten)]
     pub metrics: Metrics,
@@ -22,18 +22,18 @@ pub struct Line {
     pub seconds_left: f64,
 }
 
-impl Line {
+impl MetricsLine {
     /// A line with what only training knows.
-    pub fn new(metrics: &Metrics) -> Line {
-        Line {
+    pub fn new(metrics: &Metrics) -> MetricsLine {
+        MetricsLine {
             metrics: metrics.clone(),
-            ..Line::default()
+            ..MetricsLine::default()
         }
     }
 }
 
 /// The lines in a file. The last one may be cut off, where its writer was killed, and is left out then.
-pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
+pub(super) fn read(path: &Path) -> Result<Vec<MetricsLine>> {
     let bytes = folder::read_metrics(path)?.unwrap_or_default();
     let parsed = whole(&bytes)
         .enumerate()
@@ -59,12 +59,12 @@ fn whole(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.filter(|line| line.ends_with(b"\n"))
 }
 
-fn parse(path: &Path, at: usize, line: &[u8]) -> Result<Line> {
+fn parse(path: &Path, at: usize, line: &[u8]) -> Result<MetricsLine> {
     serde_json::from_slice(line).map_err(|e| Error::format(path, format!("line {}: {e}", at + 1)))
 }
 
 /// A line as it stands in the file.
-pub(super) fn text(path: &Path, line: &Line) -> Result<String> {
+pub(super) fn text(path: &Path, line: &MetricsLine) -> Result<String> {
     let text = serde_json::to_string(line)
         .map_err(|e| Error::format(path, format!("a line cannot be written: {e}")))?;
     Ok(text + "\n")

@@ -13,6 +13,7 @@
 //! kills a run, it loses what came after its last checkpoint and nothing else. A sweep is a folder of
 //! such folders.
 
+mod advice;
 mod begin;
 mod config;
 mod folder;
@@ -24,11 +25,12 @@ mod state;
 mod verdict;
 mod writer;
 
+pub use advice::{Advice, FieldChange};
 pub use begin::{PlannedRun, ReadyRun, begin};
 pub use config::{Difference, Machine, ModelOrigin, RunConfig};
-pub use line::Line;
+pub use line::MetricsLine;
 pub use predict::Predicted;
-pub use report::{Compared, write_comparison};
+pub use report::{ComparisonRow, write_comparison};
 pub use saved::SavedRun;
 pub use state::{load_state, save_state};
 pub use verdict::{Finding, Level, Verdict, verdict};

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::{Difference, RunConfig};
 use super::folder::{self, Folder};
-use super::line::{self, Line};
+use super::line::{self, MetricsLine};
 use super::state::load_state;
 use crate::error::{Error, Result};
 use crate::sae::Sae;
@@ -20,7 +20,7 @@ pub struct SavedRun {
     /// Everything that made it.
     pub config: RunConfig,
     /// Its metrics, in the order of steps.
-    pub lines: Vec<Line>,
+    pub lines: Vec<MetricsLine>,
     /// How its autoencoder does on texts it has not seen, once that was measured.
     pub evaluation: Option<Value>,
 }

@@ -84,12 +84,12 @@ fn config() -> RunConfig {
 }
 
 /// The line of a run that goes well.
-fn line(step: u64) -> Line {
+fn line(step: u64) -> MetricsLine {
     let progress = step as f64 / 400.0;
     // Few digits, since reading more of them may change the last bit.
     let falling = ((-6.0 * progress).exp() * 1e4).round() / 1e4;
     let loss = 4.0 + 64.0 * falling;
-    Line {
+    MetricsLine {
         metrics: Metrics {
             step,
             tokens: step * 4096,
@@ -130,15 +130,15 @@ fn written(folder: &Path, steps: &[u64]) -> SavedRun {
 fn levels(run: &SavedRun) -> Vec<(Level, String)> {
     let findings = verdict(run).findings.into_iter();
     findings
-        .map(|finding| (finding.level, finding.says))
+        .map(|finding| (finding.level, finding.text))
         .collect()
 }
 
-/// A finding of `level` that says `part`.
+/// True if there is a finding of `level` whose text contains `part`.
 fn found(run: &SavedRun, level: Level, part: &str) -> bool {
     let all = levels(run);
     all.iter()
-        .any(|(of, says)| *of == level && says.contains(part))
+        .any(|(of, text)| *of == level && text.contains(part))
 }
 
 #[test]
@@ -307,15 +307,15 @@ fn a_run_without_a_line_has_a_page_too() {
     let folder = tempfile::tempdir().unwrap();
     let run = written(folder.path(), &[]);
     assert!(report_html(&run).unwrap().contains("no step was logged"));
-    assert!(Compared::of(&run).is_none());
+    assert!(ComparisonRow::of(&run).is_none());
 }
 
 #[test]
 fn a_comparison_has_a_row_for_each_run_and_escapes_their_names() {
     let folder = tempfile::tempdir().unwrap();
     let run = written(&folder.path().join("<i>"), &[400]);
-    let one = Compared::of(&run).unwrap();
-    let other = Compared {
+    let one = ComparisonRow::of(&run).unwrap();
+    let other = ComparisonRow {
         d_sae: 1024,
         ce_increase: Some(0.2),
         ..one.clone()
@@ -351,12 +351,12 @@ fn what_is_wrong_is_found() {
     type Change = fn(&mut Metrics);
     let cases: [(Change, Level, &str); 8] = [
         (|m| m.explained_variance = -0.5, Level::Bad, "FVU is 1.50"),
-        (|m| m.explained_variance = 0.6, Level::Remark, "60.0 %"),
-        (|m| m.dead = 300, Level::Bad, "300 features (58.6 %)"),
+        (|m| m.explained_variance = 0.6, Level::Remark, "60.0%"),
+        (|m| m.dead = 300, Level::Bad, "300 features (58.6%)"),
         (|m| m.dead = 100, Level::Remark, "100 features"),
         (|m| m.dense = 40, Level::Remark, "more than a tenth"),
         (|m| m.l0 = 0.5, Level::Bad, "Less than one"),
-        (|m| m.l0 = 12.0, Level::Remark, "8 were asked for"),
+        (|m| m.l0 = 12.0, Level::Remark, "the target is 8"),
         (|m| m.off_diag_mean = 0.5, Level::Remark, "cosine of 0.5000"),
     ];
     for (change, level, part) in cases {
@@ -364,7 +364,7 @@ fn what_is_wrong_is_found() {
         assert!(found(&run, level, part), "{part}: {:?}", levels(&run));
     }
     let few = with(|m| m.tokens = 1000);
-    assert!(found(&few, Level::Remark, "Too few tokens (1000)"));
+    assert!(found(&few, Level::Remark, "too few tokens (1000)"));
     assert!(found(&few, Level::Remark, "was active 16 times"));
 }
 

@@ -1,41 +1,65 @@
-//! What a run's numbers mean, in plain words. docs/training.md lists the thresholds.
+//! The verdict on a run: its numbers in plain words. docs/training.md lists the thresholds.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::line::Line;
+use super::advice::Advice;
+use super::line::MetricsLine;
 use super::saved::SavedRun;
+use crate::show::number::percent;
 use crate::train::{JumpPenalty, Objective, TrainConfig};
 
-/// Explained variance below which a reconstruction says little, and below which it is poor.
-const EXPLAINED: (f64, f64) = (0.5, 0.7);
-/// Share of dead features above which many are wasted, and above which most are.
-const DEAD: (f64, f64) = (0.5, 0.1);
-/// Share of features, active on more than a tenth of the tokens, above which they are too many.
+/// A number is bad beyond the first limit, and remarkable beyond the second.
+#[derive(Clone, Copy)]
+struct Limits {
+    bad: f64,
+    remark: f64,
+}
+
+/// Lower limits of explained variance.
+const EXPLAINED: Limits = Limits {
+    bad: 0.5,
+    remark: 0.7,
+};
+/// Upper limits of the share of dead features.
+const DEAD: Limits = Limits {
+    bad: 0.5,
+    remark: 0.1,
+};
+/// Upper limit of the share of features that are active on more than a tenth of the tokens.
 const DENSE: f64 = 0.01;
-/// Where so many features are active on a token that a tenth of the tokens is nothing unusual.
+/// Share of features active on a token from which being active on a tenth of the tokens is normal.
 const DENSE_L0_SHARE: f64 = 0.03;
-/// How far L0 may be from what was asked for: above the first it is another autoencoder.
-const OFF_TARGET: (f64, f64) = (1.0, 0.2);
-/// Share of the features active on a token above which nothing is sparse, and above which little is.
-const ACTIVE: (f64, f64) = (0.2, 0.1);
-/// Share of the cross-entropy lost to ablation that has to come back.
-const RECOVERED: (f64, f64) = (0.5, 0.9);
-/// Times that a feature has been active on average, below which most have not been learnt.
+/// Upper limits of the relative distance of L0 from its target.
+const OFF_TARGET: Limits = Limits {
+    bad: 1.0,
+    remark: 0.2,
+};
+/// Upper limits of the share of features that are active on a token.
+const ACTIVE: Limits = Limits {
+    bad: 0.2,
+    remark: 0.1,
+};
+/// Lower limits of the share of the cross-entropy lost to ablation that is recovered.
+const RECOVERED: Limits = Limits {
+    bad: 0.5,
+    remark: 0.9,
+};
+/// Mean number of activations of a feature below which most features have not been learnt.
 const TIMES_ACTIVE: f64 = 1000.0;
-/// How much better the last tenth of the lines is where a run has not converged.
+/// Relative fall of the error over the last tenth of the lines above which a run has not converged.
 const STILL_FALLING: f64 = 0.02;
-/// Lines below which nothing is said about convergence.
+/// Number of lines below which convergence is not judged.
 const ENOUGH_LINES: usize = 20;
-/// Multiple of what random directions have, above which decoder rows point the same ways.
+/// Multiple of the mean |cosine| of random directions above which decoder rows crowd together.
 const CROWDED: f64 = 3.0;
 
-/// How much a finding matters.
+/// The weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// As it should be.
+    /// Nothing to complain about.
     Good,
     /// Worth knowing.
     Remark,
@@ -43,25 +67,25 @@ pub enum Level {
     Bad,
 }
 
-/// One thing that the numbers show.
+/// One finding in the numbers of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// How much it matters.
+    /// Its weight.
     pub level: Level,
-    /// What is the case.
-    pub says: String,
-    /// What can be done about it.
-    pub advice: Option<String>,
+    /// The finding as a sentence.
+    pub text: String,
+    /// Advice on what to change.
+    pub advice: Option<Advice>,
 }
 
-/// What a run's numbers mean.
+/// The verdict on a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
-    /// That of its worst finding.
+    /// The level of its worst finding.
     pub level: Level,
-    /// All of it in one sentence.
-    pub says: String,
-    /// What the numbers show, worst first.
+    /// The verdict in one sentence.
+    pub text: String,
+    /// All findings, worst first.
     pub findings: Vec<Finding>,
 }
 
@@ -76,24 +100,24 @@ impl fmt::Display for Level {
 }
 
 impl Finding {
-    fn good(says: String) -> Finding {
+    fn good(text: String) -> Finding {
         Finding {
             level: Level::Good,
-            says,
+            text,
             advice: None,
         }
     }
 
-    fn new(level: Level, says: String, advice: &str) -> Finding {
+    fn new(level: Level, text: String, advice: Advice) -> Finding {
         Finding {
             level,
-            says,
-            advice: Some(advice.to_owned()),
+            text,
+            advice: Some(advice),
         }
     }
 }
 
-/// What the verdict looks at: held-out texts where they were measured, else the last log steps.
+/// The numbers that are judged: of held-out texts if they were measured, else of the last line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Numbers {
     explained_variance: f64,
@@ -103,7 +127,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn of(run: &SavedRun, last: &Line) -> Numbers {
+    fn of(run: &SavedRun, last: &MetricsLine) -> Numbers {
         let measured = |key: &str| run.evaluation.as_ref()?.get(key)?.as_f64();
         let increase = |with: f64| Some(with - measured("ce_without_sae")?);
         Numbers {
@@ -116,12 +140,12 @@ impl Numbers {
     }
 }
 
-/// What the numbers of a run mean.
+/// Judges a run.
 pub fn verdict(run: &SavedRun) -> Verdict {
     let Some(last) = run.lines.last() else {
         return Verdict {
             level: Level::Bad,
-            says: "Nothing can be said: no step was logged.".to_owned(),
+            text: "There is no verdict: no step was logged.".to_owned(),
             findings: Vec::new(),
         };
     };
@@ -129,66 +153,53 @@ pub fn verdict(run: &SavedRun) -> Verdict {
     let numbers = Numbers::of(run, last);
     let mut findings = vec![explained(numbers.explained_variance)];
     findings.extend(recovered(&numbers));
-    findings.extend(sparsity(config, &numbers));
-    findings.extend(dead(config, last));
+    findings.push(sparsity(config, &numbers));
+    findings.push(dead(config, last));
     findings.extend(dense(config, last));
-    findings.extend(seen(config, last));
+    findings.extend(practice(config, last));
     findings.extend(converged(&run.lines));
-    findings.extend(crowded(run, last));
-    // Stable: of equal weight, the order above is that of importance.
+    findings.push(crowded(run, last));
+    // The sort is stable: among equal levels, the order above is the order of importance.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     let level = findings.first().map_or(Level::Good, |worst| worst.level);
-    let says = match level {
+    let text = match level {
         Level::Good => "A sound autoencoder.",
         Level::Remark => "Usable; read the remarks before you rely on it.",
         Level::Bad => "Not fit for use as it is.",
     };
     Verdict {
         level,
-        says: says.to_owned(),
+        text: text.to_owned(),
         findings,
     }
 }
 
 fn explained(explained: f64) -> Finding {
-    let share = percent(explained);
     if explained < 0.0 {
-        let says = format!(
-            "The reconstruction is worse than the mean of all tokens: its FVU is {:.2}.",
-            1.0 - explained
+        let fvu = 1.0 - explained;
+        let text = format!(
+            "The reconstruction is worse than the mean of all tokens: its FVU is {fvu:.2}."
         );
-        return Finding::new(
-            Level::Bad,
-            says,
-            "Train for more steps; where that does not help, lower `--lr`, or make every token as long as \
-             the others with `--set input=layer_norm`.",
-        );
+        return Finding::new(Level::Bad, text, Advice::StabiliseOrNormalise);
     }
-    let says = format!("The reconstruction explains {share} of the variance.");
-    let advice = "More features, more active ones or more tokens explain more.";
-    match explained {
-        e if e < EXPLAINED.0 => Finding::new(Level::Bad, says, advice),
-        e if e < EXPLAINED.1 => Finding::new(Level::Remark, says, advice),
-        _ => Finding::good(says),
-    }
+    let share = percent(explained);
+    let text = format!("The reconstruction explains {share} of the variance.");
+    below(explained, EXPLAINED, text, Advice::EnlargeOrTrainMore)
 }
 
+/// The cost of the reconstruction in the model's predictions.
 fn recovered(numbers: &Numbers) -> Option<Finding> {
     let (recovered, increase) = (numbers.recovered?, numbers.ce_increase?);
-    let says = format!(
-        "With the reconstruction in its place the model loses {increase:.3} nats a token; {} of what \
-         zeros there would cost comes back.",
-        percent(recovered)
+    let share = percent(recovered);
+    let text = format!(
+        "With the reconstruction in its place the model loses {increase:.3} nats per token; {share} of the \
+         loss with zeros there is recovered."
     );
-    let advice = "What is missing matters to the model; see explained variance.";
-    Some(match recovered {
-        r if r < RECOVERED.0 => Finding::new(Level::Bad, says, advice),
-        r if r < RECOVERED.1 => Finding::new(Level::Remark, says, advice),
-        _ => Finding::good(says),
-    })
+    let finding = below(recovered, RECOVERED, text, Advice::SeeExplainedVariance);
+    Some(finding)
 }
 
-/// L0 that the configuration asks for; an L1 penalty asks for none.
+/// The L0 that the configuration aims at; L1 penalties have no target.
 fn target_l0(config: &TrainConfig) -> Option<f64> {
     match &config.objective {
         Objective::TopK { k, .. }
@@ -202,145 +213,130 @@ fn target_l0(config: &TrainConfig) -> Option<f64> {
     }
 }
 
-fn sparsity(config: &TrainConfig, numbers: &Numbers) -> Option<Finding> {
-    let l0 = numbers.l0;
+fn sparsity(config: &TrainConfig, numbers: &Numbers) -> Finding {
+    let (l0, target) = (numbers.l0, target_l0(config));
     if l0 < 1.0 {
-        let advice = match target_l0(config) {
-            Some(_) => {
-                "The training has failed: a lower learning rate or clipped gradients may help."
-            }
-            None => "The coefficient of the penalty decides it: smaller for more active features.",
+        let advice = match target {
+            Some(_) => Advice::Stabilise,
+            None => Advice::WeakenPenalty,
         };
-        let says = format!("Less than one feature is active on a token ({l0:.2}).");
-        return Some(Finding::new(Level::Bad, says, advice));
+        let text = format!("Less than one feature is active on a token ({l0:.2}).");
+        return Finding::new(Level::Bad, text, advice);
     }
-    if let Some(target) = target_l0(config) {
+    if let Some(target) = target {
         let off = (l0 / target - 1.0).abs();
-        let says = format!("{l0:.1} features are active on a token; {target} were asked for.");
-        let advice = "The threshold has not settled yet; more steps let it.";
-        return Some(graded(off, OFF_TARGET, says, advice));
+        let text = format!("{l0:.1} features are active on a token; the target is {target}.");
+        return above(off, OFF_TARGET, text, Advice::LetThresholdSettle);
     }
     let share = l0 / config.d_sae as f64;
-    let says = format!(
-        "{l0:.1} features are active on a token, {} of all.",
-        percent(share)
-    );
-    let says = match share > ACTIVE.1 {
-        true => says + " That is not sparse.",
-        false => says,
-    };
-    let advice = "The coefficient of the penalty decides it: larger for fewer active features.";
-    Some(graded(share, ACTIVE, says, advice))
+    let of_all = percent(share);
+    let mut text = format!("{l0:.1} features are active on a token, {of_all} of all.");
+    if share > ACTIVE.remark {
+        text += " That is not sparse.";
+    }
+    above(share, ACTIVE, text, Advice::StrengthenPenalty)
 }
 
-/// Bad above the first limit, a remark above the second.
-fn graded(number: f64, limits: (f64, f64), says: String, advice: &str) -> Finding {
+/// A finding on a number that should be small.
+fn above(number: f64, limits: Limits, text: String, advice: Advice) -> Finding {
     match number {
-        number if number > limits.0 => Finding::new(Level::Bad, says, advice),
-        number if number > limits.1 => Finding::new(Level::Remark, says, advice),
-        _ => Finding::good(says),
+        number if number > limits.bad => Finding::new(Level::Bad, text, advice),
+        number if number > limits.remark => Finding::new(Level::Remark, text, advice),
+        _ => Finding::good(text),
     }
 }
 
-fn dead(config: &TrainConfig, last: &Line) -> Option<Finding> {
-    let window = config.dead.window_tokens;
-    if last.metrics.tokens < window {
-        let says = format!(
-            "Too few tokens ({}) to say which features are dead: that takes {window} without activation.",
-            last.metrics.tokens
-        );
-        return Some(Finding::new(
-            Level::Remark,
-            says,
-            "Train on more tokens, or lower `dead.window_tokens`.",
-        ));
+/// A finding on a number that should be large.
+fn below(number: f64, limits: Limits, text: String, advice: Advice) -> Finding {
+    match number {
+        number if number < limits.bad => Finding::new(Level::Bad, text, advice),
+        number if number < limits.remark => Finding::new(Level::Remark, text, advice),
+        _ => Finding::good(text),
     }
-    let share = last.metrics.dead as f64 / config.d_sae as f64;
-    let says = format!(
+}
+
+fn dead(config: &TrainConfig, last: &MetricsLine) -> Finding {
+    let window = config.dead.window_tokens;
+    let MetricsLine { metrics, .. } = last;
+    if metrics.tokens < window {
+        let text = format!(
+            "There are too few tokens ({}) to count dead features, which have {window} without activation.",
+            metrics.tokens
+        );
+        return Finding::new(Level::Remark, text, Advice::TrainMoreOrShortenWindow);
+    }
+    let share = metrics.dead as f64 / config.d_sae as f64;
+    let text = format!(
         "{} features ({}) were not active in the last {window} tokens.",
-        last.metrics.dead,
+        metrics.dead,
         percent(share)
     );
-    let advice =
-        "An auxiliary loss (`--recipe topk`), resampling, or fewer features keep them alive.";
-    Some(graded(share, DEAD, says, advice))
+    above(share, DEAD, text, Advice::KeepFeaturesAlive)
 }
 
-fn dense(config: &TrainConfig, last: &Line) -> Option<Finding> {
-    if last.metrics.l0 / config.d_sae as f64 > DENSE_L0_SHARE {
+fn dense(config: &TrainConfig, last: &MetricsLine) -> Option<Finding> {
+    let d_sae = config.d_sae as f64;
+    if last.metrics.l0 / d_sae > DENSE_L0_SHARE {
         return None;
     }
-    let share = last.metrics.dense as f64 / config.d_sae as f64;
-    let says = format!(
+    let share = last.metrics.dense as f64 / d_sae;
+    let text = format!(
         "{} features ({}) are active on more than a tenth of the tokens.",
         last.metrics.dense,
         percent(share)
     );
-    Some(match share > DENSE {
-        true => Finding::new(
-            Level::Remark,
-            says,
-            "They rarely have one meaning; a stronger penalty or a smaller k makes them fewer.",
-        ),
-        false => Finding::good(says),
+    Some(if share > DENSE {
+        Finding::new(Level::Remark, text, Advice::FewerDenseFeatures)
+    } else {
+        Finding::good(text)
     })
 }
 
-/// How often a feature had the occasion to be learnt.
-fn seen(config: &TrainConfig, last: &Line) -> Option<Finding> {
+/// The number of activations from which a feature could be learnt.
+fn practice(config: &TrainConfig, last: &MetricsLine) -> Option<Finding> {
     let times = last.metrics.tokens as f64 * last.metrics.l0 / config.d_sae as f64;
     (times < TIMES_ACTIVE).then(|| {
-        let says = format!(
+        let text = format!(
             "A feature was active {times:.0} times on average, which is little to learn a meaning from."
         );
-        Finding::new(Level::Remark, says, "Train on more tokens, or fewer features.")
+        Finding::new(Level::Remark, text, Advice::TrainMoreOrFewerFeatures)
     })
 }
 
-/// Whether the end of the run is still better than what came shortly before.
-fn converged(lines: &[Line]) -> Option<Finding> {
+/// A remark if the error was still falling at the end of the run.
+fn converged(lines: &[MetricsLine]) -> Option<Finding> {
     if lines.len() < ENOUGH_LINES {
         return None;
     }
     let tenth = lines.len() / 10;
-    let mean = |lines: &[Line]| {
+    let mean = |lines: &[MetricsLine]| {
         let losses = lines.iter().map(|line| line.metrics.loss_reconstruction);
         losses.sum::<f64>() / lines.len() as f64
     };
     let before = mean(&lines[lines.len() - 2 * tenth..lines.len() - tenth]);
     let after = mean(&lines[lines.len() - tenth..]);
-    let falls = 1.0 - after / before;
-    (falls > STILL_FALLING).then(|| {
-        let says = format!(
+    let fall = 1.0 - after / before;
+    (fall > STILL_FALLING).then(|| {
+        let text = format!(
             "The error was still falling at the end, by {} over the last tenth of the steps.",
-            percent(falls)
+            percent(fall)
         );
-        Finding::new(Level::Remark, says, "More steps would help.")
+        Finding::new(Level::Remark, text, Advice::MoreSteps)
     })
 }
 
-/// Whether decoder rows are more alike than directions drawn at random, whose mean |cosine| in `d`
-/// dimensions is `sqrt(2 / (pi d))`.
-fn crowded(run: &SavedRun, last: &Line) -> Option<Finding> {
+/// Compares the mean |cosine| of decoder rows with that of random directions, which is
+/// `sqrt(2 / (pi d))` in `d` dimensions.
+fn crowded(run: &SavedRun, last: &MetricsLine) -> Finding {
     let d_out = run.config.d_out as f64;
     let random = (2.0 / (std::f64::consts::PI * d_out)).sqrt();
     let mean = last.metrics.off_diag_mean;
-    let says = format!(
+    let text = format!(
         "Two decoder directions have a cosine of {mean:.4} on average; random ones would have {random:.4}."
     );
-    Some(match mean > CROWDED * random {
-        true => Finding::new(
-            Level::Remark,
-            says,
-            "Many features share a direction: centre the input with `--set input=centre_and_scale`.",
-        ),
-        false => Finding::good(says),
-    })
-}
-
-fn percent(share: f64) -> String {
-    match share * 100.0 {
-        p if p != 0.0 && p.abs() < 1.0 => format!("{p:.2} %"),
-        p => format!("{p:.1} %"),
+    if mean > CROWDED * random {
+        Finding::new(Level::Remark, text, Advice::CentreInput)
+    } else {
+        Finding::good(text)
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Difference, RunConfig};
 use super::folder::{self, CHECKPOINTS_KEPT, Folder};
-use super::line::{self, Line};
+use super::line::{self, MetricsLine};
 use super::saved::{self, SavedRun};
 use super::state::save_state;
 use crate::checkpoint::save_whole;
@@ -91,7 +91,7 @@ impl Writer {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn line(&mut self, line: &Line) -> Result<()> {
+    pub fn line(&mut self, line: &MetricsLine) -> Result<()> {
         let path = self.folder.metrics();
         let text = line::text(&path, line)?;
         let written = self.metrics.write_all(text.as_bytes());
@@ -127,7 +127,7 @@ impl Sink for Writer {
     }
 
     fn metrics(&mut self, metrics: &Metrics) -> Result<()> {
-        self.line(&Line::new(metrics))
+        self.line(&MetricsLine::new(metrics))
     }
 
     fn checkpoint(&mut self, state: &State) -> Result<()> {

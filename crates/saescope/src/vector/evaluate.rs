@@ -9,7 +9,7 @@ use crate::edit::Span;
 use crate::error::{Error, Result};
 use crate::hook::Hook;
 use crate::model::{Cache, Model, PASS_TOKENS, TextBatches};
-use crate::plot::{Chart, Line};
+use crate::show::chart::{Chart, Series};
 use crate::site::Site;
 use crate::steer::Steer;
 
@@ -161,7 +161,7 @@ pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
     let line = |name: String, points: &mut dyn Iterator<Item = (f64, f64)>| {
         let mut points: Vec<(f64, f64)> = points.collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Line { name, points }
+        Series::new(name, points)
     };
     let all = outcomes.iter();
     let (x, lines) = if let [site] = &sites[..] {
@@ -179,7 +179,7 @@ pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
         title: title.to_owned(),
         x: x.to_owned(),
         y: "mean logit difference".to_owned(),
-        lines,
+        series: lines,
     }
 }
 
@@ -265,9 +265,9 @@ mod tests {
         };
         let one = chart("t", &[outcome(2, 1.0), outcome(2, -1.0)]);
         assert_eq!(one.x, "multiplier");
-        assert_eq!(one.lines[0].points, [(-1.0, -2.0), (1.0, 2.0)]);
+        assert_eq!(one.series[0].points, [(-1.0, -2.0), (1.0, 2.0)]);
         let two = chart("t", &[outcome(1, 1.0), outcome(2, 1.0)]);
         assert_eq!(two.x, "layer");
-        assert_eq!(two.lines[0].points, [(1.0, 1.0), (2.0, 2.0)]);
+        assert_eq!(two.series[0].points, [(1.0, 1.0), (2.0, 2.0)]);
     }
 }

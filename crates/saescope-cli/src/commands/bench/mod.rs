@@ -15,8 +15,8 @@ use saescope::site::Site;
 use serde::Serialize;
 
 use crate::args::model::{Dtype, threads};
-use crate::print::rss;
 use crate::print::{self, Align, Cell, Table};
+use saescope::resources;
 
 /// Measure this machine
 #[derive(clap::Args)]
@@ -159,7 +159,7 @@ fn measure(
     runs: usize,
     peak_gflops: f64,
 ) -> anyhow::Result<Row> {
-    rss::reset_peak();
+    resources::reset_peak();
     (work.run)(model)?;
     let mut seconds = Vec::with_capacity(runs);
     for _ in 0..runs {
@@ -174,7 +174,7 @@ fn measure(
         tokens_per_s: work.tokens as f64 / median,
         gflops,
         peak_share: gflops / peak_gflops,
-        peak_rss_mb: rss::peak_mb(),
+        peak_rss_mb: resources::peak_mb(),
     })
 }
 

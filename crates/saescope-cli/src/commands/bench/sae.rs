@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use saescope::sae::Sae;
+use saescope::show::number::bytes;
 use saescope::{Encoder, Gate};
 use serde::Serialize;
 
 use super::{How, Machine, memory, random};
-use crate::print::rss;
 use crate::print::{self, Align, Table};
+use saescope::resources;
 
 /// Time encoding with the shapes of OpenAI's largest autoencoder for GPT-2 small
 ///
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn opening(file: &Path) -> anyhow::Result<Opening> {
-    rss::reset_peak();
+    resources::reset_peak();
     let start = Instant::now();
     let sae = Sae::open(file)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -82,7 +83,7 @@ fn opening(file: &Path) -> anyhow::Result<Opening> {
         file: file.to_path_buf(),
         bytes: files.map(|file| file.bytes).sum(),
         seconds,
-        peak_rss_mb: rss::peak_mb(),
+        peak_rss_mb: resources::peak_mb(),
     })
 }
 
@@ -97,7 +98,7 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
     let mut weight = random(d_sae, d_in, SEED);
     weight.scale(1.0 / (d_in as f32).sqrt());
     let x = random(tokens, d_in, SEED + 1);
-    rss::reset_peak();
+    resources::reset_peak();
     let encoder = Encoder::new(weight, vec![0.0; d_sae], Gate::TopK(k));
     let timed = || {
         let start = Instant::now();
@@ -110,7 +111,7 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
         .collect();
     seconds.sort_by(f64::total_cmp);
     let encode_s = seconds[seconds.len() / 2];
-    let peak_rss_mb = rss::peak_mb();
+    let peak_rss_mb = resources::peak_mb();
 
     let sample: Vec<usize> = (0..FEW).map(|at| at * tokens / FEW).collect();
     let plain = encoder.encode(&x.select_rows(&sample));
@@ -157,7 +158,7 @@ fn print(record: &Record) -> anyhow::Result<()> {
         table.row(vec![name.into(), value.into()]);
     }
     if let Some(opened) = &record.opened {
-        let size = print::bytes(opened.bytes);
+        let size = bytes(opened.bytes);
         table.row(vec![
             format!("open {size}").into(),
             format!("{:.3} s", opened.seconds).into(),

@@ -13,7 +13,7 @@ use saescope::train::{
 
 use super::{How, Machine, Record, Row, random};
 use crate::args::model::Dtype;
-use crate::print::rss;
+use saescope::resources;
 
 /// Time steps of training sparse autoencoders on random activations
 ///
@@ -166,7 +166,7 @@ impl Case {
     fn measure(&self, steps: u64, peak_gflops: f64) -> anyhow::Result<Row> {
         // The first step starts cold and both it and the last write metrics.
         let config = self.config(steps + 2);
-        rss::reset_peak();
+        resources::reset_peak();
         let watch = Watch::default();
         let x = random(self.batch, self.d_in, SEED);
         let mut batches = SameBatch { x, watch: &watch };
@@ -237,7 +237,7 @@ impl Sink for &Watch {
                 .borrow_mut()
                 .push(started.elapsed().as_secs_f64());
         }
-        self.peak_rss_mb.set(rss::peak_mb());
+        self.peak_rss_mb.set(resources::peak_mb());
         ControlFlow::Continue(())
     }
 

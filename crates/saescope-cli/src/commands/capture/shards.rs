@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use saescope::activations::shards::{self, Manifest, ShardDtype, ShardsConfig, ShardsOrigin};
 use saescope::activations::{Batches as _, Stream, StreamConfig};
 use saescope::corpus::Corpus;
+use saescope::show::number::bytes;
 use saescope::site::Site;
 use serde::Serialize;
 
 use super::{Args, Sites};
 use crate::args::corpus::CorpusArgs;
+use crate::print::bar::{Counted, bar};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
 use saescope::session::LanguageModel;
@@ -156,10 +157,10 @@ fn write(
     origin: ShardsOrigin,
     stream: &mut Stream,
 ) -> anyhow::Result<Manifest> {
-    let bar = bar(config.tokens);
+    let bar = bar("reading", Counted::Items("tokens"), config.tokens);
     let manifest = shards::write(folder, config, origin, stream, &mut |progress| {
         if progress.shuffled > 0 {
-            bar.set_message("mixing ");
+            bar.set_message("mixing");
             bar.set_position(progress.shuffled);
         } else {
             bar.set_position(progress.scattered);
@@ -172,25 +173,15 @@ fn write(
 /// Says before the work what it takes.
 fn predict(shards: &ShardsConfig, stream: &Stream) {
     let width = stream.d_in() + stream.d_out().unwrap_or(0);
-    let disk = print::bytes(shards.predicted_bytes(width));
+    let disk = bytes(shards.predicted_bytes(width));
     let memory = shards.predicted_memory(width) + stream.predicted_bytes();
-    let memory = print::bytes(memory);
+    let memory = bytes(memory);
     let (tokens, epoch) = (shards.tokens, stream.epoch_tokens());
     eprintln!("{tokens} tokens: {disk} on the disk, {memory} of memory besides the model");
     if tokens > epoch {
         let times = tokens as f64 / epoch as f64;
         eprintln!("the corpus has {epoch} tokens: it is read {times:.1} times");
     }
-}
-
-fn bar(tokens: u64) -> ProgressBar {
-    let bar = ProgressBar::new(tokens).with_message("reading");
-    let style =
-        ProgressStyle::with_template("{msg}  {bar:30} {pos}/{len} tokens, {per_sec}, {eta} left");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
@@ -216,7 +207,7 @@ fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
     row("width", width);
     row("numbers", format!("{:?}", manifest.dtype).to_lowercase());
     row("shards", manifest.shards.len().to_string());
-    row("size", print::bytes(record.bytes));
+    row("size", bytes(record.bytes));
     let mut out = print::styled_stdout();
     table.write(&mut out, None)?;
     writeln!(out, "written to {}", record.shards)?;

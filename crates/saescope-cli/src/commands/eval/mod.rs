@@ -6,7 +6,6 @@ mod show;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
 use saescope::edit::Edit;
@@ -22,6 +21,7 @@ use crate::args::model::{LoadArgs, at_least_one};
 use crate::args::output::check_output;
 use crate::args::sae::slices;
 use crate::print;
+use crate::print::bar::{Counted, bar};
 use crate::usage::{ensure_usage, usage};
 use saescope::session::{LanguageModel, Opened, Selection, Warning, begin_with_bos};
 
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let texts = take(&corpus, args.tokens)?;
     warn(args, &subject, &texts);
     let saes: Vec<&Sae> = subject.saes.iter().map(|named| &named.sae).collect();
-    let bar = bar();
+    let bar = bar("evaluating", Counted::Share, 0);
     let config = EvalConfig {
         seed: args.seed,
         ..EvalConfig::default()
@@ -255,13 +255,4 @@ fn names(args: &Args) -> Vec<String> {
         }
     };
     args.saes.iter().map(short).collect()
-}
-
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("evaluating  {bar:30} {percent}%, {eta} left");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }

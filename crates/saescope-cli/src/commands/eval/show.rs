@@ -1,26 +1,27 @@
-//! What an evaluation looks like: a table, a plot.
+//! An evaluation as a table and as charts.
 
 use std::io::Write as _;
 
 use saescope::eval::{Evaluation, Quality};
-use saescope::plot::{Chart, Line, stack};
+use saescope::show::chart::{Chart, Series, stack};
+use saescope::show::number::{count_of, significant};
 
 use super::Read;
 use crate::print::{self, Align, Cell, Table};
 
-/// More autoencoders than this have a row each instead of a column.
+/// Largest number of autoencoders that have a column each; more have a row each.
 const COLUMNS: usize = 4;
 
-/// A number of an evaluation, and what it is called.
+/// The name of a number of an evaluation, and its text.
 type Number = (&'static str, fn(&Evaluation, &Quality) -> String);
 
-/// A number of the decoder, and what it is called.
+/// The name of a number of the decoder, and its text.
 type Direction = (&'static str, fn(&Evaluation) -> String);
 
-/// A choice of positions, and what it is called.
+/// The name of a choice of positions, and its numbers.
 type Section = (&'static str, fn(&Evaluation) -> &Quality);
 
-/// What the table shows of each choice of positions.
+/// The numbers in the table for each choice of positions.
 const NUMBERS: [Number; 20] = [
     ("tokens", |_, q| q.tokens.to_string()),
     ("L0", |_, q| format!("{:.1}", q.activity.l0)),
@@ -60,11 +61,11 @@ const NUMBERS: [Number; 20] = [
     }),
     ("KL score", |_, q| share(q.behaviour.kl_score)),
     ("features", |e, _| e.d_sae.to_string()),
-    ("dead", |e, q| of_all(q.activity.dead, e.d_sae)),
-    ("dense", |e, q| of_all(q.activity.dense, e.d_sae)),
+    ("dead", |e, q| count_of(q.activity.dead, e.d_sae)),
+    ("dense", |e, q| count_of(q.activity.dense, e.d_sae)),
 ];
 
-/// What the table shows of directions.
+/// The numbers of directions in the table.
 const DIRECTIONS: [Direction; 5] = [
     ("site", place),
     ("mean |cosine|", |e| format!("{:.4}", e.decoder.mean)),
@@ -76,7 +77,7 @@ const DIRECTIONS: [Direction; 5] = [
     }),
 ];
 
-/// The numbers of a row, where every autoencoder has one.
+/// The numbers of a row, when every autoencoder has a row.
 const IN_A_ROW: [&str; 8] = [
     "features",
     "L0",
@@ -101,9 +102,10 @@ pub(super) fn table(
         "{model} ({}), {sequences} sequences of at most {} tokens; CE and KL in nats\n",
         read.dtype, read.context
     )?;
-    let shown = match found.len() > COLUMNS {
-        true => rows(names, found),
-        false => columns(names, found),
+    let shown = if found.len() > COLUMNS {
+        rows(names, found)
+    } else {
+        columns(names, found)
     };
     shown.write(&mut out, print::terminal_width())?;
     Ok(())
@@ -170,9 +172,10 @@ fn row(name: &str, values: impl Iterator<Item = String>) -> Vec<Cell> {
 }
 
 fn place(found: &Evaluation) -> String {
-    match found.site == found.out_site {
-        true => found.site.to_string(),
-        false => format!("{} to {}", found.site, found.out_site),
+    if found.site == found.out_site {
+        found.site.to_string()
+    } else {
+        format!("{} to {}", found.site, found.out_site)
     }
 }
 
@@ -180,37 +183,21 @@ fn share(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |share| format!("{share:.4}"))
 }
 
-fn of_all(count: usize, features: usize) -> String {
-    format!("{count} ({:.1}%)", 100.0 * count as f64 / features as f64)
-}
-
-/// Four significant digits of a number that may be of any size.
-fn significant(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if (1e-3..1e5).contains(&size) => {
-            let decimals = (3 - size.log10().floor() as i32).max(0) as usize;
-            format!("{value:.decimals$}")
-        }
-        _ => format!("{value:.3e}"),
-    }
-}
-
-/// Explained variance and the rise of cross-entropy against L0, without first positions.
+/// Charts of explained variance and of the increase of cross-entropy over L0, without first positions.
 pub(super) fn plot(names: &[String], read: &Read, found: &[Evaluation]) -> String {
     let chart = |y: &str, value: fn(&Quality) -> f64| {
-        let lines = names.iter().zip(found).map(|(name, found)| Line {
-            name: name.clone(),
-            points: vec![(found.without_first.activity.l0, value(&found.without_first))],
+        let series = names.iter().zip(found).map(|(name, found)| {
+            let quality = &found.without_first;
+            Series::new(name.clone(), vec![(quality.activity.l0, value(quality))])
         });
         Chart {
-            title: format!("{y}, first positions left out"),
+            title: format!("{y}, without first positions"),
             x: format!(
                 "L0 ({} sequences of {} tokens)",
                 found[0].sequences, read.context
             ),
             y: y.to_owned(),
-            lines: lines.collect(),
+            series: series.collect(),
         }
     };
     stack(&[
@@ -219,18 +206,4 @@ pub(super) fn plot(names: &[String], read: &Read, found: &[Evaluation]) -> Strin
         }),
         chart("CE increase in nats", |q| q.behaviour.ce_increase),
     ])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::significant;
-
-    #[test]
-    fn numbers_of_any_size_keep_four_digits() {
-        let shown = [0.0, 0.00123456, 0.5, 12.3456, 12345.6, 1e-9].map(significant);
-        assert_eq!(
-            shown,
-            ["0", "0.001235", "0.5000", "12.35", "12346", "1.000e-9"]
-        );
-    }
 }

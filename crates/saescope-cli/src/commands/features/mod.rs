@@ -1,15 +1,14 @@
 //! `saescope features`
 
-mod picture;
-
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use saescope::checkpoint::save_whole;
 use saescope::features::{self, Found, Position, Reading};
+use saescope::show::picture::{Stretch, picture};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
-use self::picture::{Stretch, picture};
 use crate::args::edits::EditsArgs;
 use crate::args::output::check_output;
 use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, slices, texts};
@@ -197,9 +196,13 @@ fn one(
             .map(|(ids, activations)| {
                 let pieces = opened.lm.tokenizer.readable_pieces(ids).into_iter();
                 pieces
-                    .map(|piece| Stretch {
-                        text: printable(&piece.text),
-                        activations: &activations[piece.tokens],
+                    .map(|piece| {
+                        let text = printable(&piece.text);
+                        Stretch {
+                            columns: text.width(),
+                            text,
+                            activations: &activations[piece.tokens],
+                        }
                     })
                     .collect()
             })

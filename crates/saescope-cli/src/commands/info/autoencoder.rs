@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use saescope::features::{self, Fit};
 use saescope::sae::{InputNorm, Record, Sae};
+use saescope::show::number::bytes;
 use serde::Serialize;
 
 use super::Args;
@@ -147,7 +148,7 @@ fn print(sae: &Sae, report: &Report) -> anyhow::Result<()> {
         table.row(vec![name.into(), value.into()]);
     }
     for file in &report.record.files {
-        let size = print::bytes(file.bytes);
+        let size = bytes(file.bytes);
         // As much of the hash as tells two files apart; the rest is in the JSON.
         let hash = file.sha256.as_deref().and_then(|hash| hash.get(..16));
         let hash = hash.map_or(String::new(), |hash| format!(", sha256 {hash}…"));

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use saescope::hub::Reference;
 use saescope::model::{Config, Model, Positions};
 use saescope::sae::Sae;
+use saescope::show::number::bytes;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::hub::{self, DEMO};
 use crate::args::model::LoadArgs;
-use crate::print::{self, Align, Table, bytes};
+use crate::print::{self, Align, Table};
 use crate::usage::usage;
 
 /// Show what a model or an autoencoder is, and whether an autoencoder fits its model

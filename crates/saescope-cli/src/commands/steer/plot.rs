@@ -1,16 +1,16 @@
-//! A sweep as a picture.
+//! A sweep as charts.
 
-use saescope::plot::{Chart, Line, stack};
+use saescope::show::chart::{Chart, Series, stack};
 use saescope::steer::{Comparison, Steered};
 
 use super::Args;
 use super::setting::{Setting, Slot};
 
-/// What a chart reads of a steered text.
+/// Reads one number of a steered text.
 type Read = fn(&Steered) -> Option<f64>;
 
-/// Divergence, perplexity and repetition over the scales, one under another: a line for each set of features and
-/// slot, each point the mean of its samples.
+/// Charts of divergence, perplexity and repetition over the scales. Each set of features and slot has a
+/// line, whose points are means over samples.
 pub(super) fn plot(args: &Args, settings: &[Setting], comparison: &Comparison) -> String {
     let charts: [(&str, Read); 3] = [
         ("KL(steered || plain), nats per token", |s| {
@@ -23,13 +23,13 @@ pub(super) fn plot(args: &Args, settings: &[Setting], comparison: &Comparison) -
         title: format!("{y} over the scale"),
         x: format!("scale, unit {}", args.unit().name()),
         y: y.to_owned(),
-        lines: lines(settings, comparison, read),
+        series: lines(settings, comparison, read),
     });
     stack(&charts)
 }
 
-fn lines(settings: &[Setting], comparison: &Comparison, read: Read) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
+fn lines(settings: &[Setting], comparison: &Comparison, read: Read) -> Vec<Series> {
+    let mut lines: Vec<Series> = Vec::new();
     for (setting, texts) in settings.iter().zip(&comparison.steered) {
         let values: Vec<f64> = texts.iter().filter_map(read).collect();
         let (Some(scale), false) = (setting.scale, values.is_empty()) else {
@@ -39,10 +39,7 @@ fn lines(settings: &[Setting], comparison: &Comparison, read: Read) -> Vec<Line>
         let (name, point) = (name(setting), (f64::from(scale), mean));
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line {
-                name,
-                points: vec![point],
-            }),
+            None => lines.push(Series::new(name, vec![point])),
         }
     }
     for line in &mut lines {
@@ -51,12 +48,13 @@ fn lines(settings: &[Setting], comparison: &Comparison, read: Read) -> Vec<Line>
     lines
 }
 
-/// What tells a line from the others.
+/// The name of a setting's line.
 fn name(setting: &Setting) -> String {
     let features: Vec<String> = setting.features.iter().map(u32::to_string).collect();
-    let features = match features.is_empty() {
-        true => "vector".to_owned(),
-        false => features.join("+"),
+    let features = if features.is_empty() {
+        "vector".to_owned()
+    } else {
+        features.join("+")
     };
     match setting.slot {
         Slot::One => features,

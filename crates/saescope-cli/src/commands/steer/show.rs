@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use saescope::edit::{Edit, Op, Unit};
+use saescope::show::number::{brief, whole_percent};
 use saescope::steer::{Comparison, Divergence, Steered, Text};
 use serde::Serialize;
 
@@ -194,7 +195,7 @@ impl Report<'_> {
                 text,
             } = activation;
             if *activation > 0.0 {
-                let activation = short(f64::from(*activation));
+                let activation = brief(f64::from(*activation));
                 writeln!(
                     out,
                     "feature {feature}: at most {activation} on {text}, at {token}"
@@ -271,22 +272,22 @@ impl Report<'_> {
         };
         let tokens = |text: &Text| text.completion.tokens.len().to_string();
         row("tokens", tokens(plain), tokens(&steered.text));
-        let perplexity = |text: &Text| text.perplexity.map_or("-".to_owned(), short);
+        let perplexity = |text: &Text| text.perplexity.map_or("-".to_owned(), brief);
         row("perplexity", perplexity(plain), perplexity(&steered.text));
-        let repetition = |text: &Text| text.repetition.map_or("-".to_owned(), percent);
+        let repetition = |text: &Text| text.repetition.map_or("-".to_owned(), whole_percent);
         row("repetition", repetition(plain), repetition(&steered.text));
         let mean = steered.mean();
-        row("KL(steered || plain)", String::new(), short(mean.kl));
+        row("KL(steered || plain)", String::new(), brief(mean.kl));
         row(
             "KL(plain || steered)",
             String::new(),
-            short(mean.reverse_kl),
+            brief(mean.reverse_kl),
         );
         for shift in &steered.shifts {
             row(
                 &format!("shift of {}", shift.site),
                 String::new(),
-                percent(shift.share),
+                whole_percent(shift.share),
             );
         }
         table.write(out, None)?;
@@ -309,8 +310,8 @@ impl Report<'_> {
         };
         let quality = |text: &Text| {
             [
-                text.perplexity.map_or("-".to_owned(), short),
-                text.repetition.map_or("-".to_owned(), percent),
+                text.perplexity.map_or("-".to_owned(), brief),
+                text.repetition.map_or("-".to_owned(), whole_percent),
                 shown(text),
             ]
         };
@@ -324,8 +325,8 @@ impl Report<'_> {
                 let shift = steered.shifts.iter().map(|shift| shift.share);
                 let mut cells = vec![
                     self.name(setting).into(),
-                    short(steered.mean().kl).into(),
-                    percent(shift.fold(0.0, f64::max)).into(),
+                    brief(steered.mean().kl).into(),
+                    whole_percent(shift.fold(0.0, f64::max)).into(),
                 ];
                 cells.extend(quality(&steered.text).map(Into::into));
                 table.row(cells);
@@ -350,39 +351,23 @@ fn described(edit: &Edit, raw: f64) -> String {
         } => {
             let scale = match unit {
                 Unit::Raw => String::new(),
-                Unit::Std => format!("{} std, ", short(f64::from(*scale))),
-                Unit::Norm => format!("{} norm, ", short(f64::from(*scale))),
+                Unit::Std => format!("{} std, ", brief(f64::from(*scale))),
+                Unit::Norm => format!("{} norm, ", brief(f64::from(*scale))),
             };
-            let (raw, norm) = (short(raw), short(norm(direction)));
+            let (raw, norm) = (brief(raw), brief(norm(direction)));
             format!("{scale}adds {raw} x its direction, of norm {norm}")
         }
-        Op::Ablate { .. } => format!("ablates its direction, adds {} x it", short(raw)),
+        Op::Ablate { .. } => format!("ablates its direction, adds {} x it", brief(raw)),
         Op::Set { activation, .. } => {
-            let activation = short(f64::from(*activation));
+            let activation = brief(f64::from(*activation));
             format!(
                 "activation {activation}, adds {} x its direction",
-                short(raw)
+                brief(raw)
             )
         }
         Op::Multiply { factor, .. } => {
-            let factor = short(f64::from(*factor));
-            format!("activation x {factor}, adds {} x its direction", short(raw))
+            let factor = brief(f64::from(*factor));
+            format!("activation x {factor}, adds {} x its direction", brief(raw))
         }
     }
-}
-
-/// Three digits that count.
-fn short(x: f64) -> String {
-    match x.abs() {
-        0.0 => "0".to_owned(),
-        a if a >= 1e5 => format!("{x:.1e}"),
-        a if a >= 100.0 => format!("{x:.0}"),
-        a if a >= 10.0 => format!("{x:.1}"),
-        a if a >= 0.01 => format!("{x:.2}"),
-        _ => format!("{x:.1e}"),
-    }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0}%", share * 100.0)
 }

@@ -7,13 +7,14 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use saescope::vector::question::{self, Pair, Question, Style};
 use saescope::vector::text::sample;
 
 use crate::args::model::ModelArgs;
+use crate::print::bar::{Counted, bar};
 use saescope::session::LanguageModel;
 
 /// Build steering vectors, measure them and look into them
@@ -125,13 +126,9 @@ fn pairs(
     Ok(pairs.collect::<saescope::Result<_>>()?)
 }
 
-/// A bar of so many texts or questions, on standard error where that is a terminal.
+/// A bar for `total` texts.
 fn progress(total: usize) -> ProgressBar {
-    let bar = ProgressBar::new(total as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} texts, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
+    bar("reading", Counted::Items("texts"), total as u64)
 }
 
 /// What is known of a direction besides its numbers.

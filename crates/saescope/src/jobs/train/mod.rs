@@ -22,8 +22,8 @@ use crate::corpus::{self, CorpusConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runs::{
-    Compared, Existing, Line, Machine, ModelOrigin, PlannedRun, Predicted, RunConfig, SavedRun,
-    Verdict, begin, verdict, write_comparison,
+    ComparisonRow, Existing, Machine, MetricsLine, ModelOrigin, PlannedRun, Predicted, RunConfig,
+    SavedRun, Verdict, begin, verdict, write_comparison,
 };
 use crate::sae::Record;
 use crate::session::{LanguageModel, Warning};
@@ -77,11 +77,14 @@ pub enum Event<'a> {
         /// Number of the run, in the order of [`TrainJob::runs`].
         run: usize,
         /// The line.
-        line: &'a Line,
+        line: &'a MetricsLine,
     },
     /// A run that is resumed differs from its beginning in a way that is not fatal.
     Warning(&'a Warning),
-    /// All steps are done, and the evaluation has got so far.
+    /// The last step is done and the autoencoders are written. The evaluation, which comes next, does not
+    /// look at [`Cancel`].
+    Trained,
+    /// Progress of the evaluation.
     Evaluation {
         /// Tokens read.
         done: u64,
@@ -289,6 +292,7 @@ impl<'a> TrainJob<'a> {
         for (sink, sae) in sinks.into_iter().zip(&trained) {
             sink.writer.finish(sae)?;
         }
+        watcher.into_inner()(Event::Trained);
         Ok(None)
     }
 
@@ -327,7 +331,7 @@ impl<'a> TrainJob<'a> {
         }
         if saved.iter().any(|run| run.folder() != folder) {
             let title = format!("{} {}", self.lm.reference, self.request.site);
-            let compared: Vec<Compared> = saved.iter().filter_map(Compared::of).collect();
+            let compared: Vec<ComparisonRow> = saved.iter().filter_map(ComparisonRow::of).collect();
             write_comparison(folder, &title, &compared)?;
         }
         Ok(finished)

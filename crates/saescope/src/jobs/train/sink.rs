@@ -7,7 +7,7 @@ use super::Event;
 use crate::error::Result;
 use crate::jobs::cancel::StepStop;
 use crate::resources;
-use crate::runs::{Line, Writer};
+use crate::runs::{MetricsLine, Writer};
 use crate::train::{Metrics, Sink, State};
 
 /// Receives events.
@@ -70,10 +70,10 @@ impl Sink for RunSink<'_, '_> {
     }
 
     fn metrics(&mut self, metrics: &Metrics) -> Result<()> {
-        let line = Line {
+        let line = MetricsLine {
             memory_mb: resources::held_mb(),
             seconds_left: self.seconds_left(metrics),
-            ..Line::new(metrics)
+            ..MetricsLine::new(metrics)
         };
         self.writer.line(&line)?;
         self.watcher.borrow_mut()(Event::Line {

@@ -1,54 +1,55 @@
-//! Several runs on one page: a table, and how quality goes with sparsity and size.
+//! The comparison of several runs: a table, and charts of quality over sparsity and size.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::chart::{self, Series, short};
-use super::page::{CSS, Chart, kind, render};
+use super::page::{Figure, kind, render, style_sheet};
 use crate::error::Result;
 use crate::runs::folder;
 use crate::runs::saved::SavedRun;
 use crate::runs::verdict::{Level, verdict};
+use crate::show::chart::{Chart, Series};
+use crate::show::number::{percent, short};
 
-/// A run's numbers as a comparison shows them; held-out ones where they were measured.
+/// The numbers of a run in a comparison; those of held-out texts if they were measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Compared {
-    /// Its folder's name.
+pub struct ComparisonRow {
+    /// Name of its folder.
     pub name: String,
-    /// What kind of autoencoder it is.
+    /// The kind of autoencoder, in words.
     pub kind: String,
     /// Number of features.
     pub d_sae: usize,
-    /// Features for each component of what is read.
+    /// Features for each component of the activations that it reads.
     pub expansion: f64,
     /// Mean number of active features.
     pub l0: f64,
     /// Explained variance.
     pub explained_variance: f64,
-    /// What the model loses with the reconstruction in place, in nats a token.
+    /// Increase of cross-entropy with the reconstruction in place, in nats per token.
     pub ce_increase: Option<f64>,
-    /// The share of what zeros cost that comes back.
+    /// Share of the cross-entropy lost to zeros that the reconstruction recovers.
     pub ce_recovered: Option<f64>,
     /// Share of dead features.
     pub dead: f64,
     /// Mean |cosine| of two different decoder rows.
     pub off_diag_mean: f64,
-    /// Its verdict.
+    /// The level of its verdict.
     pub level: Level,
 }
 
-impl Compared {
-    /// The numbers of a run; `None` where it logged no step.
-    pub fn of(run: &SavedRun) -> Option<Compared> {
+impl ComparisonRow {
+    /// The numbers of a run; `None` if it logged no step.
+    pub fn of(run: &SavedRun) -> Option<ComparisonRow> {
         let metrics = &run.lines.last()?.metrics;
         let measured = |key: &str| run.evaluation.as_ref().and_then(|found| found.get(key));
         let measured = |key: &str| measured(key).and_then(Value::as_f64);
         let (config, train) = (&run.config, &run.config.train);
         let name = run.folder().file_name().unwrap_or_default();
         let with = measured("ce_with_sae");
-        Some(Compared {
+        Some(ComparisonRow {
             name: name.to_string_lossy().into_owned(),
             kind: kind(train),
             d_sae: train.d_sae,
@@ -65,28 +66,55 @@ impl Compared {
     }
 }
 
+impl ComparisonRow {
+    /// The names of [`cells`](ComparisonRow::cells).
+    pub const COLUMNS: [&'static str; 7] = [
+        "features",
+        "L0",
+        "explained",
+        "CE rise",
+        "recovered",
+        "dead",
+        "mean |cos|",
+    ];
+
+    /// The numbers as text, one for each of [`COLUMNS`](ComparisonRow::COLUMNS).
+    pub fn cells(&self) -> [String; 7] {
+        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
+        [
+            self.d_sae.to_string(),
+            format!("{:.1}", self.l0),
+            format!("{:.4}", self.explained_variance),
+            optional(self.ce_increase),
+            optional(self.ce_recovered),
+            percent(self.dead),
+            format!("{:.4}", self.off_diag_mean),
+        ]
+    }
+}
+
 #[derive(Serialize)]
 struct Row {
     name: String,
     kind: String,
     level: Level,
-    values: Vec<String>,
+    values: [String; 7],
 }
 
 #[derive(Serialize)]
 struct Page {
-    css: &'static str,
+    css: String,
     title: String,
-    columns: Vec<&'static str>,
+    columns: [&'static str; 7],
     rows: Vec<Row>,
-    charts: Vec<Chart>,
+    charts: Vec<Figure>,
 }
 
-/// Writes a comparison of runs beside their folders; returns its file.
+/// Writes a comparison of runs next to their folders; returns the path of the page.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn write_comparison(folder: &Path, title: &str, runs: &[Compared]) -> Result<PathBuf> {
+/// When a file cannot be written.
+pub fn write_comparison(folder: &Path, title: &str, runs: &[ComparisonRow]) -> Result<PathBuf> {
     let path = folder.join("comparison.json");
     folder::write_json(&path, &runs)?;
     let path = folder.join("comparison.html");
@@ -94,49 +122,27 @@ pub fn write_comparison(folder: &Path, title: &str, runs: &[Compared]) -> Result
     Ok(path)
 }
 
-/// A comparison of runs as a page.
-fn comparison_html(title: &str, runs: &[Compared]) -> Result<String> {
+/// The comparison of runs as a page.
+fn comparison_html(title: &str, runs: &[ComparisonRow]) -> Result<String> {
+    let rows = runs.iter().map(|run| Row {
+        name: run.name.clone(),
+        kind: run.kind.clone(),
+        level: run.level,
+        values: run.cells(),
+    });
     let page = Page {
-        css: CSS,
+        css: style_sheet(),
         title: title.to_owned(),
-        columns: vec![
-            "features",
-            "L0",
-            "explained",
-            "CE rise",
-            "recovered",
-            "dead",
-            "mean |cos|",
-        ],
-        rows: runs.iter().map(row).collect(),
+        columns: ComparisonRow::COLUMNS,
+        rows: rows.collect(),
         charts: charts(runs),
     };
     render("compare.html", include_str!("compare.html"), &page)
 }
 
-fn row(run: &Compared) -> Row {
-    let optional = |value: Option<f64>, digits: usize| {
-        value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
-    };
-    Row {
-        name: run.name.clone(),
-        kind: run.kind.clone(),
-        level: run.level,
-        values: vec![
-            run.d_sae.to_string(),
-            format!("{:.1}", run.l0),
-            format!("{:.4}", run.explained_variance),
-            optional(run.ce_increase, 4),
-            optional(run.ce_recovered, 4),
-            format!("{:.1} %", run.dead * 100.0),
-            format!("{:.4}", run.off_diag_mean),
-        ],
-    }
-}
-
-fn charts(runs: &[Compared]) -> Vec<Chart> {
-    let explained = |run: &Compared| Some(run.explained_variance);
-    let increase = |run: &Compared| run.ce_increase;
+fn charts(runs: &[ComparisonRow]) -> Vec<Figure> {
+    let explained = |run: &ComparisonRow| Some(run.explained_variance);
+    let increase = |run: &ComparisonRow| run.ce_increase;
     let mut charts = vec![
         over_l0("Explained variance over L0", runs, explained),
         over_size("Explained variance over size", runs, explained),
@@ -148,21 +154,29 @@ fn charts(runs: &[Compared]) -> Vec<Chart> {
     charts
 }
 
-/// A line for each size.
-fn over_l0(title: &str, runs: &[Compared], read: impl Fn(&Compared) -> Option<f64>) -> Chart {
+/// A chart over L0 with a line for each size.
+fn over_l0(
+    title: &str,
+    runs: &[ComparisonRow],
+    read: impl Fn(&ComparisonRow) -> Option<f64>,
+) -> Figure {
     let mut sizes: Vec<usize> = runs.iter().map(|run| run.d_sae).collect();
     sizes.sort_unstable();
     sizes.dedup();
     let series = sizes.iter().map(|&size| {
-        let of_it = runs.iter().filter(|run| run.d_sae == size);
-        let points = of_it.filter_map(|run| Some((run.l0, read(run)?, run.name.clone())));
+        let runs = runs.iter().filter(|run| run.d_sae == size);
+        let points = runs.filter_map(|run| Some(point(run, run.l0, read(run)?)));
         (format!("{size} features"), points.collect())
     });
-    chart(title, "active features of a token (L0)", series.collect())
+    figure(title, "active features of a token (L0)", series.collect())
 }
 
-/// A line for each sparsity that was asked for: runs whose kind is the same.
-fn over_size(title: &str, runs: &[Compared], read: impl Fn(&Compared) -> Option<f64>) -> Chart {
+/// A chart over size with a line for each target sparsity: the runs of one kind.
+fn over_size(
+    title: &str,
+    runs: &[ComparisonRow],
+    read: impl Fn(&ComparisonRow) -> Option<f64>,
+) -> Figure {
     let mut kinds: Vec<&str> = Vec::new();
     for run in runs {
         if !kinds.contains(&run.kind.as_str()) {
@@ -170,32 +184,46 @@ fn over_size(title: &str, runs: &[Compared], read: impl Fn(&Compared) -> Option<
         }
     }
     let series = kinds.iter().map(|kind| {
-        let of_it = runs.iter().filter(|run| run.kind == *kind);
-        let points = of_it.filter_map(|run| Some((run.expansion, read(run)?, run.name.clone())));
+        let runs = runs.iter().filter(|run| run.kind == *kind);
+        let points = runs.filter_map(|run| Some(point(run, run.expansion, read(run)?)));
         ((*kind).to_owned(), points.collect())
     });
-    chart(
+    figure(
         title,
         "features for each component (expansion)",
         series.collect(),
     )
 }
 
-type Labelled = (f64, f64, String);
+fn point(run: &ComparisonRow, x: f64, y: f64) -> NamedPoint {
+    NamedPoint {
+        x,
+        y,
+        run: run.name.clone(),
+    }
+}
 
-fn chart(title: &str, x_name: &str, series: Vec<(String, Vec<Labelled>)>) -> Chart {
-    let names = series.iter().map(|(name, _)| name.clone()).collect();
-    let mut drawn = Vec::new();
-    for (name, mut points) in series {
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let label = |(x, y, name): &Labelled| format!("{name}: {} at {}", short(*y), short(*x));
-        let labels = points.iter().map(label).collect();
-        let points = points.into_iter().map(|(x, y, _)| (x, y)).collect();
-        drawn.push((Series { name, points }, labels));
-    }
-    Chart {
+/// A point with the name of its run.
+struct NamedPoint {
+    x: f64,
+    y: f64,
+    run: String,
+}
+
+fn figure(title: &str, x_name: &str, series: Vec<(String, Vec<NamedPoint>)>) -> Figure {
+    let series = series.into_iter().map(|(name, mut points)| {
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        let label = |p: &NamedPoint| format!("{}: {} at {}", p.run, short(p.y), short(p.x));
+        Series {
+            name,
+            labels: points.iter().map(label).collect(),
+            points: points.iter().map(|p| (p.x, p.y)).collect(),
+        }
+    });
+    Figure::of(&Chart {
         title: title.to_owned(),
-        names,
-        svg: chart::points(x_name, &drawn),
-    }
+        x: x_name.to_owned(),
+        y: String::new(),
+        series: series.collect(),
+    })
 }

@@ -1,15 +1,16 @@
-//! What training said over its steps, as charts.
+//! The metrics of a run over its steps, as charts.
 
-use super::chart::{self, Series};
-use super::page::Chart;
-use crate::runs::line::Line;
+use super::page::Figure;
+use crate::runs::line::MetricsLine;
+use crate::show::chart::{Chart, Series, bars_for_page};
+use crate::show::number::short;
 
-/// The decade at which the second bin of the density histogram begins, and how many there are in each.
+/// The decade at which the second bin of the density histogram begins, and the number of bins in each.
 const FIRST_DECADE: f64 = -6.0;
 const BINS_PER_DECADE: f64 = 2.0;
 
-/// What a line says of something.
-type Read = fn(&Line) -> f64;
+/// Reads one number of a line.
+type Read = fn(&MetricsLine) -> f64;
 
 /// Charts over steps: a heading, and the name of each curve in it.
 const CURVES: [(&str, &[(&str, Read)]); 10] = [
@@ -56,7 +57,7 @@ const CURVES: [(&str, &[(&str, Read)]); 10] = [
     ),
 ];
 
-pub(super) fn charts(lines: &[Line]) -> Vec<Chart> {
+pub(super) fn charts(lines: &[MetricsLine]) -> Vec<Figure> {
     let mut charts = vec![losses(lines)];
     let curves = CURVES.iter();
     charts.extend(curves.map(|(title, named)| over_steps(title, lines, named)));
@@ -64,37 +65,29 @@ pub(super) fn charts(lines: &[Line]) -> Vec<Chart> {
     charts
 }
 
-fn over_steps(title: &str, lines: &[Line], named: &[(&str, Read)]) -> Chart {
-    let series: Vec<Series> = named
-        .iter()
-        .map(|(name, read)| Series {
-            name: (*name).to_owned(),
-            points: lines
-                .iter()
-                .map(|line| (line.metrics.step as f64, read(line)))
-                .collect(),
-        })
-        .collect();
-    Chart {
+fn over_steps(title: &str, lines: &[MetricsLine], named: &[(&str, Read)]) -> Figure {
+    let series = named.iter().map(|(name, read)| {
+        let points = lines.iter();
+        let points = points.map(|line| (line.metrics.step as f64, read(line)));
+        Series::new((*name).to_owned(), points.collect())
+    });
+    Figure::of(&Chart {
         title: title.to_owned(),
-        svg: chart::lines("step", &series),
-        names: series
-            .into_iter()
-            .map(|series| series.name)
-            .filter(|name| !name.is_empty())
-            .collect(),
-    }
+        x: "step".to_owned(),
+        y: String::new(),
+        series: series.collect(),
+    })
 }
 
-/// The loss with those of its parts that are there.
-fn losses(lines: &[Line]) -> Chart {
+/// The loss, and its parts that are not zero throughout.
+fn losses(lines: &[MetricsLine]) -> Figure {
     let parts: [(&str, Read); 3] = [
         ("reconstruction", |line| line.metrics.loss_reconstruction),
         ("sparsity", |line| line.metrics.loss_sparsity),
         ("dead features or gate", |line| line.metrics.loss_aux),
     ];
-    let is_there = |(_, read): &(&str, Read)| lines.iter().any(|line| read(line) != 0.0);
-    let parts: Vec<(&str, Read)> = parts.into_iter().filter(is_there).collect();
+    let is_used = |(_, read): &(&str, Read)| lines.iter().any(|line| read(line) != 0.0);
+    let parts: Vec<(&str, Read)> = parts.into_iter().filter(is_used).collect();
     let all: Read = |line| line.metrics.loss;
     match parts.as_slice() {
         [] | [_] => over_steps("Loss: the error of the reconstruction", lines, &[("", all)]),
@@ -102,7 +95,7 @@ fn losses(lines: &[Line]) -> Chart {
     }
 }
 
-fn densities(last: &Line) -> Chart {
+fn densities(last: &MetricsLine) -> Figure {
     let bars = last.metrics.density_histogram.iter().enumerate();
     let bars: Vec<(String, f64)> = bars
         .map(|(bin, count)| {
@@ -110,15 +103,15 @@ fn densities(last: &Line) -> Chart {
                 0 => "less".to_owned(),
                 bin => {
                     let from = FIRST_DECADE + (bin - 1) as f64 / BINS_PER_DECADE;
-                    chart::short(10f64.powf(from))
+                    short(10f64.powf(from))
                 }
             };
             (name, *count as f64)
         })
         .collect();
-    Chart {
+    Figure {
         title: "Features by their density, at the end".to_owned(),
         names: Vec::new(),
-        svg: chart::bars("share of the tokens on which a feature is active", &bars),
+        svg: bars_for_page("share of the tokens on which a feature is active", &bars),
     }
 }

@@ -1,9 +1,9 @@
-//! The evaluation as a table.
+//! The evaluation on held-out texts, as a table.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// What is shown of an evaluation, and with how many digits.
+/// The numbers of an evaluation that are shown: path, name, number of decimals.
 const ROWS: [(&str, &str, usize); 19] = [
     ("tokens", "tokens", 0),
     ("explained_variance", "explained variance", 4),
@@ -19,10 +19,10 @@ const ROWS: [(&str, &str, usize); 19] = [
     ("ce_with_sae", "… with the reconstruction in its place", 4),
     ("ce_with_zero_ablation", "… with zeros in its place", 4),
     ("ce_with_mean_ablation", "… with the mean in its place", 4),
-    ("ce_increase", "what the reconstruction costs", 4),
+    ("ce_increase", "cost of the reconstruction", 4),
     (
         "ce_recovered",
-        "share of the cost of zeros that comes back",
+        "share of the cost of zeros that is recovered",
         4,
     ),
     ("kl_with_sae", "divergence (KL) with the reconstruction", 4),
@@ -45,10 +45,10 @@ struct Row {
     values: Vec<String>,
 }
 
-/// The evaluation as a table; no rows where there is none.
+/// The evaluation as a table, without rows if there is no evaluation.
 #[derive(Default, Serialize)]
 pub(super) struct HeldOut {
-    /// Whether there was no text: activations alone do not tell what a model predicts.
+    /// True if only activations were evaluated, which cannot show what the model predicts.
     without_texts: bool,
     columns: Vec<&'static str>,
     rows: Vec<Row>,
@@ -66,24 +66,26 @@ impl HeldOut {
             shown[0].as_ref()?;
             Some(Row {
                 name,
-                values: match without_texts {
-                    true => shown.into_iter().flatten().collect(),
-                    false => shown.map(Option::unwrap_or_default).to_vec(),
+                values: if without_texts {
+                    shown.into_iter().flatten().collect()
+                } else {
+                    shown.map(Option::unwrap_or_default).to_vec()
                 },
             })
         });
         HeldOut {
             without_texts,
-            columns: match without_texts {
-                true => vec!["all tokens"],
-                false => vec!["all positions", "without the first"],
+            columns: if without_texts {
+                vec!["all tokens"]
+            } else {
+                vec!["all positions", "without the first"]
             },
             rows: rows.collect(),
         }
     }
 }
 
-/// The number at `path`, keys with dots between.
+/// The number at a path of keys that are joined by dots.
 fn number(value: &Value, path: &str) -> Option<f64> {
     let found = path.split('.').try_fold(value, |at, key| at.get(key));
     found.and_then(Value::as_f64)

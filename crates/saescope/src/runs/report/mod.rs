@@ -1,6 +1,6 @@
-//! A run, and a comparison of several, as a page for people: one file, no scripts, nothing loaded.
+//! Pages for people: the report of a run, and the comparison of several. A page is one file without
+//! scripts that loads nothing.
 
-mod chart;
 mod compare;
 mod curves;
 mod held_out;
@@ -11,25 +11,25 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::chart::short;
 use self::held_out::HeldOut;
-use self::page::{CSS, Chart, kind, render};
+use self::page::{Figure, kind, render, style_sheet};
 use super::folder;
-use super::line::Line;
+use super::line::MetricsLine;
 use super::saved::SavedRun;
 use super::verdict::{Verdict, verdict};
 use crate::error::{Error, Result};
+use crate::show::number::{percent, short};
 
-pub use compare::{Compared, write_comparison};
+pub use compare::{ComparisonRow, write_comparison};
 
-/// A number and what it is.
+/// A name and its value.
 #[derive(Serialize)]
 struct Tile {
     name: String,
     value: String,
 }
 
-/// Names and values one under another.
+/// A table of names and values.
 #[derive(Serialize)]
 struct Listing {
     title: String,
@@ -38,14 +38,14 @@ struct Listing {
 
 #[derive(Serialize)]
 struct Page {
-    css: &'static str,
+    css: String,
     model: String,
     place: String,
     folder: String,
     summary: String,
     tiles: Vec<Tile>,
     verdict: Verdict,
-    charts: Vec<Chart>,
+    charts: Vec<Figure>,
     evaluation: HeldOut,
     tables: Vec<Listing>,
 }
@@ -66,7 +66,7 @@ impl SavedRun {
 pub(super) fn report_html(run: &SavedRun) -> Result<String> {
     let config = &run.config;
     let page = Page {
-        css: CSS,
+        css: style_sheet(),
         model: config.model.reference.clone(),
         place: place(run),
         folder: run.folder().display().to_string(),
@@ -119,7 +119,7 @@ fn tiles(run: &SavedRun) -> Vec<Tile> {
     let mut tiles = vec![
         tile("explained variance", format!("{explained:.3}")),
         tile("active features (L0)", format!("{l0:.1}")),
-        tile("dead features", format!("{:.1} %", dead * 100.0)),
+        tile("dead features", percent(dead)),
         tile("tokens", short(metrics.tokens as f64)),
     ];
     if let Some(speed) = tokens_per_s(&run.lines) {
@@ -132,10 +132,10 @@ fn tiles(run: &SavedRun) -> Vec<Tile> {
     tiles
 }
 
-/// The pace of the whole run.
-fn tokens_per_s(lines: &[Line]) -> Option<f64> {
+/// Mean speed of the whole run.
+fn tokens_per_s(lines: &[MetricsLine]) -> Option<f64> {
     let (mut before, mut seconds) = (0, 0.0);
-    for Line { metrics, .. } in lines {
+    for MetricsLine { metrics, .. } in lines {
         let tokens = metrics.tokens.checked_sub(before)?;
         seconds += tokens as f64 / metrics.tokens_per_s;
         before = metrics.tokens;
@@ -170,7 +170,7 @@ fn tables(run: &SavedRun) -> Result<Vec<Listing>> {
     ])
 }
 
-/// Every value with its path, as `--set` takes it.
+/// Every value of a configuration with its path, as in `adam.lr`.
 fn flatten(path: &str, value: &Value, rows: &mut Vec<Tile>) {
     match value {
         Value::Object(map) => {

@@ -1,22 +1,38 @@
-//! Parts of every page: the style sheet, charts with headings, the filling of templates.
+//! The parts that pages share: the style sheet, figures, and templates.
 
 use minijinja::Environment;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::show::chart::{self, Chart};
 use crate::train::{Objective, TrainConfig};
 
-pub(super) const CSS: &str = include_str!("report.css");
+/// The style sheet of every page.
+pub(super) fn style_sheet() -> String {
+    include_str!("report.css").to_owned() + &chart::style_sheet()
+}
 
-/// A chart with its heading and the names of its lines.
+/// A chart with its heading and the names of its series.
 #[derive(Serialize)]
-pub(super) struct Chart {
+pub(super) struct Figure {
     pub(super) title: String,
     pub(super) names: Vec<String>,
     pub(super) svg: String,
 }
 
-/// Fills a template in. Every text in it is escaped, since the name ends in `.html`.
+impl Figure {
+    /// The chart under its title, with the names that its series have.
+    pub(super) fn of(chart: &Chart) -> Figure {
+        let names = chart.series.iter().map(|series| series.name.clone());
+        Figure {
+            title: chart.title.clone(),
+            names: names.filter(|name| !name.is_empty()).collect(),
+            svg: chart.to_page_svg(),
+        }
+    }
+}
+
+/// Fills in a template. Every text in it is escaped, since the name ends in `.html`.
 pub(super) fn render(name: &str, template: &str, page: &impl Serialize) -> Result<String> {
     let failed = |e: minijinja::Error| Error::Argument(format!("{name}: {e:#}"));
     let mut environment = Environment::new();
@@ -25,7 +41,7 @@ pub(super) fn render(name: &str, template: &str, page: &impl Serialize) -> Resul
     template.render(page).map_err(failed)
 }
 
-/// What kind of autoencoder a configuration trains.
+/// The kind of autoencoder that a configuration trains, in words.
 pub(super) fn kind(config: &TrainConfig) -> String {
     match &config.objective {
         Objective::L1 { coefficient, .. } => format!("ReLU + L1, coefficient {coefficient}"),

@@ -1,9 +1,11 @@
-//! Generation as text: tokens become characters as they come, and stop strings end it.
+//! Completion: generation as text.
 //!
-//! [`generate`] knows token ids only; this is what a command or a server
-//! needs on top of it.
+//! Turns the tokens of [`generate`] into characters as they come, and ends a text at a stop string.
+//! Knows no template and no terminal: the caller encodes its prompts and shows the pieces of text.
 
 use std::ops::ControlFlow;
+
+use serde::Serialize;
 
 use crate::error::Result;
 use crate::generate::{Prompt, Sampling, StoppedBy, generate};
@@ -11,52 +13,85 @@ use crate::hook::Hook;
 use crate::model::Model;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 
-/// What a model wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The texts to write.
+#[derive(Clone, Copy, Debug)]
+pub struct CompletionRequest<'a> {
+    /// The prompts to continue.
+    pub prompts: &'a [Prompt],
+    /// The rule by which tokens are chosen.
+    pub sampling: &'a Sampling,
+    /// Strings that end a text and are not part of it.
+    pub stops: &'a [String],
+}
+
+/// A continuation as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Completion {
-    /// The text behind the prompt, up to the stop string where one ended it.
+    /// The text after the prompt, up to the stop string if one ended it.
     pub text: String,
     /// Its tokens, those of the stop string included.
     pub tokens: Vec<u32>,
-    /// What ended it.
+    /// The reason why it ends.
+    #[serde(flatten)]
     pub ended_by: EndedBy,
 }
 
-/// What ended a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reason why a text ends. In JSON the field `stopped_by`, and `stop_string` beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "stopped_by", content = "stop_string", rename_all = "snake_case")]
 pub enum EndedBy {
-    /// The model itself, or the limit of tokens.
-    Model(StoppedBy),
-    /// This stop string.
+    /// It has [`Sampling::max_tokens`] tokens.
+    Length,
+    /// The model chose a token of [`Sampling::end`].
+    EndToken,
+    /// The caller ended it.
+    Caller,
+    /// This stop string follows it.
     StopString(String),
 }
 
 impl EndedBy {
-    /// What ended it in a word, as JSON has it.
+    /// Its name, as in JSON.
     pub fn name(&self) -> &'static str {
         match self {
+            EndedBy::Length => "length",
+            EndedBy::EndToken => "end_token",
+            EndedBy::Caller => "caller",
             EndedBy::StopString(_) => "stop_string",
-            EndedBy::Model(StoppedBy::EndToken) => "end_token",
-            EndedBy::Model(StoppedBy::Length) => "length",
-            EndedBy::Model(StoppedBy::Caller) => "caller",
         }
     }
 }
 
-/// Continues each of `prompts` until the model ends it, the limit is reached or one of `stops`
-/// appears in the text. `on_text` gets the number of the prompt and every new piece of its text, cut
-/// between characters and never into a stop string; it may break a prompt off.
+impl From<StoppedBy> for EndedBy {
+    fn from(stopped_by: StoppedBy) -> EndedBy {
+        match stopped_by {
+            StoppedBy::Length => EndedBy::Length,
+            StoppedBy::EndToken => EndedBy::EndToken,
+            StoppedBy::Caller => EndedBy::Caller,
+        }
+    }
+}
+
+/// Continues each prompt until the model ends it, the limit of tokens is reached, or a stop string
+/// appears in the text.
+///
+/// `on_text` receives the number of a prompt and each new piece of its text, cut between characters
+/// and never within a stop string; it may end that text.
 ///
 /// # Errors
 /// Those of [`generate`].
 pub fn complete(
-    (model, tokenizer): (&Model, &Tokenizer),
-    prompts: &[Prompt],
-    sampling: &Sampling,
-    stops: &[String],
+    model: &Model,
+    tokenizer: &Tokenizer,
+    request: CompletionRequest,
     hook: &mut dyn Hook,
     on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>> {
+    let CompletionRequest {
+        prompts,
+        sampling,
+        stops,
+    } = request;
     let mut writers: Vec<Writer> = prompts
         .iter()
         .map(|prompt| Writer {
@@ -78,15 +113,15 @@ pub fn complete(
     })?;
     let mut completions = Vec::with_capacity(prompts.len());
     for (prompt, (generated, writer)) in generated.into_iter().zip(writers).enumerate() {
-        let (text, rest, found) = writer.finish();
+        let (text, rest, stop) = writer.finish();
         if !rest.is_empty() {
-            // The text is complete: there is nothing left to break off.
+            // The text is complete, so a request to end it has no effect.
             let _ = on_text(prompt, &rest);
         }
         completions.push(Completion {
             text: text + &rest,
             tokens: generated.tokens,
-            ended_by: found.map_or(EndedBy::Model(generated.stopped_by), EndedBy::StopString),
+            ended_by: stop.map_or(generated.stopped_by.into(), EndedBy::StopString),
         });
     }
     Ok(completions)
@@ -100,14 +135,14 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// What can be shown now that `token` has come.
+    /// Takes `token` and returns the text that it makes certain.
     fn push(&mut self, token: u32) -> String {
         let shown = self.stops.push(&self.decoder.push(token));
         self.text.push_str(&shown);
         shown
     }
 
-    /// The text so far, what was held back, and the stop string that ended it.
+    /// The text so far, the end of it that was held back, and the stop string that ended it.
     fn finish(mut self) -> (String, String, Option<String>) {
         let mut rest = self.stops.push(&self.decoder.finish());
         if self.stops.found.is_none() {
@@ -120,7 +155,7 @@ impl Writer<'_> {
 /// Finds the first of several strings in a text that comes in pieces.
 struct StopStrings<'a> {
     stops: &'a [String],
-    /// The end of the text, as long as it may be the beginning of a stop string.
+    /// The end of the text that may yet be the beginning of a stop string.
     held: String,
     found: Option<String>,
 }
@@ -134,8 +169,8 @@ impl StopStrings<'_> {
         }
     }
 
-    /// Takes the next piece and returns what is certain to stand before any stop string. Where two
-    /// begin at the same place, the one given first counts.
+    /// Takes the next piece and returns the text that certainly precedes any stop string. Of two stop
+    /// strings that begin at the same place, the first of the list counts.
     fn push(&mut self, piece: &str) -> String {
         if self.found.is_some() {
             return String::new();
@@ -155,7 +190,7 @@ impl StopStrings<'_> {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// Length of the longest end of the text with which a stop string begins.
+    /// Length of the longest end of the held text with which a stop string begins.
     fn open_end(&self) -> usize {
         let ends = |stop: &String| {
             let beginnings = stop.char_indices().map(|(at, _)| &stop[..at]);
@@ -172,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// What is shown of `pieces`, and what is held back at the end.
+    /// The text shown for each of `pieces`, the stop string found, and the text held back at the end.
     fn shown(stops: &[&str], pieces: &[&str]) -> (Vec<String>, Option<String>, String) {
         let stops: Vec<String> = stops.iter().map(|&s| s.to_owned()).collect();
         let mut finder = StopStrings::new(&stops);
@@ -188,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_began_like_a_stop_string_is_shown_after_all() {
+    fn text_that_only_began_like_a_stop_string_is_shown_later() {
         let (shown, found, held) = shown(&["END"], &["E", "EN", "O", "E"]);
         assert_eq!(shown, ["", "E", "ENO", ""]);
         assert_eq!((found, held.as_str()), (None, "E"));
@@ -206,10 +241,30 @@ mod tests {
         assert_eq!((shown.concat().as_str(), found), ("ab", None));
     }
 
+    #[test]
+    fn the_end_of_a_text_is_one_or_two_keys_of_json() {
+        let json = |ended_by| {
+            let completion = Completion {
+                text: "a".to_owned(),
+                tokens: vec![1],
+                ended_by,
+            };
+            serde_json::to_string(&completion).unwrap()
+        };
+        let length = r#"{"text":"a","tokens":[1],"stopped_by":"length"}"#;
+        assert_eq!(json(StoppedBy::Length.into()), length);
+        let stop = EndedBy::StopString(".".to_owned());
+        assert_eq!(stop.name(), "stop_string");
+        assert_eq!(
+            json(stop),
+            r#"{"text":"a","tokens":[1],"stopped_by":"stop_string","stop_string":"."}"#
+        );
+    }
+
     proptest! {
-        /// Whatever the pieces, the result is that of searching the whole text.
+        /// The result equals a search of the whole text.
         #[test]
-        fn pieces_do_not_matter(
+        fn the_division_into_pieces_does_not_matter(
             pieces in prop::collection::vec("[ab한]{0,3}", 0..12),
             stops in prop::collection::vec("[ab한]{1,4}", 0..3),
         ) {

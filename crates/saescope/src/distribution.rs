@@ -1,6 +1,6 @@
-//! Next-token distributions as logits give them: how likely a token is, how far two are apart.
+//! Next-token distributions from logits: losses of tokens and divergences.
 //!
-//! The distributions are those of temperature 1, before any filter; all sums are in f64.
+//! The temperature is 1 and no filter applies; all sums are in f64. Knows no model and no text.
 
 use rayon::prelude::*;
 use saescope_kernels::Matrix;
@@ -13,27 +13,27 @@ pub struct Distributions<'a> {
 }
 
 impl Distributions<'_> {
-    /// Those that `logits` give.
+    /// The distributions of `logits`, `[rows, d_vocab]`.
     pub fn new(logits: &Matrix) -> Distributions<'_> {
         let rows = (0..logits.rows()).into_par_iter();
         let log_sums = rows.map(|row| log_sum_exp(logits.row(row))).collect();
         Distributions { logits, log_sums }
     }
 
-    /// How many tokens there are.
+    /// Number of tokens in the vocabulary.
     pub fn d_vocab(&self) -> usize {
         self.logits.cols()
     }
 
-    /// `-ln p(token)` in a row.
+    /// `-ln p(token)` of the distribution in `row`, in nats.
     ///
     /// # Panics
-    /// When there is no such row or token.
+    /// When the row or the token does not exist.
     pub fn loss(&self, row: usize, token: u32) -> f64 {
         self.log_sums[row] - f64::from(self.logits.row(row)[token as usize])
     }
 
-    /// `KL(self || other)` of every row that both have, in nats.
+    /// `KL(self || other)` of each row that both have, in nats.
     pub fn kl(&self, other: &Distributions) -> Vec<f64> {
         let rows = self.logits.rows().min(other.logits.rows());
         let rows = (0..rows).into_par_iter();
@@ -43,17 +43,17 @@ impl Distributions<'_> {
             let parts = pairs.map(|(&p, &q)| {
                 let (p, q) = (f64::from(p) - log_p, f64::from(q) - log_q);
                 let weight = p.exp();
-                // A probability of zero contributes nothing, whatever its logarithm.
+                // A probability of 0 contributes 0, although its logarithm is infinite.
                 if weight > 0.0 { weight * (p - q) } else { 0.0 }
             });
-            // Rounding may leave a little less than nothing.
+            // Rounding may leave a sum slightly below 0.
             parts.sum::<f64>().max(0.0)
         })
         .collect()
     }
 }
 
-/// `ln sum exp` of some logits.
+/// `ln sum exp` of `logits`.
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();

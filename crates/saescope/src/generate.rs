@@ -1,21 +1,25 @@
-//! Continuing prompts token by token. Knows token ids only, no text.
+//! Generation: continues prompts token by token.
+//!
+//! Owns sampling and the loop over a cache. Knows token ids only; [`complete`](mod@crate::complete)
+//! makes text of them.
 
 use std::ops::ControlFlow;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::hook::Hook;
 use crate::model::{Cache, Model};
 
-/// How the next token is chosen. The filters apply in the order of the fields.
+/// The rule by which the next token is chosen. Its filters apply in the order of the fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides positive and multiplies negative logits of tokens seen before; 1 for none
+    /// Divides positive and multiplies negative logits of tokens that occurred before; 1 for none
     /// (Keskar et al. 2019).
     pub repetition_penalty: f32,
-    /// Divides the logits; 0 takes the most likely token, the lowest id among equals.
+    /// Divides the logits; 0 takes the most likely token, of equal ones that with the lowest id.
     pub temperature: f32,
     /// Keeps the `k` most likely tokens.
     pub top_k: Option<usize>,
@@ -23,7 +27,7 @@ pub struct Sampling {
     pub top_p: Option<f32>,
     /// Keeps tokens at least this probable relative to the most likely one (Nguyen et al. 2024).
     pub min_p: Option<f32>,
-    /// Most tokens of a continuation.
+    /// Maximum number of tokens of a continuation.
     pub max_tokens: usize,
     /// Tokens that end a continuation and are not part of it.
     pub end: Vec<u32>,
@@ -43,44 +47,46 @@ impl Default for Sampling {
     }
 }
 
-/// What is to be continued.
+/// A text to continue, as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// Token ids, at least one.
     pub tokens: Vec<u32>,
-    /// Seed of its own random choices, so that a prompt continues alike alone and among others.
+    /// Seed of its random choices. Each prompt has its own, so that it continues in the same way alone
+    /// and among others.
     pub seed: u64,
 }
 
 /// A continuation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Generated {
     /// Its tokens, without the prompt.
     pub tokens: Vec<u32>,
-    /// Why it ends.
+    /// The reason why it ends.
     pub stopped_by: StoppedBy,
 }
 
-/// Why a continuation ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why a continuation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StoppedBy {
-    /// It is as long as it may be.
+    /// It has [`Sampling::max_tokens`] tokens.
     Length,
-    /// The model produced a token of [`Sampling::end`].
+    /// The model chose a token of [`Sampling::end`].
     EndToken,
-    /// The caller asked to stop.
+    /// The caller ended it.
     Caller,
 }
 
-/// Continues every prompt. `on_token` receives the number of a prompt and its next token as it is
-/// chosen, and may end that continuation; the token is part of it all the same.
+/// Continues every prompt.
 ///
-/// Edits see absolute positions and the cache keeps edited keys and values, so that the tokens are
-/// those that recomputing everything at every step would give.
+/// `on_token` receives the number of a prompt and each token as it is chosen; it may end that
+/// continuation, which then includes the token. `hook` sees absolute positions, and the cache keeps
+/// edited keys and values, so the tokens are the same as if every step recomputed everything.
 ///
 /// # Errors
-/// When a prompt and its continuation do not fit the context, a setting makes no sense, or `hook`
-/// fails.
+/// When a prompt and its continuation do not fit the context, `sampling` holds an invalid value, a logit
+/// is not a number, or `hook` fails.
 pub fn generate(
     model: &Model,
     prompts: &[Prompt],
@@ -94,29 +100,29 @@ pub fn generate(
         .map(|prompt| prompt.tokens.len())
         .max()
         .unwrap_or(0);
-    // The last token is chosen but never read.
+    // The model never reads the last token of a continuation.
     let capacity = longest + sampling.max_tokens.saturating_sub(1);
     let mut cache = Cache::new(model.config(), prompts.len(), capacity)?;
-    let mut runs: Vec<Run> = prompts.iter().map(Run::new).collect();
+    let mut continuations: Vec<Continuation> = prompts.iter().map(Continuation::new).collect();
     let mut active: Vec<usize> = if sampling.max_tokens == 0 {
         Vec::new()
     } else {
-        (0..runs.len()).collect()
+        (0..continuations.len()).collect()
     };
     while !active.is_empty() {
         let batch: Vec<(usize, &[u32])> = active
             .iter()
-            .map(|&i| (i, &runs[i].tokens[cache.len(i)..]))
+            .map(|&i| (i, &continuations[i].tokens[cache.len(i)..]))
             .collect();
         let mut logits = model.extend(&mut cache, &batch, hook)?; // [active, d_vocab]
         let mut row = 0;
         let mut failed = None;
         active.retain(|&i| {
-            let going = runs[i].step(logits.row_mut(row), sampling, &mut |token| {
+            let goes_on = continuations[i].step(logits.row_mut(row), sampling, &mut |token| {
                 on_token(i, token)
             });
             row += 1;
-            going.unwrap_or_else(|error| {
+            goes_on.unwrap_or_else(|error| {
                 failed = Some(error);
                 false
             })
@@ -125,37 +131,43 @@ pub fn generate(
             return Err(error);
         }
     }
-    Ok(runs.into_iter().map(Run::finish).collect())
+    Ok(continuations
+        .into_iter()
+        .map(Continuation::finish)
+        .collect())
 }
 
 impl Sampling {
     fn check(&self) -> Result<()> {
         let fraction = |p: Option<f32>| p.is_none_or(|p| (0.0..=1.0).contains(&p));
         let wrong = if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            format!("temperature {} is not a number from 0 up", self.temperature)
+            format!(
+                "temperature is {}, not a finite number of at least 0",
+                self.temperature
+            )
         } else if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
             format!(
-                "repetition penalty {} is not above 0",
+                "repetition_penalty is {}, not a finite number above 0",
                 self.repetition_penalty
             )
         } else if self.top_k == Some(0) {
-            "top-k 0 leaves no token to choose".to_owned()
+            "top_k is 0, which leaves no token to choose from".to_owned()
         } else if !fraction(self.top_p) || !fraction(self.min_p) {
-            "top-p and min-p are shares from 0 to 1".to_owned()
+            "top_p and min_p must be from 0 to 1".to_owned()
         } else {
             return Ok(());
         };
         Err(Error::Argument(wrong))
     }
 
-    /// Chooses a token by its logits, which are overwritten.
-    fn choose(&self, logits: &mut [f32], seen: &[u32], rng: &mut ChaCha8Rng) -> Result<u32> {
+    /// Chooses a token by `logits`, `[d_vocab]`, which it overwrites; `before` are the tokens so far.
+    fn choose(&self, logits: &mut [f32], before: &[u32], rng: &mut ChaCha8Rng) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
             let message =
                 format!("the logit of token {token} is not a number; was an edit too large?");
             return Err(Error::Argument(message));
         }
-        self.penalise(logits, seen);
+        self.penalise(logits, before);
         if self.temperature == 0.0 {
             return Ok(most_likely(logits));
         }
@@ -173,14 +185,14 @@ impl Sampling {
         Ok(last)
     }
 
-    fn penalise(&self, logits: &mut [f32], seen: &[u32]) {
+    fn penalise(&self, logits: &mut [f32], before: &[u32]) {
         if self.repetition_penalty == 1.0 {
             return;
         }
-        let mut seen = seen.to_vec();
-        seen.sort_unstable();
-        seen.dedup();
-        for token in seen {
+        let mut distinct = before.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        for token in distinct {
             let logit = &mut logits[token as usize];
             *logit = if *logit > 0.0 {
                 *logit / self.repetition_penalty
@@ -190,7 +202,7 @@ impl Sampling {
         }
     }
 
-    /// The tokens that may be chosen with their weights, most likely first.
+    /// The tokens that pass the filters, with their weights, the most likely first.
     fn filter(&self, logits: &[f32]) -> Vec<(u32, f64)> {
         let largest = f64::from(logits[most_likely(logits) as usize]);
         let weight =
@@ -222,7 +234,7 @@ impl Sampling {
     }
 }
 
-/// The token with the largest logit, the lowest id among equals.
+/// The token with the largest logit; of equal ones that with the lowest id.
 pub fn most_likely(logits: &[f32]) -> u32 {
     let mut best = (0, f32::NEG_INFINITY);
     for (token, &logit) in (0..).zip(logits) {
@@ -233,18 +245,18 @@ pub fn most_likely(logits: &[f32]) -> u32 {
     best.0
 }
 
-/// A continuation under way.
-struct Run {
-    /// The prompt and what was chosen so far.
+/// A continuation in progress.
+struct Continuation {
+    /// The prompt and the tokens chosen so far.
     tokens: Vec<u32>,
     prompt_len: usize,
     rng: ChaCha8Rng,
     stopped_by: StoppedBy,
 }
 
-impl Run {
-    fn new(prompt: &Prompt) -> Run {
-        Run {
+impl Continuation {
+    fn new(prompt: &Prompt) -> Continuation {
+        Continuation {
             tokens: prompt.tokens.clone(),
             prompt_len: prompt.tokens.len(),
             rng: ChaCha8Rng::seed_from_u64(prompt.seed),
@@ -252,7 +264,7 @@ impl Run {
         }
     }
 
-    /// Chooses the next token; whether another is wanted.
+    /// Chooses the next token; true if another should follow.
     fn step(
         &mut self,
         logits: &mut [f32],

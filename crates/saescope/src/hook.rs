@@ -1,7 +1,8 @@
-//! The one way to look at, or change, a forward pass.
+//! Hooks: the only way to read or change the activations of a forward pass.
 //!
-//! A [`Hook`] is an argument of the call, so nothing is registered and nothing can be forgotten.
-//! Hooks compose as tuples, the left one first: `(steer, capture)` captures steered values.
+//! A [`Hook`] is an argument of the call, so no hook is ever registered and none has to be removed.
+//! Hooks compose as tuples, the left one first: `(steer, capture)` captures steered values. This
+//! module knows sites and positions; it knows no model and no autoencoder.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,26 +12,26 @@ use saescope_kernels::Matrix;
 use crate::error::{Error, Result};
 use crate::site::Site;
 
-/// Where the rows of an activation come from: one entry per row.
+/// The sequences and positions to which the rows of an activation belong.
 ///
 /// A batch is ragged, never padded: the rows of its sequences follow each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows {
-    /// For each sequence its number of rows and the absolute position of the first of them.
+    /// One span per sequence, in row order.
     spans: Vec<RowSpan>,
 }
 
-/// The rows that one sequence has in a batch.
+/// The rows of one sequence in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowSpan {
-    /// Absolute position, in the sequence, of the first row; above 0 when a cache holds the rest.
+    /// Absolute position of the first row in the sequence; above 0 when a cache holds the tokens before it.
     pub start: usize,
     /// Number of rows.
     pub len: usize,
 }
 
 impl Rows {
-    /// Rows of sequences laid one after another.
+    /// The rows of sequences that follow each other.
     pub fn new(spans: Vec<RowSpan>) -> Rows {
         Rows { spans }
     }
@@ -47,36 +48,39 @@ impl Rows {
             .flat_map(|span| span.start..span.start + span.len)
     }
 
-    /// Number of rows in all.
+    /// Total number of rows.
     pub fn len(&self) -> usize {
         self.spans.iter().map(|span| span.len).sum()
     }
 
-    /// Whether there is no row.
+    /// True if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The positions of a text of so many tokens that speak for it when they are pooled: all but the first.
+/// The positions to pool in a text of `tokens` tokens: all but the first, or the only one.
 ///
-/// Whatever the text says, BOS or not, attention rests on the first token and its activation is of
-/// another size (Xiao et al. 2023, Sun et al. 2024). A text of one token has only that to show.
+/// Attention rests on the first token of any text, BOS or not, and its activation is of another
+/// magnitude than all others (Xiao et al. 2023, Sun et al. 2024).
 pub fn pooled_positions(tokens: usize) -> Range<usize> {
     usize::from(tokens > 1)..tokens
 }
 
-/// Looks at activations, or changes them, as a forward pass computes them.
+/// Reads or changes activations while a forward pass computes them.
 pub trait Hook: Send {
-    /// Whether [`Hook::at`] is to be called for `site`. A pass that returns no logits stops at the
-    /// last site wanted, and an activation that nobody wants may never be formed.
+    /// True if the pass must call [`Hook::at`] for `site`.
+    ///
+    /// A pass that returns no logits stops at the last wanted site. An activation that no hook wants
+    /// may be fused into the next step and never exist.
     fn wants(&self, site: Site) -> bool;
 
-    /// Receives the activation at `site`, one row per token, and returns what flows on in its place.
+    /// Receives the activation `x` at `site`, one row per token, and returns the activation with
+    /// which the pass goes on: `x` itself, or another of the same shape.
     fn at(&mut self, site: Site, rows: &Rows, x: Matrix) -> Result<Matrix>;
 }
 
-/// Wants nothing and changes nothing.
+/// The hook that wants no site.
 impl Hook for () {
     fn wants(&self, _: Site) -> bool {
         false
@@ -116,14 +120,14 @@ impl<H: Hook + ?Sized> Hook for &mut H {
     }
 }
 
-/// Keeps a copy of the activations at some sites.
+/// A hook that keeps a copy of the activations at some sites.
 pub struct Capture {
     wanted: Vec<Site>,
     taken: HashMap<Site, Matrix>,
 }
 
 impl Capture {
-    /// A hook that copies the activations at `sites`.
+    /// Captures the activations at `sites`.
     pub fn new(sites: impl IntoIterator<Item = Site>) -> Capture {
         Capture {
             wanted: sites.into_iter().collect(),
@@ -131,19 +135,20 @@ impl Capture {
         }
     }
 
-    /// Hands out what was captured at `site`, the rows of successive passes one after another.
+    /// Removes and returns the activations captured at `site`, the rows of successive passes one after
+    /// another: `[rows, width]`.
     ///
     /// # Errors
-    /// When nothing was captured there; the message lists the sites that were.
+    /// When nothing was captured there; the message lists the captured sites.
     pub fn take(&mut self, site: Site) -> Result<Matrix> {
         self.taken.remove(&site).ok_or_else(|| {
-            let mut held: Vec<Site> = self.taken.keys().copied().collect();
-            held.sort();
-            let held: Vec<String> = held.iter().map(Site::to_string).collect();
-            let reason = if held.is_empty() {
+            let mut captured: Vec<Site> = self.taken.keys().copied().collect();
+            captured.sort();
+            let names: Vec<String> = captured.iter().map(Site::to_string).collect();
+            let reason = if names.is_empty() {
                 "nothing was captured".to_owned()
             } else {
-                format!("not captured; captured are {}", held.join(", "))
+                format!("not captured; captured sites are {}", names.join(", "))
             };
             Error::Site {
                 site: site.to_string(),
@@ -164,7 +169,7 @@ impl Hook for Capture {
             Some(mut before) => {
                 if before.cols() != x.cols() {
                     return Err(Error::Shape {
-                        what: format!("rows captured at {site} in successive passes"),
+                        what: format!("width of the rows captured at {site} in successive passes"),
                         expected: before.cols().to_string(),
                         found: x.cols().to_string(),
                     });

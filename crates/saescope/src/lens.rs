@@ -1,38 +1,47 @@
-//! The logit lens: what a model would say next if a layer were its last (nostalgebraist 2020).
+//! The logit lens: the next token that a model would predict if a layer were its last
+//! (nostalgebraist 2020).
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::hook::{Capture, Hook};
 use crate::model::{Model, UNEMBED_ROWS};
 use crate::site::Site;
+use crate::tokenizer::Tokenizer;
 
-/// A token that might come next.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Guess {
+/// A token predicted to come next.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
     /// Its id.
     pub token: u32,
-    /// Its probability, among all tokens.
+    /// Its text; bytes that are not a whole character are U+FFFD.
+    pub piece: String,
+    /// Its probability among all tokens.
     pub probability: f32,
 }
 
-/// The guesses at one site.
-#[derive(Clone, Debug, PartialEq)]
+/// The predictions at one site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LensRow {
-    /// Where the residual stream was read.
+    /// The place in the residual stream that was read.
     pub site: Site,
-    /// For each position the likeliest tokens, the likeliest first.
-    pub positions: Vec<Vec<Guess>>,
+    /// For each position the most likely tokens, the most likely first.
+    pub positions: Vec<Vec<Prediction>>,
 }
 
-/// For each of `sites`, which are places in the residual stream, and each position of `prompt` the
-/// `top` likeliest next tokens: the final norm and the unembedding are applied as if the remaining
-/// layers added nothing. `hook` comes before what is read, so that edits are seen.
+/// The `top` most likely next tokens at each position of `prompt`, read from each of `sites`, which are
+/// places in the residual stream.
+///
+/// The final norm and the unembedding are applied as if the remaining layers added nothing. `hook`
+/// precedes the reading, so its edits have effect.
 ///
 /// # Errors
-/// When the model lacks a site, or one is not as wide as the residual stream.
+/// Those of [`Model::run`], and when the model lacks a site or a site is not as wide as the residual
+/// stream.
 pub fn lens(
     model: &Model,
+    tokenizer: &Tokenizer,
     prompt: &[u32],
     sites: &[Site],
     top: usize,
@@ -49,7 +58,7 @@ pub fn lens(
         let d_model = model.config().d_model;
         if resid.cols() != d_model {
             return Err(Error::Shape {
-                what: format!("width of {site}, to be read as the residual stream"),
+                what: format!("width of {site}, which is read as the residual stream"),
                 expected: d_model.to_string(),
                 found: resid.cols().to_string(),
             });
@@ -58,16 +67,29 @@ pub fn lens(
         let all: Vec<usize> = (0..resid.rows()).collect();
         for chunk in all.chunks(UNEMBED_ROWS) {
             let logits = model.unembed(&resid.select_rows(chunk)); // [chunk, d_vocab]
-            let guesses = (0..chunk.len()).into_par_iter();
-            positions.par_extend(guesses.map(|row| likeliest(logits.row(row), top)));
+            let predictions = (0..chunk.len()).into_par_iter();
+            positions.par_extend(predictions.map(|row| predict(tokenizer, logits.row(row), top)));
         }
         rows.push(LensRow { site, positions });
     }
     Ok(rows)
 }
 
-/// The `top` largest of `logits` and their share in the softmax; ties keep the lower id.
-fn likeliest(logits: &[f32], top: usize) -> Vec<Guess> {
+/// The `top` most likely tokens by `logits`, `[d_vocab]`.
+fn predict(tokenizer: &Tokenizer, logits: &[f32], top: usize) -> Vec<Prediction> {
+    let likeliest = likeliest(logits, top).into_iter();
+    likeliest
+        .map(|(token, probability)| Prediction {
+            token,
+            piece: String::from_utf8_lossy(tokenizer.piece(token)).into_owned(),
+            probability,
+        })
+        .collect()
+}
+
+/// The ids of the `top` largest of `logits` and their share in the softmax; of equal ones the lower id
+/// comes first.
+fn likeliest(logits: &[f32], top: usize) -> Vec<(u32, f32)> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(top + 1);
@@ -79,11 +101,10 @@ fn likeliest(logits: &[f32], top: usize) -> Vec<Guess> {
         best.insert(at, (token, logit));
         best.truncate(top);
     }
-    let guess = |(token, logit): (u32, f32)| Guess {
-        token,
-        probability: (f64::from(logit - max).exp() / sum) as f32,
-    };
-    best.into_iter().map(guess).collect()
+    let share = |logit: f32| (f64::from(logit - max).exp() / sum) as f32;
+    best.into_iter()
+        .map(|(token, logit)| (token, share(logit)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -95,28 +116,29 @@ mod tests {
     #[test]
     fn the_likeliest_come_first_with_their_probabilities() {
         let logits = [0.0, 2.0_f32.ln(), 0.0, 4.0_f32.ln()]; // softmax: 1/8, 2/8, 1/8, 4/8
-        let guesses = likeliest(&logits, 3);
-        let tokens: Vec<u32> = guesses.iter().map(|g| g.token).collect();
-        assert_eq!(tokens, [3, 1, 0]);
-        for (guess, expected) in guesses.iter().zip([0.5, 0.25, 0.125]) {
-            assert!((guess.probability - expected).abs() < 1e-6);
+        let found = likeliest(&logits, 3);
+        for ((token, probability), expected) in found.iter().zip([(3, 0.5), (1, 0.25), (0, 0.125)])
+        {
+            assert_eq!(*token, expected.0);
+            assert!((probability - expected.1).abs() < 1e-6);
         }
+        assert_eq!(found.len(), 3);
     }
 
     #[test]
-    fn none_are_asked_for_and_none_come() {
+    fn the_likeliest_none_are_none() {
         assert_eq!(likeliest(&[1.0, 2.0], 0), []);
         assert_eq!(likeliest(&[], 3), []);
     }
 
     proptest! {
         #[test]
-        fn as_a_full_sort_has_it(logits in prop::collection::vec(-3_i8..3, 1..40), top in 1_usize..50) {
+        fn the_likeliest_are_the_first_of_a_full_sort(logits in prop::collection::vec(-3_i8..3, 1..40), top in 1_usize..50) {
             let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
             let mut sorted: Vec<u32> = (0..logits.len() as u32).collect();
             sorted.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
             sorted.truncate(top);
-            let found: Vec<u32> = likeliest(&logits, top).iter().map(|g| g.token).collect();
+            let found: Vec<u32> = likeliest(&logits, top).iter().map(|&(token, _)| token).collect();
             prop_assert_eq!(found, sorted);
         }
     }

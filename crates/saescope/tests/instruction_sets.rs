@@ -1,5 +1,5 @@
-//! The golden cases under every instruction set that the machine has. A binary of its own: the
-//! instruction set is one per process.
+//! The golden cases under every instruction set of the machine. The test is a binary of its own since
+//! the instruction set belongs to the process.
 
 use std::path::Path;
 
@@ -23,34 +23,34 @@ fn every_instruction_set_computes_the_same_model() {
     let tokens: Vec<u32> = (0..24).map(|i| i * 7 % 50).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models");
     for case in ["gpt2", "gpt_neox", "llama_gqa_llama3", "gemma2", "gemma3"] {
-        for storage in [Precision::F32, Precision::Bf16] {
+        for precision in [Precision::F32, Precision::Bf16] {
             let mut reference: Option<(Matrix, Vec<Matrix>)> = None;
             for isa in Isa::available() {
                 assert!(Isa::force(isa));
-                let model = Model::open(&folder.join(case), storage).unwrap();
+                let model = Model::open(&folder.join(case), precision).unwrap();
                 let sites: Vec<_> = model.sites().collect();
                 let mut capture = Capture::new(sites.clone());
                 let logits = model.logits(&[&tokens], &mut capture).unwrap();
-                let seen: Vec<_> = sites
+                let activations: Vec<_> = sites
                     .iter()
                     .map(|&site| capture.take(site).unwrap())
                     .collect();
-                let Some((logits_there, seen_there)) = &reference else {
-                    reference = Some((logits, seen));
+                let Some((expected_logits, expected)) = &reference else {
+                    reference = Some((logits, activations));
                     continue;
                 };
-                // Where bf16 is multiplied as such, activations are rounded too.
-                let rounds = isa == Isa::Avx512Bf16 && storage == Precision::Bf16;
+                // A product of bf16 rounds activations too.
+                let rounds = isa == Isa::Avx512Bf16 && precision == Precision::Bf16;
                 let tolerance = if rounds { 5e-2 } else { 1e-4 };
                 assert!(
-                    difference(&logits, logits_there) < tolerance,
-                    "{case} {isa} {storage:?}"
+                    difference(&logits, expected_logits) < tolerance,
+                    "{case} {isa} {precision:?}"
                 );
-                for ((site, found), there) in sites.iter().zip(&seen).zip(seen_there) {
-                    let off = difference(found, there);
+                for ((site, found), expected) in sites.iter().zip(&activations).zip(expected) {
+                    let off = difference(found, expected);
                     assert!(
                         off < tolerance,
-                        "{case} {isa} {storage:?} {site}: {off:.1e}"
+                        "{case} {isa} {precision:?} {site}: {off:.1e}"
                     );
                 }
             }

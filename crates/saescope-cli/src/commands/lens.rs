@@ -1,7 +1,7 @@
 //! `saescope lens`
 
 use saescope::edit::Edit;
-use saescope::lens::{Guess, LensRow, lens};
+use saescope::lens::{LensRow, Prediction, lens};
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -11,10 +11,10 @@ use crate::args::model::{ModelArgs, TextArgs, piece};
 use crate::print::{self, Align, Cell, Table, cut, probability_style, visible};
 use saescope::session::LanguageModel;
 
-/// Show what every layer would say next, at every position (the logit lens)
+/// Show the next token that every layer predicts, at every position (the logit lens)
 ///
-/// Rows are layers, columns are the tokens of the text. A cell holds the token that would be the
-/// likeliest next if that layer were the last one, and its probability.
+/// Rows are layers, columns are the tokens of the text. A cell holds the token that would be the most
+/// likely to come next if that layer were the last one, and its probability.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,11 +28,11 @@ pub(crate) struct Args {
     text: TextArgs,
     #[command(flatten)]
     edits: EditsArgs,
-    /// Where in each layer the residual stream is read
+    /// Place in each layer where the residual stream is read
     #[arg(long, value_name = "SITE", default_value = "resid_post")]
     #[arg(value_parser = ["resid_pre", "resid_mid", "resid_post"])]
     site: String,
-    /// Tokens per cell, the likeliest first
+    /// Tokens per cell, the most likely first
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
     /// Print JSON
@@ -40,28 +40,16 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The JSON of a call.
 #[derive(Serialize)]
-struct Record<'a> {
+struct LensRecord<'a> {
     model: &'a str,
     text: &'a str,
     #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
     edits: &'a [Edit],
     tokens: &'a [u32],
     pieces: Vec<String>,
-    rows: Vec<RowRecord>,
-}
-
-#[derive(Serialize)]
-struct RowRecord {
-    site: Site,
-    positions: Vec<Vec<GuessRecord>>,
-}
-
-#[derive(Serialize)]
-struct GuessRecord {
-    token: u32,
-    piece: String,
-    probability: f32,
+    rows: &'a [LensRow],
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -76,19 +64,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let edits = args.edits.open(&lm)?;
     let rows = lens(
         model,
+        tokenizer,
         &tokens,
         &sites?,
         usize::from(args.top),
         &mut edits.hook()?,
     )?;
     if args.json {
-        return print::json(&Record {
+        return print::json(&LensRecord {
             model: args.model.reference(),
             text: &text,
             edits: &edits.edits,
             tokens: &tokens,
             pieces: tokens.iter().map(|&id| piece(tokenizer, id)).collect(),
-            rows: rows.iter().map(|row| record(tokenizer, row)).collect(),
+            rows: &rows,
         });
     }
     let table = table(tokenizer, &tokens, &rows);
@@ -96,28 +85,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn record(tokenizer: &Tokenizer, row: &LensRow) -> RowRecord {
-    let guess = |guess: &Guess| GuessRecord {
-        token: guess.token,
-        piece: piece(tokenizer, guess.token),
-        probability: guess.probability,
-    };
-    RowRecord {
-        site: row.site,
-        positions: row
-            .positions
-            .iter()
-            .map(|guesses| guesses.iter().map(guess).collect())
-            .collect(),
-    }
-}
-
 fn table(tokenizer: &Tokenizer, tokens: &[u32], rows: &[LensRow]) -> Table {
-    /// Longer pieces are cut, so that one of them does not push the others off the screen.
+    /// Longer pieces are cut, so that none pushes the other columns off the screen.
     const PIECE_WIDTH: usize = 14;
-    let shown = |id: u32| cut(&visible(&piece(tokenizer, id)), PIECE_WIDTH);
+    let shown = |piece: &str| cut(&visible(piece), PIECE_WIDTH);
     let mut table = Table::new(vec![Align::Left; tokens.len() + 1]);
-    table.header(std::iter::once("site".to_owned()).chain(tokens.iter().map(|&id| shown(id))));
+    let heads = tokens.iter().map(|&id| shown(&piece(tokenizer, id)));
+    table.header(std::iter::once("site".to_owned()).chain(heads));
     for row in rows {
         let ranks = row.positions.first().map_or(0, Vec::len);
         for rank in 0..ranks {
@@ -126,15 +100,17 @@ fn table(tokenizer: &Tokenizer, tokens: &[u32], rows: &[LensRow]) -> Table {
             } else {
                 String::new()
             };
-            let guesses = row.positions.iter().map(|guesses| {
-                let Guess { token, probability } = guesses[rank];
+            let cells = row.positions.iter().map(|predictions| {
+                let Prediction {
+                    piece, probability, ..
+                } = &predictions[rank];
                 let percent = (probability * 100.0).round();
                 Cell {
-                    text: format!("{} {percent}%", shown(token)),
-                    style: probability_style(probability),
+                    text: format!("{} {percent}%", shown(piece)),
+                    style: probability_style(*probability),
                 }
             });
-            table.row(std::iter::once(name.into()).chain(guesses).collect());
+            table.row(std::iter::once(name.into()).chain(cells).collect());
         }
     }
     table

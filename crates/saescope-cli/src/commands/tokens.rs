@@ -25,12 +25,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The JSON of a call.
 #[derive(Serialize)]
-struct Record<'a> {
+struct TokensRecord<'a> {
     model: &'a str,
     text: &'a str,
     tokens: &'a [u32],
-    /// Each token by itself; bytes that are no character alone show as U+FFFD.
+    /// The text of each token alone; bytes that are not a whole character are U+FFFD.
     pieces: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         let pieces = tokens.iter().map(|&id| piece(&tokenizer, id)).collect();
         let model = args.model.reference();
-        return print::json(&Record {
+        return print::json(&TokensRecord {
             model,
             text: &text,
             tokens: &tokens,
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     table.header(["position", "id", "piece"]);
     for piece in tokenizer.readable_pieces(&tokens) {
         for position in piece.tokens.clone() {
-            // Tokens that make a character together are shown with it once.
+            // A character that several tokens make together is shown once, at the first of them.
             let first = position == piece.tokens.start;
             let text = if first {
                 visible(&piece.text)

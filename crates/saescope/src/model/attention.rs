@@ -10,37 +10,38 @@ use super::config::{Config, NormKind};
 use super::pass::{Halt, Pass};
 use crate::site::Site;
 
-/// `x` plus what attention adds to it.
+/// `x` plus the output of attention: `[rows, d_model]`.
 pub(crate) fn forward(
     block: &Block,
     layer: usize,
     pass: &mut Pass,
     x: Matrix,
 ) -> Result<Matrix, Halt> {
-    let (site, weights) = (Site::AttnNorm(layer), (&block.attn_norm, &block.qkv));
-    let mut qkv = pass.linear_of_norm(site, weights, &x, Epilogue::Keep)?; // [rows, (n_heads + 2 n_kv_heads) d_head]
-    turn(block, layer, pass, &mut qkv);
-    remember(layer, pass, &qkv);
+    let site = Site::AttnNorm(layer);
+    let mut qkv = pass.linear_of_norm(site, &block.attn_norm, &block.qkv, &x, Epilogue::Keep)?; // [rows, (n_heads + 2 n_kv_heads) d_head]
+    rotate(block, layer, pass, &mut qkv);
+    append_to_cache(layer, pass, &qkv);
 
     let form = form(pass.config, layer);
     let mut z = pass.take(form.n_heads * form.d_head);
     if pass.wants(Site::AttnPattern(layer)) {
-        let seen = pattern(&form, &qkv, &sequences(layer, pass)); // [rows, n_heads n_keys]
-        let seen = pass.at(Site::AttnPattern(layer), seen)?;
-        attend_by(&form, &seen, &sequences(layer, pass), &mut z);
+        let weights = pattern(&form, &qkv, &sequences(layer, pass)); // [rows, n_heads n_keys]
+        let weights = pass.at(Site::AttnPattern(layer), weights)?;
+        attend_by(&form, &weights, &sequences(layer, pass), &mut z);
     } else {
         attend(&form, &qkv, &sequences(layer, pass), &mut z);
     }
     pass.give(qkv);
     let z = pass.at(Site::AttnZ(layer), z)?; // [rows, n_heads d_head]
-    let out = (&block.attn_out, block.attn_post_norm.as_ref());
-    let x = pass.write(Site::AttnOut(layer), out, (&z).into(), x)?;
+    let site = Site::AttnOut(layer);
+    let post_norm = block.attn_post_norm.as_ref();
+    let x = pass.write(site, &block.attn_out, post_norm, (&z).into(), x)?;
     pass.give(z);
     Ok(x)
 }
 
-/// Norms the query and key heads where the family does, and turns them to their positions.
-fn turn(block: &Block, layer: usize, pass: &Pass, qkv: &mut Matrix) {
+/// Norms the query and key heads if the family does, and rotates them to their positions.
+fn rotate(block: &Block, layer: usize, pass: &Pass, qkv: &mut Matrix) {
     let Config {
         n_heads,
         n_kv_heads,
@@ -60,20 +61,20 @@ fn turn(block: &Block, layer: usize, pass: &Pass, qkv: &mut Matrix) {
     }
 }
 
-/// Adds the keys and values of the batch to the cache.
-fn remember(layer: usize, pass: &mut Pass, qkv: &Matrix) {
+/// Appends the keys and values of the batch to the cache.
+fn append_to_cache(layer: usize, pass: &mut Pass, qkv: &Matrix) {
     let keys_at = pass.config.n_heads * pass.config.d_head;
     let lens: Vec<usize> = pass.rows().spans().iter().map(|span| span.len).collect();
     let slots = pass.slots;
     let caches = pass.cache.layer_mut(layer);
-    // Where the rows of a sequence begin, and how many they are.
+    // The first row of each sequence of the cache, and the number of its rows.
     let mut rows: Vec<Option<(usize, usize)>> = vec![None; caches.len()];
     let mut first = 0;
     for (&slot, len) in slots.iter().zip(lens) {
         rows[slot] = Some((first, len));
         first += len;
     }
-    // A few tokens are too little to share out.
+    // A few tokens are too little work for several threads.
     let min_len = if first > 16 { 1 } else { caches.len() };
     let caches = caches.par_iter_mut().with_min_len(min_len).zip(rows);
     caches.for_each(|(cache, rows)| {
@@ -83,7 +84,7 @@ fn remember(layer: usize, pass: &mut Pass, qkv: &Matrix) {
     });
 }
 
-/// The sequences of the batch with what a layer remembers of them.
+/// The sequences of the batch, each with its keys and values in a layer.
 fn sequences<'a>(layer: usize, pass: &'a Pass) -> Vec<Sequence<'a>> {
     let caches = pass.cache.layer(layer);
     let spans = pass.rows().spans().iter().zip(pass.slots);
@@ -95,6 +96,7 @@ fn sequences<'a>(layer: usize, pass: &'a Pass) -> Vec<Sequence<'a>> {
         .collect()
 }
 
+/// The shape of attention in a layer.
 fn form(config: &Config, layer: usize) -> Attention {
     Attention {
         n_heads: config.n_heads,

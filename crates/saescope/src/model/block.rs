@@ -1,4 +1,4 @@
-//! A transformer block: its weights, in one shape for every family, and its order of steps.
+//! The weights of a model, in one form for every family.
 
 use saescope_kernels::{self as kernels, Matrix, Weight};
 
@@ -11,7 +11,7 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Vec<f32>>,
 }
 
-/// Layer norm or RMS norm; which of the two is the model's [`NormKind`].
+/// Layer norm or RMS norm; the model's [`NormKind`] decides.
 pub(crate) struct Norm {
     /// `[d]`; Gemma's "plus one" is already added.
     pub(crate) weight: Vec<f32>,
@@ -20,7 +20,7 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    /// As the kernels take it.
+    /// The norm in the form of the kernels.
     pub(crate) fn of(&self, kind: NormKind) -> kernels::Norm<'_> {
         match kind {
             NormKind::Layer { eps } => {
@@ -41,13 +41,13 @@ pub(crate) struct Block {
     pub(crate) q_norm: Option<Norm>,
     pub(crate) k_norm: Option<Norm>,
     pub(crate) attn_out: Linear,
-    /// Gemma norms what attention adds to the residual.
+    /// Gemma's norm of the output of attention.
     pub(crate) attn_post_norm: Option<Norm>,
     pub(crate) mlp_norm: Norm,
     /// Gated MLPs: rows of the gate, then rows of the up projection.
     pub(crate) mlp_in: Linear,
     pub(crate) mlp_out: Linear,
-    /// Gemma norms what the MLP adds to the residual.
+    /// Gemma's norm of the output of the MLP.
     pub(crate) mlp_post_norm: Option<Norm>,
 }
 
@@ -59,12 +59,12 @@ pub(crate) struct Weights {
     pub(crate) positions: Option<Matrix>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Norm,
-    /// `None` when the unembedding is the embedding.
+    /// `None` if the unembedding is the embedding.
     pub(crate) unembed: Option<Linear>,
 }
 
 impl Weights {
-    /// Bytes held.
+    /// Bytes of memory held.
     pub(crate) fn bytes(&self) -> usize {
         let matrices = self.matrices().map(Weight::bytes).sum::<usize>();
         matrices + 4 * self.vectors()
@@ -86,7 +86,7 @@ impl Weights {
         std::iter::once(&self.embed).chain(self.linears().map(|linear| &linear.weight))
     }
 
-    /// Values of biases, norms and learned positions.
+    /// Number of values of biases, norms and learned positions.
     fn vectors(&self) -> usize {
         let biases = self
             .linears()

@@ -1,24 +1,27 @@
-//! The keys and values that a model remembers of the tokens before.
+//! The cache of keys and values, with which one more token costs the work of one token.
 
 use saescope_kernels::KeysValues;
 
 use super::config::Config;
 use crate::error::{Error, Result};
 
-/// What a model has seen of some sequences: with it, one more token costs one token.
+/// Keys and values of the tokens that a model has read of some sequences.
 pub struct Cache {
-    /// `[layer][sequence]`; a cache of a single pass keeps one layer and uses it again for the next.
+    /// `[layer][sequence]`; a transient cache has one layer, which every layer uses in turn.
     layers: Vec<Vec<KeysValues>>,
+    /// Tokens read of each sequence.
     lens: Vec<usize>,
+    /// Largest length of a sequence.
     capacity: usize,
+    /// True if the cache serves a single pass.
     transient: bool,
 }
 
 impl Cache {
-    /// Room for `capacity` tokens of each of `sequences` sequences.
+    /// An empty cache with room for `capacity` tokens of each of `sequences` sequences.
     ///
     /// # Errors
-    /// When the model cannot look back that far.
+    /// When `capacity` exceeds the context of the model.
     pub fn new(config: &Config, sequences: usize, capacity: usize) -> Result<Cache> {
         Cache::check(config, capacity)?;
         let (n_kv_heads, d_head) = (config.n_kv_heads, config.d_head);
@@ -35,7 +38,7 @@ impl Cache {
         })
     }
 
-    /// Room for sequences of the given lengths for the time of a single pass.
+    /// A cache for a single pass over sequences of the given lengths.
     pub(crate) fn of_one_pass(config: &Config, lens: &[usize]) -> Result<Cache> {
         let capacity = lens.iter().copied().max().unwrap_or(0);
         Cache::check(config, capacity)?;
@@ -62,12 +65,12 @@ impl Cache {
         Ok(())
     }
 
-    /// Tokens of a sequence that are remembered.
+    /// Number of tokens held of a sequence.
     pub fn len(&self, sequence: usize) -> usize {
         self.lens[sequence]
     }
 
-    /// Forgets every token of a sequence from `len` on.
+    /// Removes every token of a sequence from position `len` on.
     pub fn truncate(&mut self, sequence: usize, len: usize) {
         self.lens[sequence] = self.lens[sequence].min(len);
         for layer in &mut self.layers {
@@ -75,7 +78,7 @@ impl Cache {
         }
     }
 
-    /// Tokens of each sequence that there is room for.
+    /// Largest number of tokens of a sequence.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
@@ -89,7 +92,7 @@ impl Cache {
         &self.layers[if self.transient { 0 } else { layer }]
     }
 
-    /// The same, to add the tokens of a pass to.
+    /// The same, for the tokens of a pass to be appended. A transient cache is emptied first.
     pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut [KeysValues] {
         if self.transient {
             self.layers[0]

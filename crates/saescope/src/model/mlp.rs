@@ -6,7 +6,7 @@ use super::block::Block;
 use super::pass::{Halt, Pass};
 use crate::site::Site;
 
-/// `x` plus what the MLP adds to it, having read `input`.
+/// `x` plus the output of the MLP, which reads `input` or, without one, `x`: `[rows, d_model]`.
 pub(crate) fn forward(
     block: &Block,
     layer: usize,
@@ -14,20 +14,22 @@ pub(crate) fn forward(
     input: Option<&Matrix>,
     x: Matrix,
 ) -> Result<Matrix, Halt> {
-    let (kind, act_site) = (pass.config.mlp, Site::MlpAct(layer));
-    let (site, weights) = (Site::MlpNorm(layer), (&block.mlp_norm, &block.mlp_in));
-    let (out_site, out) = (
-        Site::MlpOut(layer),
-        (&block.mlp_out, block.mlp_post_norm.as_ref()),
-    );
-    let then = match kind.gated {
-        true => Epilogue::Keep,
-        false => Epilogue::Activate(kind.activation),
+    let (norm_site, act_site) = (Site::MlpNorm(layer), Site::MlpAct(layer));
+    let out_site = Site::MlpOut(layer);
+    let (out, post_norm) = (&block.mlp_out, block.mlp_post_norm.as_ref());
+    let kind = pass.config.mlp;
+    let epilogue = if kind.gated {
+        Epilogue::Keep
+    } else {
+        Epilogue::Activate(kind.activation)
     };
-    // [rows, 2 d_mlp] where it is gated, else [rows, d_mlp]
-    let mut act = pass.linear_of_norm(site, weights, input.unwrap_or(&x), then)?;
-    if kind.gated && pass.skips(act_site, &block.mlp_out) {
-        let x = pass.write(out_site, out, Operand::Gated(kind.activation, &act), x)?;
+    let input = input.unwrap_or(&x);
+    // [rows, 2 d_mlp] if the MLP is gated, else [rows, d_mlp]
+    let mut act =
+        pass.linear_of_norm(norm_site, &block.mlp_norm, &block.mlp_in, input, epilogue)?;
+    if kind.gated && pass.fuses(act_site, out) {
+        let gated = Operand::Gated(kind.activation, &act);
+        let x = pass.write(out_site, out, post_norm, gated, x)?;
         pass.give(act);
         return Ok(x);
     }
@@ -37,7 +39,7 @@ pub(crate) fn forward(
         pass.give(std::mem::replace(&mut act, product));
     }
     let act = pass.at(act_site, act)?; // [rows, d_mlp]
-    let x = pass.write(out_site, out, (&act).into(), x)?;
+    let x = pass.write(out_site, out, post_norm, (&act).into(), x)?;
     pass.give(act);
     Ok(x)
 }

@@ -1,8 +1,8 @@
 //! A language model and its forward pass.
 //!
-//! One forward for every family: what differs is data in [`Config`]. Activations are those of the
-//! raw checkpoint, nothing folded or centred. Nothing mutates a model; looking and changing are
-//! [`Hook`]s, arguments of the call. The model knows no autoencoder.
+//! One forward pass serves every family; the differences between families are data in [`Config`].
+//! Activations are those of the raw checkpoint, neither folded nor centred. Nothing mutates a model: a
+//! [`Hook`], an argument of the call, reads or changes activations. The model knows no autoencoder.
 
 mod attention;
 mod block;
@@ -24,7 +24,7 @@ use self::block::Weights;
 pub use self::cache::Cache;
 pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions};
 pub use self::load::Source;
-use self::pass::{Halt, Pass, Spare};
+use self::pass::{BatchRows, Halt, Pass, Spare};
 use self::step::step;
 pub use self::texts::{BatchText, PASS_TOKENS, TextBatch, TextBatches};
 use crate::error::{Error, Result};
@@ -39,33 +39,35 @@ pub struct Model {
     spare: Spare,
 }
 
-/// Rows to unembed at once: enough for a good product, few enough for a large vocabulary.
+/// Number of rows to unembed at once: enough for an efficient product, few enough for the logits of a
+/// large vocabulary to stay small.
 pub const UNEMBED_ROWS: usize = 64;
 
-/// Where a pass begins.
+/// The beginning of a pass.
 enum Start {
-    /// With the embeddings of its tokens.
+    /// The embeddings of its tokens.
     Tokens,
-    /// At a place in the residual stream, with what stands there: `[rows, d_model]`.
+    /// A place in the residual stream, with the activation there: `[rows, d_model]`.
     Resid(Site, Matrix),
 }
 
-/// Which logits a pass returns.
+/// The logits that a pass returns.
 #[derive(Clone, Copy, PartialEq)]
 enum Logits {
-    /// None: the pass ends behind the last site wanted.
+    /// None: the pass ends after the last wanted site.
     None,
-    /// Those behind the last token of each sequence.
+    /// The logits at the last token of each sequence.
     Last,
-    /// Those behind every token.
+    /// The logits at every token.
     All,
 }
 
 impl Model {
-    /// Opens the model that a file or folder holds, its weights kept as `precision`.
+    /// Opens the model in a file or folder, its weights kept as `precision`.
     ///
     /// # Errors
-    /// When the family or a configuration key is not supported, or a file is broken.
+    /// When the family or a configuration key is not supported, a tensor is missing, or a file is
+    /// broken.
     pub fn open(path: &Path, precision: Precision) -> Result<Model> {
         let (config, weights, source) = load::load(path, precision)?;
         Ok(Model {
@@ -81,12 +83,12 @@ impl Model {
         &self.config
     }
 
-    /// Where it came from.
+    /// The checkpoint it came from.
     pub fn source(&self) -> &Source {
         &self.source
     }
 
-    /// Bytes that its weights take in memory.
+    /// Bytes of memory that its weights take.
     pub fn bytes(&self) -> usize {
         self.weights.bytes()
     }
@@ -96,17 +98,17 @@ impl Model {
         self.weights.n_params()
     }
 
-    /// The sites that this model has, in the order of the forward pass.
+    /// The sites of this model, in the order of the forward pass.
     pub fn sites(&self) -> impl DoubleEndedIterator<Item = Site> {
         let parallel = self.config.parallel_residual;
         Site::all(self.config.n_layers())
             .filter(move |site| !(parallel && matches!(site, Site::ResidMid(_))))
     }
 
-    /// Whether this model has `site`.
+    /// Checks that this model has `site`.
     ///
     /// # Errors
-    /// The reason why not.
+    /// When it does not; the message says why.
     pub fn check_site(&self, site: Site) -> Result<()> {
         let reason = match site.layer() {
             Some(layer) if layer >= self.config.n_layers() => {
@@ -114,7 +116,7 @@ impl Model {
             }
             _ if self.config.parallel_residual && matches!(site, Site::ResidMid(_)) => {
                 let family = self.config.family;
-                format!("in {family}, attention and MLP read the same residual: none lies between")
+                format!("in {family}, attention and MLP read the same residual stream")
             }
             _ => return Ok(()),
         };
@@ -124,8 +126,8 @@ impl Model {
         })
     }
 
-    /// How wide the activation at `site` is; none for attention patterns, which are as wide as there
-    /// are tokens.
+    /// Width of the activation at `site`; none for attention patterns, whose width depends on the number
+    /// of tokens.
     pub fn width(&self, site: Site) -> Option<usize> {
         match site {
             Site::AttnPattern(_) => None,
@@ -135,22 +137,24 @@ impl Model {
         }
     }
 
-    /// Runs `prompts`, each from its first token on, as far as the last site that `hook` wants.
+    /// Runs `prompts`, each from its first token, as far as the last site that `hook` wants.
     ///
     /// # Errors
-    /// When a prompt is empty or too long, a token unknown, or the hook fails.
+    /// When a prompt is empty or too long, a token is unknown, or the hook fails.
     pub fn run(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<()> {
         self.pass_once(prompts, Start::Tokens, hook, Logits::None)
             .map(drop)
     }
 
-    /// Runs `prompts` as [`Model::run`] does, but only from `site` on, a place in the residual stream
-    /// where a pass of these prompts had `resid`, `[all tokens, d_model]`: bit for bit what a whole pass
-    /// gives if `hook` wants nothing before. [`Model::restart`] says which `site` that may be.
+    /// Runs `prompts` as [`Model::run`] does, but only from `site` on, a place in the residual stream at
+    /// which a pass of these prompts had `resid`, `[all tokens, d_model]`.
+    ///
+    /// The results have the bits of a whole pass if `hook` wants no site before; [`Model::restart`] finds
+    /// the last such `site`.
     ///
     /// # Errors
-    /// As for [`Model::run`], and when `site` is no place in the residual stream of this model, or
-    /// `resid` of another shape.
+    /// Those of [`Model::run`], and when `site` is not a place in the residual stream of this model or
+    /// `resid` has another shape.
     pub fn run_from(
         &self,
         site: Site,
@@ -169,7 +173,7 @@ impl Model {
         let expected = (rows, self.config.d_model);
         if (resid.rows(), resid.cols()) != expected {
             return Err(Error::Shape {
-                what: format!("what a pass begins with at {site}"),
+                what: format!("activation with which a pass begins at {site}"),
                 expected: format!("{} x {}", expected.0, expected.1),
                 found: format!("{} x {}", resid.rows(), resid.cols()),
             });
@@ -178,35 +182,35 @@ impl Model {
         self.pass_once(prompts, start, hook, Logits::None).map(drop)
     }
 
-    /// The last place in the residual stream at which a pass can begin for `hook` to see all that it
-    /// wants; none where it wants what stands before the first block, or nothing.
+    /// The last place in the residual stream at which a pass can begin and still reach every site that
+    /// `hook` wants; none if `hook` wants the embeddings, or nothing.
     pub fn restart(&self, hook: &dyn Hook) -> Option<Site> {
         let first = self.sites().position(|site| hook.wants(site))?;
         let before = self.sites().take(first + 1);
         before.filter(|site| site.is_residual()).last()
     }
 
-    /// The logits behind every token of `prompts`: `[all tokens, d_vocab]`.
+    /// The logits at every token of `prompts`: `[all tokens, d_vocab]`.
     ///
     /// # Errors
-    /// As for [`Model::run`].
+    /// Those of [`Model::run`].
     pub fn logits(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
         self.pass_once(prompts, Start::Tokens, hook, Logits::All)
     }
 
-    /// The logits behind the last token of each prompt: `[prompts, d_vocab]`.
+    /// The logits at the last token of each prompt: `[prompts, d_vocab]`.
     ///
     /// # Errors
-    /// As for [`Model::run`].
+    /// Those of [`Model::run`].
     pub fn last_logits(&self, prompts: &[&[u32]], hook: &mut dyn Hook) -> Result<Matrix> {
         self.pass_once(prompts, Start::Tokens, hook, Logits::Last)
     }
 
     /// Appends tokens to sequences of `cache`, each given by its number there, and returns the
-    /// logits behind the last token of each: `[batch, d_vocab]`.
+    /// logits at the last token of each: `[batch, d_vocab]`.
     ///
     /// # Errors
-    /// As for [`Model::run`]; the cache is then as it was before.
+    /// Those of [`Model::run`]; the cache is then as it was before.
     pub fn extend(
         &self,
         cache: &mut Cache,
@@ -216,9 +220,8 @@ impl Model {
         self.pass(cache, batch, Start::Tokens, hook, Logits::Last)
     }
 
-    /// Logits read from the residual stream as if no further block followed: final norm and
-    /// unembedding of `resid`, `[rows, d_model]` to `[rows, d_vocab]` (the logit lens,
-    /// nostalgebraist 2020).
+    /// The logits of `resid`, a place in the residual stream, as if no further block followed: final norm
+    /// and unembedding, `[rows, d_model]` to `[rows, d_vocab]` (the logit lens, nostalgebraist 2020).
     pub fn unembed(&self, resid: &Matrix) -> Matrix {
         let mut normed = Matrix::default();
         let norm = self.weights.final_norm.of(self.config.norm);
@@ -226,12 +229,12 @@ impl Model {
         self.project(&normed)
     }
 
-    /// What each direction adds to the logits when it is added to a residual stream whose own size
-    /// the final norm does not change: `[rows, d_model]` to `[rows, d_vocab]`.
+    /// The change of the logits per unit of each direction, `[rows, d_model]` to `[rows, d_vocab]`: the
+    /// derivative of [`Model::unembed`] along the direction, at a residual of unit size that is orthogonal
+    /// to it.
     ///
-    /// The final norm's gain, and a layer norm's centring, are applied; its division by the size of
-    /// what it norms is not, nor are biases and a cap on logits. That is the derivative of
-    /// [`Model::unembed`] along the direction, at a residual of unit size that is orthogonal to it.
+    /// The gain of the final norm and the centring of a layer norm apply. Its division by the size of its
+    /// input, biases and a cap on logits do not.
     pub fn logit_effect(&self, directions: &Matrix) -> Matrix {
         let mut scaled = directions.clone();
         let norm = &self.weights.final_norm;
@@ -276,7 +279,8 @@ impl Model {
         logits: Logits,
     ) -> Result<Matrix> {
         let before: Vec<usize> = batch.iter().map(|&(slot, _)| cache.len(slot)).collect();
-        // Inside the thread pool, where sharing a product out does not mean waking the pool first.
+        // The whole pass runs on a thread of the pool: products can then be shared out without waking the
+        // pool for each.
         let result = rayon::scope(|_| self.pass_in_pool(cache, batch, start, hook, logits));
         match result {
             Ok(logits) => {
@@ -314,7 +318,11 @@ impl Model {
             _ => None,
         };
         let slots: Vec<usize> = batch.iter().map(|&(slot, _)| slot).collect();
-        let mut pass = Pass::new(&self.config, cache, (&slots, rows), hook, last, &self.spare);
+        let batch_rows = BatchRows {
+            slots: &slots,
+            rows,
+        };
+        let mut pass = Pass::new(&self.config, cache, batch_rows, hook, last, &self.spare);
         let (site, x) = match start {
             Start::Tokens => (Site::ResidPre(0), self.embed(batch, &mut pass)?),
             Start::Resid(site, x) => (site, x),
@@ -328,12 +336,12 @@ impl Model {
         if logits == Logits::Last && normed.rows() != batch.len() {
             normed = normed.select_rows(&last_rows(pass.rows()));
         }
-        // Its spare matrices go before the logits come, which are the largest of all.
+        // Spare matrices are released before the logits, the largest matrix of all, are allocated.
         drop((pass, x));
         Ok(self.project(&normed))
     }
 
-    /// Where the rows of a batch stand.
+    /// Checks a batch and returns the sequences and positions of its rows.
     fn check_batch(&self, cache: &Cache, batch: &[(usize, &[u32])]) -> Result<Rows> {
         let mut spans = Vec::with_capacity(batch.len());
         for (at, &(slot, tokens)) in batch.iter().enumerate() {
@@ -341,15 +349,16 @@ impl Model {
                 return Err(Error::Argument(format!("sequence {slot} is given twice")));
             }
             if tokens.is_empty() {
-                return Err(Error::Argument("a prompt has no tokens".to_owned()));
+                return Err(Error::Argument(
+                    "a prompt is empty; give it at least one token".to_owned(),
+                ));
             }
             if let Some(token) = tokens
                 .iter()
                 .find(|&&token| token as usize >= self.config.d_vocab)
             {
                 let last = self.config.d_vocab - 1;
-                let message =
-                    format!("token {token} is unknown to the model, which has 0 to {last}");
+                let message = format!("unknown token {token}; the model has tokens 0 to {last}");
                 return Err(Error::Argument(message));
             }
             let start = cache.len(slot);
@@ -368,7 +377,7 @@ impl Model {
         Ok(Rows::new(spans))
     }
 
-    /// The residual stream behind the last block where `x` enters it at `site`, `[rows, d_model]`.
+    /// The residual stream after the last block, `[rows, d_model]`, of `x` at `site`.
     fn blocks(&self, mut site: Site, pass: &mut Pass, mut x: Matrix) -> Result<Matrix, Halt> {
         let blocks = &self.weights.blocks;
         loop {
@@ -405,9 +414,9 @@ impl Model {
         Ok(x)
     }
 
-    /// The logits of rows as they leave [`Site::FinalNorm`], `[rows, d_model]` to `[rows, d_vocab]`: the
-    /// unembedding, and the cap that Gemma-2 puts on logits. A row's do not depend on the rows beside
-    /// it, so that many can be taken [`UNEMBED_ROWS`] at a time.
+    /// The logits of rows at [`Site::FinalNorm`], `[rows, d_model]` to `[rows, d_vocab]`: the unembedding,
+    /// and Gemma 2's soft cap on logits. The logits of a row do not depend on the other rows, so many
+    /// rows can be unembedded [`UNEMBED_ROWS`] at a time.
     pub fn project(&self, normed: &Matrix) -> Matrix {
         let mut logits = Matrix::default();
         let (weight, bias) = match &self.weights.unembed {
@@ -422,7 +431,7 @@ impl Model {
     }
 }
 
-/// The last row of every sequence.
+/// The row of the last token of every sequence.
 fn last_rows(rows: &Rows) -> Vec<usize> {
     let ends = rows.spans().iter().scan(0, |end, span| {
         *end += span.len;

@@ -1,4 +1,7 @@
-//! One forward pass under way: where it stands, who looks, and where it ends.
+//! A forward pass in progress: its hook, its last site, and the matrices that it writes to.
+//!
+//! Attention and MLP reach the hook and the kernels through [`Pass`], which decides what is fused:
+//! an activation that the hook does not want need not exist.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +14,13 @@ use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
 use crate::site::Site;
 
-/// Why a pass went no further.
+/// The reason why a pass stops early.
+///
+/// Reaching the last wanted site is a success, yet it travels as an error: `?` then ends the pass at
+/// any depth, and no step between there and `Model::pass`, which turns it back into a result, has to
+/// ask whether the pass goes on.
 pub(crate) enum Halt {
-    /// The last wanted site was reached.
+    /// The pass reached the last wanted site.
     Done,
     Failed(Error),
 }
@@ -24,27 +31,35 @@ impl From<Error> for Halt {
     }
 }
 
-/// What a pass carries from block to block.
+/// The sequences of a batch and the rows that they have in it.
+pub(crate) struct BatchRows<'a> {
+    /// The sequence of the cache for each span of `rows`.
+    pub(crate) slots: &'a [usize],
+    pub(crate) rows: Rows,
+}
+
+/// The state that a pass carries from block to block.
 pub(crate) struct Pass<'a> {
     pub(crate) config: &'a Config,
     pub(crate) cache: &'a mut Cache,
-    /// The cache's slots of the sequences in the batch, in row order.
+    /// The cache's number of each sequence of the batch, in row order.
     pub(crate) slots: &'a [usize],
     rows: Rows,
     hook: &'a mut dyn Hook,
-    /// The site behind which nothing is needed; `None` to run to the end.
+    /// The site after which the pass ends; `None` to run to the logits.
     last: Option<Site>,
-    /// For every layer its rotation in `rotations`.
+    /// The index in `rotations` of the rotation of every layer.
     rotation_of: Vec<Option<usize>>,
     rotations: Vec<Rotation>,
-    /// Matrices no longer in use: allocating anew would touch fresh pages for every activation.
+    /// Matrices no longer in use; a new allocation for every activation would touch fresh pages.
     spare: Vec<Matrix>,
-    /// Where they come from, and go for the next pass if they are kept.
+    /// The model's store of spare matrices, from which those of this pass come.
     kept: &'a Spare,
+    /// True if the spare matrices go back to `kept` after the pass.
     keeps: bool,
 }
 
-/// Values of the largest matrix that one pass leaves to the next; of larger buffers the kernels keep one.
+/// Largest matrix, in values, that one pass leaves to the next; the kernels keep one larger buffer.
 const MOST_KEPT: usize = 8 << 20;
 
 /// The matrices that one pass leaves to the next.
@@ -52,7 +67,7 @@ const MOST_KEPT: usize = 8 << 20;
 pub(crate) struct Spare(Mutex<Vec<Matrix>>);
 
 impl Spare {
-    /// What is there; nothing while another pass has it.
+    /// The matrices; none while another pass has them.
     fn matrices(&self) -> MutexGuard<'_, Vec<Matrix>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,7 +76,7 @@ impl Spare {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.keeps {
-            // What passes of many more tokens leave would be held for little.
+            // Larger matrices come from passes of many more tokens, which are rare.
             self.spare.retain(|matrix| matrix.capacity() <= MOST_KEPT);
             *self.kept.matrices() = std::mem::take(&mut self.spare);
         }
@@ -72,11 +87,12 @@ impl<'a> Pass<'a> {
     pub(crate) fn new(
         config: &'a Config,
         cache: &'a mut Cache,
-        (slots, rows): (&'a [usize], Rows),
+        batch: BatchRows<'a>,
         hook: &'a mut dyn Hook,
         last: Option<Site>,
         kept: &'a Spare,
     ) -> Pass<'a> {
+        let BatchRows { slots, rows } = batch;
         let mut distinct: Vec<&[f32]> = Vec::new();
         let mut index_of = |frequencies: &'a [f32]| {
             if frequencies.is_empty() {
@@ -95,7 +111,7 @@ impl<'a> Pass<'a> {
         let turn = |frequencies: &&[f32]| Rotation::new(frequencies, rows.positions());
         let rotations = distinct.iter().map(turn).collect();
         let spare = std::mem::take(&mut *kept.matrices());
-        // Beside logits, which are the largest of all, nothing is kept.
+        // A pass to the logits keeps nothing, since they take more memory than everything else.
         let keeps = last.is_some();
         Pass {
             config,
@@ -112,14 +128,14 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Shows an activation to the hook, if it wants it, and ends the pass behind the last site.
+    /// Passes an activation through the hook if it wants `site`, and ends the pass after the last site.
     pub(crate) fn at(&mut self, site: Site, x: Matrix) -> Result<Matrix, Halt> {
         let x = if self.hook.wants(site) {
             let shape = (x.rows(), x.cols());
             let x = self.hook.at(site, &self.rows, x)?;
             if (x.rows(), x.cols()) != shape {
                 return Err(Halt::Failed(Error::Shape {
-                    what: format!("what a hook returned at {site}"),
+                    what: format!("activation that a hook returned at {site}"),
                     expected: format!("{} x {}", shape.0, shape.1),
                     found: format!("{} x {}", x.rows(), x.cols()),
                 }));
@@ -135,7 +151,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether the hook is to see `site`.
+    /// True if the hook wants `site`.
     pub(crate) fn wants(&self, site: Site) -> bool {
         self.hook.wants(site)
     }
@@ -144,13 +160,14 @@ impl<'a> Pass<'a> {
         &self.rows
     }
 
-    /// What turns the queries and keys of a layer.
+    /// The rotation of the queries and keys of a layer; none with learned positions.
     pub(crate) fn rotation(&self, layer: usize) -> Option<&Rotation> {
         self.rotation_of[layer].map(|index| &self.rotations[index])
     }
 
-    /// A matrix to write `[rows of the batch, cols]` to: the smallest spare one with room for it, or the
-    /// largest, which grows, so that passes of many sizes leave no more of them than one pass needs.
+    /// A matrix to write `[rows of the batch, cols]` to: the smallest spare one with room for it. If none
+    /// has room, the largest grows, so that passes of many sizes leave no more matrices than one pass
+    /// needs.
     pub(crate) fn take(&mut self, cols: usize) -> Matrix {
         let len = self.rows.len() * cols;
         let spare = || self.spare.iter().map(Matrix::capacity).enumerate();
@@ -163,7 +180,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Keeps a matrix for the next `take`.
+    /// Returns a matrix for the next `take`.
     pub(crate) fn give(&mut self, matrix: Matrix) {
         self.spare.push(matrix);
     }
@@ -174,21 +191,22 @@ impl<'a> Pass<'a> {
         out
     }
 
-    /// Whether what stands at `site`, and enters `linear` behind it, need not be formed: nobody looks,
-    /// and rows are rounded as they enter.
-    pub(crate) fn skips(&self, site: Site, linear: &Linear) -> bool {
+    /// True if the activation at `site` can be fused into `linear`: the hook does not want it, and the
+    /// product rounds its input anyway.
+    pub(crate) fn fuses(&self, site: Site, linear: &Linear) -> bool {
         linear.weight.rounds() && !self.wants(site)
     }
 
-    /// What `linear` makes of the norm of `x`, which is what stands at `site`.
+    /// `linear` of the norm of `x`, which is the activation at `site`: `[rows, d_out]`.
     pub(crate) fn linear_of_norm(
         &mut self,
         site: Site,
-        (norm, linear): (&Norm, &Linear),
+        norm: &Norm,
+        linear: &Linear,
         x: &Matrix,
         epilogue: Epilogue,
     ) -> Result<Matrix, Halt> {
-        if self.skips(site, linear) {
+        if self.fuses(site, linear) {
             let normed = Operand::Normed(norm.of(self.config.norm), x);
             return Ok(self.linear(linear, normed, epilogue));
         }
@@ -212,12 +230,13 @@ impl<'a> Pass<'a> {
         out
     }
 
-    /// `x` plus what `linear` makes of `input`, normed where the family does so: the step by which
-    /// attention and MLP write to the residual stream. `site` is what they write.
+    /// `x` plus `linear` of `input`, normed if the family has a `post_norm`: the step by which attention
+    /// and MLP write to the residual stream, `[rows, d_model]`. `site` is the summand.
     pub(crate) fn write(
         &mut self,
         site: Site,
-        (linear, post_norm): (&Linear, Option<&Norm>),
+        linear: &Linear,
+        post_norm: Option<&Norm>,
         input: Operand,
         x: Matrix,
     ) -> Result<Matrix, Halt> {
@@ -232,7 +251,7 @@ impl<'a> Pass<'a> {
             self.give(std::mem::replace(&mut written, normed));
         }
         let mut sum = self.at(site, written)?;
-        // In this order as in the fused product, so that looking changes no bit.
+        // The order of the fused product, so that a hook that only reads changes no bit.
         sum.add(&x);
         self.give(x);
         Ok(sum)

@@ -1,4 +1,4 @@
-//! Models with seeded random weights: for tests, and to measure shapes without a download.
+//! Models with seeded random weights, for tests and for measuring shapes without a download.
 
 use std::convert::Infallible;
 
@@ -40,8 +40,8 @@ impl Config {
 }
 
 impl Model {
-    /// A model of the given shapes with random weights, the same for the same seed: normal-like
-    /// with the standard deviation of GPT-2's initialisation, 0.02, and tied embeddings.
+    /// A model of the given shapes with random weights, the same for the same seed, and tied embeddings.
+    /// Weights are nearly normal with the standard deviation of GPT-2's initialisation, 0.02.
     pub fn random(config: Config, precision: Precision, seed: u64) -> Model {
         let mut random = Random { seed, precision };
         let weights = random.weights(&config);
@@ -141,8 +141,8 @@ fn norm(config: &Config, d: usize) -> Norm {
     }
 }
 
-/// Fills `out` with the values number `first` and on of the sequence that belongs to `seed`; a
-/// value depends on its number alone, so that threads may fill a tensor in any order.
+/// Fills `out` with the values of the sequence of `seed` from number `first` on. A value depends on its
+/// number alone, so that threads may fill a tensor in any order.
 fn fill(seed: u64, first: usize, out: &mut [f32]) {
     for (index, value) in (first as u64..).zip(out) {
         // SplitMix64 (Steele, Lea & Flood 2014).

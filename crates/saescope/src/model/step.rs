@@ -1,4 +1,4 @@
-//! The order of the steps of a block.
+//! The order of attention and MLP in a block.
 
 use saescope_kernels::Matrix;
 

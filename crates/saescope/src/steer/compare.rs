@@ -7,7 +7,7 @@ use saescope_kernels::Matrix;
 
 use super::measure::{Divergence, divergence, losses, perplexity, repetition};
 use super::{Saes, Steer};
-use crate::complete::{Completion, complete};
+use crate::complete::{Completion, CompletionRequest, complete};
 use crate::edit::{Edit, Op, share};
 use crate::error::Result;
 use crate::generate::{Prompt, Sampling};
@@ -100,7 +100,7 @@ impl Steered {
 /// # Errors
 /// When the model lacks a site, an edit does not fit it, or what is written does not fit the context.
 pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison> {
-    let model = both.0;
+    let (model, tokenizer) = both;
     for edit in request.settings.iter().flatten() {
         model.check_site(edit.site)?;
     }
@@ -115,7 +115,12 @@ pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison
             })
             .collect();
         let mut go_on = |_: usize, _: &str| ControlFlow::Continue(());
-        complete(both, &prompts, request.sampling, &[], hook, &mut go_on)
+        let texts = CompletionRequest {
+            prompts: &prompts,
+            sampling: request.sampling,
+            stops: &[],
+        };
+        complete(model, tokenizer, texts, hook, &mut go_on)
     };
     let mut plain = Vec::with_capacity(request.seeds.len());
     for (&seed, completion) in request.seeds.iter().zip(write(&mut ())?) {

@@ -1,7 +1,7 @@
-//! Checks against real models, which are too large for the repository.
+//! Checks of real models, which are too large for the repository.
 //!
-//! `scripts/fetch-models` fetches them; a model that is not there is a failure. `cargo test` leaves
-//! this target out: `cargo test -p saescope --test real` runs it.
+//! `scripts/fetch-models` fetches them; a missing model is a failure. `cargo test` omits this target:
+//! `cargo test -p saescope --test real` runs it.
 
 mod eval;
 mod models;
@@ -10,7 +10,7 @@ mod vectors;
 
 use std::path::PathBuf;
 
-/// A file of the folder of test models.
+/// The path of a file in the folder of test models.
 fn model(file: &str) -> PathBuf {
     let folder = std::env::var_os("SAESCOPE_TEST_MODELS").map_or_else(
         || {
@@ -22,20 +22,20 @@ fn model(file: &str) -> PathBuf {
     let path = folder.join(file);
     assert!(
         path.is_file(),
-        "{} is not there: run scripts/fetch-models",
+        "{} is missing: run scripts/fetch-models",
         path.display()
     );
     path
 }
 
-/// Where a file of the repository's `tests` folder is.
+/// The path of a file in the repository's `tests` folder.
 fn repository_path(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests")
         .join(path)
 }
 
-/// A file of the repository's `tests` folder.
+/// The content of a file in the repository's `tests` folder.
 fn repository(path: &str) -> Vec<u8> {
     let path = repository_path(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

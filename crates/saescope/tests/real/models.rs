@@ -1,6 +1,6 @@
-//! Real models against `transformers` reading the same GGUF files, and sensible by themselves.
+//! Real models compared with `transformers` on the same GGUF files, and the sense of their texts.
 //!
-//! `tests/golden/make_real.py` made the numbers.
+//! `tests/golden/make_real.py` made the expected numbers.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::{model, repository};
 
-/// What `transformers` computed for a model.
+/// The values that `transformers` computed for a model.
 #[derive(Deserialize)]
 struct Expected {
     file: String,
@@ -35,7 +35,7 @@ struct Top {
     logit: f32,
 }
 
-/// Mean negative log-likelihood of the tokens from `first` on, each given all before.
+/// Mean negative log-likelihood of the tokens from `first` on, each given all tokens before it.
 #[derive(Deserialize)]
 struct Wikitext {
     ids: Vec<u32>,
@@ -68,7 +68,8 @@ fn strongest(logits: &[f32], n: usize) -> Vec<u32> {
     ids
 }
 
-/// The same five most likely tokens behind each of 20 prompts, their logits close by.
+/// Checks that the five most likely tokens after each of 20 prompts are the expected ones, with logits
+/// close to the expected ones.
 fn check_prompts(model: &Model, tokenizer: &Tokenizer, expected: &Expected) {
     assert_eq!(expected.prompts.len(), 20);
     for ExpectedPrompt { prompt, ids, top } in &expected.prompts {
@@ -80,7 +81,7 @@ fn check_prompts(model: &Model, tokenizer: &Tokenizer, expected: &Expected) {
         let logits = model.last_logits(&[ids], &mut ()).unwrap();
         let mut found = strongest(logits.row(0), 5);
         let mut wanted: Vec<u32> = top.iter().map(|top| top.id).collect();
-        // Neighbours may be closer than two implementations agree: their order is not compared.
+        // Neighbouring logits may be closer than two implementations agree, so the order is free.
         found.sort_unstable();
         wanted.sort_unstable();
         assert_eq!(found, wanted, "{prompt}");
@@ -105,7 +106,7 @@ fn mean_nll(logits: &Matrix, wikitext: &Wikitext) -> f64 {
     nll.sum::<f64>() / count
 }
 
-/// Within 0.5% in f32; bf16 weights cost a little more.
+/// Checks the mean negative log-likelihood within a relative tolerance.
 fn check_nll(model: &Model, expected: &Expected, tolerance: f64) {
     let logits = model.logits(&[&expected.wikitext.ids], &mut ()).unwrap();
     let found = mean_nll(&logits, &expected.wikitext);
@@ -120,12 +121,12 @@ fn check_nll(model: &Model, expected: &Expected, tolerance: f64) {
     );
 }
 
-fn open(name: &str, storage: Precision) -> (Model, Tokenizer, Expected) {
+fn open(name: &str, precision: Precision) -> (Model, Tokenizer, Expected) {
     let expected = expected(name);
     let path = model(&expected.file);
     let checkpoint = Checkpoint::open(&path).unwrap();
     let tokenizer = Tokenizer::from_gguf(checkpoint.gguf().unwrap()).unwrap();
-    (Model::open(&path, storage).unwrap(), tokenizer, expected)
+    (Model::open(&path, precision).unwrap(), tokenizer, expected)
 }
 
 fn greedy(model: &Model, tokens: Vec<u32>, end: &[u32], max_tokens: usize) -> Vec<u32> {
@@ -157,7 +158,7 @@ fn gemma3_predicts_what_transformers_predicts() {
 }
 
 #[test]
-fn bf16_weights_barely_cost_likelihood() {
+fn bf16_weights_hardly_lower_the_likelihood() {
     for name in ["smollm2", "gemma3"] {
         let (model, _, expected) = open(name, Precision::Bf16);
         check_nll(&model, &expected, 1e-2);
@@ -191,7 +192,7 @@ fn gemma3_continues_a_korean_sentence_in_korean() {
 }
 
 #[test]
-fn a_cached_continuation_of_a_real_model_is_the_recomputed_one() {
+fn a_cached_continuation_of_a_real_model_equals_the_recomputed_one() {
     let (model, tokenizer, _) = open("gemma3", Precision::F32);
     let prompt = tokenizer
         .encode("The windows of the old house", Bos::Auto)

@@ -17,7 +17,7 @@ fn sum(a: &Matrix, b: &Matrix) -> Matrix {
     sum
 }
 
-/// Puts back at one site what was captured there before.
+/// Replaces the activation at one site.
 struct Replace {
     site: Site,
     with: Option<Matrix>,
@@ -34,7 +34,7 @@ impl Hook for Replace {
 }
 
 #[test]
-fn what_attention_and_mlp_write_adds_up_to_the_residual() {
+fn the_outputs_of_attention_and_mlp_add_up_to_the_residual() {
     for model in tiny::models() {
         let mut capture = Capture::new(model.sites());
         model.logits(&[&TOKENS], &mut capture).unwrap();
@@ -48,7 +48,7 @@ fn what_attention_and_mlp_write_adds_up_to_the_residual() {
 }
 
 #[test]
-fn looking_changes_no_bit_at_any_site() {
+fn reading_changes_no_bit_at_any_site() {
     for model in tiny::models() {
         let plain = model.logits(&[&TOKENS], &mut ()).unwrap();
         for site in model.sites() {
@@ -93,7 +93,7 @@ fn a_change_at_any_site_reaches_the_logits() {
 
 #[test]
 fn a_pass_stops_at_the_last_site_wanted() {
-    /// Fails wherever it is asked to look behind the site wanted.
+    /// Wants one site, and lists the sites that it is given.
     struct Until(Site, Vec<Site>);
     impl Hook for Until {
         fn wants(&self, site: Site) -> bool {
@@ -114,7 +114,7 @@ fn a_pass_stops_at_the_last_site_wanted() {
 }
 
 #[test]
-fn a_pass_begins_at_the_last_place_before_what_is_wanted() {
+fn a_pass_begins_at_the_last_place_before_the_wanted_sites() {
     let [_, sequential] = tiny::models();
     let restart = |model: &Model, sites: &[Site]| model.restart(&Capture::new(sites.to_vec()));
     let [pre, mid, post] = [Site::ResidPre, Site::ResidMid, Site::ResidPost].map(|site| site(1));
@@ -172,7 +172,7 @@ fn the_logit_lens_at_the_last_layer_is_the_model() {
 }
 
 #[test]
-fn steering_by_zero_changes_nothing_and_steering_is_adding_by_hand() {
+fn steering_by_zero_changes_nothing_and_steering_equals_addition_by_hand() {
     for model in tiny::models() {
         let plain = model.logits(&[&TOKENS], &mut ()).unwrap();
         let direction: Vec<f32> = (0..model.config().d_model)
@@ -219,11 +219,11 @@ fn hooks_act_from_left_to_right() {
         unit: Unit::Raw,
     };
     let steer = || Steer::new(&[Edit::new(Site::ResidPost(0), op.clone())], &[]).unwrap();
-    let mut behind = (steer(), Capture::new([Site::ResidPost(0)]));
-    model.run(&[&TOKENS], &mut behind).unwrap();
+    let mut after = (steer(), Capture::new([Site::ResidPost(0)]));
+    model.run(&[&TOKENS], &mut after).unwrap();
     let mut before = (Capture::new([Site::ResidPost(0)]), steer());
     model.run(&[&TOKENS], &mut before).unwrap();
-    let steered = behind.1.take(Site::ResidPost(0)).unwrap();
+    let steered = after.1.take(Site::ResidPost(0)).unwrap();
     let plain = before.0.take(Site::ResidPost(0)).unwrap();
     assert_eq!(steered.row(3)[0], plain.row(3)[0] + 1.0);
 }

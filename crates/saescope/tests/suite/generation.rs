@@ -1,4 +1,4 @@
-//! Continuations: cached as recomputed, together as alone, seeded, and stopped where they should.
+//! Generation: prompts together and alone, seeds, ends of continuations, and refusals.
 
 use std::ops::ControlFlow;
 
@@ -25,7 +25,7 @@ fn run(model: &Model, prompts: &[Prompt], sampling: &Sampling) -> Vec<Generated>
 }
 
 #[test]
-fn a_prompt_continues_alike_alone_and_among_others() {
+fn a_prompt_continues_in_the_same_way_alone_and_among_others() {
     for model in tiny::models() {
         for temperature in [0.0, 1.0] {
             let sampling = Sampling {
@@ -47,7 +47,7 @@ fn a_prompt_continues_alike_alone_and_among_others() {
 }
 
 #[test]
-fn seeds_decide_and_differ() {
+fn equal_seeds_give_equal_texts_and_different_seeds_different_ones() {
     let model = &tiny::models()[1];
     let sampling = Sampling {
         temperature: 1.0,
@@ -60,7 +60,7 @@ fn seeds_decide_and_differ() {
 }
 
 #[test]
-fn continuations_stop_where_they_should() {
+fn a_continuation_ends_at_its_length_an_end_token_or_on_request() {
     let model = &tiny::models()[0];
     let sampling = Sampling {
         max_tokens: 12,
@@ -107,13 +107,13 @@ fn continuations_stop_where_they_should() {
 }
 
 #[test]
-fn what_does_not_fit_the_context_says_the_limit() {
+fn a_continuation_beyond_the_context_is_refused_with_the_limit() {
     let model = &tiny::models()[0];
     let sampling = |max_tokens| Sampling {
         max_tokens,
         ..Sampling::default()
     };
-    // 60 tokens and 5 more, the last of which is never read.
+    // 60 tokens and 5 more; the model never reads the last one.
     assert_eq!(
         run(model, &[prompt(&[1; 60], 0)], &sampling(5))[0]
             .tokens
@@ -137,7 +137,7 @@ fn what_does_not_fit_the_context_says_the_limit() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused() {
+fn invalid_settings_are_refused() {
     let model = &tiny::models()[0];
     let wrong = [
         Sampling {
@@ -168,7 +168,7 @@ fn settings_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_penalty_makes_repetition_rarer() {
+fn a_repetition_penalty_makes_repetition_rarer() {
     let model = &tiny::models()[0];
     let distinct = |repetition_penalty| {
         let sampling = Sampling {

@@ -1,7 +1,7 @@
-//! Every family and variant against Hugging Face `transformers`, site by site.
+//! Every family and variant compared with Hugging Face `transformers`, site by site.
 //!
-//! `tests/golden/make_models.py` made the checkpoints and what they should give. A missing folder
-//! or file fails.
+//! `tests/golden/make_models.py` made the checkpoints and the expected values. A missing folder or file
+//! is a failure.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use saescope::site::Site;
 use saescope::{Isa, Matrix, Precision};
 use safetensors::SafeTensors;
 
-/// Cases that must be there: one for every family and variant that is supported.
+/// The required cases: one for every supported family and variant.
 const CASES: [&str; 26] = [
     "gemma2",
     "gemma3",
@@ -48,7 +48,7 @@ fn folder(case: &str) -> PathBuf {
         .join(case)
 }
 
-/// What `transformers` computed for a case.
+/// The values that `transformers` computed for a case.
 struct Expected {
     bytes: Vec<u8>,
 }
@@ -94,7 +94,7 @@ impl Expected {
     }
 }
 
-/// The largest difference relative to the largest value, not less than 1.
+/// The largest difference relative to the largest expected value or to 1, whichever is larger.
 fn difference(found: &Matrix, expected: &Matrix) -> f64 {
     let shapes = (
         (found.rows(), found.cols()),
@@ -153,7 +153,7 @@ fn full_cases_compare_every_site_of_the_model() {
     }
 }
 
-/// The norm of the difference relative to the norm of what is expected.
+/// The norm of the difference relative to the norm of the expected values.
 fn relative(found: &Matrix, expected: &Matrix) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f32>| -> f64 {
         values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
@@ -164,7 +164,7 @@ fn relative(found: &Matrix, expected: &Matrix) -> f64 {
 
 #[test]
 fn bf16_weights_stay_within_their_rounding() {
-    // Where the processor multiplies bf16, both factors are rounded, each by as much.
+    // A processor that multiplies bf16 rounds both factors, each by the same amount.
     let roundings: f64 = match Isa::current().to_string().as_str() {
         "avx512bf16" => 2.0,
         _ => 1.0,
@@ -178,8 +178,8 @@ fn bf16_weights_stay_within_their_rounding() {
         let logits = model.logits(&[&tokens], &mut capture).unwrap();
         let mut compare = |what: String, found: &Matrix| {
             let difference = relative(found, &expected.matrix(&format!("a.{what}")));
-            // Scores of these random models reach the hundreds, where rounding the weights alone
-            // moves a probability by some per cent; what reaches the residual stream does not.
+            // Scores of these random models reach the hundreds, so rounding the weights alone moves a
+            // probability by several per cent. The residual stream hardly moves.
             let tolerance = if what.starts_with("attn") { 5e-2 } else { 2e-2 };
             if difference > tolerance * roundings.sqrt() {
                 off.push(format!("{case} {what}: {difference:.1e}"));
@@ -219,7 +219,7 @@ fn a_batch_gives_the_bits_of_its_sequences_alone() {
     }
 }
 
-/// Halves every other row at one site, and keeps what the pass ends in.
+/// The output of the final norm of a pass in which every other row at one site is halved.
 fn ends_halved_at(
     site: Site,
     pass: impl FnOnce(&mut dyn Hook) -> saescope::Result<()>,
@@ -242,7 +242,7 @@ fn ends_halved_at(
 }
 
 #[test]
-fn a_pass_begun_where_a_change_is_has_the_bits_of_a_whole_one() {
+fn a_pass_that_begins_at_a_change_has_the_bits_of_a_whole_one() {
     for case in CASES {
         let expected = Expected::of(case);
         let model = Model::open(&folder(case), Precision::F32).unwrap();

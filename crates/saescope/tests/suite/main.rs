@@ -1,4 +1,4 @@
-//! The library as its users meet it: one binary, a module per subject.
+//! Tests of the public library: one binary, a module per subject.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

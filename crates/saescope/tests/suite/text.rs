@@ -1,11 +1,11 @@
-//! Text with the model that stands in the repository.
+//! Text of the model in the repository.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use saescope::Precision;
-use saescope::complete::{Completion, EndedBy, complete};
-use saescope::generate::{Prompt, Sampling, StoppedBy};
+use saescope::complete::{Completion, CompletionRequest, EndedBy, complete};
+use saescope::generate::{Prompt, Sampling};
 use saescope::model::Model;
 use saescope::tokenizer::{Bos, Tokenizer};
 
@@ -18,14 +18,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/stories260K")
 }
 
-fn open(storage: Precision) -> Stories {
-    let model = Model::open(&folder(), storage).unwrap();
+fn open(precision: Precision) -> Stories {
+    let model = Model::open(&folder(), precision).unwrap();
     let tokenizer = Tokenizer::of_model(&folder()).unwrap();
     Stories { model, tokenizer }
 }
 
 impl Stories {
-    /// Continues `prompts` greedily; each completion, and its text as it was shown.
+    /// Continues `prompts` greedily; returns each completion and its text as shown piece by piece.
     fn write(&self, prompts: &[&str], n: usize, stops: &[&str]) -> Vec<(Completion, String)> {
         let prompt = |text: &&str| Prompt {
             tokens: self.tokenizer.encode(text, Bos::Auto).unwrap(),
@@ -44,13 +44,17 @@ impl Stories {
             shown[prompt].push_str(text);
             ControlFlow::Continue(())
         };
-        let both = (&self.model, &self.tokenizer);
-        let completions = complete(both, &prompts, &sampling, &stops, &mut (), &mut show);
+        let request = CompletionRequest {
+            prompts: &prompts,
+            sampling: &sampling,
+            stops: &stops,
+        };
+        let completions = complete(&self.model, &self.tokenizer, request, &mut (), &mut show);
         completions.unwrap().into_iter().zip(shown).collect()
     }
 }
 
-/// What llama2.c's documentation shows that this model writes at temperature 0.
+/// The documentation of llama2.c shows the text of this model at temperature 0.
 #[test]
 fn greedy_text_equals_the_published_sample() {
     let published = std::fs::read_to_string(folder().join("greedy.txt")).unwrap();
@@ -70,6 +74,6 @@ fn each_prompt_stops_at_its_own_stop_string() {
         assert_eq!(stopped.ended_by, EndedBy::StopString(". ".to_owned()));
         assert_eq!(shown, &stopped.text);
         assert!(whole.tokens.starts_with(&stopped.tokens));
-        assert_eq!(whole.ended_by, EndedBy::Model(StoppedBy::Length));
+        assert_eq!(whole.ended_by, EndedBy::Length);
     }
 }

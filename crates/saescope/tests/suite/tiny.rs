@@ -19,7 +19,7 @@ fn gpt2() -> Config {
 }
 
 fn llama() -> Config {
-    // Frequencies of 1, 0.3, 0.09 and 0.027, so that a few positions make a difference.
+    // Frequencies of 1, 0.3, 0.09 and 0.027, so that a few positions change the result.
     let layer = |window| LayerConfig::rotary(window, 0.3_f64.powi(-4), 8);
     Config {
         family: Family::Llama,
@@ -36,16 +36,16 @@ fn llama() -> Config {
 }
 
 fn random(config: Config) -> Model {
-    // Weights larger than a trained model's, so that every part matters.
+    // Larger weights than those of a trained model, so that every part changes the result.
     Model::random(config, Precision::F32, 7)
 }
 
-/// A model as GPT-2 is built, and one as Llama and Mistral are.
+/// A model of the form of GPT-2, and one of the form of Llama and Mistral.
 pub(crate) fn models() -> [Model; 2] {
     [random(gpt2()), random(llama())]
 }
 
-/// A model whose blocks compute attention and MLP side by side.
+/// A model whose attention and MLP read the same residual stream.
 pub(crate) fn parallel() -> Model {
     random(Config {
         parallel_residual: true,

@@ -1,4 +1,4 @@
-//! Talking to a model, line by line.
+//! A conversation with a model, line by line.
 
 use std::io::{self, BufRead as _, Write as _};
 
@@ -8,7 +8,7 @@ use saescope::tokenizer::Tokenizer;
 use super::Writer;
 use crate::print;
 
-/// What has been said so far.
+/// The messages so far.
 pub(crate) struct Conversation {
     messages: Vec<Message>,
 }
@@ -29,15 +29,15 @@ impl Conversation {
         self.messages.push(Message::new("assistant", answer));
     }
 
-    /// The tokens that lead to the next answer.
+    /// The tokens of the prompt for the next answer.
     pub(crate) fn encode(&self, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
         let text = ChatTemplate::of(tokenizer)?.render_prompt(&self.messages)?;
         Ok(tokenizer.encode_raw(&text)?)
     }
 }
 
-/// Answers line after line until the input ends: questions of a conversation or, without one, texts
-/// to continue.
+/// Answers line after line until the input ends. A line is a question of the conversation or, without
+/// a conversation, a text to continue.
 pub(crate) fn converse(
     writer: &mut Writer,
     mut conversation: Option<Conversation>,

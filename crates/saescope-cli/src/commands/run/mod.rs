@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use saescope::complete::{Completion, EndedBy, complete};
+use saescope::complete::{Completion, CompletionRequest, EndedBy, complete};
 use saescope::edit::Edit;
 use saescope::generate::Prompt;
 use saescope::steer::Steer;
@@ -23,9 +23,9 @@ use saescope::session::LanguageModel;
 
 /// Generate text
 ///
-/// With one prompt, the prompt and its continuation appear as they are written. Without a prompt the
-/// command reads one from standard input, or line after line when that is a terminal: a conversation
-/// when the model has a chat template.
+/// With one prompt, the prompt and its continuation appear token by token. Without a prompt the command
+/// reads one from standard input; on a terminal it reads line after line, a conversation if the model
+/// has a chat template.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -51,10 +51,10 @@ pub(crate) struct Args {
     /// Continuations of each prompt, with the seeds N, N+1, …
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
-    /// Put each prompt as a question, in the model's chat template
+    /// Ask each prompt as a question, in the model's chat template
     #[arg(long)]
     chat: bool,
-    /// What the conversation is to be like; implies --chat
+    /// System message of the conversation; implies --chat
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
@@ -66,9 +66,9 @@ pub(crate) struct Args {
     sampling: SamplingArgs,
 }
 
-/// What `--json` prints of each continuation.
+/// The JSON of one continuation.
 #[derive(Serialize)]
-struct Record<'a> {
+struct RunRecord<'a> {
     model: &'a str,
     dtype: &'a str,
     prompt: &'a str,
@@ -79,13 +79,12 @@ struct Record<'a> {
     prompt_tokens: &'a [u32],
     seed: u64,
     temperature: f32,
-    stopped_by: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stop_string: Option<String>,
+    #[serde(flatten)]
+    ended_by: EndedBy,
     tokens_per_s: f64,
 }
 
-/// A model ready to write, and how it is to.
+/// An open model with the settings by which it writes.
 pub(crate) struct Writer<'a> {
     args: &'a Args,
     opened: &'a LanguageModel,
@@ -104,8 +103,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         steer: edits.hook()?,
     };
     if prompts.is_empty() {
-        let chats = writer.chats() || writer.has_template();
-        let conversation = chats.then(|| Conversation::new(args.system.clone()));
+        let is_chat = writer.chats() || writer.has_template();
+        let conversation = is_chat.then(|| Conversation::new(args.system.clone()));
         return chat::converse(&mut writer, conversation);
     }
     let mut encoded = Vec::with_capacity(prompts.len());
@@ -150,11 +149,11 @@ impl Writer<'_> {
         all.encode(&self.opened.tokenizer)
     }
 
-    /// Shows `echo` and then the continuation of `tokens` as it is written.
+    /// Shows `echo`, then the continuation of `tokens` token by token; returns the continuation.
     pub(crate) fn stream(&mut self, echo: &str, tokens: Vec<u32>) -> anyhow::Result<String> {
         let mut out = print::stdout();
         let mut show = |text: &str| out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        // The prompt is shown when the model has taken it, so that a refusal stands alone.
+        // The prompt is shown after the model has accepted it, so that an error stands alone.
         let mut echo = Some(echo);
         let mut failed = None;
         let started = Instant::now();
@@ -189,8 +188,8 @@ impl Writer<'_> {
         Ok(completion.text)
     }
 
-    /// Every sample of every prompt, each prompt's one after another, and the tokens per second that
-    /// all together were written with.
+    /// Every sample of every prompt, the samples of a prompt one after another, and the number of
+    /// tokens per second of all together.
     fn samples(&mut self, prompts: &[Vec<u32>]) -> anyhow::Result<(Vec<Sample>, f64)> {
         let seed = |sample| self.args.sampling.seed.wrapping_add(u64::from(sample));
         let seeds: Vec<u64> = (0..self.args.samples).map(seed).collect();
@@ -231,21 +230,24 @@ impl Writer<'_> {
             model, tokenizer, ..
         } = self.opened;
         let sampling = self.args.sampling.sampling(tokenizer.eos_ids());
-        let stops = &self.args.stop;
-        let both = (model, tokenizer);
-        Ok(complete(
-            both,
+        let request = CompletionRequest {
             prompts,
-            &sampling,
-            stops,
+            sampling: &sampling,
+            stops: &self.args.stop,
+        };
+        Ok(complete(
+            model,
+            tokenizer,
+            request,
             &mut self.steer,
             on_text,
         )?)
     }
 }
 
-/// One continuation of a prompt, which is given by its number.
+/// One continuation of a prompt.
 struct Sample {
+    /// Number of the prompt.
     prompt: usize,
     seed: u64,
     completion: Completion,
@@ -260,12 +262,7 @@ fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> 
                       seed,
                       completion,
                   }| {
-        let stopped_by = completion.ended_by.name();
-        let stop_string = match completion.ended_by {
-            EndedBy::StopString(stop) => Some(stop),
-            EndedBy::Model(_) => None,
-        };
-        Record {
+        RunRecord {
             model: args.model.reference(),
             dtype: args.model.dtype().name(),
             prompt: &prompts[prompt],
@@ -275,12 +272,11 @@ fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> 
             prompt_tokens: &encoded[prompt],
             seed,
             temperature: args.sampling.temperature,
-            stopped_by,
-            stop_string,
+            ended_by: completion.ended_by,
             tokens_per_s,
         }
     };
-    let records: Vec<Record> = samples.into_iter().map(record).collect();
+    let records: Vec<RunRecord> = samples.into_iter().map(record).collect();
     match records.as_slice() {
         [one] => print::json(one),
         several => print::json(&several),
@@ -307,7 +303,7 @@ fn print_labelled(
     Ok(())
 }
 
-/// The prompts given, or the one piped in; none when a person is to type them.
+/// The prompts of the call, or the one on standard input; none if a person types them.
 fn prompts(args: &Args) -> anyhow::Result<Vec<String>> {
     if args.prompt.is_empty() && io::stdin().is_terminal() {
         if args.json {
@@ -316,13 +312,15 @@ fn prompts(args: &Args) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     if args.prompt.iter().filter(|prompt| *prompt == "-").count() > 1 {
-        usage!("standard input can be only one of the prompts");
+        usage!("only one prompt can be `-`, standard input");
     }
-    let given = args.prompt.iter().map(String::as_str);
-    let given: Vec<&str> = if args.prompt.is_empty() {
+    let prompts: Vec<&str> = if args.prompt.is_empty() {
         vec!["-"]
     } else {
-        given.collect()
+        args.prompt.iter().map(String::as_str).collect()
     };
-    given.into_iter().map(crate::args::model::prompt).collect()
+    prompts
+        .into_iter()
+        .map(crate::args::model::prompt)
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! The configuration that a GGUF file's metadata tells.
+//! The configuration in the metadata of a GGUF file.
 
 use std::path::Path;
 
@@ -13,17 +13,17 @@ use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, P
 use crate::checkpoint::gguf::{Metadata, Value as Stored};
 use crate::error::{Error, Result};
 
-/// What the file's tensors say that its metadata does not.
-pub(crate) struct FromTensors {
-    /// Rows of the embedding.
+/// The settings that a file states in its tensors, not in its metadata.
+pub(crate) struct TensorSettings {
+    /// Number of rows of the embedding.
     pub(crate) d_vocab: usize,
-    /// What each rotary frequency is divided by, `[d_rot / 2]`.
+    /// Divisor of each rotary frequency, `[d_rot / 2]`.
     pub(crate) rope_factors: Option<Vec<f32>>,
 }
 
 /// llama.cpp's names of the families.
 const ARCHITECTURES: &[(&str, Family)] = &[
-    // Mistral too: llama.cpp runs both as one.
+    // Mistral too: llama.cpp runs both as one architecture.
     ("llama", Family::Llama),
     ("qwen2", Family::Qwen2),
     ("qwen3", Family::Qwen3),
@@ -34,7 +34,11 @@ const ARCHITECTURES: &[(&str, Family)] = &[
 ];
 
 /// Reads the metadata of the GGUF file at `path`.
-pub(crate) fn from_gguf(path: &Path, metadata: &Metadata, tensors: FromTensors) -> Result<Parsed> {
+pub(crate) fn from_gguf(
+    path: &Path,
+    metadata: &Metadata,
+    stored: TensorSettings,
+) -> Result<Parsed> {
     const ARCHITECTURE: &str = "general.architecture";
     let architecture = metadata
         .str(ARCHITECTURE)?
@@ -46,13 +50,13 @@ pub(crate) fn from_gguf(path: &Path, metadata: &Metadata, tensors: FromTensors) 
     let shape = Shape::read(&mut keys, path)?;
     let n_ctx = keys.required("context_length")?;
     let windows = windows(&mut keys, family)?;
-    let (positions, rope, local_rope) = rope(&mut keys, family, &shape, tensors.rope_factors)?;
+    let (positions, rope, local_rope) = rope(&mut keys, family, &shape, stored.rope_factors)?;
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
     let cap = |gemma2| (family == Family::Gemma2).then_some(gemma2);
     let config = Config {
         family,
         n_ctx,
-        d_vocab: tensors.d_vocab,
+        d_vocab: stored.d_vocab,
         d_model: shape.d_model,
         n_heads: shape.n_heads,
         n_kv_heads: shape.n_kv_heads,
@@ -76,16 +80,17 @@ pub(crate) fn from_gguf(path: &Path, metadata: &Metadata, tensors: FromTensors) 
         embed_scale: gemma.then(|| (shape.d_model as f64).sqrt() as f32),
         layers: Vec::new(),
     };
-    // The embedding's rows say it, in files without this key too.
+    // Not every file has vocab_size; the rows of the embedding state it in all.
     keys.ignore(&["vocab_size", "tensor_data_layout"]);
     keys.finish()?;
     let d_rot = positions.d_rot();
     let config = config.with_layers(path, shape.n_layers, |layer| {
-        let rope = match windows.slides(layer) {
-            true => local_rope.clone(),
-            false => rope.clone(),
+        let rope = if windows.slides(layer) {
+            &local_rope
+        } else {
+            &rope
         };
-        LayerConfig::new(windows.at(layer), rope, d_rot)
+        LayerConfig::new(windows.at(layer), rope.clone(), d_rot)
     })?;
     let tensors = Tensors {
         tied: Presence::AsStored,
@@ -96,7 +101,8 @@ pub(crate) fn from_gguf(path: &Path, metadata: &Metadata, tensors: FromTensors) 
     Ok(Parsed { config, tensors })
 }
 
-/// The architecture's own keys, without its name; tokenizer and authorship are others' concern.
+/// The keys of the architecture, without its name as prefix. Other keys describe the tokenizer and the
+/// authors.
 fn keys_of(path: &Path, metadata: &Metadata, architecture: &str) -> Keys {
     let prefix = format!("{architecture}.");
     let own = metadata.iter().filter_map(|(key, value)| {
@@ -147,8 +153,8 @@ impl Shape {
         })
     }
 
-    /// The width by whose root scores are divided. A GGUF does not store it; as llama.cpp does,
-    /// the 27B models, whose heads are wider than their share, are known by their depth.
+    /// The width by whose root scores are divided. A GGUF does not store it. As in llama.cpp, the 27B
+    /// models, whose heads are not `d_model / n_heads` wide, are recognised by their depth.
     fn scored_width(&self, family: Family) -> f64 {
         match (family, self.n_layers) {
             (Family::Gemma2, 46) | (Family::Gemma3, 62) => {
@@ -162,7 +168,7 @@ impl Shape {
 fn mlp(family: Family) -> MlpKind {
     let (activation, gated) = match family {
         Family::Gpt2 => (Activation::GeluTanh, false),
-        // Pythia's. llama.cpp computes the tanh form, but the checkpoint was trained with this.
+        // Pythia was trained with the exact GELU, although llama.cpp computes the tanh form.
         Family::GptNeox => (Activation::Gelu, false),
         Family::Gemma2 | Family::Gemma3 => (Activation::GeluTanh, true),
         _ => (Activation::Silu, true),
@@ -186,7 +192,7 @@ fn windows(keys: &mut Keys, family: Family) -> Result<Windows> {
     let pattern = match family {
         Family::Gemma2 => 2,
         Family::Gemma3 => 6,
-        // Qwen's key names a window that its models do not use.
+        // Qwen's models do not use the window that this key states.
         Family::Qwen2 | Family::Qwen3 => {
             keys.ignore(&[WINDOW]);
             return Ok(Windows::NONE);
@@ -209,7 +215,7 @@ fn windows(keys: &mut Keys, family: Family) -> Result<Windows> {
     })
 }
 
-/// Positions, rotation in layers without a window, and rotation in those with one.
+/// Positions, the rotation in layers without a window, and the rotation in layers with one.
 fn rope(
     keys: &mut Keys,
     family: Family,

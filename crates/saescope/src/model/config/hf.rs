@@ -1,13 +1,13 @@
 //! Hugging Face's `config.json`, in the spelling of every transformers version up to 5.
 //!
-//! A key that is absent has the default of the family's own configuration class.
+//! An absent key has the default of the family's own configuration class.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::keys::Keys;
-use super::llama_like::{gemma3_multimodal, llama_like, row_of};
+use super::llama_like::{defaults_of, gemma3_multimodal, llama_like};
 use super::parts::{activation, head_width, inverse_root, rope_object, unknown_family};
 use super::rope::Rope;
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Presence, Tensors};
@@ -19,7 +19,7 @@ pub(crate) fn from_hf(path: &Path) -> Result<Parsed> {
     parse(path, &bytes)
 }
 
-/// Reads the bytes of a `config.json`; errors call it `path`.
+/// Reads the bytes of a `config.json`; errors name `path`.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     let map: Map<String, Value> = serde_json::from_slice(bytes)
         .map_err(|error| Error::format(path, format!("not a JSON object: {error}")))?;
@@ -29,8 +29,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
         "gpt2" => gpt2(keys),
         "gpt_neox" => gpt_neox(keys),
         "gemma3" => gemma3_multimodal(keys),
-        other => match row_of(other) {
-            Some(row) => llama_like(keys, row),
+        other => match defaults_of(other) {
+            Some(defaults) => llama_like(keys, defaults),
             None => Err(unknown_family(path, "model_type", other)),
         },
     }
@@ -42,7 +42,7 @@ fn gpt2(mut keys: Keys) -> Result<Parsed> {
     let n_heads: usize = keys.required("n_head")?;
     let d_head = head_width(&path, d_model, n_heads)?;
     let scaled: bool = keys.or("scale_attn_weights", true)?;
-    // Read by no one: what counts is n_positions.
+    // transformers reads n_positions instead.
     keys.ignore(&["n_ctx"]);
     let config = Config {
         family: Family::Gpt2,

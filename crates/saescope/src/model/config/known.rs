@@ -1,4 +1,4 @@
-//! Keys of published configurations that do not change what a model computes, and those that do.
+//! Keys of published configurations: those that never change the maths, and those that may.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ const HARMLESS: &[&str] = &[
     "_flash_attn_2_enabled",
     "_name_or_path",
     "_num_labels",
-    // What layer_types or sliding_window_pattern already says, as transformers 4.53 writes it.
+    // Repeats layer_types or sliding_window_pattern; transformers 4.53 writes it.
     "_sliding_window_pattern",
     "architectures",
     "attn_implementation",
@@ -61,7 +61,7 @@ const HARMLESS: &[&str] = &[
     "repetition_penalty",
     "return_dict",
     "return_dict_in_generate",
-    // Where GPT-2 computes its scores in f32, as saescope always does.
+    // Makes GPT-2 compute its scores in f32, as saescope always does.
     "reorder_and_upcast_attn",
     "suppress_tokens",
     "task_specific_params",
@@ -83,7 +83,7 @@ const HARMLESS: &[&str] = &[
     "vocab_file",
 ];
 
-/// GPT-2's classifying heads; in a GGUF the image encoder, which text does not pass.
+/// GPT-2's classification heads; in a GGUF the image encoder, which text does not pass through.
 const HARMLESS_PREFIXES: &[&str] = &["summary_", "vision.", "mm."];
 
 const HARMLESS_SUFFIXES: &[&str] = &[
@@ -96,7 +96,7 @@ const HARMLESS_SUFFIXES: &[&str] = &[
     "_token_index",
 ];
 
-/// Whether no value of `key` changes what a model computes.
+/// True if no value of `key` changes the maths.
 pub(super) fn is_harmless(key: &str) -> bool {
     HARMLESS.contains(&key)
         || HARMLESS_PREFIXES
@@ -106,7 +106,7 @@ pub(super) fn is_harmless(key: &str) -> bool {
         || key == "dropout"
 }
 
-/// A key that changes what a model computes unless its value is neutral.
+/// A key that changes the maths unless its value is neutral.
 pub(super) struct Rule {
     key: &'static str,
     pub(super) is_neutral: fn(&Value) -> bool,
@@ -122,8 +122,8 @@ const fn rule(key: &'static str, why: &'static str) -> Rule {
     }
 }
 
-const QUANTIZED: &str = "which packs weights in a way that saescope does not read; use the \
-     unquantised checkpoint or a GGUF of it";
+const QUANTIZED: &str = "a quantisation that saescope cannot read; use the unquantised checkpoint or a \
+     GGUF of it";
 const EXPERTS: &str = "a mixture of experts, which saescope does not run";
 const UNUSED_CAP: &str = "but this family's own implementation applies no soft cap";
 const CROSS: &str = "which asks for an encoder; saescope runs decoders only";
@@ -131,10 +131,10 @@ const CROSS: &str = "which asks for an encoder; saescope runs decoders only";
 const CAUSAL: Rule = Rule {
     key: "is_causal",
     is_neutral: |value| matches!(value, Value::Null | Value::Bool(true)),
-    why: "which lets tokens see those after them; saescope is causal",
+    why: "which lets tokens attend to later ones; saescope is causal",
 };
 
-/// Keys that other families use, or that no family of saescope implements.
+/// Keys of features that other families have, or that saescope does not implement.
 const RULES: &[Rule] = &[
     rule("add_cross_attention", CROSS),
     rule("cross_attention_hidden_size", CROSS),
@@ -151,15 +151,21 @@ const RULES: &[Rule] = &[
     rule("final_logit_softcapping", UNUSED_CAP),
     rule(
         "scale_attn_by_inverse_layer_idx",
-        "which divides scores by the layer's number; saescope does not",
+        "which divides scores by the number of the layer; saescope does not",
     ),
     rule("use_bidirectional_attention", CAUSAL.why),
     rule(
         "rope_interleaved",
-        "which pairs neighbouring entries; Hugging Face's layout pairs halves",
+        "which rotates neighbouring entries as pairs; saescope pairs the halves of a head",
     ),
-    rule("use_qk_norm", "but this family norms no queries and keys"),
-    rule("qk_layernorm", "but this family norms no queries and keys"),
+    rule(
+        "use_qk_norm",
+        "but this family does not norm queries and keys",
+    ),
+    rule(
+        "qk_layernorm",
+        "but this family does not norm queries and keys",
+    ),
     rule("pruned_heads", "and pruned heads are not supported"),
     Rule {
         key: "partial_rotary_factor",
@@ -178,7 +184,7 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// Null, false, 0, "", [] and {}: how a key says that what it names is not used.
+/// True for null, false, 0, "", [] and {}, with which a key says that its feature is not used.
 pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -1,4 +1,4 @@
-//! The configuration of a llama2.c file, whose seven numbers say only sizes.
+//! The configuration of a llama2.c file, whose seven numbers state only sizes.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, T
 use crate::checkpoint::llama2c::Header;
 use crate::error::Result;
 
-/// Completes the header with what `run.c` computes for every model.
+/// Completes the sizes of the header with the maths that `run.c` applies to every model.
 pub(crate) fn from_llama2c(path: &Path, header: &Header) -> Result<Parsed> {
     let d_head = head_width(path, header.dim, header.n_heads)?;
     let config = Config {

@@ -1,4 +1,4 @@
-//! Hugging Face's `config.json` of the families that descend from Llama: one table, one reader.
+//! Hugging Face's `config.json` for the families that descend from Llama: one table, one reader.
 
 use super::keys::Keys;
 use super::parts::{activation, head_width, inverse_root, rope_object, unknown_family};
@@ -7,18 +7,19 @@ use super::window::{Slides, Windows};
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Tensors};
 use crate::error::Result;
 
-/// What distinguishes the configuration classes of the families that descend from Llama.
-pub(super) struct Row {
+/// The defaults of one family's configuration class.
+pub(super) struct FamilyDefaults {
     family: Family,
-    /// What absent keys mean; a null or missing `None` has no default or follows from the others.
     n_ctx: usize,
+    /// `None` for as many as query heads.
     n_kv_heads: Option<usize>,
+    /// `None` for `d_model / n_heads`.
     d_head: Option<usize>,
     rope_theta: f64,
     tied: bool,
     activation_key: &'static str,
     activation: &'static str,
-    /// Sizes that published configurations leave out.
+    /// Sizes that published configurations omit; `None` if every size is required.
     sizes: Option<Sizes>,
 }
 
@@ -30,7 +31,7 @@ struct Sizes {
     n_heads: usize,
 }
 
-const LLAMA: Row = Row {
+const LLAMA: FamilyDefaults = FamilyDefaults {
     family: Family::Llama,
     n_ctx: 2048,
     n_kv_heads: None,
@@ -42,7 +43,7 @@ const LLAMA: Row = Row {
     sizes: None,
 };
 
-const GEMMA2: Row = Row {
+const GEMMA2: FamilyDefaults = FamilyDefaults {
     family: Family::Gemma2,
     n_ctx: 8192,
     n_kv_heads: Some(4),
@@ -53,11 +54,11 @@ const GEMMA2: Row = Row {
     ..LLAMA
 };
 
-const GEMMA3: Row = Row {
+const GEMMA3: FamilyDefaults = FamilyDefaults {
     family: Family::Gemma3,
     n_ctx: 131_072,
     rope_theta: 1_000_000.0,
-    // The 4B checkpoint's configuration names only what differs from these.
+    // The configuration of the 4B checkpoint states only sizes that differ from these.
     sizes: Some(Sizes {
         d_vocab: 262_208,
         d_model: 2304,
@@ -68,21 +69,21 @@ const GEMMA3: Row = Row {
     ..GEMMA2
 };
 
-const LLAMA_LIKE: &[Row] = &[
+const LLAMA_LIKE: &[FamilyDefaults] = &[
     LLAMA,
-    Row {
+    FamilyDefaults {
         family: Family::Mistral,
         n_ctx: 131_072,
         n_kv_heads: Some(8),
         ..LLAMA
     },
-    Row {
+    FamilyDefaults {
         family: Family::Qwen2,
         n_ctx: 32_768,
         n_kv_heads: Some(32),
         ..LLAMA
     },
-    Row {
+    FamilyDefaults {
         family: Family::Qwen3,
         n_ctx: 32_768,
         n_kv_heads: Some(32),
@@ -93,14 +94,14 @@ const LLAMA_LIKE: &[Row] = &[
     GEMMA3,
 ];
 
-/// The row of a `model_type`.
-pub(super) fn row_of(model_type: &str) -> Option<&'static Row> {
+/// The defaults of a `model_type`; none if it does not descend from Llama.
+pub(super) fn defaults_of(model_type: &str) -> Option<&'static FamilyDefaults> {
     LLAMA_LIKE
         .iter()
-        .find(|row| row.family.to_string() == model_type)
+        .find(|defaults| defaults.family.to_string() == model_type)
 }
 
-/// Gemma 3 with its vision tower: the text model's keys stand in an object of their own.
+/// Reads Gemma 3 with its vision tower, which keeps the keys of the text model in an object.
 pub(super) fn gemma3_multimodal(mut keys: Keys) -> Result<Parsed> {
     let Some(mut text) = keys.object("text_config")? else {
         return Err(keys.wrong("text_config", "is missing"));
@@ -116,29 +117,30 @@ pub(super) fn gemma3_multimodal(mut keys: Keys) -> Result<Parsed> {
     keys.ignore(&["vision_config", "mm_tokens_per_image"]);
     let tied = keys.get("tie_word_embeddings")?;
     keys.finish()?;
-    // The head belongs to the outer model, so the outer key decides.
+    // The unembedding belongs to the outer model, so the outer key decides.
     let in_text = text.or("tie_word_embeddings", GEMMA3.tied)?;
     let mut parsed = llama_like(text, &GEMMA3)?;
     parsed.tensors.tied = tied.unwrap_or(in_text).into();
     Ok(parsed)
 }
 
-pub(super) fn llama_like(mut keys: Keys, row: &Row) -> Result<Parsed> {
+/// Reads the configuration of a family whose absent keys mean `defaults`.
+pub(super) fn llama_like(mut keys: Keys, defaults: &FamilyDefaults) -> Result<Parsed> {
     let path = keys.path().to_path_buf();
-    let (family, sizes) = (row.family, row.sizes.as_ref());
+    let (family, sizes) = (defaults.family, defaults.sizes.as_ref());
     let d_model = size(&mut keys, "hidden_size", sizes.map(|s| s.d_model))?;
     let n_heads = size(&mut keys, "num_attention_heads", sizes.map(|s| s.n_heads))?;
     let n_layers = size(&mut keys, "num_hidden_layers", sizes.map(|s| s.n_layers))?;
-    let n_kv_heads = keys.or_null("num_key_value_heads", row.n_kv_heads)?;
-    let d_head = match keys.or_null("head_dim", row.d_head)? {
+    let n_kv_heads = keys.or_null("num_key_value_heads", defaults.n_kv_heads)?;
+    let d_head = match keys.or_null("head_dim", defaults.d_head)? {
         Some(d_head) => d_head,
         None => head_width(&path, d_model, n_heads)?,
     };
-    let n_ctx = keys.or("max_position_embeddings", row.n_ctx)?;
-    let (local_rope, rope) = ropes(&mut keys, row, n_ctx)?;
+    let n_ctx = keys.or("max_position_embeddings", defaults.n_ctx)?;
+    let (local_rope, rope) = ropes(&mut keys, defaults, n_ctx)?;
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
     if gemma {
-        // Published beside `hidden_activation`, which is the one that is read.
+        // Gemma's own implementation reads `hidden_activation` instead.
         keys.ignore(&["hidden_act"]);
     }
     let caps = SoftCaps::read(&mut keys, family)?;
@@ -156,7 +158,7 @@ pub(super) fn llama_like(mut keys: Keys, row: &Row) -> Result<Parsed> {
         },
         positions: Positions::Rotary { d_rot: d_head },
         mlp: MlpKind {
-            activation: activation(&mut keys, row.activation_key, row.activation)?,
+            activation: activation(&mut keys, defaults.activation_key, defaults.activation)?,
             gated: true,
         },
         parallel_residual: false,
@@ -171,22 +173,23 @@ pub(super) fn llama_like(mut keys: Keys, row: &Row) -> Result<Parsed> {
         layers: Vec::new(),
     };
     let windows = windows(&mut keys, family)?.listed(&mut keys, n_layers)?;
-    let tensors = llama_like_tensors(&mut keys, row)?;
+    let tensors = llama_like_tensors(&mut keys, defaults)?;
     keys.finish()?;
     let config = config.with_layers(&path, n_layers, |layer| {
-        let rope = match windows.slides(layer) {
-            true => local_rope.clone(),
-            false => rope.clone(),
+        let rope = if windows.slides(layer) {
+            &local_rope
+        } else {
+            &rope
         };
-        LayerConfig::new(windows.at(layer), Some(rope), d_head)
+        LayerConfig::new(windows.at(layer), Some(rope.clone()), d_head)
     })?;
     Ok(Parsed { config, tensors })
 }
 
-/// Rotation in layers with a window and in those without, which differ in Gemma 3 only.
-fn ropes(keys: &mut Keys, row: &Row, n_ctx: usize) -> Result<(Rope, Rope)> {
-    let default = Rope::plain(keys.positive_or("rope_theta", row.rope_theta)?);
-    if row.family != Family::Gemma3 {
+/// The rotations in layers with and without a window, which differ only in Gemma 3.
+fn ropes(keys: &mut Keys, defaults: &FamilyDefaults, n_ctx: usize) -> Result<(Rope, Rope)> {
+    let default = Rope::plain(keys.positive_or("rope_theta", defaults.rope_theta)?);
+    if defaults.family != Family::Gemma3 {
         let rope = Rope::read(rope_object(keys)?, default, n_ctx)?;
         return Ok((rope.clone(), whole_heads(keys, rope)?));
     }
@@ -204,7 +207,7 @@ fn ropes(keys: &mut Keys, row: &Row, n_ctx: usize) -> Result<(Rope, Rope)> {
     Ok((whole_heads(keys, local)?, whole_heads(keys, global)?))
 }
 
-/// Only GPT-NeoX rotates a part of each head.
+/// Refuses a rotation of only a part of each head, which only GPT-NeoX has.
 fn whole_heads(keys: &Keys, rope: Rope) -> Result<Rope> {
     if rope.fraction == 1.0 {
         return Ok(rope);
@@ -238,7 +241,7 @@ impl SoftCaps {
     }
 }
 
-/// Which layers have a window, before `layer_types` is looked at.
+/// The layers that have a window, before `layer_types` is read.
 fn windows(keys: &mut Keys, family: Family) -> Result<Windows> {
     let default_window = Some(4096);
     Ok(match family {
@@ -273,18 +276,19 @@ fn windows(keys: &mut Keys, family: Family) -> Result<Windows> {
     })
 }
 
-fn llama_like_tensors(keys: &mut Keys, row: &Row) -> Result<Tensors> {
-    let tied = keys.or("tie_word_embeddings", row.tied)?.into();
-    let (qkv, attn_out, mlp) = match row.family {
+/// The presence of biases and of an unembedding of its own.
+fn llama_like_tensors(keys: &mut Keys, defaults: &FamilyDefaults) -> Result<Tensors> {
+    let tied = keys.or("tie_word_embeddings", defaults.tied)?.into();
+    let (qkv, attn_out, mlp) = match defaults.family {
         Family::Qwen2 => {
-            // Always there, whatever a configuration says.
+            // Qwen2 always has these biases; its own implementation does not read the key.
             keys.ignore(&["attention_bias"]);
             (true, false, false)
         }
         Family::Mistral => (false, false, false),
         _ => {
             let attention = keys.or("attention_bias", false)?;
-            let mlp = row.family == Family::Llama && keys.or("mlp_bias", false)?;
+            let mlp = defaults.family == Family::Llama && keys.or("mlp_bias", false)?;
             (attention, attention, mlp)
         }
     };
@@ -296,7 +300,7 @@ fn llama_like_tensors(keys: &mut Keys, row: &Row) -> Result<Tensors> {
     })
 }
 
-/// A size that must be there unless the family's published configurations leave it out.
+/// A size, required unless the family's published configurations omit it.
 fn size(keys: &mut Keys, key: &str, default: Option<usize>) -> Result<usize> {
     match default {
         Some(default) => keys.or(key, default),

@@ -1,6 +1,7 @@
-//! What a model's configuration says about its maths, in one vocabulary for every family.
+//! The maths of a model, in one vocabulary for every family.
 //!
-//! A key that would change the maths and is not understood is refused by name, never guessed.
+//! Reads the configurations of Hugging Face, GGUF and llama2.c. A key that changes the maths and is not
+//! understood is refused by name, never guessed. Knows no tensor names.
 
 mod gguf;
 mod hf;
@@ -24,46 +25,46 @@ use crate::error::{Error, Result};
 
 use rope::Rope;
 
-pub(crate) use gguf::{FromTensors, from_gguf};
+pub(crate) use gguf::{TensorSettings, from_gguf};
 pub(crate) use hf::from_hf;
 pub(crate) use llama2c::from_llama2c;
 
-/// The maths of a model, whatever its family.
+/// The maths of a model of any family.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
-    /// The family, which decides what the checkpoint's tensors are called.
+    /// The family, which determines the names of the checkpoint's tensors.
     pub family: Family,
-    /// Longest sequence, in tokens.
+    /// Maximum length of a sequence, in tokens.
     pub n_ctx: usize,
-    /// Token ids, `0..d_vocab`.
+    /// Number of tokens; ids are `0..d_vocab`.
     pub d_vocab: usize,
     /// Width of the residual stream.
     pub d_model: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub n_heads: usize,
-    /// Key and value heads; each serves `n_heads / n_kv_heads` query heads.
+    /// Number of key and value heads; each serves `n_heads / n_kv_heads` query heads.
     pub n_kv_heads: usize,
     /// Width of a head.
     pub d_head: usize,
     /// Width of the MLP's hidden activation.
     pub d_mlp: usize,
-    /// Which norm, everywhere.
+    /// The kind of every norm.
     pub norm: NormKind,
-    /// How positions enter.
+    /// The encoding of positions.
     pub positions: Positions,
-    /// The MLP's form.
+    /// The form of the MLP.
     pub mlp: MlpKind,
-    /// Attention and MLP read the same residual (GPT-NeoX).
+    /// True if attention and MLP read the same residual stream (GPT-NeoX).
     pub parallel_residual: bool,
-    /// What scores are multiplied by.
+    /// Factor of attention scores.
     pub attn_scale: f32,
     /// Scores become `cap * tanh(score / cap)` before the mask.
     pub attn_softcap: Option<f32>,
     /// Logits become `cap * tanh(logit / cap)`.
     pub logit_softcap: Option<f32>,
-    /// What embeddings are multiplied by.
+    /// Factor of embeddings.
     pub embed_scale: Option<f32>,
-    /// What differs from layer to layer.
+    /// The settings of each layer.
     pub layers: Vec<LayerConfig>,
 }
 
@@ -111,7 +112,7 @@ impl From<Family> for String {
     }
 }
 
-/// Which norm a model uses.
+/// The kind of norm that a model uses.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
@@ -127,7 +128,7 @@ pub enum NormKind {
     },
 }
 
-/// How a model knows where a token stands.
+/// The encoding of a token's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
@@ -141,7 +142,7 @@ pub enum Positions {
 }
 
 impl Positions {
-    /// How many entries of every head rotate.
+    /// Number of entries of every head that rotate.
     pub fn d_rot(self) -> usize {
         match self {
             Positions::Learned => 0,
@@ -153,19 +154,19 @@ impl Positions {
 /// The form of a model's MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MlpKind {
-    /// Its non-linearity.
+    /// The non-linearity.
     #[serde(serialize_with = "activation_name")]
     pub activation: Activation,
-    /// `act(gate x) * (up x)` instead of `act(up x)` (Shazeer 2020).
+    /// True for `act(gate x) * (up x)` instead of `act(up x)` (Shazeer 2020).
     pub gated: bool,
 }
 
-/// What differs from layer to layer.
+/// The settings of one layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerConfig {
-    /// How many tokens attention sees, the token itself included; `None` for all before it.
+    /// Number of tokens that attention sees, the token itself included; `None` for all before it.
     pub window: Option<usize>,
-    /// How queries and keys rotate; `None` for learned positions.
+    /// The rotation of queries and keys; `None` for learned positions.
     pub rope: Option<Rope>,
     /// Angle per position of every rotary pair, which follows from `rope`: `[d_rot / 2]`.
     #[serde(skip)]
@@ -203,57 +204,57 @@ fn activation_name<S: Serializer>(activation: &Activation, to: S) -> Result<S::O
     })
 }
 
-/// A configuration as its file tells it: the maths, and which tensors the checkpoint must have.
+/// The content of a configuration file: the maths, and the optional tensors that the checkpoint has.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Parsed {
     pub(crate) config: Config,
     pub(crate) tensors: Tensors,
 }
 
-/// Which of the tensors that not every model has a checkpoint must have.
+/// The presence of each tensor that not every model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tensors {
-    /// Whether the unembedding is the embedding.
+    /// `Yes` if the unembedding is the embedding.
     pub(crate) tied: Presence,
     pub(crate) qkv_bias: Presence,
     pub(crate) attn_out_bias: Presence,
     pub(crate) mlp_bias: Presence,
 }
 
-/// Whether something is there.
+/// The presence of a tensor in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     Yes,
     No,
-    /// The format's configuration does not say; its tensors do.
+    /// The configuration does not say; the tensors decide.
     AsStored,
 }
 
 impl From<bool> for Presence {
-    fn from(there: bool) -> Presence {
-        if there { Presence::Yes } else { Presence::No }
+    fn from(present: bool) -> Presence {
+        if present { Presence::Yes } else { Presence::No }
     }
 }
 
 impl Config {
-    /// Whether queries and keys are normed per head.
+    /// True if queries and keys are normed per head.
     pub(crate) fn has_qk_norm(&self) -> bool {
         matches!(self.family, Family::Qwen3 | Family::Gemma3)
     }
 
-    /// Whether what attention and MLP add to the residual is normed first.
+    /// True if the outputs of attention and MLP are normed before they are added to the residual stream.
     pub(crate) fn has_post_norms(&self) -> bool {
         matches!(self.family, Family::Gemma2 | Family::Gemma3)
     }
 
-    /// Adds `n_layers` layers, once every size is known to be one that a model can have.
+    /// Adds `n_layers` layers after a check of every size.
     fn with_layers(
         mut self,
         path: &Path,
         n_layers: usize,
         layer: impl FnMut(usize) -> LayerConfig,
     ) -> Result<Config> {
-        // Far above any model, far below what could exhaust memory or overflow a product of two.
+        // Far above any model, and far below a size that exhausts memory or overflows a product of two.
         const MOST: usize = 1 << 31;
         const MOST_LAYERS: usize = 1024;
         const MOST_D_HEAD: usize = 8192;
@@ -269,7 +270,10 @@ impl Config {
         ];
         for (what, size, most) in sizes {
             if size == 0 || size > most {
-                return Err(Error::format(path, format!("a {what} of {size} cannot be")));
+                return Err(Error::format(
+                    path,
+                    format!("a {what} of {size} is not possible"),
+                ));
             }
         }
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {

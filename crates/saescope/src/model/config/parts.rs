@@ -1,4 +1,4 @@
-//! Readers that the families share.
+//! Readers of keys that several families and formats share.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use saescope_kernels::Activation;
 use super::keys::Keys;
 use crate::error::{Error, Result};
 
-/// The refusal of a family that is not implemented.
+/// The error of a family that is not implemented.
 pub(super) fn unknown_family(path: &Path, key: &str, name: &str) -> Error {
     Error::Unsupported {
         path: path.to_path_buf(),
@@ -18,32 +18,33 @@ pub(super) fn unknown_family(path: &Path, key: &str, name: &str) -> Error {
     }
 }
 
-/// The rotary settings under their old name or their new one; the old one wins, as in transformers.
+/// The rotary settings under their old or new name; the old name wins, as in transformers.
 pub(super) fn rope_object(keys: &mut Keys) -> Result<Option<Keys>> {
     let old = keys.object("rope_scaling")?;
     let new = keys.object("rope_parameters")?;
     Ok(old.or(new))
 }
 
-/// `d_model / n_heads`, where a head's width is not given.
+/// Width of a head when the configuration does not state it: `d_model / n_heads`.
 pub(super) fn head_width(path: &Path, d_model: usize, n_heads: usize) -> Result<usize> {
     if n_heads == 0 || !d_model.is_multiple_of(n_heads) {
-        let reason = format!("a width of {d_model} does not divide into {n_heads} heads");
+        let reason = format!("a residual width of {d_model} does not divide into {n_heads} heads");
         return Err(Error::format(path, reason));
     }
     Ok(d_model / n_heads)
 }
 
-/// What scores are multiplied by, from what they are divided by the root of.
+/// The factor of attention scores that divides them by the root of `scalar`.
 pub(super) fn inverse_root(scalar: f64) -> f32 {
     scalar.powf(-0.5) as f32
 }
 
+/// The activation function that `key` names.
 pub(super) fn activation(keys: &mut Keys, key: &str, default: &str) -> Result<Activation> {
     let name: String = keys.or(key, default.to_owned())?;
     match name.as_str() {
         "gelu" | "gelu_python" => Ok(Activation::Gelu),
-        // One formula, written in different orders.
+        // These names stand for one formula, written in different orders.
         "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => {
             Ok(Activation::GeluTanh)
         }

@@ -1,4 +1,4 @@
-//! Frequencies of rotary positions, with the scalings that stretch them over longer contexts.
+//! Frequencies of rotary positions, and the scalings that stretch them over longer contexts.
 
 use std::f64::consts::TAU;
 
@@ -7,37 +7,37 @@ use serde::Serialize;
 use super::keys::Keys;
 use crate::error::Result;
 
-/// How one kind of layer rotates queries and keys (Su et al. 2021).
+/// The rotation of queries and keys in one kind of layer (Su et al. 2021).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rope {
     /// Pair `i` of `n` turns by `base^(-i / n)` per position before scaling.
     pub base: f64,
-    /// The share of a head that rotates.
+    /// The fraction of a head that rotates.
     pub fraction: f64,
-    /// How the frequencies are stretched over a longer context.
+    /// The scaling of the frequencies for a longer context.
     pub scaling: Scaling,
 }
 
-/// What is done to the frequencies.
+/// The scaling of rotary frequencies.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
-    /// Nothing.
+    /// Frequencies are not scaled.
     None,
-    /// All divided by a factor (Chen et al. 2023).
+    /// All frequencies are divided by a factor (Chen et al. 2023).
     Linear(f64),
-    /// Slow ones divided, fast ones kept, those between blended (Llama 3.1).
+    /// Slow frequencies are divided, fast ones kept, those between blended (Llama 3.1).
     Llama3 {
-        /// What slow ones are divided by.
+        /// Divisor of slow frequencies.
         factor: f64,
-        /// Slow is what turns less often than this in `original_n_ctx` positions.
+        /// Slow frequencies make fewer turns than this in `original_n_ctx` positions.
         low_freq_factor: f64,
-        /// Fast is what turns more often than this.
+        /// Fast frequencies make more turns than this.
         high_freq_factor: f64,
-        /// The context that the model was first trained on.
+        /// Context of the first training.
         original_n_ctx: f64,
     },
-    /// Each divided by its own factor, which a GGUF stores in place of Llama 3's parameters.
+    /// Each frequency has its own divisor, which a GGUF stores in place of Llama 3's parameters.
     Factors(Vec<f32>),
 }
 
@@ -51,8 +51,7 @@ impl Rope {
         }
     }
 
-    /// Reads the object that `rope_scaling` or `rope_parameters` holds; `default` is what holds
-    /// without it.
+    /// Reads the object of `rope_scaling` or `rope_parameters`; `default` if there is none.
     pub(super) fn read(object: Option<Keys>, default: Rope, n_ctx: usize) -> Result<Rope> {
         let Some(mut keys) = object else {
             return Ok(default);
@@ -76,7 +75,7 @@ impl Rope {
                 return Err(keys.unsupported("rope_type", &what));
             }
         };
-        // Parameters of another type than the one named are not read, by Hugging Face either.
+        // Hugging Face too ignores the parameters of types other than the named one.
         keys.ignore(&[
             "factor",
             "low_freq_factor",
@@ -91,7 +90,7 @@ impl Rope {
         })
     }
 
-    /// How many entries of a head rotate.
+    /// Number of entries of a head that rotate.
     pub(super) fn d_rot(&self, d_head: usize) -> usize {
         (d_head as f64 * self.fraction) as usize
     }
@@ -100,7 +99,7 @@ impl Rope {
     pub(super) fn frequencies(&self, d_rot: usize) -> Vec<f32> {
         (0..d_rot / 2)
             .map(|pair| {
-                // Rounded to f32 where torch rounds, so that far positions turn by the same angle.
+                // Rounded to f32 where torch rounds, so that distant positions have the same angle.
                 let exponent = (2 * pair) as f32 / d_rot as f32;
                 let frequency = 1.0 / self.base.powf(f64::from(exponent)) as f32;
                 self.scaling.apply(pair, frequency)
@@ -110,8 +109,7 @@ impl Rope {
 }
 
 impl Scaling {
-    /// What it is called in configurations, and what the slowest pair is divided by; `None` when
-    /// nothing is done.
+    /// Its name in configurations and the divisor of the slowest pair; `None` without scaling.
     pub fn summary(&self) -> Option<(&'static str, f64)> {
         match self {
             Scaling::None => None,

@@ -90,7 +90,7 @@ fn qwen2() -> Value {
     })
 }
 
-/// google/gemma-3-4b-pt, whose text model names only what differs from the defaults.
+/// google/gemma-3-4b-pt, whose text model states only values that differ from the defaults.
 fn gemma3_4b() -> Value {
     json!({
         "architectures": ["Gemma3ForConditionalGeneration"], "boi_token_index": 255999,
@@ -142,7 +142,7 @@ fn published_configurations_are_read() {
 }
 
 #[test]
-fn absent_keys_mean_what_the_family_says() {
+fn absent_keys_have_the_defaults_of_the_family() {
     let Parsed { config, tensors } = read(&gemma3_4b()).unwrap();
     assert_eq!((config.d_vocab, config.n_ctx), (262_208, 131_072));
     assert_eq!(
@@ -156,7 +156,7 @@ fn absent_keys_mean_what_the_family_says() {
     assert_eq!(tensors.tied, Presence::Yes);
     let windows: Vec<_> = config.layers.iter().map(|layer| layer.window).collect();
     assert_eq!(windows[4..7], [Some(1024), None, Some(1024)]);
-    // Linear scaling stretches the layers without a window only.
+    // Linear scaling applies only to the layers without a window.
     assert_eq!(config.layers[0].rope_frequencies[0], 1.0);
     assert_eq!(config.layers[5].rope_frequencies[0], 0.125);
 
@@ -187,7 +187,7 @@ fn both_spellings_of_rotary_settings_mean_the_same() {
 }
 
 #[test]
-fn windows_follow_the_layers_that_the_configuration_names() {
+fn windows_follow_the_layers_in_the_configuration() {
     let windows = |config: &Value| -> Vec<bool> {
         let layers = read(config).unwrap().config.layers;
         layers.iter().map(|layer| layer.window.is_some()).collect()
@@ -315,7 +315,7 @@ fn other_families_and_unknown_keys_are_refused_by_name() {
 }
 
 #[test]
-fn unknown_keys_that_are_not_used_are_read_over() {
+fn unknown_keys_with_empty_values_are_ignored() {
     for unused in [
         json!(null),
         json!(false),
@@ -329,7 +329,7 @@ fn unknown_keys_that_are_not_used_are_read_over() {
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused_before_anything_is_allocated() {
+fn impossible_sizes_are_refused_before_anything_is_allocated() {
     let huge = 1_u64 << 60;
     let cases = [
         json!({"num_hidden_layers": huge}),

@@ -1,22 +1,24 @@
-//! Which layers see a window of tokens only.
+//! The layers whose attention sees only a window of tokens.
 
 use super::keys::Keys;
 use crate::error::Result;
 
-/// The window of a model, and the layers that have it.
+/// The window of a model and the layers that have it.
 pub(super) struct Windows {
+    /// Number of tokens of the window; `None` if no layer has one.
     pub(super) window: Option<usize>,
     pub(super) slides: Slides,
 }
 
-/// Which layers are of the kind that has a window.
+/// The layers of the kind that may have a window.
 pub(super) enum Slides {
     Never,
     Always,
-    /// Those from this one on (Qwen).
+    /// This layer and all after it (Qwen).
     From(usize),
-    /// All but every n-th (Gemma).
+    /// All but every n-th layer (Gemma).
     ExceptEvery(usize),
+    /// The layers marked true.
     Listed(Vec<bool>),
 }
 
@@ -26,7 +28,7 @@ impl Windows {
         slides: Slides::Never,
     };
 
-    /// Whether `layer` is of the kind that has a window.
+    /// True if `layer` is of the kind that may have a window.
     pub(super) fn slides(&self, layer: usize) -> bool {
         match &self.slides {
             Slides::Never => false,
@@ -42,13 +44,13 @@ impl Windows {
         self.window.filter(|_| self.slides(layer))
     }
 
-    /// Reads `layer_types`, which takes precedence where a family alternates.
+    /// Reads `layer_types`, which takes precedence if the family alternates.
     pub(super) fn listed(mut self, keys: &mut Keys, n_layers: usize) -> Result<Windows> {
         let Some(types): Option<Vec<String>> = keys.get("layer_types")? else {
             return Ok(self);
         };
         if types.len() != n_layers {
-            let what = format!("names {} layers of {n_layers}", types.len());
+            let what = format!("lists {} layers, but the model has {n_layers}", types.len());
             return Err(keys.wrong("layer_types", &what));
         }
         let mut listed = Vec::with_capacity(types.len());
@@ -66,7 +68,7 @@ impl Windows {
             let window = self.window.filter(|_| slides);
             let alternates = matches!(self.slides, Slides::From(_) | Slides::ExceptEvery(_));
             if window != self.at(layer) && !alternates || slides && window.is_none() {
-                let what = format!("has \"{name}\" for layer {layer}, where this model has none");
+                let what = format!("has \"{name}\" for layer {layer}, which this family does not");
                 return Err(keys.unsupported("layer_types", &what));
             }
             listed.push(slides);

@@ -1,4 +1,7 @@
-//! From a file or folder to a configuration and weights. Only here are tensors' names known.
+//! Loading: from a file or folder to a configuration and weights.
+//!
+//! The only module that knows the names of tensors in checkpoints. Formats of files are the business of
+//! [`checkpoint`](crate::checkpoint).
 
 mod names;
 mod rows;
@@ -13,24 +16,24 @@ use saescope_kernels::Precision;
 use serde::Serialize;
 
 use super::block::Weights;
-use super::config::{Config, FromTensors, Parsed, from_gguf, from_hf, from_llama2c};
+use super::config::{Config, Parsed, TensorSettings, from_gguf, from_hf, from_llama2c};
 use crate::checkpoint::{Checkpoint, gguf};
 use crate::error::{Error, Result};
 use names::{Convention, names};
 use weights::Reader;
 
-/// Where a model came from.
+/// The checkpoint that a model came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
-    /// How the checkpoint is stored: `safetensors`, `pytorch`, `gguf` or `llama2c`.
+    /// Format of the checkpoint: `safetensors`, `pytorch`, `gguf` or `llama2c`.
     pub format: String,
     /// The files that hold its weights.
     pub files: Vec<PathBuf>,
-    /// Whether the unembedding is the embedding.
+    /// True if the unembedding is the embedding.
     pub tied: bool,
-    /// What the weights take as stored, in bytes.
+    /// Bytes that the weights take in the files.
     pub bytes: u64,
-    /// The licence that its makers name, if they do.
+    /// The licence that the makers state, if any.
     pub licence: Option<String>,
 }
 
@@ -91,11 +94,11 @@ fn parse_gguf(checkpoint: &Checkpoint, metadata: &gguf::Metadata) -> Result<Pars
         Err(Error::MissingTensor { .. }) => None,
         Err(error) => return Err(error),
     };
-    let tensors = FromTensors {
+    let stored = TensorSettings {
         d_vocab,
         rope_factors,
     };
-    from_gguf(checkpoint.path(), metadata, tensors)
+    from_gguf(checkpoint.path(), metadata, stored)
 }
 
 fn format_of(convention: Convention, files: &BTreeSet<&Path>) -> &'static str {
@@ -108,7 +111,7 @@ fn format_of(convention: Convention, files: &BTreeSet<&Path>) -> &'static str {
     }
 }
 
-/// The `license` of a model card's front matter, if there is a card and it names one.
+/// The `license` in the front matter of a model card; none if there is no card or it states none.
 fn licence_in(card: &Path) -> Option<String> {
     let text = std::fs::read_to_string(card).ok()?;
     let front_matter = text.strip_prefix("---")?.split("\n---").next()?;

@@ -1,53 +1,53 @@
-//! What each convention calls a model's tensors. `{}` stands for the layer.
+//! The names of a model's tensors in each convention. `{}` stands for the layer.
 
 use crate::model::config::Family;
 
-/// The names of one convention, without the root before them and the suffix after them.
+/// The names of one convention, without root and suffix.
 pub(super) struct Names {
-    /// What may stand before every name but the unembedding's; the first that fits does.
+    /// Possible prefixes of every name but the unembedding's; the first that fits is used.
     pub(super) roots: &'static [&'static str],
     pub(super) embed: &'static str,
     pub(super) positions: &'static str,
-    /// What every name of a tensor of a layer begins with.
+    /// Beginning of the name of every tensor of a layer.
     pub(super) layers: &'static str,
     pub(super) attn_norm: &'static str,
-    /// One fused tensor, or one for each of query, key and value.
+    /// One fused tensor, or one each for query, key and value.
     pub(super) qkv: &'static [&'static str],
     pub(super) q_norm: &'static str,
     pub(super) k_norm: &'static str,
     pub(super) attn_out: &'static str,
     pub(super) attn_post_norm: &'static str,
     pub(super) mlp_norm: &'static str,
-    /// The gate first, where there is one.
+    /// The gate, if any, then the up projection.
     pub(super) mlp_in: &'static [&'static str],
     pub(super) mlp_out: &'static str,
     pub(super) mlp_post_norm: &'static str,
     pub(super) final_norm: &'static str,
-    /// What the unembedding may be called, root included.
+    /// Possible names of the unembedding, root included.
     pub(super) unembed: &'static [&'static str],
     pub(super) weight: &'static str,
     pub(super) bias: &'static str,
     pub(super) queries_and_keys: Heads,
-    /// Weights are stored `[d_in, d_out]`.
+    /// True if weights are stored as `[d_in, d_out]`.
     pub(super) transposed: bool,
-    /// Added to the weights of norms.
+    /// Number to add to the weights of norms.
     pub(super) norm_offset: f32,
 }
 
-/// How the rows of queries and keys are stored.
+/// The order of the rows of queries and keys.
 #[derive(Clone, Copy)]
 pub(super) enum Heads {
     /// One head after another, rotary pairs half a head apart.
     Halves,
     /// One head after another, rotary pairs side by side.
     Pairs,
-    /// Of each head the query, the key and the value.
+    /// For each head its query, key and value.
     Grouped,
 }
 
 const HF_LLAMA: Names = Names {
-    // Of a language model, of its body alone, and inside Gemma 3's multimodal model before and
-    // since transformers 4.52.
+    // A language model, its body alone, and Gemma 3's multimodal model before and since transformers
+    // 4.52.
     roots: &[
         "model.",
         "",
@@ -119,7 +119,7 @@ const HF_GPT_NEOX: Names = Names {
     ..HF_LLAMA
 };
 
-/// llama.cpp's names, one set for every architecture; its Gemmas have the one added already.
+/// llama.cpp's names, one set for every architecture; its converter adds the 1 to Gemma's norms.
 const GGUF: Names = Names {
     roots: &[""],
     embed: "token_embd",
@@ -145,7 +145,7 @@ const GGUF_LLAMA: Names = Names {
     ..GGUF
 };
 
-/// GPT-2 and GPT-NeoX: fused and reordered by the converter.
+/// GPT-2 and GPT-NeoX, whose queries, keys and values the converter fuses and reorders.
 const GGUF_GPT: Names = Names {
     qkv: &["blk.{}.attn_qkv"],
     mlp_in: &["blk.{}.ffn_up"],
@@ -169,7 +169,7 @@ const LLAMA2C: Names = Names {
     ..HF_LLAMA
 };
 
-/// Whose convention a checkpoint follows.
+/// The convention that a checkpoint follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Convention {
     HuggingFace,
@@ -177,7 +177,7 @@ pub(super) enum Convention {
     Llama2c,
 }
 
-/// What `convention` calls the tensors of `family`.
+/// The names of the tensors of `family` in `convention`.
 pub(super) fn names(convention: Convention, family: Family) -> &'static Names {
     match (convention, family) {
         (Convention::HuggingFace, Family::Gpt2) => &HF_GPT2,
@@ -191,8 +191,8 @@ pub(super) fn names(convention: Convention, family: Family) -> &'static Names {
     }
 }
 
-/// Whether a tensor of a layer is a constant that old checkpoints carry: a causal mask, or rotary
-/// tables, which follow from the configuration.
+/// True if a tensor of a layer is a constant that old checkpoints carry: a causal mask or rotary tables,
+/// which follow from the configuration.
 pub(super) fn is_buffer(name: &str) -> bool {
     const BUFFERS: [&str; 7] = [
         ".attn.bias",

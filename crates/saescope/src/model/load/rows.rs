@@ -1,4 +1,4 @@
-//! Reading rows of a weight out of the tensors that hold them, in whatever order those keep them.
+//! Rows of a weight, read from tensors that store them in various orders.
 
 use std::ops::Range;
 
@@ -8,32 +8,31 @@ use saescope_kernels::{Precision, Weight};
 use crate::checkpoint::Tensor;
 use crate::error::Result;
 
-/// Values read at a time, so that a row is still in the nearest cache when it is checked.
+/// Number of values read at a time, so that a row is still in the nearest cache when it is checked.
 const PIECE: usize = 16 * 1024;
 
-/// A run of rows of a weight, and the tensor that holds them.
+/// Successive rows of a weight, and the tensor that stores them.
 pub(super) struct Rows<'a> {
     pub(super) tensor: Tensor<'a>,
     pub(super) n_rows: usize,
     pub(super) order: Order,
 }
 
-/// How a tensor keeps the rows.
+/// The order in which a tensor stores the rows of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// `[rows, d_in]`, row by row.
     AsIs,
-    /// `[d_in, rows]`, as GPT-2's Conv1D keeps its weight.
+    /// `[d_in, rows]`, as GPT-2's Conv1D stores its weight.
     Transposed,
-    /// Rotary pairs side by side, `[heads, d_head / 2, 2]`, which become halves,
-    /// `[heads, 2, d_head / 2]`.
+    /// `[heads, d_head / 2, 2]`, rotary pairs side by side; they become halves, `[heads, 2, d_head / 2]`.
     Pairs { d_head: usize },
     /// `[heads, 3, d_head]`, which becomes `[3, heads, d_head]`.
     Grouped { n_heads: usize, d_head: usize },
 }
 
 impl Order {
-    /// Where the tensor keeps `row`.
+    /// The row of the tensor that is `row` of the weight.
     fn stored_row(self, row: usize) -> usize {
         match self {
             Order::AsIs | Order::Transposed => row,
@@ -50,8 +49,8 @@ impl Order {
     }
 }
 
-/// Packs a weight `[d_out, d_in]` whose rows are those of `parts`, one part after another.
-/// `scratch` is room that one weight after another may use.
+/// Packs a weight `[d_out, d_in]` of the rows of `parts`, one part after another. `scratch` is memory
+/// that one weight after another reuses.
 pub(super) fn pack(
     parts: &[Rows],
     d_in: usize,
@@ -83,7 +82,7 @@ pub(super) fn pack(
     Ok(weight)
 }
 
-/// The bias `[d_out]` that goes with the rows of `parts`.
+/// The bias `[d_out]` of the rows of `parts`.
 pub(super) fn bias(parts: &[Rows]) -> Result<Vec<f32>> {
     let mut bias = Vec::with_capacity(parts.iter().map(|part| part.n_rows).sum());
     for part in parts {
@@ -121,8 +120,8 @@ impl Rows<'_> {
         }
     }
 
-    /// Turns the whole weight round before it is packed. Packing asks for a few rows at a time, and
-    /// gathering as few columns, far apart in memory, takes twice as long.
+    /// Transposes the whole weight before packing. Packing asks for a few rows at a time; gathering so few
+    /// columns, far apart in memory, each time takes twice as long.
     fn pack_transposed(
         &self,
         d_in: usize,
@@ -144,7 +143,7 @@ impl Rows<'_> {
         })
     }
 
-    /// Gathers columns: a run of each of a few stored rows at a time, written out as short runs.
+    /// Gathers columns: reads a run of each of a few stored rows at a time, and writes short runs.
     fn read_transposed(&self, rows: Range<usize>, d_in: usize, out: &mut [f32]) -> Result<()> {
         const AT_ONCE: usize = 16;
         let len = rows.len();

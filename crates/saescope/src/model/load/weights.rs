@@ -12,19 +12,23 @@ use crate::error::{Error, Result};
 use crate::model::block::{Block, Linear, Norm, Weights};
 use crate::model::config::{Config, NormKind, Parsed, Positions, Presence, Tensors};
 
-/// Reads the tensors of one checkpoint, each with the shape that the configuration requires.
+/// Reader of the tensors of one checkpoint, each with the shape that the configuration requires.
 pub(super) struct Reader<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Config,
+    /// The optional tensors of the checkpoint.
     has: Tensors,
     names: &'a Names,
+    /// Prefix of every name but the unembedding's.
     root: &'a str,
     precision: Precision,
+    /// Names of the tensors read so far.
     used: RefCell<BTreeSet<&'a str>>,
+    /// Memory that packing one weight after another reuses.
     scratch: RefCell<Vec<f32>>,
 }
 
-/// Where a linear map's output rows lie.
+/// A tensor that holds a range of the output rows of a linear map.
 struct Part {
     name: String,
     n_rows: usize,
@@ -58,7 +62,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads every weight, and refuses a tensor of a layer that the configuration has no place for.
+    /// Reads every weight. Refuses a tensor of a layer if the configuration has no place for it.
     pub(super) fn weights(&self) -> Result<Weights> {
         let config = self.config;
         let (embed_tensor, embed) = self.embedding(&self.path(self.names.embed, None))?;
@@ -137,7 +141,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Queries, keys and values, whether in one tensor or in three.
+    /// The one or three tensors of queries, keys and values.
     fn qkv(&self, layer: usize) -> Vec<Part> {
         let Config {
             n_heads,
@@ -188,13 +192,13 @@ impl<'a> Reader<'a> {
 
     fn bias(&self, parts: &[Part], presence: Presence) -> Result<Option<Vec<f32>>> {
         let name = |part: &Part| format!("{}{}", part.name, self.names.bias);
-        let there = match presence {
+        let present = match presence {
             Presence::Yes => true,
             Presence::No => false,
-            // Of several parts all have one or none has; one that lacks its own is then missing.
+            // Either all parts have a bias or none; a part without its own is then a missing tensor.
             Presence::AsStored => parts.iter().any(|part| self.exists(&name(part))),
         };
-        if !there {
+        if !present {
             return Ok(None);
         }
         let mut biases = Vec::with_capacity(parts.len());
@@ -245,7 +249,7 @@ impl<'a> Reader<'a> {
         let (d_vocab, d_model) = (self.config.d_vocab, self.config.d_model);
         let name = format!("{path}{}", self.names.weight);
         let tensor = self.find(&name)?;
-        // Tables are padded to a round size; no token reaches the rows past the vocabulary.
+        // Tables are padded to a round number of rows; no token uses the rows past the vocabulary.
         if !matches!(tensor.shape(), &[rows, cols] if rows >= d_vocab && cols == d_model) {
             return Err(wrong_shape(&tensor, &[d_vocab, d_model]));
         }
@@ -266,7 +270,7 @@ impl<'a> Reader<'a> {
             (Some(name), _) => name,
         };
         if self.has.tied != Presence::No {
-            // Tied heads are often stored twice. One that differs is used, as transformers 5 does.
+            // A tied unembedding is often stored again. If it differs, it is used, as in transformers 5.
             let head = self.find(&format!("{name}{}", self.names.weight))?;
             if same_values(&head, &embed)? {
                 return Ok(None);
@@ -315,7 +319,7 @@ impl<'a> Reader<'a> {
             Some(name) => Err(Error::tensor(
                 self.checkpoint.path(),
                 name,
-                "the configuration has no place for it",
+                "the model of this configuration has no such tensor",
             )),
         }
     }
@@ -323,10 +327,10 @@ impl<'a> Reader<'a> {
 
 fn wrong_shape(tensor: &Tensor, expected: &[usize]) -> Error {
     let found = tensor.shape();
-    tensor.error(format!("its shape should be {expected:?} and is {found:?}"))
+    tensor.error(format!("its shape is {found:?} and should be {expected:?}"))
 }
 
-/// Whether two tensors hold the same numbers.
+/// True if two tensors hold the same numbers.
 fn same_values(a: &Tensor, b: &Tensor) -> Result<bool> {
     const AT_ONCE: usize = 1 << 16;
     if a.shape() != b.shape() {

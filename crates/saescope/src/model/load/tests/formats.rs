@@ -161,7 +161,7 @@ fn metadata<'a>(config: &Config, own: &[(&'a str, Value)]) -> Vec<(&'a str, Valu
     keys
 }
 
-/// Writes a golden case as GGUF and loads it; `extra` are tensors that Hugging Face has no part in.
+/// Writes a golden case as GGUF and loads it; `extra` are tensors that only a GGUF has.
 fn as_gguf(
     case: &str,
     architecture: &str,
@@ -196,7 +196,7 @@ fn as_gguf(
 const RMS_EPS: &str = "attention.layer_norm_rms_epsilon";
 
 #[test]
-fn a_gguf_llama_has_its_rotary_pairs_parted() {
+fn a_gguf_llama_has_its_rotary_pairs_separated() {
     let keys = [
         (RMS_EPS, json!(1e-3)),
         ("rope.freq_base", json!(1000.0)),
@@ -213,7 +213,7 @@ fn a_gguf_llama_has_its_rotary_pairs_parted() {
 }
 
 #[test]
-fn a_gguf_s_rope_factors_are_llama3_s_scaling() {
+fn the_rope_factors_of_a_gguf_are_the_scaling_of_llama3() {
     let plain = 1000f32;
     let (expected, _) = loaded(&golden("llama_gqa_llama3"));
     let scaled = &expected.layers[0].rope_frequencies;
@@ -263,7 +263,7 @@ fn the_other_architectures_of_gguf_load_as_their_originals() {
     let (found, expected) = as_gguf("gpt_neox", "gptneox", &neox, Vec::new());
     assert_eq!(found, expected);
 
-    // A GGUF does not hold the scale of scores; these models' own is unusual on purpose.
+    // A GGUF does not store the scale of scores, and that of these models is unusual on purpose.
     let window = ("attention.sliding_window", json!(8));
     let gemma3 = [(RMS_EPS, json!(1e-6)), base, width.clone(), window.clone()];
     let (found, expected) = as_gguf("gemma3", "gemma3", &gemma3, Vec::new());
@@ -293,7 +293,7 @@ fn the_other_architectures_of_gguf_load_as_their_originals() {
 }
 
 #[test]
-fn what_a_gguf_asks_for_in_vain_is_refused_by_name() {
+fn unsupported_settings_of_a_gguf_are_refused_by_name() {
     let refused = |edit: (&str, Value)| {
         let base = json!("llama");
         let mut keys = vec![

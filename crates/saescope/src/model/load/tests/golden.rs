@@ -1,4 +1,4 @@
-//! What is loaded from the golden checkpoints, against their tensors read one by one.
+//! Models loaded from the golden checkpoints, compared with their tensors read one by one.
 
 use super::*;
 use crate::model::config::MlpKind;
@@ -78,7 +78,7 @@ fn every_case_loads_with_the_shapes_of_its_configuration() {
 }
 
 #[test]
-fn the_root_of_names_may_be_any_that_is_published() {
+fn every_published_root_of_names_is_read() {
     let cases = [
         ("gpt2", "transformer.", ""),
         ("gpt_neox", "gpt_neox.", ""),
@@ -115,7 +115,7 @@ fn stored(case: &str) -> Vec<(String, Vec<f32>)> {
 }
 
 #[test]
-fn separate_projections_are_laid_one_after_another() {
+fn separate_projections_are_joined_in_order() {
     let (stored, (_, model)) = (stored("llama_bias"), loaded(&golden("llama_bias")));
     let joined = |names: &[&str], kind: &str| -> Vec<f32> {
         let name = |part: &&str| find(&stored, &format!("model.layers.1.{part}.{kind}"));
@@ -130,7 +130,7 @@ fn separate_projections_are_laid_one_after_another() {
 }
 
 #[test]
-fn gpt2_is_transposed() {
+fn weights_of_gpt2_are_transposed() {
     let (stored, (config, model)) = (stored("gpt2_inner"), loaded(&golden("gpt2_inner")));
     let tensor = find(&stored, "transformer.h.0.mlp.c_fc.weight"); // [d_model, d_mlp]
     let (d_model, d_mlp) = (config.d_model, config.d_mlp);

@@ -60,7 +60,7 @@ fn write(config: &Value, tensors: &[Named]) -> tempfile::TempDir {
     folder
 }
 
-/// The values of a weight, `[d_out, d_in]`.
+/// The values of a weight: `[d_out, d_in]`.
 fn values(weight: &Weight) -> Vec<f32> {
     let mut values = vec![0.0; weight.d_out() * weight.d_in()];
     for (row, out) in values.chunks_exact_mut(weight.d_in()).enumerate() {
@@ -69,7 +69,7 @@ fn values(weight: &Weight) -> Vec<f32> {
     values
 }
 
-/// Every weight of a model under a name, to compare models by.
+/// Every weight of a model by name, for comparison.
 fn listed(weights: &Weights) -> Vec<(String, Vec<f32>)> {
     let mut all = vec![("embed".to_owned(), values(&weights.embed))];
     if let Some(positions) = &weights.positions {
@@ -133,7 +133,7 @@ fn loaded(path: &Path) -> Loaded {
     (config, listed(&weights))
 }
 
-/// Names what differs rather than printing thousands of numbers.
+/// Asserts equality; a failure names the weight that differs instead of printing thousands of numbers.
 fn assert_same(found: &Loaded, expected: &Loaded) {
     assert_eq!(found.0, expected.0);
     assert_same_weights(&found.1, &expected.1);

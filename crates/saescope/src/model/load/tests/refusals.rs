@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Error;
 
-/// The llama case with its tensors changed.
+/// Loads the llama case after a change of its configuration and tensors.
 fn changed(change: impl FnOnce(&mut Value, &mut Vec<Named>)) -> Result<(), Error> {
     let folder = golden("llama");
     let (mut config, mut tensors) = (config(&folder), tensors(&folder));
@@ -17,7 +17,7 @@ fn tensor<'a>(tensors: &'a mut [Named], name: &str) -> &'a mut Named {
 const DOWN: &str = "model.layers.1.mlp.down_proj.weight";
 
 #[test]
-fn unchanged_it_loads() {
+fn the_unchanged_case_loads() {
     changed(|_, _| ()).unwrap();
 }
 
@@ -58,7 +58,7 @@ fn a_wrong_shape_says_what_was_expected_and_found() {
 }
 
 #[test]
-fn a_value_that_is_not_finite_is_named_with_its_place() {
+fn a_value_that_is_not_finite_is_named_with_its_index() {
     for (name, at) in [(DOWN, 201), ("model.norm.weight", 3), ("lm_head.weight", 0)] {
         match changed(|_, tensors| tensor(tensors, name).2[at] = f32::NAN) {
             Err(Error::NotFinite { tensor, index, .. }) => {
@@ -70,7 +70,7 @@ fn a_value_that_is_not_finite_is_named_with_its_place() {
 }
 
 #[test]
-fn a_tensor_of_a_layer_without_a_place_is_refused() {
+fn a_tensor_that_the_configuration_excludes_is_refused() {
     let bias = "model.layers.0.self_attn.q_proj.bias";
     match changed(|_, tensors| tensors.push((bias.to_owned(), vec![16], vec![0.5; 16]))) {
         Err(Error::Tensor { tensor, .. }) => assert_eq!(tensor, bias),
@@ -91,7 +91,7 @@ fn rows_past_the_vocabulary_are_padding() {
 }
 
 #[test]
-fn a_tied_head_stored_twice_is_one_and_one_that_differs_is_kept() {
+fn a_tied_unembedding_stored_twice_is_one_unless_it_differs() {
     let (config, mut tensors) = (config(&golden("qwen2")), tensors(&golden("qwen2")));
     let embed = tensor(&mut tensors, "model.embed_tokens.weight").clone();
     tensors.push(("lm_head.weight".to_owned(), embed.1, embed.2));
@@ -107,7 +107,7 @@ fn a_tied_head_stored_twice_is_one_and_one_that_differs_is_kept() {
 }
 
 #[test]
-fn the_licence_is_the_model_card_s() {
+fn the_licence_is_that_of_the_model_card() {
     let folder = write(&config(&golden("llama")), &tensors(&golden("llama")));
     let licence = |card: &str| {
         std::fs::write(folder.path().join("README.md"), card).unwrap();

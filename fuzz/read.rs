@@ -1,4 +1,4 @@
-//! What every target does with the bytes it is given.
+//! Readers that several targets share.
 
 use std::path::Path;
 

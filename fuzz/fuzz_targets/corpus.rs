@@ -1,5 +1,5 @@
-//! Texts and shards of activations. The first byte says which: `p` Parquet, `j` JSON Lines, `t` plain
-//! text, each also compressed, `s` the `shards.json` of a folder of shards whose only shard is as it should be.
+//! Texts and shards of activations. The first byte names the kind: `p` Parquet, `j` JSON Lines and `t`
+//! plain text, each also compressed; `s` the `shards.json` of a folder with one valid shard.
 #![no_main]
 
 use std::path::Path;
@@ -43,7 +43,7 @@ fn read_texts(name: &str, template: &str, bytes: &[u8]) {
     }
 }
 
-fn read_store(json: &[u8]) {
+fn read_shards(json: &[u8]) {
     let folder = FOLDER.path().join("shards");
     std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
     let write = |name: &str, bytes: &[u8]| {
@@ -63,6 +63,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| match bytes {
     [b'p', parquet @ ..] => read_texts("a.parquet", "{text}{instruction}{meta.note}", parquet),
     [b'j', json @ ..] => read_texts("a.jsonl", "{a}\n{b.c}", json),
     [b't', text @ ..] => read_texts("a.txt", "text", text),
-    [b's', json @ ..] => read_store(json),
+    [b's', json @ ..] => read_shards(json),
     _ => {}
 });

@@ -1,5 +1,5 @@
-//! The pickle of an object and what follows it, behind the fixed start of a file of `torch.save`
-//! before PyTorch 1.6, so that no byte is spent on finding that start.
+//! The rest of a file of `torch.save` before PyTorch 1.6, from the pickle of its object on. The target adds
+//! the fixed start, so that no time is spent on finding it.
 #![no_main]
 
 const START: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\

@@ -1,5 +1,5 @@
-//! An autoencoder: one byte says whose file it is, two how long its configuration is, which follows,
-//! and the weights come last.
+//! An autoencoder: one byte for the kind of its file, two for the length of its configuration, the
+//! configuration, the weights.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| saescope_fuzz::read_sae(bytes));

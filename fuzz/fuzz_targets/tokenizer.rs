@@ -1,6 +1,5 @@
-//! The files of tokenizers. The first byte says which: `j` a `tokenizer.json`, `b` llama2.c's
-//! `tokenizer.bin` behind two bytes with the number of its tokens, `v` a `vocab.json` and after a
-//! zero byte its `merges.txt`.
+//! The files of tokenizers. The first byte names the kind: `j` a `tokenizer.json`; `b` the number of tokens
+//! in two bytes and llama2.c's `tokenizer.bin`; `v` a `vocab.json`, a zero byte and its `merges.txt`.
 #![no_main]
 
 use std::path::Path;
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 static FOLDER: LazyLock<TempDir> =
     LazyLock::new(|| TempDir::new().expect("a temporary folder can be made"));
 
-/// Writes the files that `bytes` stand for and reads them; `None` when they stand for nothing.
+/// Writes the files that `bytes` hold and reads them; `None` for an unknown kind.
 fn read(folder: &Path, bytes: &[u8]) -> Option<Result<Tokenizer>> {
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);

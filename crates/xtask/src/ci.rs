@@ -1,4 +1,4 @@
-//! The steps that a change has to pass, cheapest first.
+//! The steps that a change has to pass, the cheapest first.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     step("format", || cargo(root, "fmt --all --check", None))?;
     step("layers", || crate::run_layers(root))?;
     step("sizes", || crate::run_sizes(root))?;
-    // Clippy and rustdoc read the same dependency metadata, so the second of them starts warm.
+    // Clippy and rustdoc read the same metadata of dependencies, so the second one starts warm.
     step("lints", || {
         cargo(
             root,
@@ -28,8 +28,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `cargo nextest` when it is installed: it runs the test binaries side by side, but leaves the
-/// examples in the documentation to `cargo test`.
+/// Runs the tests, with `cargo nextest` if it is installed. nextest runs test binaries side by side but
+/// no examples of the documentation.
 fn tests(root: &Path) -> anyhow::Result<()> {
     let nextest = Command::new(cargo_path())
         .args(["nextest", "--version"])
@@ -66,7 +66,7 @@ fn cargo(root: &Path, arguments: &str, variable: Option<(&str, &str)>) -> anyhow
     Ok(())
 }
 
-/// The cargo that runs this chore.
+/// Path of the cargo that runs this chore.
 fn cargo_path() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Whether the bundled model shows what it is bundled for.
+//! Checks that the bundled features tell feelings apart and steer.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const LEXICON: &[&str] = &[
     "anger", "angrily", "angry", "cried", "cries", "cry", "crying", "furious", "grumpy", "hate",
     "hated", "lonely", "mad", "sad", "sadly", "sadness", "tears", "unhappy", "upset",
 ];
-/// Prompts of another kind than the phrases, and as many continuations of each.
+/// Prompts of another kind than the phrases.
 const PROMPTS: &[&str] = &[
     "Lily was such a",
     "Tim was such a",
@@ -21,30 +21,31 @@ const PROMPTS: &[&str] = &[
     "One day, the girl saw such a",
     "Ben and Sam had such a",
 ];
+/// Continuations of each prompt.
 const SAMPLES: usize = 40;
-/// Seeds of the first sample, further apart than there are samples: the tables have those of the first,
-/// the preset is judged by each.
+/// Seeds of the first sample, further apart than the number of samples. The tables use the first seed;
+/// the preset has to pass with each.
 const SEEDS: [&str; 3] = ["1", "101", "201"];
 const TOKENS: &str = "40";
-/// Features by which phrases are classified.
+/// Number of features that classify phrases.
 const CLASSIFIERS: usize = 5;
 
 const LEAST_AUROC: f64 = 0.85;
 const LEAST_RISE: f64 = 3.0;
 const MOST_PERPLEXITY: f64 = 3.0;
 
-/// What 200 continuations are like.
+/// Measurements of the continuations of all prompts.
 #[derive(Clone, Copy)]
-struct Written {
-    /// Words of the lexicon in a thousand.
+struct Continuations {
+    /// Words of the lexicon per 1,000 words.
     rate: f64,
-    /// Share of continuations with one.
+    /// Share of the continuations with a word of the lexicon.
     share: f64,
-    /// `exp` of the mean of the texts' log perplexities under the model without edits.
+    /// Geometric mean of the texts' perplexities under the model without edits.
     perplexity: f64,
 }
 
-/// Prints what is measured, and fails where it is not enough.
+/// Prints the measurements; fails if one misses its bound.
 pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let program = build(root)?;
     let mut missed = classification(root, &program)?;
@@ -118,7 +119,7 @@ fn steering(root: &Path, program: &Path) -> anyhow::Result<Vec<String>> {
         for scale in ["0.5", "1", "1.5", "2"] {
             let mut args = vec!["demo", "--unit", "activation", "--scale", scale];
             args.extend(flags[..n].iter().map(String::as_str));
-            let [before, after] = written(root, program, &args, SEEDS[0])?;
+            let [before, after] = continued(root, program, &args, SEEDS[0])?;
             if plain.is_none() {
                 plain = Some(before);
                 line("plain", before, before);
@@ -131,7 +132,7 @@ fn steering(root: &Path, program: &Path) -> anyhow::Result<Vec<String>> {
         }
     }
     for scale in ["0.25", "0.5", "0.75", "1"] {
-        let [before, after] = written(
+        let [before, after] = continued(
             root,
             program,
             &["--model", "demo", "--vector", &vector, "--scale", scale],
@@ -142,53 +143,53 @@ fn steering(root: &Path, program: &Path) -> anyhow::Result<Vec<String>> {
     Ok(missed)
 }
 
-/// What the preset misses with other seeds than those of the table.
+/// Bounds that the preset misses with the seeds after the first.
 fn other_seeds(root: &Path, program: &Path, preset: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut missed = Vec::new();
     for seed in &SEEDS[1..] {
-        let [before, after] = written(root, program, preset, seed)?;
+        let [before, after] = continued(root, program, preset, seed)?;
         line(&format!("the same, seeds from {seed}"), before, after);
         missed.extend(verdict(before, after));
     }
     Ok(missed)
 }
 
-/// What the preset misses.
-fn verdict(plain: Written, steered: Written) -> Option<String> {
+/// Describes the preset's measurements if one misses its bound.
+fn verdict(plain: Continuations, steered: Continuations) -> Option<String> {
     let (rise, ratio) = (
         steered.rate / plain.rate,
         steered.perplexity / plain.perplexity,
     );
     let enough = rise >= LEAST_RISE && ratio < MOST_PERPLEXITY;
-    let told = format!(
+    let report = format!(
         "the preset: words x{rise:.1} (at least {LEAST_RISE}), perplexity x{ratio:.2} (below {MOST_PERPLEXITY})"
     );
-    println!("^ {told}");
-    (!enough).then_some(told)
+    println!("^ {report}");
+    (!enough).then_some(report)
 }
 
-fn line(name: &str, plain: Written, w: Written) {
+fn line(name: &str, plain: Continuations, steered: Continuations) {
     println!(
         "{name:<24} {:>10.1}  x{:>4.1}  {:>14.0}%  {:>10.2}  x{:.2}",
-        w.rate,
-        w.rate / plain.rate,
-        w.share * 100.0,
-        w.perplexity,
-        w.perplexity / plain.perplexity
+        steered.rate,
+        steered.rate / plain.rate,
+        steered.share * 100.0,
+        steered.perplexity,
+        steered.perplexity / plain.perplexity
     );
 }
 
-/// Continuations without and with edits, of successive seeds from `seed` on.
-fn written(
+/// Measures continuations without and with edits, with successive seeds from `seed` on.
+fn continued(
     root: &Path,
     program: &Path,
     edits: &[&str],
     seed: &str,
-) -> anyhow::Result<[Written; 2]> {
+) -> anyhow::Result<[Continuations; 2]> {
     let samples = SAMPLES.to_string();
     let mut texts: [Vec<Value>; 2] = Default::default();
     for prompt in PROMPTS {
-        let how = [
+        let sampling = [
             "--samples",
             &samples,
             "-n",
@@ -198,17 +199,17 @@ fn written(
             "--seed",
             seed,
         ];
-        let args = [&["steer"][..], edits, &["-p", prompt], &how].concat();
+        let args = [&["steer"][..], edits, &["-p", prompt], &sampling].concat();
         let found = json(root, program, &args)?;
         let plain = found["plain"]["samples"].as_array().context("no samples")?;
         let steered = found["steered"].as_array().context("nothing steered")?;
         texts[0].extend(plain.iter().cloned());
         texts[1].extend(steered.iter().cloned());
     }
-    Ok([of_texts(&texts[0])?, of_texts(&texts[1])?])
+    Ok([measure_texts(&texts[0])?, measure_texts(&texts[1])?])
 }
 
-fn of_texts(texts: &[Value]) -> anyhow::Result<Written> {
+fn measure_texts(texts: &[Value]) -> anyhow::Result<Continuations> {
     let (mut words, mut found, mut with, mut log) = (0, 0, 0, 0.0);
     for text in texts {
         let (all, of_lexicon) = count(text["text"].as_str().context("no text")?);
@@ -217,14 +218,14 @@ fn of_texts(texts: &[Value]) -> anyhow::Result<Written> {
         with += usize::from(of_lexicon > 0);
         log += text["perplexity"].as_f64().context("no perplexity")?.ln();
     }
-    Ok(Written {
+    Ok(Continuations {
         rate: 1000.0 * found as f64 / words as f64,
         share: with as f64 / texts.len() as f64,
         perplexity: (log / texts.len() as f64).exp(),
     })
 }
 
-/// How many words a text has, and how many of the lexicon.
+/// The numbers of a text's words and of its words in the lexicon.
 fn count(text: &str) -> (usize, usize) {
     let lower = text.to_lowercase();
     let words = lower
@@ -240,20 +241,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_the_lexicon_are_counted_as_words() {
+    fn words_of_the_lexicon_count_only_as_whole_words() {
         assert_eq!(count("She was SAD. \"I am mad,\" he said; madam!"), (9, 2));
     }
 
     #[test]
     fn a_preset_that_breaks_the_text_or_changes_little_is_not_enough() {
-        let written = |rate, perplexity| Written {
+        let measured = |rate, perplexity| Continuations {
             rate,
             share: 0.0,
             perplexity,
         };
-        let plain = written(2.0, 4.0);
-        assert!(verdict(plain, written(7.0, 8.0)).is_none());
-        assert!(verdict(plain, written(5.0, 8.0)).is_some());
-        assert!(verdict(plain, written(9.0, 12.0)).is_some());
+        let plain = measured(2.0, 4.0);
+        assert!(verdict(plain, measured(7.0, 8.0)).is_none());
+        assert!(verdict(plain, measured(5.0, 8.0)).is_some());
+        assert!(verdict(plain, measured(9.0, 12.0)).is_some());
     }
 }

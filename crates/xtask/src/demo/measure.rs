@@ -1,4 +1,4 @@
-//! What the command says about the bundled model, as numbers.
+//! Measurements of the bundled model, taken from the JSON that the command prints.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,17 +6,17 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// The phrases that features are chosen on, and those held out from that: other subjects.
+/// Phrases on which features are chosen. The held-out phrases have other subjects.
 pub(super) const GLAD: &str = "demo/phrases/glad.txt";
 pub(super) const ANGRY: &str = "demo/phrases/angry-sad.txt";
 
-/// Features with the difference of their means over the phrases, those that differ most first.
+/// The `n` features whose means differ most between the two sets of phrases, each with the difference.
 pub(super) fn chosen(root: &Path, program: &Path, n: usize) -> anyhow::Result<Vec<(u64, f64)>> {
     let top = n.to_string();
-    let how = ["--pooling", "last", "--by", "difference", "--top", &top];
+    let choice = ["--pooling", "last", "--by", "difference", "--top", &top];
     let args = [
         &["contrast", "demo", "--positive", ANGRY, "--negative", GLAD][..],
-        &how,
+        &choice,
     ]
     .concat();
     let found = json(root, program, &args)?;
@@ -29,8 +29,8 @@ pub(super) fn chosen(root: &Path, program: &Path, n: usize) -> anyhow::Result<Ve
         .context("a feature without a difference")
 }
 
-/// Of each phrase in a file what its last token has of the chosen features, each counted with the sign
-/// of its difference.
+/// The score of each phrase in a file: the sum of the chosen features' activations at its last token, each
+/// with the sign of its difference.
 pub(super) fn scores(
     root: &Path,
     program: &Path,
@@ -63,20 +63,20 @@ pub(super) fn scores(
     Ok(scores)
 }
 
-/// The chance that one of `positive` is larger than one of `negative`, equal ones counted as half.
+/// The probability that a value of `positive` is larger than one of `negative`; ties count half.
 pub(super) fn auroc(positive: &[f64], negative: &[f64]) -> f64 {
-    let won = |p: &f64, n: &f64| match p.total_cmp(n) {
+    let win = |p: &f64, n: &f64| match p.total_cmp(n) {
         std::cmp::Ordering::Greater => 1.0,
         std::cmp::Ordering::Equal => 0.5,
         std::cmp::Ordering::Less => 0.0,
     };
     let all = positive
         .iter()
-        .flat_map(|p| negative.iter().map(move |n| won(p, n)));
+        .flat_map(|p| negative.iter().map(move |n| win(p, n)));
     all.sum::<f64>() / (positive.len() * negative.len()) as f64
 }
 
-/// What the command prints with `--json`.
+/// The output of the command with `--json`.
 pub(super) fn json(root: &Path, program: &Path, args: &[&str]) -> anyhow::Result<Value> {
     let output = Command::new(program)
         .args(args)

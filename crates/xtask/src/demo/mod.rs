@@ -1,7 +1,7 @@
-//! Makes what `assets/demo` bundles, and measures whether it is good enough.
+//! Makes the files of `assets/demo`, and checks that they are good enough.
 //!
-//! Both call the command as a user would: `saescope train` makes the autoencoder, `contrast` says which
-//! features tell the phrases apart, `steer --save` writes the presets.
+//! Both call the command as a user would: `saescope train` makes the autoencoder, `contrast` finds the
+//! features that tell the phrases apart, `steer --save` writes the presets.
 
 mod check;
 mod measure;
@@ -14,16 +14,16 @@ use serde_json::Value;
 
 pub(crate) use check::check;
 
-/// The stories, beside the repository as data that no test needs.
+/// File of the stories, outside the repository: no test needs them.
 const CORPUS: &str = "../shared/data/text/stories-en.jsonl";
-/// How many of them are bundled.
+/// Number of bundled stories.
 const STORIES: usize = 300;
-/// Features that a preset turns.
+/// Number of features in a preset.
 const PRESET: usize = 4;
-/// How far the presets turn them.
+/// Scale of the presets.
 const SCALE: &str = "1.5";
 
-/// Writes everything in `assets/demo` but the phrases and the texts about licences, which are written
+/// Writes everything in `assets/demo` except the phrases and the texts about licences, which are written
 /// by hand.
 pub(crate) fn make(root: &Path, corpus: Option<&str>) -> anyhow::Result<()> {
     let assets = root.join("assets/demo");
@@ -37,22 +37,22 @@ pub(crate) fn make(root: &Path, corpus: Option<&str>) -> anyhow::Result<()> {
     }
     std::fs::write(assets.join("stories.txt"), stories(&corpus)?)?;
     train(root, &corpus)?;
-    // Only now, so that the program bundles the new autoencoder.
+    // Built after the training, so that the program bundles the new autoencoder.
     let program = build(root)?;
     presets(root, &program)
 }
 
-/// The first stories, each a line, with an empty line between them: a paragraph to who reads those.
+/// The first stories, one a line. Empty lines separate them, so that each is a paragraph.
 fn stories(corpus: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(corpus).with_context(|| {
         format!(
-            "{}: the stories; name the file with --corpus",
+            "{}: the file of the stories; name another with --corpus",
             corpus.display()
         )
     })?;
     let mut stories = Vec::new();
     for line in text.lines().take(STORIES) {
-        let record: Value = serde_json::from_str(line).context("a line of the corpus")?;
+        let record: Value = serde_json::from_str(line).context("the corpus is not JSON Lines")?;
         let story = record["text"].as_str().context("a record without `text`")?;
         stories.push(story.split_whitespace().collect::<Vec<_>>().join(" "));
     }
@@ -60,7 +60,7 @@ fn stories(corpus: &Path) -> anyhow::Result<String> {
     Ok(stories.join("\n\n") + "\n")
 }
 
-/// Trains the autoencoder. `--threads` is not said: no result depends on it.
+/// Trains the autoencoder. `--threads` is omitted, since no result depends on it.
 fn train(root: &Path, corpus: &Path) -> anyhow::Result<()> {
     let program = build(root)?;
     let run = root.join("target/demo");
@@ -78,7 +78,7 @@ fn train(root: &Path, corpus: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Saves the features that tell the phrases apart as edits: as they are, and the other way round.
+/// Saves the features that tell the phrases apart as two lists of edits, one with the opposite sign.
 fn presets(root: &Path, program: &Path) -> anyhow::Result<()> {
     let chosen = measure::chosen(root, program, PRESET)?;
     for (name, sign) in [("angry", 1.0), ("glad", -1.0)] {
@@ -95,7 +95,7 @@ fn presets(root: &Path, program: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the command in the release profile, and says where it lies.
+/// Builds the command in the release profile; returns its path.
 fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let status = Command::new(cargo)

@@ -64,7 +64,7 @@ impl Dtype {
         }
     }
 
-    /// Whether elements share scales in blocks.
+    /// True if elements share scales in blocks.
     pub fn is_quantised(self) -> bool {
         self.block_len() > 1
     }
@@ -96,7 +96,14 @@ impl Dtype {
             Dtype::U16 => each(bytes, out, |b| f32::from(u16::from_le_bytes(b))),
             Dtype::U8 => each(bytes, out, |[b]| f32::from(b)),
             Dtype::Bool => each(bytes, out, |[b]| f32::from(b != 0)),
-            _ => quant::to_f32(self, bytes, out),
+            Dtype::Q4_0 => blocks(bytes, out, quant::q4_0),
+            Dtype::Q4_1 => blocks(bytes, out, quant::q4_1),
+            Dtype::Q5_0 => blocks(bytes, out, quant::q5_0),
+            Dtype::Q5_1 => blocks(bytes, out, quant::q5_1),
+            Dtype::Q8_0 => blocks(bytes, out, quant::q8_0),
+            Dtype::Q4K => blocks(bytes, out, quant::q4_k),
+            Dtype::Q5K => blocks(bytes, out, quant::q5_k),
+            Dtype::Q6K => blocks(bytes, out, quant::q6_k),
         }
     }
 
@@ -155,6 +162,17 @@ impl fmt::Display for Dtype {
 fn each<const N: usize>(bytes: &[u8], out: &mut [f32], one: impl Fn([u8; N]) -> f32) {
     for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
         *out = one(*bytes);
+    }
+}
+
+/// Converts blocks of `BYTES` bytes and `LEN` elements, one after another.
+fn blocks<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    for (bytes, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        block(bytes, out);
     }
 }
 

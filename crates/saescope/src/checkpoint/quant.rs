@@ -1,34 +1,9 @@
-//! ggml's quantised blocks to f32, in the order of operations of ggml's own `dequantize_row_*`, so
-//! that results are equal to the bit.
+//! ggml's quantised blocks as f32: one function for each layout of a block.
+//!
+//! Operations stand in the order of ggml's own `dequantize_row_*`, so that results are equal bit for
+//! bit. Which type a tensor has is `dtype`'s to know.
 
 use half::f16;
-
-use super::dtype::Dtype;
-
-/// Converts whole blocks of a quantised type.
-pub(super) fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        Dtype::Q4_0 => each(bytes, out, q4_0),
-        Dtype::Q4_1 => each(bytes, out, q4_1),
-        Dtype::Q5_0 => each(bytes, out, q5_0),
-        Dtype::Q5_1 => each(bytes, out, q5_1),
-        Dtype::Q8_0 => each(bytes, out, q8_0),
-        Dtype::Q4K => each(bytes, out, q4_k),
-        Dtype::Q5K => each(bytes, out, q5_k),
-        Dtype::Q6K => each(bytes, out, q6_k),
-        _ => debug_assert!(false, "{dtype} is not quantised"),
-    }
-}
-
-fn each<const BYTES: usize, const LEN: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
-) {
-    for (bytes, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        block(bytes, out);
-    }
-}
 
 fn scale<const BYTES: usize>(block: &[u8; BYTES], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
@@ -43,7 +18,7 @@ fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
 }
 
 /// f16 scale, 16 bytes of nibbles: the low ones are elements 0 to 15, the high ones 16 to 31.
-fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
+pub(super) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = scale(block, 0);
     let nibbles: &[u8; 16] = part(block, 2);
     for (i, q) in nibbles.iter().enumerate() {
@@ -53,7 +28,7 @@ fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
 }
 
 /// f16 scale, f16 minimum, nibbles as in [`q4_0`].
-fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
+pub(super) fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
     let (d, min) = (scale(block, 0), scale(block, 2));
     let nibbles: &[u8; 16] = part(block, 4);
     for (i, q) in nibbles.iter().enumerate() {
@@ -69,7 +44,7 @@ fn fifth_bits(bits: &[u8; 4]) -> [u8; 32] {
 }
 
 /// f16 scale, 32 fifth bits, nibbles as in [`q4_0`].
-fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
+pub(super) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
     let d = scale(block, 0);
     let high = fifth_bits(part(block, 2));
     let nibbles: &[u8; 16] = part(block, 6);
@@ -80,7 +55,7 @@ fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
 }
 
 /// f16 scale, f16 minimum, 32 fifth bits, nibbles as in [`q4_0`].
-fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
+pub(super) fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
     let (d, min) = (scale(block, 0), scale(block, 2));
     let high = fifth_bits(part(block, 4));
     let nibbles: &[u8; 16] = part(block, 8);
@@ -91,7 +66,7 @@ fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
 }
 
 /// f16 scale, 32 signed bytes.
-fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
+pub(super) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     let d = scale(block, 0);
     let bytes: &[u8; 32] = part(block, 2);
     for (out, &q) in out.iter_mut().zip(bytes) {
@@ -114,7 +89,7 @@ fn scales_and_mins(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
 
 /// f16 scale of scales, f16 scale of minimums, 12 bytes of both, 128 of nibbles: each 32 bytes hold
 /// a sub-block of 32 in their low nibbles and the next in their high ones.
-fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (d, d_min) = (scale(block, 0), scale(block, 2));
     let (scales, mins) = scales_and_mins(part(block, 4));
     for (i, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
@@ -129,7 +104,7 @@ fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
 }
 
 /// As [`q4_k`], with 32 bytes of fifth bits before the nibbles: bit `k` belongs to sub-block `k`.
-fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
+pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (d, d_min) = (scale(block, 0), scale(block, 2));
     let (scales, mins) = scales_and_mins(part(block, 4));
     let high: &[u8; 32] = part(block, 16);
@@ -147,7 +122,7 @@ fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 
 /// 128 bytes of low nibbles, 64 of upper bit pairs, 16 signed scales, f16 scale of scales. Each half
 /// of the block takes 64 bytes, 32 bytes and 8 scales, one scale for 16 elements.
-fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
+pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let d = scale(block, 208);
     for (half, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
         let low: &[u8; 64] = part(block, 64 * half);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{HubOptions, HubReference, Kind, download, files, refused};
+use super::download::{self, Remote};
+use super::{HubOptions, HubReference, Kind, files, refused};
 use crate::checkpoint::save_whole;
 use crate::error::Result;
 
@@ -32,9 +33,9 @@ pub struct Plan {
 
 /// What a reference stood for when it was last downloaded, so that the Hub need not be asked again.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Listing {
-    pub(super) commit: String,
-    pub(super) files: Vec<String>,
+struct Listing {
+    commit: String,
+    files: Vec<String>,
 }
 
 impl DatasetReference {
@@ -85,7 +86,7 @@ impl DatasetReference {
             );
             return Err(refused(self, &reason));
         }
-        let (listing, files) = download::download_dataset(self, options, on_plan)?;
+        let (listing, files) = download(self, options, on_plan)?;
         self.note(options, &listing)?;
         Ok(files)
     }
@@ -143,6 +144,39 @@ impl fmt::Display for DatasetReference {
     }
 }
 
+/// Downloads the files of a data set that the cache lacks.
+fn download(
+    reference: &DatasetReference,
+    options: &HubOptions,
+    on_plan: &mut dyn FnMut(Plan),
+) -> Result<(Listing, Vec<PathBuf>)> {
+    let hub = &reference.0;
+    let api = download::api(hub, options)?;
+    let remote = Remote::look_up(hub, Kind::Dataset, options, &api)?;
+    let chosen = chosen(&remote.names, hub.file.as_deref());
+    let chosen = chosen.map_err(|reason| refused(reference, &reason))?;
+    let missing = chosen
+        .iter()
+        .filter(|file| !remote.snapshot().join(file).is_file());
+    let sizes: Vec<u64> = missing
+        .map(|file| remote.sizes.get(file).copied().unwrap_or(0))
+        .collect();
+    if !sizes.is_empty() {
+        on_plan(Plan {
+            files: sizes.len(),
+            bytes: sizes.iter().sum(),
+        });
+    }
+    let files: Result<Vec<PathBuf>> = chosen.iter().map(|file| remote.fetch(file)).collect();
+    let files = files?;
+    remote.note_commit()?;
+    let listing = Listing {
+        commit: remote.commit,
+        files: chosen,
+    };
+    Ok((listing, files))
+}
+
 /// The names of the files in a folder of the cache and in its folders.
 fn names(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -166,7 +200,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 
 /// Chooses from the `names` of a repository's files: `inner`, or those in the folder `inner`, of one
 /// sort and one split.
-pub(super) fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, String> {
+fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, String> {
     let inner = inner.unwrap_or_default();
     if names.contains(inner) {
         return Ok(vec![inner.to_owned()]);

@@ -10,7 +10,6 @@ use hf_hub::Cache;
 use hf_hub::api::Progress as Watch;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 
-use super::dataset::{self, DatasetReference, Listing, Plan};
 use super::files::{Needed, is_index, is_plain, needed, shards};
 use super::{HubOptions, HubReference, Kind, Progress, Report, autoencoder, refused};
 use crate::error::{Error, Result};
@@ -34,40 +33,8 @@ pub(super) fn download(
     Ok(path)
 }
 
-/// Downloads the files of a data set that the cache lacks.
-pub(super) fn download_dataset(
-    reference: &DatasetReference,
-    options: &HubOptions,
-    on_plan: &mut dyn FnMut(Plan),
-) -> Result<(Listing, Vec<PathBuf>)> {
-    let hub = &reference.0;
-    let api = api(hub, options)?;
-    let remote = Remote::look_up(hub, Kind::Dataset, options, &api)?;
-    let chosen = dataset::chosen(&remote.names, hub.file.as_deref());
-    let chosen = chosen.map_err(|reason| refused(reference, &reason))?;
-    let missing = chosen
-        .iter()
-        .filter(|file| !remote.snapshot().join(file).is_file());
-    let sizes: Vec<u64> = missing
-        .map(|file| remote.sizes.get(file).copied().unwrap_or(0))
-        .collect();
-    if !sizes.is_empty() {
-        on_plan(Plan {
-            files: sizes.len(),
-            bytes: sizes.iter().sum(),
-        });
-    }
-    let files: Result<Vec<PathBuf>> = chosen.iter().map(|file| remote.fetch(file)).collect();
-    let files = files?;
-    remote.note_commit()?;
-    let listing = Listing {
-        commit: remote.commit,
-        files: chosen,
-    };
-    Ok((listing, files))
-}
-
-fn api(reference: &HubReference, options: &HubOptions) -> Result<Api> {
+/// The client of the Hub.
+pub(super) fn api(reference: &HubReference, options: &HubOptions) -> Result<Api> {
     ApiBuilder::from_cache(Cache::new(options.cache.clone()))
         .with_endpoint(options.endpoint.trim_end_matches('/').to_owned())
         .with_token(options.token.clone())
@@ -91,15 +58,15 @@ struct Sibling {
 }
 
 /// A repository at one commit.
-struct Remote<'a> {
+pub(super) struct Remote<'a> {
     reference: &'a HubReference,
     kind: Kind,
     options: &'a HubOptions,
     repo: ApiRepo,
-    commit: String,
-    names: BTreeSet<String>,
+    pub(super) commit: String,
+    pub(super) names: BTreeSet<String>,
     /// Bytes of the files of which the Hub says so.
-    sizes: BTreeMap<String, u64>,
+    pub(super) sizes: BTreeMap<String, u64>,
     /// The repository's folder in the cache.
     folder: PathBuf,
 }
@@ -107,7 +74,7 @@ struct Remote<'a> {
 impl<'a> Remote<'a> {
     /// Asks which files there are, and which commit the revision is: all are taken from that one,
     /// even if the revision moves meanwhile.
-    fn look_up(
+    pub(super) fn look_up(
         reference: &'a HubReference,
         kind: Kind,
         options: &'a HubOptions,
@@ -143,7 +110,7 @@ impl<'a> Remote<'a> {
 
     /// hf-hub notes a commit under the revision it is told, here the commit itself. Under the name
     /// that was asked for it is noted only now that everything is there.
-    fn note_commit(&self) -> Result<()> {
+    pub(super) fn note_commit(&self) -> Result<()> {
         if self.commit != self.reference.revision() {
             let cache = Cache::new(self.options.cache.clone());
             let noted = cache.repo(self.reference.repo(self.kind));
@@ -154,7 +121,7 @@ impl<'a> Remote<'a> {
         Ok(())
     }
 
-    fn snapshot(&self) -> PathBuf {
+    pub(super) fn snapshot(&self) -> PathBuf {
         self.folder.join("snapshots").join(&self.commit)
     }
 
@@ -187,7 +154,7 @@ impl<'a> Remote<'a> {
         Ok(inner.map_or_else(|| self.snapshot(), |inner| self.snapshot().join(inner)))
     }
 
-    fn fetch(&self, file: &str) -> Result<PathBuf> {
+    pub(super) fn fetch(&self, file: &str) -> Result<PathBuf> {
         let local = self.snapshot().join(file);
         if local.is_file() {
             return Ok(local);

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use saescope_kernels::{SparseRows, dot};
+use saescope_kernels::{SparseRows, Term, dot};
 
 use super::activity::Activity;
 use super::dead::Fires;
@@ -63,7 +63,10 @@ pub(super) fn pass<'x>(job: &Job<'_, 'x>, found: &SparseRows, fires: &mut Fires)
         columns,
         d_pre: terms.d_pre,
         x: Cow::Borrowed(job.inner),
-        decoder: vec![(entries.values, Cow::Owned(error.gradient))],
+        decoder: vec![Term {
+            values: entries.values,
+            x: Cow::Owned(error.gradient),
+        }],
     };
     let mut gradients = backward.gradients(small);
     if let Some(factors) = by_norm {

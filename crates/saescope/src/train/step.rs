@@ -125,7 +125,7 @@ fn learn(
         }
     };
     let (lr, adam) = (config.lr(state.step), config.adam);
-    let step = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, state.step + 1);
+    let step = AdamStep::new(lr, adam.beta1, adam.beta2, adam.eps, state.step + 1);
     let weights = &mut state.weights;
     let norm = (state.optimiser).step(config, weights, gradients, scale, step);
     check(state.step, GRAD_NORM, norm)?;

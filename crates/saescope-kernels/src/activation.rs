@@ -1,8 +1,8 @@
-//! Elementwise non-linearities.
+//! Elementwise non-linearities of MLPs, gates and soft caps.
 
 use crate::isa::Isa;
 use crate::matrix::Matrix;
-use crate::parallel::{self, Shared};
+use crate::parallel::{Shared, by_rows};
 use crate::simd::{Simd, each, exp, kernel, load, store};
 
 /// A non-linearity of an MLP.
@@ -18,8 +18,8 @@ pub enum Activation {
     Relu,
 }
 
-/// `activation(gate) * up` for rows of `x` that hold the gate and then the up projection:
-/// `[rows, 2 d]` to `[rows, d]` (Shazeer 2020).
+/// `activation(gate) * up` (Shazeer 2020): a row of `x` `[rows, 2 d]` holds the gate and then the
+/// up projection; `out` takes the shape `[rows, d]`.
 pub fn gated(activation: Activation, x: &Matrix, out: &mut Matrix) {
     gated_on(Isa::current(), activation, x, out);
 }
@@ -54,15 +54,9 @@ pub fn softcap(cap: f32, x: &mut Matrix) {
     });
 }
 
-/// Runs `task` for every row, in chunks that are worth a thread.
-pub(crate) fn by_rows(rows: usize, work_per_row: usize, task: impl Fn(usize) + Sync) {
-    const ROWS: usize = 16;
-    parallel::for_each(rows.div_ceil(ROWS), rows * work_per_row, |chunk| {
-        (chunk * ROWS..((chunk + 1) * ROWS).min(rows)).for_each(&task);
-    });
-}
-
 kernel! {
+    /// `out = activation(gate) * up`
+    ///
     /// # Safety
     /// `gate`, `up` and `out` hold `n` values.
     pub(crate) fn gated_row(activation: Activation, gate: *const f32, up: *const f32, out: *mut f32, n: usize)
@@ -70,13 +64,15 @@ kernel! {
 }
 
 kernel! {
+    /// `x = cap * tanh(x / cap)`
+    ///
     /// # Safety
     /// `x` holds `n` values.
     fn softcap_row(cap: f32, x: *mut f32, n: usize) = softcap_row_with
 }
 
 /// # Safety
-/// As for `gated_row`.
+/// As for [`gated_row`].
 #[inline(always)]
 unsafe fn gated_row_with<S: Simd>(
     activation: Activation,
@@ -96,7 +92,7 @@ unsafe fn gated_row_with<S: Simd>(
 }
 
 /// # Safety
-/// As for `softcap_row`.
+/// As for [`softcap_row`].
 #[inline(always)]
 pub(crate) unsafe fn softcap_row_with<S: Simd>(cap: f32, x: *mut f32, n: usize) {
     // SAFETY: as the caller promises.
@@ -147,6 +143,8 @@ pub(crate) unsafe fn apply_row<S: Simd>(
     }
 }
 
+/// `1 / (1 + exp(-x))`
+///
 /// # Safety
 /// The processor has the instruction set.
 #[inline(always)]
@@ -158,6 +156,8 @@ unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// `2 sigmoid(2 x) - 1`
+///
 /// # Safety
 /// The processor has the instruction set.
 #[inline(always)]
@@ -169,7 +169,7 @@ unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// `x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))`, which equals the form with tanh.
+/// `x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))`, which equals the formula with tanh.
 ///
 /// # Safety
 /// The processor has the instruction set.
@@ -185,7 +185,7 @@ unsafe fn gelu_tanh<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// `x (1 + erf(x / sqrt 2)) / 2`, erf by Abramowitz & Stegun 7.1.26, absolute error 1.5e-7.
+/// `x (1 + erf(x / sqrt 2)) / 2`, with erf by Abramowitz & Stegun 7.1.26: absolute error 1.5e-7.
 ///
 /// # Safety
 /// The processor has the instruction set.

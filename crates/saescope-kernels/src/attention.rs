@@ -1,9 +1,10 @@
 //! Causal attention over cached keys and values.
 //!
 //! The cache keeps keys and values as panels (see `tile`): keys as columns, so that scores are a
-//! product, and values depth-major, so that their weighted sum is one too. Both are computed by
-//! the same tiles as every other product, row by row in the same order whatever stands beside a
-//! row: a token attends to the same bits whether its sequence is run whole or one token at a time.
+//! product, and values depth-major, so that their weighted sum is one too. The tiles compute each
+//! row in an order that does not depend on the rows beside it: a token attends to the same bits
+//! whether its sequence is run whole or one token at a time. Positions in a batch and layers are
+//! not known here.
 
 use rayon::prelude::*;
 
@@ -14,23 +15,23 @@ use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
 use crate::simd::{Simd, each, exp, kernel, load, store};
 use crate::tile::{Panel, Tile, Tiles};
-use crate::transpose::words;
+use crate::transpose::transpose_words;
 use crate::weight::panel_width;
 
-/// The form of a layer's attention.
+/// The hyperparameters of a layer's attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Query heads.
     pub n_heads: usize,
-    /// Key and value heads; query head `h` reads number `h / (n_heads / n_kv_heads)`.
+    /// Key and value heads; query head `h` reads key head `h / (n_heads / n_kv_heads)`.
     pub n_kv_heads: usize,
     /// Width of a head.
     pub d_head: usize,
-    /// What scores are multiplied by; positive.
+    /// Factor of the scores; positive.
     pub scale: f32,
-    /// Scores become `cap * tanh(score / cap)`.
+    /// Cap of the scores: `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
-    /// How many tokens a token sees, itself included.
+    /// Number of tokens that a token attends to, itself included.
     pub window: Option<usize>,
 }
 
@@ -39,7 +40,7 @@ pub struct KeysValues {
     isa: Isa,
     n_kv_heads: usize,
     d_head: usize,
-    /// Positions there is room for, whole panels.
+    /// Number of positions that fit; whole panels.
     capacity: usize,
     len: usize,
     /// `[n_kv_heads][capacity / NR][d_head][NR]`
@@ -49,7 +50,7 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
-    /// Room for `capacity` positions.
+    /// An empty cache for `capacity` positions.
     pub fn new(n_kv_heads: usize, d_head: usize, capacity: usize) -> KeysValues {
         KeysValues::new_on(Isa::current(), n_kv_heads, d_head, capacity)
     }
@@ -75,26 +76,26 @@ impl KeysValues {
         }
     }
 
-    /// Positions held.
+    /// Number of positions held.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no position is held.
+    /// True if no position is held.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Forgets every position from `len` on.
+    /// Drops every position from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Adds `n` positions from rows `first..first + n` of `qkv`, whose key heads start at column
+    /// Appends `n` positions from rows `first..first + n` of `qkv`, whose key heads start at column
     /// `keys_at` and whose value heads follow them.
     ///
     /// # Panics
-    /// When there is no room, or `qkv` lacks such rows or heads.
+    /// When the positions do not fit, or `qkv` lacks such rows or heads.
     pub fn append(&mut self, qkv: &Matrix, first: usize, n: usize, keys_at: usize) {
         assert!(
             self.len + n <= self.capacity,
@@ -103,7 +104,7 @@ impl KeysValues {
         );
         assert!(
             first + n <= qkv.rows() && keys_at + 2 * self.n_kv_heads * self.d_head <= qkv.cols(),
-            "rows and heads to remember"
+            "rows and heads to append"
         );
         let (width, d, capacity) = (panel_width(self.isa), self.d_head, self.capacity);
         let values_at = keys_at + self.n_kv_heads * d;
@@ -118,7 +119,7 @@ impl KeysValues {
             .as_mut_slice()
             .par_chunks_mut(values_per_head.max(1));
         let heads = keys.zip(values).enumerate();
-        // One token is too little to share out.
+        // One token is too little work to share out.
         let heads = heads.with_min_len(if n > 1 { 1 } else { self.n_kv_heads });
         heads.for_each(|(head, (keys, values))| {
             let mut position = start;
@@ -130,9 +131,8 @@ impl KeysValues {
                 let to = &mut keys[position / width * width * d + position % width..];
                 // SAFETY: as many rows of `qkv` follow, and the panel has as many columns left.
                 unsafe {
-                    let from = (from.as_ptr().cast(), qkv.cols());
-                    let to = (to.as_mut_ptr().cast(), width);
-                    words(isa, (rows, d), from, to);
+                    let (from, to) = (from.as_ptr().cast(), to.as_mut_ptr().cast());
+                    transpose_words(isa, rows, d, from, qkv.cols(), to, width);
                 }
                 position += rows;
             }
@@ -148,82 +148,79 @@ impl KeysValues {
     }
 }
 
-/// The rows that a sequence has in a batch; its cache ends with them.
+/// The rows of one sequence in a batch; its cache ends with them.
 #[derive(Clone, Copy)]
 pub struct Sequence<'a> {
-    /// Keys and values up to and including those rows.
+    /// Keys and values up to and including these rows.
     pub cache: &'a KeysValues,
     /// Number of rows.
     pub rows: usize,
 }
 
-/// Attention of every sequence to itself. `qkv` holds the query heads in its first columns,
-/// rotated; `z` becomes `[rows, n_heads * d_head]`.
+/// Attention of every sequence to itself. `qkv` holds the rotated query heads in its first columns;
+/// `z` takes the shape `[rows, n_heads * d_head]`.
 ///
 /// # Panics
-/// When rows, heads and caches do not belong together.
-pub fn attend(form: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
-    check_queries(form, qkv, sequences);
-    z.reshape(qkv.rows(), form.n_heads * form.d_head);
+/// When rows, heads and caches do not fit together.
+pub fn attend(attention: &Attention, qkv: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
+    check_queries(attention, qkv, sequences);
+    z.reshape(qkv.rows(), attention.n_heads * attention.d_head);
     let z_cols = z.cols();
     let shared = Shared::new(z.data_mut());
-    each_block(form, sequences, |block| {
+    each_block(attention, sequences, |block| {
         // SAFETY: blocks are disjoint and lie within `qkv` and `z`.
         unsafe {
             let z = shared
                 .get()
-                .add(block.row * z_cols + block.head * form.d_head);
-            attend_block(block.cache.isa, form, qkv, block, z, z_cols);
+                .add(block.row * z_cols + block.head * attention.d_head);
+            attend_block(block.cache.isa, attention, qkv, block, z, z_cols);
         }
     });
 }
 
-/// The probabilities with which tokens attend: `[rows, n_heads * n_keys]`, head-major within a
-/// row, `n_keys` those of the longest sequence.
+/// The attention pattern, `[rows, n_heads * n_keys]`: probabilities, head-major within a row, where
+/// `n_keys` is the number of keys of the longest sequence.
 ///
 /// # Panics
-/// When rows, heads and caches do not belong together.
-pub fn pattern(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix {
-    check_queries(form, qkv, sequences);
-    let n_keys = sequences
-        .iter()
-        .map(|sequence| sequence.cache.len)
-        .max()
-        .unwrap_or(0);
-    let mut pattern = Matrix::zeros(qkv.rows(), form.n_heads * n_keys);
+/// When rows, heads and caches do not fit together.
+pub fn pattern(attention: &Attention, qkv: &Matrix, sequences: &[Sequence]) -> Matrix {
+    check_queries(attention, qkv, sequences);
+    let n_keys = longest(sequences);
+    let mut pattern = Matrix::zeros(qkv.rows(), attention.n_heads * n_keys);
     let cols = pattern.cols();
     let shared = Shared::new(pattern.data_mut());
-    each_block(form, sequences, |block| {
+    each_block(attention, sequences, |block| {
         // SAFETY: blocks are disjoint and lie within `qkv` and the pattern.
         unsafe {
             let out = shared.get().add(block.row * cols + block.head * n_keys);
-            pattern_block(block.cache.isa, form, qkv, block, out, cols);
+            pattern_block(block.cache.isa, attention, qkv, block, out, cols);
         }
     });
     pattern
 }
 
-/// The weighted values of a given pattern, as [`attend`] forms them from its own.
+/// [`attend`] with a given pattern in place of its own.
 ///
 /// # Panics
-/// When the pattern has another shape than [`pattern`] gives it, or heads and caches do not belong
+/// When the pattern has another shape than that of [`pattern`], or heads and caches do not fit
 /// together.
-pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: &mut Matrix) {
-    check(form, pattern.rows(), sequences);
-    let n_keys = sequences
-        .iter()
-        .map(|sequence| sequence.cache.len)
-        .max()
-        .unwrap_or(0);
+pub fn attend_with_pattern(
+    attention: &Attention,
+    pattern: &Matrix,
+    sequences: &[Sequence],
+    z: &mut Matrix,
+) {
+    check(attention, pattern.rows(), sequences);
+    let n_keys = longest(sequences);
     assert_eq!(
         pattern.cols(),
-        form.n_heads * n_keys,
+        attention.n_heads * n_keys,
         "columns of an attention pattern"
     );
-    z.reshape(pattern.rows(), form.n_heads * form.d_head);
+    z.reshape(pattern.rows(), attention.n_heads * attention.d_head);
     let z_cols = z.cols();
     let shared = Shared::new(z.data_mut());
-    each_block(form, sequences, |block| {
+    each_block(attention, sequences, |block| {
         // SAFETY: blocks are disjoint and lie within the pattern and `z`.
         unsafe {
             let weights = &pattern.row(block.row)[block.head * n_keys..];
@@ -234,35 +231,47 @@ pub fn attend_by(form: &Attention, pattern: &Matrix, sequences: &[Sequence], z: 
             };
             let z = shared
                 .get()
-                .add(block.row * z_cols + block.head * form.d_head);
-            weigh_block(block.cache.isa, form, block, &weights, z, z_cols);
+                .add(block.row * z_cols + block.head * attention.d_head);
+            weigh_block(block.cache.isa, attention, block, &weights, z, z_cols);
         }
     });
 }
 
-/// Panics where `qkv` lacks query heads, and as [`check`].
-fn check_queries(form: &Attention, qkv: &Matrix, sequences: &[Sequence]) {
-    check(form, qkv.rows(), sequences);
+/// # Panics
+/// When `qkv` lacks query heads, and as for [`check`].
+fn check_queries(attention: &Attention, qkv: &Matrix, sequences: &[Sequence]) {
+    check(attention, qkv.rows(), sequences);
     assert!(
-        form.n_heads * form.d_head <= qkv.cols(),
+        attention.n_heads * attention.d_head <= qkv.cols(),
         "query heads of a row"
     );
 }
 
-/// Panics where the rows of a batch, its heads and what is cached do not belong together.
-fn check(form: &Attention, rows: usize, sequences: &[Sequence]) {
+/// Keys of the longest sequence.
+fn longest(sequences: &[Sequence]) -> usize {
+    let lengths = sequences.iter().map(|sequence| sequence.cache.len);
+    lengths.max().unwrap_or(0)
+}
+
+/// # Panics
+/// When the rows of a batch, its heads and its caches do not fit together.
+fn check(attention: &Attention, rows: usize, sequences: &[Sequence]) {
     let of_sequences: usize = sequences.iter().map(|sequence| sequence.rows).sum();
     assert_eq!(of_sequences, rows, "rows of all sequences");
-    let groups = form.n_heads.checked_rem(form.n_kv_heads);
+    let groups = attention.n_heads.checked_rem(attention.n_kv_heads);
     assert_eq!(groups, Some(0), "query heads for each key head");
     for Sequence { cache, rows } in sequences {
         assert!(*rows <= cache.len, "cached positions of a sequence");
         let heads = (cache.n_kv_heads, cache.d_head);
-        assert_eq!(heads, (form.n_kv_heads, form.d_head), "heads of a cache");
+        assert_eq!(
+            heads,
+            (attention.n_kv_heads, attention.d_head),
+            "heads of a cache"
+        );
     }
 }
 
-/// Some consecutive queries of one head of one sequence.
+/// Consecutive queries of one head of one sequence.
 struct Block<'a> {
     cache: &'a KeysValues,
     head: usize,
@@ -274,7 +283,7 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// The keys that some query of the block sees, from the start of a panel on.
+    /// The keys that the queries of the block attend to, from the start of a panel on.
     fn keys(&self, window: Option<usize>) -> std::ops::Range<usize> {
         let first = window.map_or(0, |window| (self.position + 1).saturating_sub(window));
         let width = panel_width(self.cache.isa);
@@ -282,16 +291,17 @@ impl Block<'_> {
     }
 }
 
-/// Queries of a block: enough to use each panel several times, few enough that their scores stay
-/// in the second cache.
+/// Queries of a block: enough to use each panel several times, few enough that their scores stay in
+/// the second cache.
 const QUERIES: usize = 24;
 
-fn each_block(form: &Attention, sequences: &[Sequence], task: impl Fn(&Block) + Sync) {
+/// Runs `task` for every block of a batch.
+fn each_block(attention: &Attention, sequences: &[Sequence], task: impl Fn(&Block) + Sync) {
     let mut blocks = Vec::new();
     let mut row = 0;
     for sequence in sequences {
         let start = sequence.cache.len - sequence.rows;
-        for head in 0..form.n_heads {
+        for head in 0..attention.n_heads {
             for first in (0..sequence.rows).step_by(QUERIES) {
                 blocks.push(Block {
                     cache: sequence.cache,
@@ -304,7 +314,7 @@ fn each_block(form: &Attention, sequences: &[Sequence], task: impl Fn(&Block) + 
         }
         row += sequence.rows;
     }
-    let work = |block: &Block| 2 * block.rows * (block.position + block.rows) * form.d_head;
+    let work = |block: &Block| 2 * block.rows * (block.position + block.rows) * attention.d_head;
     let work = blocks.iter().map(work).sum();
     parallel::for_each(blocks.len(), work, |index| task(&blocks[index]));
 }
@@ -313,39 +323,45 @@ fn each_block(form: &Attention, sequences: &[Sequence], task: impl Fn(&Block) + 
 struct Weights {
     first: *const f32,
     stride: usize,
-    /// The keys that the entries of a row stand for.
+    /// The keys of a row's entries.
     keys: std::ops::Range<usize>,
 }
 
 kernel! {
+    /// Attention of a block.
+    ///
     /// # Safety
     /// The block lies within `qkv`, and `z` has room for its rows, `z_stride` apart.
     fn attend_block(
-        form: &Attention, qkv: &Matrix, block: &Block, z: *mut f32, z_stride: usize
+        attention: &Attention, qkv: &Matrix, block: &Block, z: *mut f32, z_stride: usize
     ) = attend_block_with
 }
 
 kernel! {
+    /// The attention pattern of a block.
+    ///
     /// # Safety
     /// The block lies within `qkv`, and `out` has room for its rows, `stride` apart.
     fn pattern_block(
-        form: &Attention, qkv: &Matrix, block: &Block, out: *mut f32, stride: usize
+        attention: &Attention, qkv: &Matrix, block: &Block, out: *mut f32, stride: usize
     ) = pattern_block_with
 }
 
 kernel! {
+    /// The weighted values of a block.
+    ///
     /// # Safety
     /// The weights have the block's rows, and `z` room for them, `z_stride` apart.
     fn weigh_block(
-        form: &Attention, block: &Block, weights: &Weights, z: *mut f32, z_stride: usize
+        attention: &Attention, block: &Block, weights: &Weights, z: *mut f32, z_stride: usize
     ) = weigh_block_with
 }
 
 /// # Safety
-/// As for `attend_block`.
+/// As for [`attend_block`].
 #[inline(always)]
 unsafe fn attend_block_with<S: Tiles>(
-    form: &Attention,
+    attention: &Attention,
     qkv: &Matrix,
     block: &Block,
     z: *mut f32,
@@ -353,22 +369,22 @@ unsafe fn attend_block_with<S: Tiles>(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let (scores, stride) = probabilities::<S>(form, qkv, block);
-        let keys = block.keys(form.window);
+        let (scores, stride) = probabilities::<S>(attention, qkv, block);
+        let keys = block.keys(attention.window);
         let weights = Weights {
             first: scores.as_slice().as_ptr(),
             stride,
             keys,
         };
-        weigh_block_with::<S>(form, block, &weights, z, z_stride);
+        weigh_block_with::<S>(attention, block, &weights, z, z_stride);
     }
 }
 
 /// # Safety
-/// As for `pattern_block`.
+/// As for [`pattern_block`].
 #[inline(always)]
 unsafe fn pattern_block_with<S: Tiles>(
-    form: &Attention,
+    attention: &Attention,
     qkv: &Matrix,
     block: &Block,
     out: *mut f32,
@@ -376,8 +392,8 @@ unsafe fn pattern_block_with<S: Tiles>(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let (scores, width) = probabilities::<S>(form, qkv, block);
-        let keys = block.keys(form.window);
+        let (scores, width) = probabilities::<S>(attention, qkv, block);
+        let keys = block.keys(attention.window);
         for row in 0..block.rows {
             let from = scores.as_slice().as_ptr().add(row * width);
             std::ptr::copy_nonoverlapping(from, out.add(row * stride + keys.start), keys.len());
@@ -385,39 +401,39 @@ unsafe fn pattern_block_with<S: Tiles>(
     }
 }
 
-/// The probabilities of a block, `[rows, width]` for the keys of the block and some past them,
-/// whose entries are zero; and `width`.
+/// The probabilities of a block, `[rows, width]`, and `width`: the keys of the block and some past
+/// them, whose entries are zero.
 ///
 /// # Safety
 /// The block lies within `qkv`.
 #[inline(always)]
 unsafe fn probabilities<S: Tiles>(
-    form: &Attention,
+    attention: &Attention,
     qkv: &Matrix,
     block: &Block,
 ) -> (Scratch, usize) {
-    let keys = block.keys(form.window);
+    let keys = block.keys(attention.window);
     let width = keys.len().next_multiple_of(S::NR);
     let mut scores = Scratch::new(block.rows * width);
     let cache = block.cache;
-    let kv_head = block.head / (form.n_heads / form.n_kv_heads);
-    let head_keys = kv_head * cache.capacity * form.d_head;
+    let kv_head = block.head / (attention.n_heads / attention.n_kv_heads);
+    let head_keys = kv_head * cache.capacity * attention.d_head;
     // SAFETY: panels up to `keys.end` are within the cache, tiles within the scores.
     unsafe {
         let queries = qkv
             .data()
             .as_ptr()
-            .add(block.row * qkv.cols() + block.head * form.d_head);
+            .add(block.row * qkv.cols() + block.head * attention.d_head);
         let out = scores.as_mut_slice().as_mut_ptr();
         for at in (0..width).step_by(S::NR) {
-            let panel = head_keys + (keys.start + at) * form.d_head;
+            let panel = head_keys + (keys.start + at) * attention.d_head;
             let panel = Panel::F32(cache.keys.as_slice().as_ptr().add(panel));
             for row in (0..block.rows).step_by(S::MR) {
                 let tile = Tile {
                     a: queries.add(row * qkv.cols()),
                     a_stride: qkv.cols(),
                     panel,
-                    depth: form.d_head,
+                    depth: attention.d_head,
                     out: out.add(row * width + at),
                     out_stride: width,
                     width: S::NR,
@@ -430,42 +446,49 @@ unsafe fn probabilities<S: Tiles>(
         }
         for row in 0..block.rows {
             let position = block.position + row;
-            let first = form
+            let first = attention
                 .window
                 .map_or(0, |window| (position + 1).saturating_sub(window));
-            let seen = first.max(keys.start) - keys.start..position + 1 - keys.start;
+            let visible = first.max(keys.start) - keys.start..position + 1 - keys.start;
             let scores = std::slice::from_raw_parts_mut(out.add(row * width), width);
-            softmax::<S>(form, scores, seen);
+            softmax::<S>(attention, scores, visible);
         }
     }
     (scores, width)
 }
 
-/// Turns scores into probabilities over the entries `seen`, zero elsewhere.
+/// Turns scores into probabilities over the `visible` entries; the others become zero.
 ///
 /// # Safety
 /// The row is a whole number of vectors.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(form: &Attention, scores: &mut [f32], seen: std::ops::Range<usize>) {
+unsafe fn softmax<S: Simd>(
+    attention: &Attention,
+    scores: &mut [f32],
+    visible: std::ops::Range<usize>,
+) {
     let n = scores.len();
     // SAFETY: every vector lies within the row.
     unsafe {
         let row = scores.as_mut_ptr();
-        let mut scale = form.scale;
-        if let Some(cap) = form.softcap {
-            each!(S, n, row, |at, x, lanes| S::mul(x, S::splat(form.scale)));
+        let mut scale = attention.scale;
+        if let Some(cap) = attention.softcap {
+            each!(S, n, row, |at, x, lanes| S::mul(
+                x,
+                S::splat(attention.scale)
+            ));
             softcap_row_with::<S>(cap, row, n);
             scale = 1.0;
         }
-        scores[..seen.start].fill(f32::NEG_INFINITY);
-        scores[seen.end..].fill(f32::NEG_INFINITY);
+        scores[..visible.start].fill(f32::NEG_INFINITY);
+        scores[visible.end..].fill(f32::NEG_INFINITY);
         let mut largest = S::splat(f32::NEG_INFINITY);
         for i in (0..n).step_by(S::LANES) {
             largest = S::max(largest, S::load(row.add(i)));
         }
         let largest = S::splat(S::largest(largest) * scale);
-        // One chain of additions: entries that a row does not see add nothing to it, so that the
-        // sum is the same bits however far the row reaches on either side.
+        // One chain of additions: entries that are not visible add zero to it, so that the sum has
+        // the same bits however far the row reaches on either side.
         let mut sum = S::splat(0.0);
         for i in (0..n).step_by(S::LANES) {
             let x = S::sub(S::mul(S::load(row.add(i)), S::splat(scale)), largest);
@@ -476,24 +499,24 @@ unsafe fn softmax<S: Simd>(form: &Attention, scores: &mut [f32], seen: std::ops:
         let inverse = S::splat(1.0 / S::sum(sum));
         each!(S, n, row, |at, x, lanes| S::mul(x, inverse));
     }
-    scores[..seen.start].fill(0.0);
-    scores[seen.end..].fill(0.0);
+    scores[..visible.start].fill(0.0);
+    scores[visible.end..].fill(0.0);
 }
 
 /// # Safety
-/// As for `weigh_block`.
+/// As for [`weigh_block`].
 #[inline(always)]
 unsafe fn weigh_block_with<S: Tiles>(
-    form: &Attention,
+    attention: &Attention,
     block: &Block,
     weights: &Weights,
     z: *mut f32,
     z_stride: usize,
 ) {
     let cache = block.cache;
-    let kv_head = block.head / (form.n_heads / form.n_kv_heads);
-    let head_values = kv_head * form.d_head.next_multiple_of(S::NR) * cache.capacity;
-    for at in (0..form.d_head).step_by(S::NR) {
+    let kv_head = block.head / (attention.n_heads / attention.n_kv_heads);
+    let head_values = kv_head * attention.d_head.next_multiple_of(S::NR) * cache.capacity;
+    for at in (0..attention.d_head).step_by(S::NR) {
         // SAFETY: the keys are within the cache, the tiles within `z`.
         unsafe {
             let panel = head_values + at * cache.capacity + weights.keys.start * S::NR;
@@ -506,7 +529,7 @@ unsafe fn weigh_block_with<S: Tiles>(
                     depth: weights.keys.len(),
                     out: z.add(row * z_stride + at),
                     out_stride: z_stride,
-                    width: (form.d_head - at).min(S::NR),
+                    width: (attention.d_head - at).min(S::NR),
                     accumulate: false,
                     bias: std::ptr::null(),
                     residual: std::ptr::null(),

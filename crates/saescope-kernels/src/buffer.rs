@@ -1,4 +1,4 @@
-//! Memory for f32 that starts on a cache line, and memory that is used again.
+//! Memory for f32 that starts on a cache line, and its reuse.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 /// f32 in a cache line.
 const LINE: usize = 16;
 
-/// Values from which on a dropped buffer of unspecified values is kept for the next one: the
-/// system's allocator gives blocks of this size back at once, and clearing the pages of new ones
+/// Number of values from which a dropped buffer of unspecified values is kept for the next one: the
+/// allocator returns blocks of this size to the system at once, and clearing the pages of new ones
 /// costs a fifteenth of a bf16 forward pass that ends in the logits of a thousand tokens.
 const LARGE: usize = (32 << 20) / size_of::<f32>();
 
-/// The last large buffer that was dropped. One at most, and given back as soon as a large one is
-/// asked for that it does not fit, so that it adds little to the largest memory in use.
+/// The last large buffer that was dropped. There is at most one, and it is freed as soon as a
+/// request does not fit it, so that it adds little to the peak of memory.
 static SPARE: Mutex<Option<Buffer>> = Mutex::new(None);
 
 fn take_spare() -> Option<Buffer> {
@@ -24,15 +24,15 @@ fn take_spare() -> Option<Buffer> {
     spare
 }
 
-/// A buffer of f32 that starts on a cache line. It never gives memory back before it is dropped,
-/// so that one that is used over and over settles at its largest size.
+/// A buffer of f32 that starts on a cache line. It does not shrink before it is dropped, so that
+/// one that is used again and again settles at its largest size.
 #[derive(Default)]
 pub(crate) struct Buffer {
-    /// Longer than what it holds by what it takes to start on a cache line.
+    /// Longer than the contents by the values before the first cache line.
     values: Vec<f32>,
     start: usize,
     len: usize,
-    /// Whether the values were never promised to be anything, so that the memory may serve again.
+    /// True if the values were unspecified from the start, so that the memory can be reused.
     reusable: bool,
 }
 
@@ -47,11 +47,11 @@ impl Clone for Buffer {
 impl Buffer {
     pub(crate) fn zeros(len: usize) -> Buffer {
         if len >= LARGE {
-            // Whoever needs this much should not find memory taken that nobody uses.
+            // Memory that nobody uses should not stand in the way of a large request.
             drop(take_spare());
         }
-        // Zeroed f32, unlike zeroed structs, come from the allocator as they are: whole pages cost
-        // nothing until they are touched, and then the thread that touches them pays.
+        // `vec!` takes zeroed f32, unlike zeroed structs, straight from the allocator: whole pages
+        // cost nothing until a thread touches them.
         let mut values = vec![0.0; len + LINE];
         huge_pages(&mut values);
         let start = values
@@ -77,7 +77,7 @@ impl Buffer {
     /// The same memory as bf16, two to an f32.
     pub(crate) fn as_bf16(&self) -> &[u16] {
         let values = self.as_slice();
-        // SAFETY: u16 has no invalid bits and a smaller alignment, and the length is in bytes the
+        // SAFETY: u16 has no invalid bits and a smaller alignment, and the length in bytes is the
         // same.
         unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), 2 * values.len()) }
     }
@@ -89,14 +89,14 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), 2 * values.len()) }
     }
 
-    /// Takes a length; the values are unspecified.
+    /// Takes a length, with unspecified values.
     pub(crate) fn renew(&mut self, len: usize) {
         if len > self.capacity() {
-            // The old memory first: both at once would be the peak.
+            // The old memory is freed first: both together would be the peak.
             self.reusable = false;
             *self = Buffer::default();
             let spare = if len >= LARGE { take_spare() } else { None };
-            // Much larger, it would be held for little, and missed by the next that needs it.
+            // A much larger spare would be wasted here and missing for a request of its size.
             let fitting = |spare: &Buffer| (len..=2 * len).contains(&spare.capacity());
             let fitting = spare.filter(fitting);
             *self = fitting.unwrap_or_else(|| Buffer::zeros(len));
@@ -105,13 +105,15 @@ impl Buffer {
         self.len = len;
     }
 
+    /// Values that fit without a new allocation.
     pub(crate) fn capacity(&self) -> usize {
         self.values.len() - self.start
     }
 
+    /// Takes a length, keeping the values; those past the old length are unspecified.
     pub(crate) fn extend(&mut self, len: usize) {
         if len > self.capacity() {
-            // Twice the size, so that rows appended one by one are not copied every time.
+            // At least twice the size, so that rows appended one by one are not copied every time.
             let mut larger = Buffer::zeros(len.max(2 * self.len));
             larger.as_mut_slice()[..self.len].copy_from_slice(self.as_slice());
             *self = larger;
@@ -128,7 +130,7 @@ impl Drop for Buffer {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .replace(kept);
-            // Freed here, for good, when nothing is locked any more.
+            // Freed here, after the lock is released.
             if let Some(mut older) = older {
                 older.reusable = false;
             }
@@ -137,10 +139,11 @@ impl Drop for Buffer {
 }
 
 thread_local! {
+    /// The scratch buffer of a thread.
     static KEPT: Cell<Buffer> = Cell::default();
 }
 
-/// A buffer for the time of a task, of unspecified values, which its thread keeps for the next.
+/// A buffer of unspecified values for the time of a task; its thread keeps the memory for the next.
 pub(crate) struct Scratch(Buffer);
 
 impl Scratch {
@@ -171,8 +174,8 @@ impl DerefMut for Scratch {
     }
 }
 
-/// Asks for large pages where the system leaves the choice to the program: one page fault instead
-/// of 512, and streams that the processor's prefetchers follow further.
+/// Asks for large pages if the system leaves the choice to the program: one page fault instead of
+/// 512, and streams that the processor's prefetchers follow further.
 fn huge_pages(values: &mut [f32]) {
     #[cfg(target_os = "linux")]
     {
@@ -181,8 +184,8 @@ fn huge_pages(values: &mut [f32]) {
         let first = (range.start as usize).next_multiple_of(HUGE);
         let end = range.end as usize / HUGE * HUGE;
         if first < end {
-            // SAFETY: whole pages within memory that this program holds. The advice changes no
-            // value, and where it is refused nothing is lost.
+            // SAFETY: the pages lie within memory that this program holds. The advice changes no
+            // value, and may be refused.
             unsafe { libc::madvise(first as *mut _, end - first, libc::MADV_HUGEPAGE) };
         }
     }
@@ -195,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_are_zeros_whatever_was_kept() {
+    fn a_new_buffer_is_zero_after_memory_was_reused() {
         let mut buffer = Buffer::default();
         buffer.renew(LARGE);
         buffer.as_mut_slice().fill(7.0);
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn scratch_within_scratch_is_other_memory() {
+    fn nested_scratch_buffers_do_not_share_memory() {
         let mut outer = Scratch::new(5);
         outer.as_mut_slice().fill(1.0);
         Scratch::new(5).as_mut_slice().fill(2.0);

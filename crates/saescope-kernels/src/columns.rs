@@ -1,4 +1,4 @@
-//! Sparse rows by feature, and what training sums over each feature's tokens.
+//! Sparse rows by feature, and sums over the tokens of each feature.
 
 use crate::elementwise::weighted_row_with;
 use crate::isa::Isa;
@@ -6,23 +6,23 @@ use crate::matrix::Matrix;
 use crate::simd::{Simd, kernel};
 use crate::sparse::SparseRows;
 
-/// The entries of [`SparseRows`] by feature.
+/// The entries of [`SparseRows`] by feature: the compressed sparse columns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Columns {
     n_rows: usize,
-    /// Entries of feature `i` are `starts[i]..starts[i + 1]` of what follows.
+    /// Feature `i` has entries `starts[i]..starts[i + 1]` of `rows` and `positions`.
     starts: Vec<usize>,
     rows: Vec<u32>,
     positions: Vec<u32>,
 }
 
 impl SparseRows {
-    /// The entries by feature, of which there are `n_features`.
+    /// The entries by feature, for features `0..n_features`.
     ///
     /// # Panics
-    /// When a feature is not among them.
+    /// When an entry is of another feature.
     pub fn columns(&self, n_features: usize) -> Columns {
-        // Counting sort: where the entries of each feature start, then each to its place.
+        // Counting sort: first the start of each feature, then each entry at its place.
         let mut next = vec![0_usize; n_features];
         for &feature in self.features() {
             next[feature as usize] += 1;
@@ -59,52 +59,54 @@ impl Columns {
         self.starts.len() - 1
     }
 
-    /// Number of rows that the entries are of.
+    /// Number of rows of the sparse rows.
     pub fn n_rows(&self) -> usize {
         self.n_rows
     }
 
-    /// Entries of all features.
+    /// Number of entries of all features.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether no feature has an entry.
+    /// True if no feature has an entry.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The rows, ascending, that have an entry of a feature, and the positions of these among all
-    /// entries of the sparse rows.
+    /// The rows, ascending, that have an entry of a feature, and the positions of these entries
+    /// among all entries of the sparse rows.
     pub fn entries(&self, feature: usize) -> (&[u32], &[u32]) {
         let range = self.starts[feature]..self.starts[feature + 1];
         (&self.rows[range.clone()], &self.positions[range])
     }
 
-    /// `out = sum values[position] * x[row]` over the entries of a feature, in the order of the rows;
-    /// `values` `[entries]`, `x` `[rows, d]`, `out` `[d]`.
+    /// `out = sum values[position] * x[row]` over the entries of a feature, in the order of the
+    /// rows; `values` `[entries]`, `x` `[rows, d]`, `out` `[d]`.
     ///
     /// # Panics
-    /// When there are not as many values and rows, or `out` has another length.
+    /// When a shape is another.
     pub(crate) fn weighted_sum(
         &self,
         isa: Isa,
         feature: usize,
-        (values, x): (&[f32], &Matrix),
+        values: &[f32],
+        x: &Matrix,
         out: &mut [f32],
     ) {
         assert_eq!(values.len(), self.rows.len(), "values of sparse entries");
         assert_eq!(x.rows(), self.n_rows, "rows that are summed");
         assert_eq!(x.cols(), out.len(), "width of a sum of rows");
-        let x = (x.data().as_ptr(), x.cols());
+        let (rows, positions) = self.entries(feature);
+        let (d, x) = (x.cols(), x.data().as_ptr());
         // SAFETY: positions and rows exist, and `out` has room for a row.
-        unsafe { weighted_column(isa, self.entries(feature), values, x, out.as_mut_ptr()) };
+        unsafe { weighted_column(isa, rows, positions, values, x, d, out.as_mut_ptr()) };
     }
 
-    /// For every feature the sum of its values, `[n_features]`.
+    /// The sum of the values of every feature, `[n_features]`, for `values` `[entries]`.
     ///
     /// # Panics
-    /// When there are not as many values.
+    /// When the number of values is another.
     pub fn sums(&self, values: &[f32]) -> Vec<f32> {
         assert_eq!(values.len(), self.rows.len(), "values of sparse entries");
         let sum = |feature| {
@@ -116,15 +118,17 @@ impl Columns {
 }
 
 kernel! {
-    /// `out = sum values[position] * x[row]` over `entries`, rows and positions; `x` is a pointer
-    /// and the length of its rows.
+    /// `out = sum values[position] * x[row]` over the pairs of `rows` and `positions`; a row of `x`
+    /// has `d` values.
     ///
     /// # Safety
-    /// Rows and positions exist, and `out` has room for a row.
+    /// There are as many positions as rows, all of them exist, and `out` has room for a row.
     fn weighted_column(
-        entries: (&[u32], &[u32]),
+        rows: &[u32],
+        positions: &[u32],
         values: &[f32],
-        x: (*const f32, usize),
+        x: *const f32,
+        d: usize,
         out: *mut f32,
     ) = weighted_column_with
 }
@@ -133,9 +137,11 @@ kernel! {
 /// As for [`weighted_column`].
 #[inline(always)]
 unsafe fn weighted_column_with<S: Simd>(
-    (rows, positions): (&[u32], &[u32]),
+    rows: &[u32],
+    positions: &[u32],
     values: &[f32],
-    x: (*const f32, usize),
+    x: *const f32,
+    d: usize,
     out: *mut f32,
 ) {
     // SAFETY: as the caller promises.
@@ -148,6 +154,7 @@ unsafe fn weighted_column_with<S: Simd>(
                 (*values.get_unchecked(position), row)
             },
             x,
+            d,
             out,
         );
     }

@@ -1,6 +1,8 @@
-//! The encoder of a sparse autoencoder: which of many features are active, and how strongly.
+//! The encoder of a sparse autoencoder: the active features of each token and their activations.
 //!
-//! The dense `[tokens, d_sae]` is never formed.
+//! The dense `[tokens, d_sae]` is never formed. With many rows, screens (see `screen`) first rule
+//! out most features; the activations themselves are always exact f32 dot products. Input norms and
+//! the decoder are not known here.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -10,81 +12,82 @@ use crate::elementwise::dot_f32;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 #[cfg(target_arch = "x86_64")]
-use crate::screen::best::{Best, ThresholdGuess};
+use crate::screen::Selection;
 #[cfg(target_arch = "x86_64")]
-use crate::screen::bytes::{ByteRows, Bytes, Exact};
-use crate::screen::{Candidates, Screen};
+use crate::screen::bytes::{ByteRows, ByteScreen, ExactEncoder, ThresholdGuess};
+use crate::screen::{Candidates, WordScreen};
 use crate::sparse::SparseRows;
 
-/// Which pre-activations become activations.
+/// The gate that turns pre-activations into activations.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Gate {
-    /// The positive ones (ReLU).
+    /// Keeps positive pre-activations (ReLU).
     Positive,
-    /// Of the `k` largest the positive ones; of equal ones that of the lower feature comes first
+    /// Keeps the positive ones of the `k` largest; of equal ones the lower feature comes first
     /// (Makhzani & Frey 2013; Gao et al. 2024).
     TopK(usize),
-    /// The positive ones above the feature's threshold, `[d_sae]` (JumpReLU, Rajamanoharan et al.
-    /// 2024).
+    /// Keeps positive pre-activations above their feature's threshold, `[d_sae]` (JumpReLU,
+    /// Rajamanoharan et al. 2024).
     Above(Vec<f32>),
 }
 
-/// `gate(x W^T + bias)` with few survivors.
+/// `gate(x W^T + bias)` with few active features.
 ///
-/// An activation is always the same f32 dot product, whichever way it was found: with many rows, a
-/// `Screen` in integers first rules out most features.
+/// An activation is the same f32 dot product whether a screen was used or not.
 pub struct Encoder {
     isa: Isa,
     weight: Matrix,
     bias: Vec<f32>,
     gate: Gate,
-    screen: Renewed<Screen>,
-    /// The coarser screen, which is tried first.
+    words: Derived<WordScreen>,
+    /// The coarser screen, tried first.
     #[cfg(target_arch = "x86_64")]
-    bytes: Renewed<Bytes>,
+    bytes: Derived<ByteScreen>,
     #[cfg(target_arch = "x86_64")]
-    expected: ThresholdGuess,
+    threshold_guess: ThresholdGuess,
 }
 
-/// What is made of the weight when it is first needed.
-struct Renewed<T> {
-    made: OnceLock<T>,
-    /// One that no longer fits the weight, for its memory.
+/// A value derived from the weight when it is first needed.
+struct Derived<T> {
+    value: OnceLock<T>,
+    /// The value of an earlier weight, kept for its memory.
     stale: Mutex<Option<T>>,
 }
 
-impl<T> Renewed<T> {
-    fn new() -> Renewed<T> {
-        Renewed {
-            made: OnceLock::new(),
+impl<T> Derived<T> {
+    fn new() -> Derived<T> {
+        Derived {
+            value: OnceLock::new(),
             stale: Mutex::new(None),
         }
     }
 
-    fn forget(&mut self) {
-        if let Some(made) = self.made.take() {
-            self.stale = Mutex::new(Some(made));
+    /// Marks the value as stale.
+    fn invalidate(&mut self) {
+        if let Some(value) = self.value.take() {
+            self.stale = Mutex::new(Some(value));
         }
     }
 
+    /// The value; if there is none, `renew` derives it in place of a stale or an empty one.
     fn get(&self, empty: impl FnOnce() -> T, renew: impl FnOnce(&mut T)) -> &T {
-        self.made.get_or_init(|| {
+        self.value.get_or_init(|| {
             let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut made = stale.take().unwrap_or_else(empty);
-            renew(&mut made);
-            made
+            let mut value = stale.take().unwrap_or_else(empty);
+            renew(&mut value);
+            value
         })
     }
 }
 
-/// Rows from which on a screen pays, though it has to be made first.
+/// Number of rows from which a screen saves time, though it may have to be built first.
 const WORTH_SCREENING: usize = 32;
 
 impl Encoder {
     /// An encoder of `weight` `[d_sae, d_in]` and `bias` `[d_sae]`.
     ///
     /// # Panics
-    /// When the bias, or the thresholds of the gate, are not one for each feature.
+    /// When bias or thresholds are not `[d_sae]`.
     pub fn new(weight: Matrix, bias: Vec<f32>, gate: Gate) -> Encoder {
         Encoder::new_on(Isa::current(), weight, bias, gate)
     }
@@ -95,18 +98,18 @@ impl Encoder {
             weight,
             bias,
             gate,
-            screen: Renewed::new(),
+            words: Derived::new(),
             #[cfg(target_arch = "x86_64")]
-            bytes: Renewed::new(),
+            bytes: Derived::new(),
             #[cfg(target_arch = "x86_64")]
-            expected: ThresholdGuess::default(),
+            threshold_guess: ThresholdGuess::default(),
         };
         encoder.check();
         encoder
     }
 
     /// # Panics
-    /// When the bias, or the thresholds of the gate, are not one for each feature.
+    /// When bias or thresholds are not `[d_sae]`.
     fn check(&self) {
         let features = self.weight.rows();
         assert_eq!(self.bias.len(), features, "length of an encoder's bias");
@@ -115,14 +118,14 @@ impl Encoder {
         }
     }
 
-    /// Lets `f` change weight `[d_sae, d_in]`, bias and gate, as training does.
+    /// Runs `f` to change weight `[d_sae, d_in]`, bias and gate; returns its result.
     ///
     /// # Panics
-    /// When the bias, or the thresholds of the gate, are not one for each feature afterwards.
+    /// When bias or thresholds are not `[d_sae]` afterwards.
     pub fn update<R>(&mut self, f: impl FnOnce(&mut Matrix, &mut Vec<f32>, &mut Gate) -> R) -> R {
-        self.screen.forget();
+        self.words.invalidate();
         #[cfg(target_arch = "x86_64")]
-        self.bytes.forget();
+        self.bytes.invalidate();
         let result = f(&mut self.weight, &mut self.bias, &mut self.gate);
         self.check();
         result
@@ -138,27 +141,27 @@ impl Encoder {
         &self.bias
     }
 
-    /// What decides over activation.
+    /// The gate.
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// The active features of every row of `x`, `[tokens, d_in]`. A pre-activation that is not a
-    /// number is not active.
+    /// The active features of every row of `x`, `[tokens, d_in]`. A NaN pre-activation is not
+    /// active.
     ///
     /// # Panics
     /// When `x` has another width.
     pub fn encode(&self, x: &Matrix) -> SparseRows {
-        assert_eq!(x.cols(), self.weight.cols(), "width of what is encoded");
-        // Bounds say nothing of what is not finite.
+        assert_eq!(x.cols(), self.weight.cols(), "width of encoded rows");
+        // Bounds do not hold for rows that are not finite.
         let screened = x.rows() >= WORTH_SCREENING && x.is_finite();
-        let active = if screened {
-            self.active_by_screen(x)
+        let entries = if screened {
+            self.entries_by_screen(x)
         } else {
-            self.active_by_all(x)
+            self.entries_of_all(x)
         };
         let mut rows = SparseRows::default();
-        for row in active {
+        for row in entries {
             rows.push(row);
         }
         rows
@@ -170,50 +173,52 @@ impl Encoder {
     /// When there is no such feature, or the row has another width.
     pub fn pre_activation(&self, x: &[f32], feature: u32) -> f32 {
         let row = self.weight.row(feature as usize);
-        assert_eq!(x.len(), row.len(), "width of what is encoded");
+        assert_eq!(x.len(), row.len(), "width of encoded rows");
         let mut sum = 0.0;
         // SAFETY: both have the same length.
         unsafe { dot_f32(self.isa, x, row, &mut sum) };
         sum + self.bias[feature as usize]
     }
 
-    /// Every feature's product, for a few rows.
-    fn active_by_all(&self, x: &Matrix) -> Vec<Vec<(u32, f32)>> {
+    /// The entries of each row by the products of all features, for few rows.
+    fn entries_of_all(&self, x: &Matrix) -> Vec<Vec<(u32, f32)>> {
         /// Features of a task: their rows of the encoder stay in the second cache.
         const FEATURES: usize = 64;
         let chunks = (0..self.weight.rows()).into_par_iter().step_by(FEATURES);
-        let found: Vec<Vec<(u32, (u32, f32))>> = chunks
+        let passing: Vec<Vec<(u32, (u32, f32))>> = chunks
             .map(|first| {
                 let last = (first + FEATURES).min(self.weight.rows());
-                let mut found = Vec::new();
+                let mut passing = Vec::new();
                 for feature in first as u32..last as u32 {
                     for row in 0..x.rows() {
                         let value = self.pre_activation(x.row(row), feature);
                         if self.passes(feature, value) {
-                            found.push((row as u32, (feature, value)));
+                            passing.push((row as u32, (feature, value)));
                         }
                     }
                 }
-                found
+                passing
             })
             .collect();
-        let mut active = vec![Vec::new(); x.rows()];
-        for (row, entry) in found.into_iter().flatten() {
-            active[row as usize].push(entry);
+        let mut rows = vec![Vec::new(); x.rows()];
+        for (row, entry) in passing.into_iter().flatten() {
+            rows[row as usize].push(entry);
         }
-        active.into_iter().map(|row| self.select(row)).collect()
+        rows.into_iter().map(|row| self.select(row)).collect()
     }
 
-    fn active_by_screen(&self, x: &Matrix) -> Vec<Vec<(u32, f32)>> {
+    /// The entries of each row, by exact values of the features that a screen leaves.
+    fn entries_by_screen(&self, x: &Matrix) -> Vec<Vec<(u32, f32)>> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(active) = self.active_by_bytes(x) {
-            return active;
+        if let Some(entries) = self.entries_by_bytes(x) {
+            return entries;
         }
-        let empty = || Screen::empty(self.isa);
-        let screen = (self.screen).get(empty, |screen| screen.renew(&self.weight, &self.offset()));
-        let k = self.most();
+        let empty = || WordScreen::empty(self.isa);
+        let renew = |screen: &mut WordScreen| screen.renew(&self.weight, &self.offset());
+        let screen = self.words.get(empty, renew);
+        let k = self.k();
         let mut candidates: Vec<Candidates> = (0..x.rows()).map(|_| Candidates::new(k)).collect();
-        screen.walk(x, &mut candidates);
+        screen.scan(x, &mut candidates);
         let rows = candidates.into_par_iter().enumerate();
         rows.map(|(row, candidates)| {
             let values = candidates.features().into_iter().map(|feature| {
@@ -225,43 +230,49 @@ impl Encoder {
         .collect()
     }
 
-    /// The same by the coarser screen, where the processor has it and it pays.
+    /// The same by the coarser screen; `None` if the processor lacks it or it saves no time.
     #[cfg(target_arch = "x86_64")]
-    fn active_by_bytes(&self, x: &Matrix) -> Option<Vec<Vec<(u32, f32)>>> {
+    fn entries_by_bytes(&self, x: &Matrix) -> Option<Vec<Vec<(u32, f32)>>> {
         if self.isa != Isa::Avx512Bf16 {
             return None;
         }
-        let renew = |bytes: &mut Bytes| bytes.renew(&self.weight, &self.offset());
-        let screen = self.bytes.get(Bytes::empty, renew);
+        let renew = |screen: &mut ByteScreen| screen.renew(&self.weight, &self.offset());
+        let screen = self.bytes.get(ByteScreen::empty, renew);
         let rows = ByteRows::new(x);
         if !screen.pays(&rows) {
             return None;
         }
-        let exact = Exact {
+        let exact = ExactEncoder {
             weight: &self.weight,
             bias: &self.bias,
-            above: match &self.gate {
+            thresholds: match &self.gate {
                 Gate::Above(thresholds) => Some(thresholds),
                 _ => None,
             },
         };
-        let best = match self.most() {
+        let selections = match self.k() {
             None => {
-                let mut all: Vec<Best> = (0..x.rows()).map(|_| Best::all()).collect();
-                screen.walk(x, &rows, &exact, &mut all);
+                let mut all: Vec<Selection> = (0..x.rows()).map(|_| Selection::all()).collect();
+                screen.scan(x, &rows, &exact, &mut all);
                 all
             }
             Some(k) => {
-                let walk = |x: &Matrix, rows: &ByteRows, best: &mut [Best]| {
-                    screen.walk(x, rows, &exact, best);
+                let scan = |x: &Matrix, rows: &ByteRows, selections: &mut [Selection]| {
+                    screen.scan(x, rows, &exact, selections);
                 };
-                self.expected.top(k, x, &rows, walk)
+                self.threshold_guess.top(k, x, &rows, scan)
             }
         };
-        Some(best.into_par_iter().map(Best::into_row).collect())
+        Some(
+            selections
+                .into_par_iter()
+                .map(Selection::into_row)
+                .collect(),
+        )
     }
 
-    /// What is added to products: more than 0 is active, but for the number of them.
+    /// The offset `[d_sae]` that is added to products, so that a sum above 0 passes the gate, apart
+    /// from the limit of [`Gate::TopK`].
     fn offset(&self) -> Vec<f32> {
         match &self.gate {
             Gate::Above(thresholds) => {
@@ -272,15 +283,15 @@ impl Encoder {
         }
     }
 
-    /// Active features of a row at most.
-    fn most(&self) -> Option<usize> {
+    /// Most active features of a row; `None` without a limit.
+    fn k(&self) -> Option<usize> {
         match self.gate {
             Gate::TopK(k) => Some(k),
             _ => None,
         }
     }
 
-    /// Whether a pre-activation becomes an activation, but for the number of them.
+    /// True if a pre-activation passes the gate, apart from the limit of [`Gate::TopK`].
     fn passes(&self, feature: u32, value: f32) -> bool {
         match &self.gate {
             Gate::Above(thresholds) => value > thresholds[feature as usize].max(0.0),
@@ -288,7 +299,7 @@ impl Encoder {
         }
     }
 
-    /// The entries of a row, in ascending order of features, that are among its largest.
+    /// The entries of a row that are within the limit of [`Gate::TopK`], features ascending.
     fn select(&self, mut row: Vec<(u32, f32)>) -> Vec<(u32, f32)> {
         if let Gate::TopK(k) = self.gate
             && row.len() > k

@@ -1,7 +1,8 @@
-//! The gradient of a matrix that is trained, row by row, for the step that takes it.
+//! Gradients of large matrices, computed row by row when an optimiser asks for them.
 //!
-//! What it is made of is kept, and the gradient itself, which is as large as the matrix, never
-//! whole: each row is made when its turn comes, in the first cache, and then is forgotten.
+//! A gradient keeps its terms. It is as large as its matrix and never held whole: each row is
+//! computed in the first cache, used by the step and dropped. Which loss the terms come from is not
+//! known here.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,22 +14,22 @@ use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
 use crate::simd::{Simd, kernel, load, store};
 
-/// What holds of the norms of rows.
+/// The constraint on the norms of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowNorm {
-    /// Nothing.
+    /// No constraint.
     Free,
-    /// They are 1: a gradient loses what would only make its row longer,
-    /// `g -= (g . p) / (p . p) p`, and a row is scaled after its step. A row of zeros stays.
+    /// Norm 1: a gradient loses its component along the row, `g -= (g . p) / (p . p) p`, and the
+    /// row is scaled to norm 1 after its step. A row of zeros stays.
     Unit,
 }
 
-/// The gradient of a matrix `[n, d]`: sums over the tokens of each row's feature, and what is added.
+/// The gradient of a matrix `[n, d]`: sums over the tokens of each row's feature, and added terms.
 pub struct Gradient<'a> {
     sums: Sums<'a>,
-    /// Factors `[n]` and a row `[d]`: their outer product.
-    outer: Vec<(Vec<f32>, Vec<f32>)>,
-    /// `[n]`, or empty: how much of each parameters' row, as a direction of length 1.
+    /// Outer products to add.
+    outer: Vec<Outer>,
+    /// `[n]`, or empty: the multiple of each row's unit vector to add.
     along: Vec<f32>,
 }
 
@@ -40,25 +41,36 @@ enum Sums<'a> {
     },
 }
 
-/// A value for each entry, and the rows it multiplies.
-pub type Term<'a> = (Vec<f32>, Cow<'a, Matrix>);
+/// A term of a sparse gradient: for every feature the sum of `values[position] * x[row]` over its
+/// entries.
+pub struct Term<'a> {
+    /// `[entries]`, in the order of the sparse rows.
+    pub values: Vec<f32>,
+    /// `[rows, d]`
+    pub x: Cow<'a, Matrix>,
+}
+
+/// The outer product of factors `[n]` and a row `[d]`.
+struct Outer {
+    factors: Vec<f32>,
+    row: Vec<f32>,
+}
 
 impl<'a> Gradient<'a> {
-    /// One that has been found, `[n, d]`.
+    /// A gradient held whole, `[n, d]`.
     pub fn dense(gradient: Matrix) -> Gradient<'a> {
         Gradient::new(Sums::Dense(gradient))
     }
 
-    /// For every feature the sum of `values[position] * x[row]` over its entries, `values`
-    /// `[entries]` and `x` `[rows, d]`, in the order of the rows, one term after the other.
+    /// The sum of sparse terms, each summed in the order of the rows.
     ///
     /// # Panics
-    /// When there are not as many values or rows, or the widths of terms differ.
+    /// When a term has another number of values or rows, or the widths of terms differ.
     pub fn sparse(columns: Arc<Columns>, terms: Vec<Term<'a>>) -> Gradient<'a> {
-        for (values, x) in &terms {
+        for Term { values, x } in &terms {
             assert_eq!(values.len(), columns.len(), "values of sparse entries");
             assert_eq!(x.rows(), columns.n_rows(), "rows that are summed");
-            assert_eq!(x.cols(), terms[0].1.cols(), "width of a gradient's terms");
+            assert_eq!(x.cols(), terms[0].x.cols(), "width of a gradient's terms");
         }
         Gradient::new(Sums::Sparse { columns, terms })
     }
@@ -71,12 +83,12 @@ impl<'a> Gradient<'a> {
         }
     }
 
-    /// Adds `factors[i] * row` to every row, `factors` `[n]` and `row` `[d]`.
+    /// Adds `factors[i] * row` to every row `i`, for `factors` `[n]` and `row` `[d]`.
     pub fn add_outer(&mut self, factors: Vec<f32>, row: Vec<f32>) {
-        self.outer.push((factors, row));
+        self.outer.push(Outer { factors, row });
     }
 
-    /// Adds `factors[i] p_i / |p_i|` to every row, `factors` `[n]` and `p` the parameters.
+    /// Adds `factors[i] p_i / |p_i|` to every row `i`, for `factors` `[n]` and the parameters `p`.
     pub fn add_along(&mut self, factors: &[f32]) {
         if self.along.is_empty() {
             self.along = factors.to_vec();
@@ -86,52 +98,53 @@ impl<'a> Gradient<'a> {
         }
     }
 
-    /// The gradient of one row of `params` `[n, d]`.
+    /// The gradient of one row of `params` `[n, d]`; returns `[d]`.
     ///
     /// # Panics
     /// When there is no such row, or shapes differ.
     pub fn row(&self, row: usize, params: &Matrix, norm: RowNorm) -> Vec<f32> {
-        let mut grad = Row::new(Isa::current(), self, params.cols());
+        let mut grad = RowGradient::new(Isa::current(), self, params.cols());
         grad.index = row;
-        match grad.find(params.row(row), norm) {
+        match grad.compute(params.row(row), norm) {
             Some(_) => grad.values,
             None => vec![0.0; params.cols()],
         }
     }
 
-    /// The sum of squares, given the parameters `[n, d]`.
+    /// The sum of the gradient's squares, for parameters `[n, d]`.
     ///
     /// # Panics
     /// When shapes differ.
     pub fn squared_norm(&self, params: &Matrix, norm: RowNorm) -> f64 {
-        let shape = (params.rows(), params.cols());
-        self.by_rows(Isa::current(), shape, |row, grad| {
-            grad.find(params.row(row), norm).unwrap_or(0.0)
+        let (n, d) = (params.rows(), params.cols());
+        self.by_rows(Isa::current(), n, d, |row, grad| {
+            grad.compute(params.row(row), norm).unwrap_or(0.0)
         })
     }
 
-    /// Runs `task` for every row of `[n, d]`, with what finds its gradient; the sum of what it returns,
-    /// in the order of the rows.
+    /// Runs `task` for every row of `[n, d]`, with the row's gradient to compute; returns the sum
+    /// of the results in the order of the rows.
     ///
     /// # Panics
-    /// When the shape is another.
+    /// When the gradient has another shape.
     pub(crate) fn by_rows(
         &self,
         isa: Isa,
-        (n, d): (usize, usize),
-        task: impl Fn(usize, &mut Row) -> f64 + Sync,
+        n: usize,
+        d: usize,
+        task: impl Fn(usize, &mut RowGradient) -> f64 + Sync,
     ) -> f64 {
-        /// Rows of a task: enough to be worth it, few enough that threads end together.
+        /// Rows of a task: enough to be worth a thread, few enough that threads end together.
         const ROWS: usize = 32;
         self.check(n, d);
         let mut sums = vec![0.0; n];
         let shared = Shared::new(&mut sums);
         parallel::for_each(n.div_ceil(ROWS), n * d * 8, |chunk| {
-            let mut grad = Row::new(isa, self, d);
+            let mut grad = RowGradient::new(isa, self, d);
             for row in chunk * ROWS..((chunk + 1) * ROWS).min(n) {
                 grad.index = row;
                 let sum = task(row, &mut grad);
-                // SAFETY: each row is one task's.
+                // SAFETY: each row belongs to one task.
                 unsafe { *shared.get().add(row) = sum };
             }
         });
@@ -139,17 +152,17 @@ impl<'a> Gradient<'a> {
     }
 
     /// # Panics
-    /// When the gradient is not one of `[n, d]`.
+    /// When the gradient is not `[n, d]`.
     fn check(&self, n: usize, d: usize) {
         let shape = match &self.sums {
             Sums::Dense(gradient) => (gradient.rows(), gradient.cols()),
             Sums::Sparse { columns, terms } => {
-                let width = terms.first().map_or(d, |(_, x)| x.cols());
+                let width = terms.first().map_or(d, |term| term.x.cols());
                 (columns.n_features(), width)
             }
         };
         assert_eq!(shape, (n, d), "shape of a gradient");
-        for (factors, row) in &self.outer {
+        for Outer { factors, row } in &self.outer {
             assert_eq!((factors.len(), row.len()), (n, d), "shape of a gradient");
         }
         assert!(
@@ -159,19 +172,19 @@ impl<'a> Gradient<'a> {
     }
 }
 
-/// The gradient of the row at hand.
-pub(crate) struct Row<'a> {
+/// The gradient of one row.
+pub(crate) struct RowGradient<'a> {
     isa: Isa,
     gradient: &'a Gradient<'a>,
     index: usize,
     values: Vec<f32>,
-    /// For terms after the first.
+    /// Scratch for terms after the first.
     term: Vec<f32>,
 }
 
-impl<'a> Row<'a> {
-    fn new(isa: Isa, gradient: &'a Gradient<'a>, d: usize) -> Row<'a> {
-        Row {
+impl<'a> RowGradient<'a> {
+    fn new(isa: Isa, gradient: &'a Gradient<'a>, d: usize) -> RowGradient<'a> {
+        RowGradient {
             isa,
             gradient,
             index: 0,
@@ -180,17 +193,17 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// What [`Row::find`] found.
+    /// The gradient that [`RowGradient::compute`] computed, `[d]`.
     pub(crate) fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The gradient of the row whose parameters are `p`: the sum of its squares, or `None` where
-    /// there is none.
-    pub(crate) fn find(&mut self, p: &[f32], norm: RowNorm) -> Option<f64> {
+    /// Computes the gradient of the row whose parameters are `p` `[d]`; returns the sum of its
+    /// squares, or `None` if the row has no gradient.
+    pub(crate) fn compute(&mut self, p: &[f32], norm: RowNorm) -> Option<f64> {
         let mut any = self.sum();
         let values = &mut self.values;
-        for (factors, row) in &self.gradient.outer {
+        for Outer { factors, row } in &self.gradient.outer {
             let factor = factors[self.index];
             if factor != 0.0 {
                 any = true;
@@ -219,7 +232,7 @@ impl<'a> Row<'a> {
         Some(f64::from(squares))
     }
 
-    /// The sums alone; whether there are any.
+    /// Computes the sums alone; returns true if there are any.
     fn sum(&mut self) -> bool {
         match &self.gradient.sums {
             Sums::Dense(gradient) => {
@@ -231,13 +244,12 @@ impl<'a> Row<'a> {
                     self.values.fill(0.0);
                     return false;
                 }
-                for (at, (values, x)) in terms.iter().enumerate() {
-                    let term = (values.as_slice(), &**x);
+                for (at, Term { values, x }) in terms.iter().enumerate() {
                     if at == 0 {
-                        columns.weighted_sum(self.isa, self.index, term, &mut self.values);
+                        columns.weighted_sum(self.isa, self.index, values, x, &mut self.values);
                     } else {
                         self.term.resize(self.values.len(), 0.0);
-                        columns.weighted_sum(self.isa, self.index, term, &mut self.term);
+                        columns.weighted_sum(self.isa, self.index, values, x, &mut self.term);
                         add(&mut self.values, 1.0, &self.term);
                     }
                 }
@@ -247,12 +259,15 @@ impl<'a> Row<'a> {
     }
 }
 
+/// `to += factor * row`
 fn add(to: &mut [f32], factor: f32, row: &[f32]) {
     let pairs = to.iter_mut().zip(row);
     pairs.for_each(|(to, row)| *to += factor * row);
 }
 
 kernel! {
+    /// `grad -= (grad . along) / (along . along) along`; unchanged if `along` is zero.
+    ///
     /// # Safety
     /// `grad` is valid for as many values as `along` has.
     fn project_row(grad: *mut f32, along: &[f32]) = project_row_with

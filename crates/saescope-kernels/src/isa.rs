@@ -1,9 +1,9 @@
-//! Which instruction set the kernels use, found out once when the program runs.
+//! The instruction set that the kernels use, detected once when the program runs.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// An instruction set that the kernels are built for. Later ones are faster.
+/// An instruction set that the kernels are compiled for. Later ones are faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Isa {
@@ -15,7 +15,8 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors.
     Avx512,
-    /// 512-bit vectors and products of pairs of bf16 and of 16-bit integers, which came together.
+    /// 512-bit vectors with products of pairs of bf16 and of 16-bit integers; processors have both
+    /// or neither.
     Avx512Bf16,
 }
 
@@ -27,29 +28,30 @@ const ALL: [Isa; 5] = [
     Isa::Avx512Bf16,
 ];
 
-/// The `Isa` in use as a number; 0 until it has been found out.
+/// The `Isa` in use as a number; 0 until it is detected.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
 
 impl Isa {
-    /// The instruction set in use: the best of this machine unless [`Isa::force`] chose another.
+    /// The instruction set in use: the fastest of this machine unless [`Isa::force`] chose another.
     pub fn current() -> Isa {
         let known = CURRENT.load(Ordering::Relaxed);
         if let Some(isa) = ALL.into_iter().find(|isa| *isa as u8 == known) {
             return isa;
         }
-        let best = Isa::available().into_iter().max().unwrap_or(Isa::Portable);
-        CURRENT.store(best as u8, Ordering::Relaxed);
-        best
+        let fastest = Isa::available().into_iter().max().unwrap_or(Isa::Portable);
+        CURRENT.store(fastest as u8, Ordering::Relaxed);
+        fastest
     }
 
-    /// Uses `isa` from now on, to test or measure a fallback. Weights and caches remember what
-    /// they were packed for, so this comes before any of them; returns whether the machine has it.
+    /// Uses `isa` from now on, to test or measure a fallback; returns false, with no effect, if the
+    /// machine lacks it. Weights and caches keep the instruction set that they were packed for, so
+    /// call this before making any.
     pub fn force(isa: Isa) -> bool {
-        let has = isa.is_available();
-        if has {
+        let available = isa.is_available();
+        if available {
             CURRENT.store(isa as u8, Ordering::Relaxed);
         }
-        has
+        available
     }
 
     /// The instruction sets that this machine has.
@@ -104,7 +106,7 @@ impl std::str::FromStr for Isa {
             .ok_or_else(|| {
                 let names: Vec<String> = ALL.iter().map(Isa::to_string).collect();
                 format!(
-                    "there is no instruction set `{name}`; there are {}",
+                    "unknown instruction set `{name}`; use one of {}",
                     names.join(", ")
                 )
             })
@@ -116,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_current_one_is_available_and_names_round_trip() {
+    fn the_current_instruction_set_is_available_and_names_round_trip() {
         assert!(Isa::available().contains(&Isa::current()));
         for isa in ALL {
             assert_eq!(isa.to_string().parse(), Ok(isa));

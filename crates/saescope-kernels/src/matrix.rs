@@ -1,6 +1,7 @@
-//! `Matrix`: row-major f32, contiguous, 64-byte aligned.
+//! `Matrix`: shape and memory of rows of f32. Operations on matrices stand in later modules.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::buffer::Buffer;
 
@@ -37,7 +38,7 @@ impl Matrix {
         matrix
     }
 
-    /// `[rows, cols]` from a function of row and column.
+    /// `[rows, cols]`, each value computed from its row and column.
     pub fn from_fn(rows: usize, cols: usize, f: impl Fn(usize, usize) -> f32) -> Matrix {
         let mut matrix = Matrix::zeros(rows, cols);
         for row in 0..rows {
@@ -79,10 +80,10 @@ impl Matrix {
         &mut self.data_mut()[row * cols..][..cols]
     }
 
-    /// Adds the rows of `other` below.
+    /// Appends the rows of `other`.
     ///
     /// # Panics
-    /// When the columns differ.
+    /// When the numbers of columns differ.
     pub fn append_rows(&mut self, other: &Matrix) {
         assert_eq!(self.cols, other.cols, "columns of appended rows");
         let end = self.data().len();
@@ -91,7 +92,10 @@ impl Matrix {
         self.rows += other.rows;
     }
 
-    /// The named rows, in the order named.
+    /// A copy of the given rows, in the given order.
+    ///
+    /// # Panics
+    /// When a row does not exist.
     pub fn select_rows(&self, rows: &[usize]) -> Matrix {
         let mut selected = Matrix::zeros(rows.len(), self.cols);
         for (to, &from) in rows.iter().enumerate() {
@@ -100,15 +104,34 @@ impl Matrix {
         selected
     }
 
-    /// Takes the shape `[rows, cols]`, keeping the allocation where it is large enough.
-    /// The values are unspecified afterwards.
+    /// A copy of a range of rows.
+    ///
+    /// # Panics
+    /// When a row does not exist.
+    pub fn copy_of_rows(&self, rows: Range<usize>) -> Matrix {
+        let mut copy = Matrix::zeros(rows.len(), self.cols);
+        let values = &self.data()[rows.start * self.cols..rows.end * self.cols];
+        copy.data_mut().copy_from_slice(values);
+        copy
+    }
+
+    /// Sets every value of a row.
+    ///
+    /// # Panics
+    /// When the row does not exist.
+    pub fn fill_row(&mut self, row: usize, value: f32) {
+        self.row_mut(row).fill(value);
+    }
+
+    /// Takes the shape `[rows, cols]`, with unspecified values; the memory is kept if it is large
+    /// enough.
     pub fn reshape(&mut self, rows: usize, cols: usize) {
         self.data.renew(rows * cols);
         self.rows = rows;
         self.cols = cols;
     }
 
-    /// Values that there is room for.
+    /// Values that fit without a new allocation.
     pub fn capacity(&self) -> usize {
         self.data.capacity()
     }

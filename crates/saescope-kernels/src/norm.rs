@@ -1,9 +1,8 @@
 //! Layer norm and RMS norm over rows.
 
-use crate::activation::by_rows;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
-use crate::parallel::Shared;
+use crate::parallel::{Shared, by_rows};
 use crate::simd::{Simd, each, kernel, load, store};
 
 /// A norm of rows `[rows, d]`.
@@ -12,16 +11,16 @@ pub struct Norm<'a> {
     weight: &'a [f32],
     bias: Option<&'a [f32]>,
     eps: f32,
-    /// Take the mean away first.
+    /// True if the mean is subtracted first.
     centred: bool,
 }
 
 impl<'a> Norm<'a> {
-    /// `(x - mean) / sqrt(variance + eps) * weight + bias` (Ba et al. 2016), the variance with divisor
-    /// `d`; weight and bias are `[d]`.
+    /// `(x - mean) / sqrt(variance + eps) * weight + bias` (Ba et al. 2016), the variance with
+    /// divisor `d`; weight and bias are `[d]`.
     ///
     /// # Panics
-    /// When the two differ in length.
+    /// When weight and bias differ in length.
     pub fn layer(weight: &'a [f32], bias: Option<&'a [f32]>, eps: f32) -> Norm<'a> {
         assert!(
             bias.is_none_or(|bias| bias.len() == weight.len()),
@@ -35,7 +34,7 @@ impl<'a> Norm<'a> {
         }
     }
 
-    /// `x / sqrt(mean of squares + eps) * weight` (Zhang & Sennrich 2019); the weight is `[d]`.
+    /// `x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich 2019); the weight is `[d]`.
     pub fn rms(weight: &'a [f32], eps: f32) -> Norm<'a> {
         Norm {
             weight,
@@ -45,7 +44,7 @@ impl<'a> Norm<'a> {
         }
     }
 
-    /// Norms every row of `x` to `out`, which takes its shape.
+    /// Writes the norm of every row of `x` `[rows, d]` to `out`, which takes the same shape.
     ///
     /// # Panics
     /// When `x` is not as wide as the weight.
@@ -64,17 +63,21 @@ impl<'a> Norm<'a> {
         });
     }
 
-    /// Norms one row to `to`.
+    /// Writes the norm of one row to `to`.
     pub(crate) fn row(&self, isa: Isa, x: &[f32], to: &mut [f32]) {
         assert_eq!(self.weight.len(), x.len(), "length of a norm's weight");
         assert_eq!(to.len(), x.len(), "length of a normed row");
-        // SAFETY: both are as long as the weight, and an `Isa` is only handed out where it is there.
+        // SAFETY: both are as long as the weight, and an `Isa` is only handed out where it is
+        // available.
         unsafe { norm_row(isa, self, x.as_ptr(), to.as_mut_ptr()) }
     }
 }
 
-/// RMS norm of the first `n_heads` runs of `weight.len()` values of every row, in place: the norm
-/// of query or key heads, which start at column `start`.
+/// RMS norm of query or key heads, in place: in every row of `x`, of `n_heads` runs of
+/// `weight.len()` values from column `start` on.
+///
+/// # Panics
+/// When a row is shorter.
 pub fn rms_norm_heads(x: &mut Matrix, start: usize, n_heads: usize, weight: &[f32], eps: f32) {
     let (rows, cols, d) = (x.rows(), x.cols(), weight.len());
     assert!(start + n_heads * d <= cols, "heads of a row");
@@ -93,13 +96,15 @@ pub fn rms_norm_heads(x: &mut Matrix, start: usize, n_heads: usize, weight: &[f3
 }
 
 kernel! {
+    /// `out = norm(x)`
+    ///
     /// # Safety
     /// `x` and `out`, which may be the same, hold as many values as the weight.
     fn norm_row(norm: &Norm, x: *const f32, out: *mut f32) = norm_row_with
 }
 
 /// # Safety
-/// As for `norm_row`.
+/// As for [`norm_row`].
 #[inline(always)]
 unsafe fn norm_row_with<S: Simd>(norm: &Norm, x: *const f32, out: *mut f32) {
     let n = norm.weight.len();
@@ -110,8 +115,8 @@ unsafe fn norm_row_with<S: Simd>(norm: &Norm, x: *const f32, out: *mut f32) {
         } else {
             0.0
         };
-        // Lanes past the end are zeros, of which the mean must not be taken away: the remainder
-        // is summed apart.
+        // Lanes past the end are zeros, and subtracting the mean would make them count: the
+        // remainder is summed apart.
         let whole = n / S::LANES * S::LANES;
         let mut squares = total::<S, true>(x, whole, mean);
         for i in whole..n {
@@ -131,7 +136,7 @@ unsafe fn norm_row_with<S: Simd>(norm: &Norm, x: *const f32, out: *mut f32) {
     }
 }
 
-/// The sum of `n` values, or of the squares of their distances from `mean`.
+/// The sum of `n` values, or with `SQUARES` of `(x - mean)^2`.
 ///
 /// # Safety
 /// `x` holds `n` values.
@@ -141,7 +146,7 @@ unsafe fn total<S: Simd, const SQUARES: bool>(x: *const f32, n: usize, mean: f32
     // SAFETY: every load stays within the `n` values.
     unsafe {
         let mean = S::splat(mean);
-        // Several chains, so that one addition need not wait for the last.
+        // Several chains, so that no addition waits for the one before.
         let mut sums = [S::splat(0.0); CHAINS];
         let whole = n - n % (CHAINS * S::LANES);
         for i in (0..whole).step_by(CHAINS * S::LANES) {
@@ -158,7 +163,7 @@ unsafe fn total<S: Simd, const SQUARES: bool>(x: *const f32, n: usize, mean: f32
     }
 }
 
-/// `sum` and `x`, or the square of its distance from `mean`.
+/// `sum + x`, or with `SQUARES` `sum + (x - mean)^2`.
 ///
 /// # Safety
 /// The processor has the instruction set.

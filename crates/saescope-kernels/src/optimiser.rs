@@ -1,4 +1,4 @@
-//! The optimiser.
+//! Adam over rows and slices.
 
 use rayon::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::matrix::Matrix;
 use crate::parallel::{self, Shared};
 use crate::simd::{Simd, kernel, load, store};
 
-/// A step of Adam (Kingma & Ba 2015), in the form of `torch.optim.Adam`:
+/// The coefficients of one step of Adam (Kingma & Ba 2015), in the form of `torch.optim.Adam`:
 /// `p -= lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
@@ -28,8 +28,8 @@ pub struct AdamStep {
 }
 
 impl AdamStep {
-    /// The step number `t`, counted from 1, with its corrections.
-    pub fn new(lr: f32, (beta1, beta2): (f32, f32), eps: f32, t: u64) -> AdamStep {
+    /// Step number `t`, counted from 1.
+    pub fn new(lr: f32, beta1: f32, beta2: f32, eps: f32, t: u64) -> AdamStep {
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(t as f64)) as f32;
         AdamStep {
             lr,
@@ -42,9 +42,9 @@ impl AdamStep {
     }
 }
 
-/// Parameters `[n, d]` and their moments, as Adam keeps them.
-pub struct Optimised<'a> {
-    /// What is optimised.
+/// Parameters `[n, d]` and their moments.
+pub struct AdamState<'a> {
+    /// The parameters that a step changes.
     pub params: &'a mut Matrix,
     /// The first moment.
     pub m: &'a mut Matrix,
@@ -52,49 +52,48 @@ pub struct Optimised<'a> {
     pub v: &'a mut Matrix,
 }
 
-/// Steps every row along `scale * gradient`; returns the sum of the gradient's squares, before it is
-/// scaled.
+/// Steps every row against `scale * gradient`; returns the sum of the unscaled gradient's squares.
 ///
 /// # Panics
 /// When shapes differ.
 pub fn adam_rows(
-    to: Optimised,
+    state: AdamState,
     gradient: &Gradient,
     scale: f32,
     step: AdamStep,
     norm: RowNorm,
 ) -> f64 {
-    adam_rows_on(Isa::current(), to, gradient, scale, step, norm)
+    adam_rows_on(Isa::current(), state, gradient, scale, step, norm)
 }
 
 pub(crate) fn adam_rows_on(
     isa: Isa,
-    to: Optimised,
+    state: AdamState,
     gradient: &Gradient,
     scale: f32,
     step: AdamStep,
     norm: RowNorm,
 ) -> f64 {
-    let (n, d) = (to.params.rows(), to.params.cols());
-    for moment in [&*to.m, &*to.v] {
+    let (n, d) = (state.params.rows(), state.params.cols());
+    for moment in [&*state.m, &*state.v] {
         assert_eq!((moment.rows(), moment.cols()), (n, d), "shape of a moment");
     }
-    let pointers = [to.params, to.m, to.v].map(|matrix| Shared::new(matrix.data_mut()));
+    let pointers = [state.params, state.m, state.v].map(|matrix| Shared::new(matrix.data_mut()));
     let factors = Factors::new(step, scale);
-    gradient.by_rows(isa, (n, d), |row, grad| {
-        let [p, m, v] = pointers.map(|pointer| pointer.get().wrapping_add(row * d));
+    gradient.by_rows(isa, n, d, |row, grad| {
+        let [params, m, v] = pointers.map(|pointer| pointer.get().wrapping_add(row * d));
         // SAFETY: rows of `d` values each, which no other task touches.
         unsafe {
-            let along = std::slice::from_raw_parts(p, d);
-            let squares = grad.find(along, norm);
+            let along = std::slice::from_raw_parts(params, d);
+            let squares = grad.compute(along, norm);
             let values = squares.map_or(std::ptr::null(), |_| grad.values().as_ptr());
-            adam_row(isa, &factors, (p, m, v), values, d, norm);
+            adam_row(isa, &factors, AdamRow { params, m, v }, values, d, norm);
             squares.unwrap_or(0.0)
         }
     })
 }
 
-/// Steps `params` with the gradient `scale * grad`.
+/// Steps `params` against `scale * grad`, as [`adam_rows`] steps a row.
 ///
 /// # Panics
 /// When lengths differ.
@@ -115,24 +114,18 @@ pub fn adam_slice(
     let factors = Factors::new(step, scale);
     parallel::for_each(n.div_ceil(CHUNK), n * 8, |task| {
         let first = task * CHUNK;
-        let [p, m, v] = pointers.map(|pointer| pointer.get().wrapping_add(first));
+        let [params, m, v] = pointers.map(|pointer| pointer.get().wrapping_add(first));
         let grad = grad[first..].as_ptr();
         let len = (n - first).min(CHUNK);
         // SAFETY: `len` values each, which no other task touches.
         unsafe {
-            adam_row(
-                Isa::current(),
-                &factors,
-                (p, m, v),
-                grad,
-                len,
-                RowNorm::Free,
-            )
+            let row = AdamRow { params, m, v };
+            adam_row(Isa::current(), &factors, row, grad, len, RowNorm::Free)
         };
     });
 }
 
-/// What a step multiplies with.
+/// The factors of a step.
 struct Factors {
     scale: f32,
     beta1: f32,
@@ -160,14 +153,22 @@ impl Factors {
     }
 }
 
+/// Parameters and moments of one row.
+#[derive(Clone, Copy)]
+struct AdamRow {
+    params: *mut f32,
+    m: *mut f32,
+    v: *mut f32,
+}
+
 kernel! {
-    /// Steps `n` values; `grad` is null for none.
+    /// Steps `n` values; a null `grad` is a gradient of zeros.
     ///
     /// # Safety
-    /// All pointers but a null `grad` are valid for `n` values, and overlap nowhere.
+    /// All pointers but a null `grad` are valid for `n` values and do not overlap.
     fn adam_row(
         factors: &Factors,
-        to: (*mut f32, *mut f32, *mut f32),
+        row: AdamRow,
         grad: *const f32,
         n: usize,
         norm: RowNorm,
@@ -179,11 +180,12 @@ kernel! {
 #[inline(always)]
 unsafe fn adam_row_with<S: Simd>(
     factors: &Factors,
-    (p, m, v): (*mut f32, *mut f32, *mut f32),
+    row: AdamRow,
     grad: *const f32,
     n: usize,
     norm: RowNorm,
 ) {
+    let AdamRow { params: p, m, v } = row;
     // SAFETY: every vector lies within the `n` values.
     unsafe {
         let scale = S::splat(factors.scale);
@@ -206,8 +208,8 @@ unsafe fn adam_row_with<S: Simd>(
             }
             store::<S>(m.add(i), new_m, lanes);
             store::<S>(v.add(i), new_v, lanes);
-            let below = S::add(S::div(S::sqrt(new_v), root), eps);
-            let change = S::div(S::mul(size, new_m), below);
+            let denominator = S::add(S::div(S::sqrt(new_v), root), eps);
+            let change = S::div(S::mul(size, new_m), denominator);
             store::<S>(p.add(i), S::add(load::<S>(p.add(i), lanes), change), lanes);
             i += lanes;
         }
@@ -217,6 +219,8 @@ unsafe fn adam_row_with<S: Simd>(
     }
 }
 
+/// Scales a row to norm 1; a row of zeros stays.
+///
 /// # Safety
 /// `p` is valid for `n` values.
 #[inline(always)]
@@ -238,9 +242,9 @@ unsafe fn to_unit<S: Simd>(p: *mut f32, n: usize) {
     }
 }
 
-/// The sum of squares in f64, always in the same order.
+/// The sum of the squares of `values` in f64, always in the same order.
 pub fn squared_norm(values: &[f32]) -> f64 {
-    /// Values that are summed together, and sums under way at once.
+    /// Values of a chunk, and independent sums within it.
     const CHUNK: usize = 1 << 14;
     const CHAINS: usize = 16;
     let chunk = |chunk: &[f32]| {

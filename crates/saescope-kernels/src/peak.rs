@@ -1,4 +1,4 @@
-//! What the machine can do at most, to hold a measurement against.
+//! The peak of the machine, for comparison with measurements.
 
 use std::time::Instant;
 
@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use crate::isa::Isa;
 use crate::simd::{Simd, kernel};
 
-/// GFLOP/s of f32 multiply-adds that stay in registers, all threads together: the best of
-/// some short runs, since threads may need a while to find a core each.
+/// GFLOP/s of f32 multiply-adds in registers, all threads together: the fastest of some short runs,
+/// since the threads may take a while to get a core each.
 pub fn peak_gflops() -> f64 {
     const STEPS: usize = 2_000_000;
     let threads = rayon::current_num_threads();
-    let mut best = 0.0_f64;
+    let mut fastest = 0.0_f64;
     for _ in 0..40 {
         let start = Instant::now();
         let flops: f64 = (0..threads)
@@ -25,13 +25,13 @@ pub fn peak_gflops() -> f64 {
                 flops
             })
             .sum();
-        best = best.max(flops / start.elapsed().as_secs_f64() / 1e9);
+        fastest = fastest.max(flops / start.elapsed().as_secs_f64() / 1e9);
     }
-    best
+    fastest
 }
 
 kernel! {
-    /// Counts the floating-point operations of `steps` rounds of independent multiply-adds.
+    /// Runs `steps` rounds of independent multiply-adds; `flops` becomes the number of operations.
     ///
     /// # Safety
     /// The processor has the instruction set.
@@ -39,10 +39,10 @@ kernel! {
 }
 
 /// # Safety
-/// As for `spin`.
+/// As for [`spin`].
 #[inline(always)]
 unsafe fn spin_with<S: Simd>(steps: usize, flops: &mut f64) {
-    // As many chains as hide the latency of an addition on two ports.
+    // Enough chains to hide the latency of a multiply-add on two ports.
     const CHAINS: usize = 12;
     // SAFETY: as the caller promises.
     unsafe {

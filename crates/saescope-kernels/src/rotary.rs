@@ -1,14 +1,13 @@
 //! Rotary position embeddings.
 
-use crate::activation::by_rows;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
-use crate::parallel::Shared;
+use crate::parallel::{Shared, by_rows};
 use crate::simd::{Simd, kernel, load, store};
 
-/// Cosines and sines for some positions: what rotates their queries and keys.
+/// Cosines and sines of the angles by which queries and keys are rotated.
 pub struct Rotation {
-    /// Half the entries of a head that turn.
+    /// Number of pairs of a head that are rotated.
     half: usize,
     /// `[positions, half]`
     cos: Vec<f32>,
@@ -17,7 +16,7 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Angles `position * frequency` for every position and every pair.
+    /// Angles `position * frequency` of every position and pair.
     pub fn new(frequencies: &[f32], positions: impl Iterator<Item = usize>) -> Rotation {
         let mut rotation = Rotation {
             half: frequencies.len(),
@@ -26,8 +25,8 @@ impl Rotation {
         };
         for position in positions {
             for &frequency in frequencies {
-                // The product is rounded to f32, as the checkpoints' makers computed it; sine and
-                // cosine of that are exact.
+                // The product is rounded to f32, as in the training code of the checkpoints; its
+                // sine and cosine are computed in f64.
                 let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
                 rotation.cos.push(cos as f32);
                 rotation.sin.push(sin as f32);
@@ -36,8 +35,12 @@ impl Rotation {
         rotation
     }
 
-    /// Turns the pairs `(i, i + half)` of `n_heads` heads, `d_head` apart, from the first column
-    /// of every row on (Su et al. 2021, in the layout of GPT-NeoX and Hugging Face).
+    /// Rotates the pairs `(i, i + half)` of the `n_heads` heads of width `d_head` in the first
+    /// columns of every row of `x`, one row for each position (Su et al. 2021, in the layout of
+    /// GPT-NeoX and Hugging Face).
+    ///
+    /// # Panics
+    /// When the number of rows is another, or heads lie outside of a row.
     pub fn apply(&self, x: &mut Matrix, n_heads: usize, d_head: usize) {
         let (rows, cols, half) = (x.rows(), x.cols(), self.half);
         assert_eq!(self.cos.len(), rows * half, "positions of a rotation");
@@ -48,25 +51,27 @@ impl Rotation {
         let (isa, shared) = (Isa::current(), Shared::new(x.data_mut()));
         by_rows(rows, n_heads * d_head, |row| {
             let angles = row * half..(row + 1) * half;
-            let turn = (&self.cos[angles.clone()], &self.sin[angles]);
+            let (cos, sin) = (&self.cos[angles.clone()], &self.sin[angles]);
             for head in 0..n_heads {
                 // SAFETY: each row belongs to one task, and its heads lie within it.
-                unsafe { turn_head(isa, turn, shared.get().add(row * cols + head * d_head)) };
+                unsafe { rotate_head(isa, cos, sin, shared.get().add(row * cols + head * d_head)) };
             }
         });
     }
 }
 
 kernel! {
+    /// Rotates the pairs of one head.
+    ///
     /// # Safety
-    /// `head` holds twice as many values as there are cosines, and as there are sines.
-    fn turn_head(turn: (&[f32], &[f32]), head: *mut f32) = turn_head_with
+    /// There are as many sines as cosines, and `head` holds twice as many values.
+    fn rotate_head(cos: &[f32], sin: &[f32], head: *mut f32) = rotate_head_with
 }
 
 /// # Safety
-/// As for [`turn_head`].
+/// As for [`rotate_head`].
 #[inline(always)]
-unsafe fn turn_head_with<S: Simd>((cos, sin): (&[f32], &[f32]), head: *mut f32) {
+unsafe fn rotate_head_with<S: Simd>(cos: &[f32], sin: &[f32], head: *mut f32) {
     let half = cos.len();
     for at in (0..half).step_by(S::LANES) {
         let lanes = (half - at).min(S::LANES);
@@ -76,7 +81,7 @@ unsafe fn turn_head_with<S: Simd>((cos, sin): (&[f32], &[f32]), head: *mut f32) 
             let (a, b) = (load::<S>(first, lanes), load::<S>(second, lanes));
             let cos = load::<S>(cos.as_ptr().add(at), lanes);
             let sin = load::<S>(sin.as_ptr().add(at), lanes);
-            // Rounded after every step: the same bits on every processor.
+            // No fused multiply-add: the same bits on every processor.
             store::<S>(first, S::sub(S::mul(a, cos), S::mul(b, sin)), lanes);
             store::<S>(second, S::add(S::mul(b, cos), S::mul(a, sin)), lanes);
         }

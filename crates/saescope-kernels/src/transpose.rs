@@ -1,4 +1,4 @@
-//! Rows made columns.
+//! Transposition of matrices and of blocks of 32-bit words.
 
 use crate::isa::Isa;
 use crate::matrix::Matrix;
@@ -11,7 +11,7 @@ pub fn transpose(from: &Matrix, to: &mut Matrix) {
 }
 
 pub(crate) fn transpose_on(isa: Isa, from: &Matrix, to: &mut Matrix) {
-    /// Rows and columns of a task: both sides stay in the second cache, and lines are whole.
+    /// Rows and columns of a task: both blocks stay in the second cache, and cache lines are whole.
     const ROWS: usize = 64;
     const COLS: usize = 1024;
     let (rows, cols) = (from.rows(), from.cols());
@@ -20,33 +20,41 @@ pub(crate) fn transpose_on(isa: Isa, from: &Matrix, to: &mut Matrix) {
     let across = cols.div_ceil(COLS);
     parallel::for_each(rows.div_ceil(ROWS) * across, rows * cols, |task| {
         let (row, col) = (task / across * ROWS, task % across * COLS);
-        let shape = ((rows - row).min(ROWS), (cols - col).min(COLS));
+        let (height, width) = ((rows - row).min(ROWS), (cols - col).min(COLS));
         // SAFETY: the block lies within both matrices, and no other task writes its part of `to`.
         unsafe {
             let from = from.data().as_ptr().add(row * cols + col);
             let to = out.get().add(col * rows + row);
-            words(isa, shape, (from.cast(), cols), (to.cast(), rows));
+            transpose_words(isa, height, width, from.cast(), cols, to.cast(), rows);
         }
     });
 }
 
 kernel! {
-    /// Writes the transpose of a `[rows, cols]` block of 32-bit words; `from` and `to` are a pointer
-    /// and the words from one row to the next.
+    /// Writes the transpose of a `[rows, cols]` block of 32-bit words. Strides count words.
     ///
     /// # Safety
     /// Both hold the block, and they do not overlap.
-    pub(crate) fn words(shape: (usize, usize), from: (*const u32, usize), to: (*mut u32, usize))
-        = words_with
+    pub(crate) fn transpose_words(
+        rows: usize,
+        cols: usize,
+        from: *const u32,
+        from_stride: usize,
+        to: *mut u32,
+        to_stride: usize,
+    ) = transpose_words_with
 }
 
 /// # Safety
-/// As for [`words`].
+/// As for [`transpose_words`].
 #[inline(always)]
-pub(crate) unsafe fn words_with<S: Simd>(
-    (rows, cols): (usize, usize),
-    (from, from_stride): (*const u32, usize),
-    (to, to_stride): (*mut u32, usize),
+unsafe fn transpose_words_with<S: Simd>(
+    rows: usize,
+    cols: usize,
+    from: *const u32,
+    from_stride: usize,
+    to: *mut u32,
+    to_stride: usize,
 ) {
     let (whole_rows, whole_cols) = (rows - rows % S::LANES, cols - cols % S::LANES);
     // SAFETY: every word that is read or written lies within the block.
@@ -58,8 +66,8 @@ pub(crate) unsafe fn words_with<S: Simd>(
             }
         }
         for row in 0..rows {
-            let done = if row < whole_rows { whole_cols } else { 0 };
-            for col in done..cols {
+            let written = if row < whole_rows { whole_cols } else { 0 };
+            for col in written..cols {
                 *to.add(col * to_stride + row) = *from.add(row * from_stride + col);
             }
         }

@@ -1,100 +1,101 @@
-//! Rows rounded to integers, and how far they are then from themselves.
+//! Rows rounded to integers, with bounds of the rounding error.
 
 use crate::isa::Isa;
 use crate::simd::{Simd, kernel, load};
 
-/// What is known of a rounded row.
+/// Bounds of a rounded row.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Bounds {
-    /// What an integer is worth; 0 where nothing was rounded.
+pub(super) struct RowBounds {
+    /// The value of an integer; 0 for a row that was not rounded.
     pub(super) unit: f32,
-    /// Length of the row, at least.
-    pub(super) length: f32,
-    /// Length of what was cut off, at least.
-    pub(super) cut: f32,
+    /// An upper bound of the norm of the row.
+    pub(super) norm: f32,
+    /// An upper bound of the norm of the rounding error.
+    pub(super) error: f32,
 }
 
-/// Makes up for the rounding of a few f32 operations.
-const ABOVE: f32 = 1.0 + 1e-6;
+/// Covers the rounding of a few f32 operations.
+const MARGIN: f32 = 1.0 + 1e-6;
 
-/// Adding what leaves no bits for a fraction rounds, without a call where the processor has no
-/// instruction for it, and leaves the integer in the lowest bits.
-const NO_FRACTION: f32 = 12_582_912.0;
+/// `1.5 * 2^23`: a sum with it has no bits for a fraction, so that adding it rounds, without a call
+/// on processors that lack the instruction, and leaves the integer in the lowest bits.
+const SHIFT: f32 = 12_582_912.0;
 
-/// Which integers a row becomes.
+/// The integers of a rounded row.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Range {
-    /// Of 16 bits, whose length times that of another such row stays within 32 bits.
-    Words,
-    /// From -127 to 127.
+pub(super) enum IntegerWidth {
+    /// 16 bits; the dot product of two such rows stays within 32 bits.
+    Word,
+    /// -127 to 127.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
-    Bytes,
+    Byte,
 }
 
-impl Range {
+impl IntegerWidth {
     fn largest(self) -> f32 {
         match self {
-            Range::Words => 32_767.0,
-            Range::Bytes => 127.0,
+            IntegerWidth::Word => 32_767.0,
+            IntegerWidth::Byte => 127.0,
         }
     }
 
-    /// The unit for a row of `n` values of this length at most.
-    fn unit(self, n: usize, length: f64, largest: f32) -> f32 {
+    /// The unit for a row of `n` values whose norm is `norm` at most, the largest of them
+    /// `largest`.
+    fn unit(self, n: usize, norm: f64, largest: f32) -> f32 {
         let unit = f64::from(largest) / f64::from(self.largest());
         match self {
-            Range::Bytes => unit as f32,
-            Range::Words => {
-                // The square root of 2^31, less what rounding may add to the length.
-                let room = 46_340.0 - 0.5 * (n as f64).sqrt() - 1.0;
-                (length / room).max(unit) as f32
+            IntegerWidth::Byte => unit as f32,
+            IntegerWidth::Word => {
+                // The square root of 2^31, less the norm that rounding may add.
+                let highest = 46_340.0 - 0.5 * (n as f64).sqrt() - 1.0;
+                (norm / highest).max(unit) as f32
             }
         }
     }
 }
 
-/// Rounds a row to integers. What `out` is longer than `row` becomes 0.
-pub(super) fn round(isa: Isa, range: Range, row: &[f32], out: &mut [i16]) -> Bounds {
+/// Rounds a row to integers; the entries of `out` past the row become 0.
+pub(super) fn round(isa: Isa, width: IntegerWidth, row: &[f32], out: &mut [i16]) -> RowBounds {
     out[row.len()..].fill(0);
     let mut bounds = None;
     // SAFETY: `out` is at least as long as the row.
-    unsafe { round_in_f32(isa, range, row, out, &mut bounds) };
-    bounds.unwrap_or_else(|| round_in_f64(range, row, out))
+    unsafe { round_in_f32(isa, width, row, out, &mut bounds) };
+    bounds.unwrap_or_else(|| round_in_f64(width, row, out))
 }
 
 kernel! {
-    /// Leaves `bounds` as they are where f32 is too narrow for a row's squares.
+    /// Rounds a row; leaves `bounds` unset if f32 cannot hold the squares of the row.
     ///
     /// # Safety
     /// `out` is at least as long as `row`.
-    fn round_in_f32(range: Range, row: &[f32], out: &mut [i16], bounds: &mut Option<Bounds>) = round_in_f32_with
+    fn round_in_f32(width: IntegerWidth, row: &[f32], out: &mut [i16], bounds: &mut Option<RowBounds>) = round_in_f32_with
 }
 
 /// # Safety
 /// As for [`round_in_f32`].
 #[inline(always)]
 unsafe fn round_in_f32_with<S: Simd>(
-    range: Range,
+    width: IntegerWidth,
     row: &[f32],
     out: &mut [i16],
-    bounds: &mut Option<Bounds>,
+    bounds: &mut Option<RowBounds>,
 ) {
-    // Sums of so many values, in any order, are off by at most this share (Higham, Accuracy and
+    // The sum of `n` values, in any order, is off by at most this fraction (Higham, Accuracy and
     // Stability of Numerical Algorithms, 4.2).
-    let summed = 1.0 + (row.len() + 8) as f64 * f64::from(f32::EPSILON);
+    let summation = 1.0 + (row.len() + 8) as f64 * f64::from(f32::EPSILON);
     // SAFETY: every vector lies within the row, and as far within `out`.
     unsafe {
         let (squares, largest) = measure::<S>(row);
-        // Squares, also of what will be cut off, lose nothing to underflow or overflow.
+        // Within these limits no square, of the rounding error either, underflows or overflows.
         if !(squares > 1e-16 && squares < 1e30) {
             return;
         }
-        let length = f64::from(squares).sqrt() * summed;
-        let unit = range.unit(row.len(), length, largest);
+        let norm = f64::from(squares).sqrt() * summation;
+        let unit = width.unit(row.len(), norm, largest);
         let (inverse, unit_v) = (S::splat(1.0 / unit), S::splat(-unit));
-        let shift = S::splat(NO_FRACTION);
-        let (lowest, highest) = (S::splat(-range.largest()), S::splat(range.largest()));
-        let mut cut = [S::splat(0.0); 2];
+        let shift = S::splat(SHIFT);
+        let (lowest, highest) = (S::splat(-width.largest()), S::splat(width.largest()));
+        let mut errors = [S::splat(0.0); 2];
         let mut i = 0;
         while i < row.len() {
             let lanes = (row.len() - i).min(S::LANES);
@@ -102,20 +103,20 @@ unsafe fn round_in_f32_with<S: Simd>(
             let whole = S::sub(S::fma(x, inverse, shift), shift);
             let whole = S::max(lowest, S::min(highest, whole));
             let rest = S::fma(whole, unit_v, x);
-            cut = [cut[1], S::fma(rest, rest, cut[0])];
+            errors = [errors[1], S::fma(rest, rest, errors[0])];
             let mut shifted = [0.0_f32; 16];
             S::store(shifted.as_mut_ptr(), S::add(whole, shift));
             let integers = shifted.map(|shifted| (shifted.to_bits() as u16).cast_signed());
             std::ptr::copy_nonoverlapping(integers.as_ptr(), out.as_mut_ptr().add(i), lanes);
             i += lanes;
         }
-        let cut = f64::from(S::sum(S::add(cut[0], cut[1]))).sqrt() * summed;
-        // Where multiplying and adding rounds twice, each rest is off by a bit of its value.
-        let cut = cut + 2.0 * f64::from(f32::EPSILON) * length;
-        *bounds = Some(Bounds {
+        let error = f64::from(S::sum(S::add(errors[0], errors[1]))).sqrt() * summation;
+        // Where a multiply-add rounds twice, each rest is off by a bit of its value.
+        let error = error + 2.0 * f64::from(f32::EPSILON) * norm;
+        *bounds = Some(RowBounds {
             unit,
-            length: length as f32 * ABOVE,
-            cut: cut as f32 * ABOVE,
+            norm: norm as f32 * MARGIN,
+            error: error as f32 * MARGIN,
         });
     }
 }
@@ -143,34 +144,34 @@ unsafe fn measure<S: Simd>(row: &[f32]) -> (f32, f32) {
     }
 }
 
-/// The same for rows of any size, and for what is not finite.
-fn round_in_f64(range: Range, row: &[f32], out: &mut [i16]) -> Bounds {
+/// The same in f64: for rows of any magnitude, and rows that are not finite.
+fn round_in_f64(width: IntegerWidth, row: &[f32], out: &mut [i16]) -> RowBounds {
     let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     let largest = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-    let length = squares.sqrt();
-    let unit = range.unit(row.len(), length, largest);
-    if !(unit.is_normal() && (1.0 / unit).is_normal() && length.is_finite()) {
-        // Nothing is known of a row without length, or of one that is not a number.
+    let norm = squares.sqrt();
+    let unit = width.unit(row.len(), norm, largest);
+    if !(unit.is_normal() && (1.0 / unit).is_normal() && norm.is_finite()) {
+        // A row of zeros needs no rounding; a row that is not finite has no bounds.
         out.fill(0);
-        let length = length as f32;
-        return Bounds {
+        let norm = norm as f32;
+        return RowBounds {
             unit: 0.0,
-            length,
-            cut: length,
+            norm,
+            error: norm,
         };
     }
     let inverse = 1.0 / unit;
-    let mut cut = 0.0_f64;
+    let mut error = 0.0_f64;
     for (out, &x) in out.iter_mut().zip(row) {
-        let whole = (x * inverse + NO_FRACTION) - NO_FRACTION;
-        let whole = whole.clamp(-range.largest(), range.largest());
+        let whole = (x * inverse + SHIFT) - SHIFT;
+        let whole = whole.clamp(-width.largest(), width.largest());
         *out = whole as i32 as i16;
         let rest = f64::from(x) - f64::from(whole) * f64::from(unit);
-        cut += rest * rest;
+        error += rest * rest;
     }
-    Bounds {
+    RowBounds {
         unit,
-        length: length as f32 * ABOVE,
-        cut: cut.sqrt() as f32 * ABOVE,
+        norm: norm as f32 * MARGIN,
+        error: error.sqrt() as f32 * MARGIN,
     }
 }

@@ -2,17 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::vector::Simd;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-/// Lane masks: starting at `8 - n`, the first `n` lanes are set.
+/// Lane masks: from index `8 - n`, the first `n` lanes are set.
 const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[inline(always)]
 unsafe fn mask(n: usize) -> __m256i {
-    // SAFETY: `n` is under 8, so 8 lanes follow.
+    // SAFETY: `n` is at most 8, so 8 lanes follow.
     unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
 }
 
@@ -123,7 +123,7 @@ impl Simd for Avx2 {
             for (row, a) in a.iter_mut().enumerate() {
                 *a = _mm256_loadu_si256(from.add(row * from_stride).cast());
             }
-            // Words, then pairs of them, then halves of a vector change places.
+            // Exchanges words, then pairs of words, then halves of vectors.
             let mut b = a;
             for i in (0..8).step_by(2) {
                 b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);

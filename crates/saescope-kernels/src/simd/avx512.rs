@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::vector::Simd;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
@@ -108,7 +108,7 @@ impl Simd for Avx512 {
             for (row, a) in a.iter_mut().enumerate() {
                 *a = _mm512_loadu_si512(from.add(row * from_stride).cast());
             }
-            // Words, then pairs of them, then quarters of a vector change places.
+            // Exchanges words, then pairs of words, then quarters of vectors.
             let mut b = a;
             for i in (0..16).step_by(2) {
                 b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
@@ -139,7 +139,7 @@ impl Simd for Avx512 {
     }
 }
 
-/// Adds to every lane of `c` the products of its pair of bf16 in `a` and `b`.
+/// Adds to every lane of `c` the dot product of the lane's pairs of bf16 in `a` and `b`.
 ///
 /// # Safety
 /// The processor has AVX512_BF16.

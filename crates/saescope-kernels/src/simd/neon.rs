@@ -1,8 +1,8 @@
-//! 128-bit vectors of aarch64, where they are always present.
+//! 128-bit vectors of aarch64, which every such processor has.
 
 use std::arch::aarch64::*;
 
-use super::Simd;
+use super::vector::Simd;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Neon;

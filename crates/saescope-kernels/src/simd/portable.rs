@@ -1,6 +1,6 @@
-//! Vectors as arrays, which the compiler maps to whatever the processor at least has.
+//! Vectors as arrays, which the compiler maps to the baseline of the target.
 
-use super::Simd;
+use super::vector::Simd;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
@@ -70,12 +70,12 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn fma(a: V, b: V, c: V) -> V {
-        // Two roundings: `f32::mul_add` is a library call where the processor lacks it.
+        // Two roundings: `f32::mul_add` is a library call if the processor lacks the instruction.
         std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
     }
     #[inline(always)]
     unsafe fn round(a: V) -> V {
-        // Adding and taking away 1.5 * 2^23 rounds to nearest even while |x| stays under 2^22.
+        // Adding and subtracting 1.5 * 2^23 rounds to nearest even while |x| is under 2^22.
         const SHIFT: f32 = 12_582_912.0;
         a.map(|x| (x + SHIFT) - SHIFT)
     }

@@ -1,19 +1,16 @@
-//! The whole tiles of AVX2, 6 rows by 16 columns, written out: its 12 sums, 2 columns and 2 rows take
-//! all 16 registers, and the compiler, left to itself, spills some of them in the innermost loop.
-//! Four steps of depth share one loop overhead: where two hardware threads share a core, every
-//! instruction counts.
+//! Tiles of 6 rows by 16 columns for AVX2, in assembly: 12 sums, 2 columns and 2 rows take all 16
+//! registers, and the compiler spills some of them in the innermost loop. Four steps of depth share
+//! the overhead of the loop: if two hardware threads share a core, every instruction counts.
 
-use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::integer::IntegerTile;
-use super::{Tile, finish};
+use super::operands::{Tile, finish};
 use crate::simd::Avx2;
 
 /// Computes a tile of six rows whose panel `b` is f32.
 ///
 /// # Safety
-/// As for [`Tiles::run`](super::Tiles::run).
+/// As for `Tiles::run`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn six_rows(tile: &Tile, b: *const f32) {
@@ -21,7 +18,7 @@ pub(super) unsafe fn six_rows(tile: &Tile, b: *const f32) {
     unsafe { finish::<Avx2, 6, 2>(tile, &sum(tile, b)) }
 }
 
-/// One step of depth for six rows, `$x` bytes into each row and `$b` bytes into the panel: `{a}`
+/// One step of depth for six rows, `$x` bytes into each row and `$b` bytes into the panel; `{a}`
 /// and `{a3}` point at row 0 and row 3.
 macro_rules! step {
     ($x:literal, $b:literal, $b1:literal) => {
@@ -66,12 +63,13 @@ macro_rules! step {
     };
 }
 
-/// Runs `$step` `$n` times from zero and gives the six sums of each half of the columns. The rows at
-/// `$a` are `$stride` bytes apart, and a step takes four bytes of each and 64 of the panel at `$b`.
+/// Sums `$n` steps for six rows; evaluates to the sums of each half of the columns. The rows at
+/// `$a` are `$stride` bytes apart; a step takes four bytes of each row and 64 bytes of the panel at
+/// `$b`.
 macro_rules! six_rows_loop {
     ($step:ident, $n:expr, $a:expr, $a3:expr, $stride:expr, $b:expr, $zero:expr) => {{
         let (mut c, mut d) = ([$zero; 6], [$zero; 6]);
-        asm!(
+        std::arch::asm!(
             "test {fours}, {fours}",
             "jz 3f",
             "2:",
@@ -122,7 +120,10 @@ macro_rules! six_rows_loop {
         (c, d)
     }};
 }
+pub(super) use six_rows_loop;
 
+/// The sums of six rows with the panel `b`.
+///
 /// # Safety
 /// As for [`six_rows`].
 #[inline]
@@ -135,78 +136,4 @@ unsafe fn sum(tile: &Tile, b: *const f32) -> [[__m256; 2]; 6] {
         six_rows_loop!(step, tile.depth, a, a3, 4 * stride, b, zero)
     };
     std::array::from_fn(|r| [c[r], d[r]])
-}
-
-/// One step over a pair of integers for six rows, `$x` bytes into each row and `$b` bytes into the
-/// panel.
-macro_rules! integer_step {
-    ($x:literal, $b:literal, $b1:literal) => {
-        concat!(
-            "vmovdqu {b0}, ymmword ptr [{b} + ",
-            $b,
-            "]\n",
-            "vmovdqu {b1}, ymmword ptr [{b} + ",
-            $b1,
-            "]\n",
-            integer_row!("{a}", $x, "c0", "d0"),
-            integer_row!("{a} + {s}", $x, "c1", "d1"),
-            integer_row!("{a} + 2*{s}", $x, "c2", "d2"),
-            integer_row!("{a3}", $x, "c3", "d3"),
-            integer_row!("{a3} + {s}", $x, "c4", "d4"),
-            integer_row!("{a3} + 2*{s}", $x, "c5", "d5"),
-        )
-    };
-}
-
-macro_rules! integer_row {
-    ($row:literal, $x:literal, $c:literal, $d:literal) => {
-        concat!(
-            "vpbroadcastd {x}, dword ptr [",
-            $row,
-            " + ",
-            $x,
-            "]\n",
-            "vpmaddwd {y}, {x}, {b0}\n",
-            "vpmaddwd {x}, {x}, {b1}\n",
-            "vpaddd {",
-            $c,
-            "}, {",
-            $c,
-            "}, {y}\n",
-            "vpaddd {",
-            $d,
-            "}, {",
-            $d,
-            "}, {x}\n",
-        )
-    };
-}
-
-/// Computes a tile of six rows of 16-bit integers.
-///
-/// # Safety
-/// As for [`IntegerTiles::sums`](super::integer::IntegerTiles::sums).
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn six_integer_rows(tile: &IntegerTile) {
-    let (a, stride) = (tile.a, tile.a_stride);
-    // SAFETY: the loop reads `pairs` pairs of each row and of each of 16 columns; `out` has room
-    // for six rows of sums.
-    unsafe {
-        let (a3, zero) = (a.add(3 * stride), _mm256_setzero_si256());
-        let (c, d) = six_rows_loop!(
-            integer_step,
-            tile.pairs,
-            a,
-            a3,
-            2 * stride,
-            tile.panel,
-            zero
-        );
-        for (row, (c, d)) in c.into_iter().zip(d).enumerate() {
-            let out = tile.out.add(16 * row);
-            _mm256_storeu_ps(out, _mm256_cvtepi32_ps(c));
-            _mm256_storeu_ps(out.add(8), _mm256_cvtepi32_ps(d));
-        }
-    }
 }

@@ -1,13 +1,14 @@
-//! Tiles whose rows and panels are both bf16, where the processor multiplies bf16 pairs.
+//! Tiles with rows and panels of bf16, for processors that multiply pairs of bf16.
 
 use std::arch::x86_64::*;
 
-use super::{Panel, Tile, Tiles, WIDE, finish, finish_wide};
+use super::float::Tiles;
+use super::operands::{Panel, Tile, WIDE, finish, finish_wide};
 use crate::simd::{Avx512, dot_pairs};
 
 const NV: usize = Avx512::NR / 16;
 
-/// Computes a tile of `rows` rows whose left-hand side is bf16.
+/// Computes a tile of `rows` rows of bf16.
 ///
 /// # Safety
 /// As for [`Tiles::run`]; the processor has AVX512_BF16, and rows of `a` are padded to an even
@@ -26,6 +27,8 @@ pub(crate) unsafe fn run(rows: usize, tile: &Tile) {
     by_rows!(1 2 3 4 5 6 7 8);
 }
 
+/// The sums of `MR` rows with the panel.
+///
 /// # Safety
 /// As for [`run`].
 #[inline]
@@ -83,8 +86,8 @@ pub(crate) unsafe fn run_wide(tile: &Tile, panel_stride: usize) {
     unsafe { finish_wide::<Avx512, NV>(tile, &sums) };
 }
 
-/// Rounds f32 to bf16, nearest even. What is too small for a normal number becomes zero, as which
-/// the processor would multiply it anyway.
+/// Rounds f32 to bf16, to nearest even. Subnormal numbers become zero; the processor would multiply
+/// them as zeros anyway.
 ///
 /// # Safety
 /// The processor has AVX512_BF16, and `to` is at least as long as `from`.
@@ -98,7 +101,7 @@ pub(crate) unsafe fn round(from: &[f32], to: &mut [u16]) {
             let x = std::mem::transmute::<__m256bh, __m256i>(x);
             _mm256_storeu_si256(to.as_mut_ptr().add(at).cast(), x);
         }
-        // Masked stores of 16-bit values are slow, so that only the last few are.
+        // Masked stores of 16-bit values are slow, so only the last values use one.
         if whole < from.len() {
             let lanes = u16::MAX >> (16 - (from.len() - whole));
             let x = _mm512_maskz_loadu_ps(lanes, from.as_ptr().add(whole));
@@ -108,10 +111,10 @@ pub(crate) unsafe fn round(from: &[f32], to: &mut [u16]) {
     }
 }
 
-/// Rounds two rows of equal length as [`round`] does, to pairs of one value of each.
+/// Rounds two rows of equal length as [`round`] does, to pairs with one value of each row.
 ///
 /// # Safety
-/// The processor has AVX512_BF16, the rows are of one length, and `to` is at least twice as long.
+/// The processor has AVX512_BF16, the rows have equal length, and `to` is at least twice as long.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) unsafe fn round_pairs(first: &[f32], second: &[f32], to: &mut [u16]) {
     for at in (0..first.len()).step_by(16) {

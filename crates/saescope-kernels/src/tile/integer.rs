@@ -1,12 +1,14 @@
-//! Tiles of 16-bit integers, summed exactly in 32 bits: twice as many products an instruction as
-//! f32 has, on processors that multiply nothing else faster.
+//! Tiles of 16-bit integers, summed exactly in 32 bits: twice as many products per instruction as
+//! with f32.
 //!
 //! A panel is laid out as for bf16: `[depth / 2][NR][2]`. Rows are padded to an even depth.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::Tiles;
+#[cfg(target_arch = "x86_64")]
+use super::avx2::six_rows_loop;
+use super::float::Tiles;
 use crate::simd::Portable;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
@@ -14,25 +16,27 @@ use crate::simd::{Avx2, Avx512};
 /// The operands of an integer tile.
 #[derive(Clone, Copy)]
 pub(crate) struct IntegerTile {
-    /// First row of the left-hand side.
+    /// First row of the left operand.
     pub(crate) a: *const i16,
     /// Values from one row of `a` to the next.
     pub(crate) a_stride: usize,
     pub(crate) panel: *const i16,
-    /// Pairs of values that are multiplied.
+    /// Number of pairs of values of a row.
     pub(crate) pairs: usize,
     /// `[rows][NR]`, the sums as f32.
     pub(crate) out: *mut f32,
 }
 
+/// Tiles of integers on an instruction set.
+///
 /// # Safety
-/// As for [`Tiles`]. No partial sum may leave 32 bits.
+/// As for [`Tiles`]. Partial sums stay within 32 bits.
 pub(crate) trait IntegerTiles: Tiles {
     /// Computes a tile of `rows <= MR` rows.
     unsafe fn sums(rows: usize, tile: &IntegerTile);
 }
 
-/// Any processor; the compiler makes vectors of it where it can.
+/// Tiles for any processor; the compiler vectorises the loop if it can.
 ///
 /// # Safety
 /// As for [`IntegerTiles::sums`].
@@ -82,7 +86,7 @@ impl IntegerTiles for Avx2 {
         // SAFETY: as the caller promises.
         unsafe {
             match rows {
-                6 => super::avx2::six_integer_rows(tile),
+                6 => six_integer_rows(tile),
                 _ => (0..rows).for_each(|row| {
                     let (a, out) = (
                         tile.a.add(row * tile.a_stride),
@@ -95,6 +99,86 @@ impl IntegerTiles for Avx2 {
     }
 }
 
+/// One step over a pair of integers for six rows, `$x` bytes into each row and `$b` bytes into the
+/// panel.
+#[cfg(target_arch = "x86_64")]
+macro_rules! integer_step {
+    ($x:literal, $b:literal, $b1:literal) => {
+        concat!(
+            "vmovdqu {b0}, ymmword ptr [{b} + ",
+            $b,
+            "]\n",
+            "vmovdqu {b1}, ymmword ptr [{b} + ",
+            $b1,
+            "]\n",
+            integer_row!("{a}", $x, "c0", "d0"),
+            integer_row!("{a} + {s}", $x, "c1", "d1"),
+            integer_row!("{a} + 2*{s}", $x, "c2", "d2"),
+            integer_row!("{a3}", $x, "c3", "d3"),
+            integer_row!("{a3} + {s}", $x, "c4", "d4"),
+            integer_row!("{a3} + 2*{s}", $x, "c5", "d5"),
+        )
+    };
+}
+
+/// The products of one row with a pair of each column.
+#[cfg(target_arch = "x86_64")]
+macro_rules! integer_row {
+    ($row:literal, $x:literal, $c:literal, $d:literal) => {
+        concat!(
+            "vpbroadcastd {x}, dword ptr [",
+            $row,
+            " + ",
+            $x,
+            "]\n",
+            "vpmaddwd {y}, {x}, {b0}\n",
+            "vpmaddwd {x}, {x}, {b1}\n",
+            "vpaddd {",
+            $c,
+            "}, {",
+            $c,
+            "}, {y}\n",
+            "vpaddd {",
+            $d,
+            "}, {",
+            $d,
+            "}, {x}\n",
+        )
+    };
+}
+
+/// Computes a tile of six rows of 16-bit integers.
+///
+/// # Safety
+/// As for [`IntegerTiles::sums`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn six_integer_rows(tile: &IntegerTile) {
+    let (a, stride) = (tile.a, tile.a_stride);
+    // SAFETY: the loop reads `pairs` pairs of each row and of each of 16 columns; `out` has room
+    // for six rows of sums.
+    unsafe {
+        let (a3, zero) = (a.add(3 * stride), _mm256_setzero_si256());
+        let (c, d) = six_rows_loop!(
+            integer_step,
+            tile.pairs,
+            a,
+            a3,
+            2 * stride,
+            tile.panel,
+            zero
+        );
+        for (row, (c, d)) in c.into_iter().zip(d).enumerate() {
+            let out = tile.out.add(16 * row);
+            _mm256_storeu_ps(out, _mm256_cvtepi32_ps(c));
+            _mm256_storeu_ps(out.add(8), _mm256_cvtepi32_ps(d));
+        }
+    }
+}
+
+/// Computes a tile of one row.
+///
 /// # Safety
 /// As for [`IntegerTiles::sums`], for one row.
 #[cfg(target_arch = "x86_64")]
@@ -121,6 +205,7 @@ unsafe fn one_row_avx2(tile: &IntegerTile) {
 #[cfg(target_arch = "x86_64")]
 const NV: usize = Avx512::NR / 16;
 
+/// Computes a tile by the function for its number of rows.
 #[cfg(target_arch = "x86_64")]
 macro_rules! avx512_rows {
     ($rows:expr, $tile:expr, $vnni:literal, $($mr:literal)+) => {
@@ -140,7 +225,7 @@ impl IntegerTiles for Avx512 {
     }
 }
 
-/// The same where the processor multiplies and adds pairs at once.
+/// [`IntegerTiles::sums`] by instructions that multiply and add pairs at once.
 ///
 /// # Safety
 /// As for [`IntegerTiles::sums`], and the processor has AVX512_VNNI.
@@ -152,6 +237,8 @@ pub(crate) unsafe fn sums_vnni(rows: usize, tile: &IntegerTile) {
     unsafe { avx512_rows!(rows, tile, true, 1 2 3 4 5 6 7 8) }
 }
 
+/// Computes a tile of `MR` rows.
+///
 /// # Safety
 /// As for [`IntegerTiles::sums`], and the processor has AVX512_VNNI if `VNNI`.
 #[cfg(target_arch = "x86_64")]

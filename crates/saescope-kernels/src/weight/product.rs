@@ -1,9 +1,9 @@
-//! A weight's product with activations: how it is shared out, and the loops over depth, rows and panels.
+//! The product of activations with a weight: its blocks, and the loops over depth, rows and panels.
 
 use std::ops::Range;
 
 use super::operand::{Operand, Packed};
-use super::{Panels, Weight, panel_width};
+use super::packed::{Panels, Weight, panel_width};
 use crate::activation::{self, Activation};
 use crate::buffer::{Buffer, Scratch};
 use crate::matrix::Matrix;
@@ -11,28 +11,28 @@ use crate::parallel::{self, Shared};
 use crate::simd::kernel;
 use crate::tile::{Panel, Tile, Tiles, WIDE};
 
-/// What follows a product and its bias while the values are still near.
+/// The last step of a product, after the bias, while the values are in the first cache.
 #[derive(Clone, Copy, Default)]
 pub enum Epilogue<'a> {
     /// Nothing.
     #[default]
     Keep,
-    /// A non-linearity.
+    /// Apply a non-linearity.
     Activate(Activation),
-    /// Adding `[rows, d_out]`.
+    /// Add a matrix `[rows, d_out]`.
     Add(&'a Matrix),
 }
 
-/// Depth of one pass over a panel: rows of activations of that length stay in the first cache.
-/// The same on every processor, since it decides in which order products are summed.
+/// Depth of one pass over a panel: pieces of rows of this length stay in the first cache. The depth
+/// sets the order of a sum, so it is the same on every processor.
 const DEPTH: usize = 768;
 
-/// Panels that a task keeps in the second cache while all rows pass by.
+/// Panels of a task: they stay in the second cache during a pass over all rows.
 const PANELS_PER_TASK: usize = 4;
 
 impl Weight {
-    /// `out = epilogue(x W^T + bias)`, with `x` a matrix `[rows, d_in]` or what [`Operand`] makes one of, `bias`
-    /// `[d_out]` and `out` reshaped to `[rows, d_out]`.
+    /// `out = epilogue(x W^T + bias)`: `x` is a matrix `[rows, d_in]` or another [`Operand`],
+    /// `bias` is `[d_out]`, and `out` takes the shape `[rows, d_out]`.
     ///
     /// # Panics
     /// When a shape does not fit.
@@ -44,6 +44,15 @@ impl Weight {
         out: &mut Matrix,
     ) {
         self.product_of(x.into(), bias, epilogue, out);
+    }
+
+    fn pack_operand<'a>(&self, x: Operand<'a>) -> Packed<'a> {
+        #[cfg(target_arch = "x86_64")]
+        if self.rounds() {
+            // SAFETY: an `Isa` is only handed out where it is available.
+            return unsafe { x.pack_rounded() };
+        }
+        x.pack(self.isa)
     }
 
     fn product_of(&self, x: Operand, bias: Option<&[f32]>, epilogue: Epilogue, out: &mut Matrix) {
@@ -64,16 +73,11 @@ impl Weight {
         if x.rows() == 0 {
             return;
         }
-        let packed = match self.rounds() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: an `Isa` is only handed out where it is available.
-            true => unsafe { x.enter_rounded() },
-            _ => x.enter(self.isa),
-        };
+        let packed = self.pack_operand(x);
         let shared = Shared::new(out.data_mut());
-        let job = Job {
+        let gemm = Gemm {
             weight: self,
-            operand: &packed,
+            left: &packed,
             bias,
             epilogue,
             out: shared,
@@ -85,17 +89,17 @@ impl Weight {
             // SAFETY: the shapes were checked, the weight's ISA is available, and every block
             // writes its own rows and columns of `out`.
             unsafe {
-                match job.operand {
+                match gemm.left {
                     #[cfg(target_arch = "x86_64")]
-                    Packed::Rounded(_) => dot_block(&job, rows, panels),
-                    _ => block(self.isa, &job, rows, panels),
+                    Packed::Rounded(_) => dot_block(&gemm, rows, panels),
+                    _ => block(self.isa, &gemm, rows, panels),
                 }
             }
         });
     }
 }
 
-/// How the rows and panels of a product are shared out.
+/// The blocks of rows and panels that the tasks of a product compute.
 struct Blocks {
     rows: usize,
     rows_per_block: usize,
@@ -107,7 +111,7 @@ impl Blocks {
     fn new(rows: usize, weight: &Weight) -> Blocks {
         let threads = rayon::current_num_threads();
         let panels = weight.d_out.div_ceil(panel_width(weight.isa));
-        // A few rows leave nothing to keep in cache: shares of equal size, a few per thread.
+        // With a few rows there is no reuse to keep in a cache: equal blocks, a few per thread.
         let few = rows <= 16;
         let panels_per_block = if few {
             panels
@@ -118,7 +122,7 @@ impl Blocks {
             PANELS_PER_TASK
         };
         let groups = panels.div_ceil(panels_per_block);
-        // Narrow outputs have too few groups to share: then the rows are split as well.
+        // Narrow outputs have too few groups of panels for all threads: the rows are split as well.
         let splits = if few {
             1
         } else {
@@ -148,10 +152,10 @@ impl Blocks {
     }
 }
 
-/// A product under way.
-struct Job<'a> {
+/// The operands of a product, packed.
+struct Gemm<'a> {
     weight: &'a Weight,
-    operand: &'a Packed<'a>,
+    left: &'a Packed<'a>,
     bias: Option<&'a [f32]>,
     epilogue: Epilogue<'a>,
     out: Shared<f32>,
@@ -166,10 +170,10 @@ struct Slab {
 }
 
 impl Slab {
-    /// The panel number `index` of the slab.
+    /// Panel `index` of the slab.
     ///
     /// # Safety
-    /// There is one.
+    /// The panel exists.
     #[inline(always)]
     unsafe fn panel(&self, index: usize) -> Panel {
         let offset = index * self.stride;
@@ -184,11 +188,12 @@ impl Slab {
     }
 }
 
-impl Job<'_> {
-    /// A range of the depth, from panel `first` of `width` columns on, as the weight holds it.
+impl Gemm<'_> {
+    /// A range of the depth of the panels from `first` on, `width` columns each, as the weight
+    /// holds it.
     ///
     /// # Safety
-    /// They lie within the weight.
+    /// Range and panels lie within the weight.
     #[inline(always)]
     unsafe fn slab(&self, first: usize, depth: &Range<usize>, width: usize) -> Slab {
         // SAFETY: as the caller promises.
@@ -206,7 +211,7 @@ impl Job<'_> {
                     let stride = self.weight.d_in.next_multiple_of(2) * width;
                     let start = first * stride + depth.start * width;
                     let b = b.as_bf16().as_ptr().add(start);
-                    let first = match self.operand {
+                    let first = match self.left {
                         #[cfg(target_arch = "x86_64")]
                         Packed::Rounded(_) => Panel::Bf16Dot(b),
                         _ => Panel::Bf16(b),
@@ -217,10 +222,10 @@ impl Job<'_> {
         }
     }
 
-    /// The tile at a row, column and depth, but for its panel.
+    /// The tile of a row, a column and a range of the depth, with the given panel.
     ///
     /// # Safety
-    /// They lie within the product.
+    /// Row, column and depth lie within the product.
     #[inline(always)]
     unsafe fn tile(&self, row: usize, column: usize, depth: &Range<usize>, panel: Panel) -> Tile {
         let (d_in, d_out) = (self.weight.d_in, self.weight.d_out);
@@ -229,7 +234,7 @@ impl Job<'_> {
         // SAFETY: as the caller promises.
         unsafe {
             let at = |x: &Matrix| x.data().as_ptr().add(row * d_in + depth.start);
-            let (a, a_stride) = match self.operand {
+            let (a, a_stride) = match self.left {
                 Packed::Rows(x) => (at(x), d_in),
                 Packed::Computed(x) => (at(x), d_in),
                 #[cfg(target_arch = "x86_64")]
@@ -259,14 +264,14 @@ impl Job<'_> {
     }
 }
 
-/// The loop over a block, for whichever tile: depth outermost, so that rows stay in the first
+/// The loop over a block for any kind of tile: depth outermost, so that rows stay in the first
 /// cache and panels in the second; panels innermost.
 macro_rules! block_loop {
     (
-        $job:ident, $rows:ident, $panels:ident, $isa:ty,
+        $gemm:ident, $rows:ident, $panels:ident, $isa:ty,
         |$depth:ident| $slab:expr, $run:expr, $run_wide:expr
     ) => {
-        let (d_in, width) = ($job.weight.d_in, <$isa>::NR);
+        let (d_in, width) = ($gemm.weight.d_in, <$isa>::NR);
         for start in (0..d_in).step_by(DEPTH) {
             let $depth = start..(start + DEPTH).min(d_in);
             let slab: Slab = $slab;
@@ -276,7 +281,7 @@ macro_rules! block_loop {
                 let mut panel = $panels.start;
                 while panel < $panels.end {
                     let right = slab.panel(panel - $panels.start);
-                    let mut tile = $job.tile(row, panel * width, &$depth, right);
+                    let mut tile = $gemm.tile(row, panel * width, &$depth, right);
                     let n_panels = if height == 1 && $panels.end - panel >= WIDE {
                         tile.width = tile.width.min(WIDE * width);
                         $run_wide(&tile, slab.stride);
@@ -287,7 +292,7 @@ macro_rules! block_loop {
                         1
                     };
                     if let (Epilogue::Activate(activation), true) =
-                        ($job.epilogue, $depth.end == d_in)
+                        ($gemm.epilogue, $depth.end == d_in)
                     {
                         activate::<$isa>(activation, height, &tile);
                     }
@@ -303,28 +308,28 @@ kernel! {
     /// Computes a block of rows and panels.
     ///
     /// # Safety
-    /// They lie within the job, whose weight was packed for `isa`.
-    fn block(job: &Job, rows: Range<usize>, panels: Range<usize>) = block_with
+    /// Both lie within the product, whose weight was packed for `isa`.
+    fn block(gemm: &Gemm, rows: Range<usize>, panels: Range<usize>) = block_with
 }
 
 /// # Safety
 /// As for [`block`].
 #[inline(always)]
-unsafe fn block_with<S: Tiles>(job: &Job, rows: Range<usize>, panels: Range<usize>) {
+unsafe fn block_with<S: Tiles>(gemm: &Gemm, rows: Range<usize>, panels: Range<usize>) {
     let mut expanded = Scratch::new(0);
     // SAFETY: as the caller promises.
     unsafe {
         block_loop!(
-            job,
+            gemm,
             rows,
             panels,
             S,
             |depth| {
-                let slab = job.slab(panels.start, &depth, S::NR);
+                let slab = gemm.slab(panels.start, &depth, S::NR);
                 match slab.first {
-                    // Widened once for all rows rather than again for each tile.
+                    // Widened once for all rows, not again for each tile.
                     Panel::Bf16(b) if rows.len() > S::MR => {
-                        widen::<S>(b, slab.stride, (panels.len(), depth.len()), &mut expanded)
+                        widen::<S>(b, slab.stride, panels.len(), depth.len(), &mut expanded)
                     }
                     _ => slab,
                 }
@@ -335,7 +340,7 @@ unsafe fn block_with<S: Tiles>(job: &Job, rows: Range<usize>, panels: Range<usiz
     }
 }
 
-/// Panels of bf16, `stride` apart, as f32.
+/// Widens panels of bf16, `stride` apart, to f32.
 ///
 /// # Safety
 /// There are `n_panels` with `depth` values a column.
@@ -343,7 +348,8 @@ unsafe fn block_with<S: Tiles>(job: &Job, rows: Range<usize>, panels: Range<usiz
 unsafe fn widen<S: Tiles>(
     b: *const u16,
     stride: usize,
-    (n_panels, depth): (usize, usize),
+    n_panels: usize,
+    depth: usize,
     expanded: &mut Buffer,
 ) -> Slab {
     let whole = depth.next_multiple_of(2) * S::NR;
@@ -368,30 +374,30 @@ unsafe fn widen<S: Tiles>(
     }
 }
 
-/// The same with bf16 rows.
+/// Computes a block of rows and panels with bf16 rows.
 ///
 /// # Safety
 /// As for [`block`], and the processor has AVX512_BF16.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn dot_block(job: &Job, rows: Range<usize>, panels: Range<usize>) {
+unsafe fn dot_block(gemm: &Gemm, rows: Range<usize>, panels: Range<usize>) {
     use crate::simd::Avx512;
     use crate::tile::dot;
     // SAFETY: as the caller promises.
     unsafe {
         block_loop!(
-            job,
+            gemm,
             rows,
             panels,
             Avx512,
-            |depth| job.slab(panels.start, &depth, Avx512::NR),
+            |depth| gemm.slab(panels.start, &depth, Avx512::NR),
             dot::run,
             dot::run_wide
         );
     }
 }
 
-/// Applies the activation to a finished tile while it is in the first cache.
+/// Applies the activation to a finished tile.
 ///
 /// # Safety
 /// The tile was computed.

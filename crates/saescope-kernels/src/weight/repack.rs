@@ -1,18 +1,18 @@
-//! Weights packed again and again, as training changes them.
+//! Weights that are packed again and again, in the same memory, as training changes them.
 
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{Panels, Precision, Weight, panel_width};
+use super::packed::{Panels, Precision, Weight, panel_width};
 use crate::buffer::Buffer;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 #[cfg(target_arch = "x86_64")]
 use crate::tile::dot;
-use crate::transpose::words;
+use crate::transpose::transpose_words;
 
 impl Weight {
-    /// A weight without outputs, to be packed with [`Weight::repack`].
+    /// A weight of no outputs, to be packed with [`Weight::repack`].
     pub fn empty(precision: Precision) -> Weight {
         Weight::empty_on(Isa::current(), precision)
     }
@@ -31,7 +31,7 @@ impl Weight {
         }
     }
 
-    /// Packs `weight` `[d_out, d_in]`, of any shape, where another was packed before.
+    /// Replaces the packed values by `weight` `[d_out, d_in]`, of any shape.
     pub fn repack(&mut self, weight: &Matrix) {
         let (d_out, d_in) = (weight.rows(), weight.cols());
         let (isa, width) = (self.isa, panel_width(self.isa));
@@ -46,10 +46,11 @@ impl Weight {
                         out.fill(0.0);
                     }
                     let rows = &weight.data()[columns.start * d_in..columns.end * d_in];
-                    // SAFETY: there are as many rows as columns, and the panel has room for `width`.
+                    // SAFETY: there are as many rows as columns, and the panel has room for
+                    // `width`.
                     unsafe {
                         let (rows, out) = (rows.as_ptr().cast(), out.as_mut_ptr().cast());
-                        words(isa, (columns.len(), d_in), (rows, d_in), (out, width));
+                        transpose_words(isa, columns.len(), d_in, rows, d_in, out, width);
                     }
                 });
             }
@@ -70,14 +71,14 @@ impl Weight {
                     // SAFETY: there are `n` rows of pairs, and the panel has room for `width`.
                     unsafe {
                         let out = out.as_mut_ptr().cast();
-                        words(isa, (n, pairs), (rows.as_ptr(), pairs), (out, width));
+                        transpose_words(isa, n, pairs, rows.as_ptr(), pairs, out, width);
                     }
                 });
             }
         }
     }
 
-    /// Packs the transpose of `weight` `[d_in, d_out]`, of any shape, where another was packed before.
+    /// Replaces the packed values by the transpose of `weight` `[d_in, d_out]`, of any shape.
     pub fn repack_transposed(&mut self, weight: &Matrix) {
         let (d_in, d_out) = (weight.rows(), weight.cols());
         let (isa, width) = (self.isa, panel_width(self.isa));
@@ -110,7 +111,7 @@ impl Weight {
         }
     }
 
-    /// Takes a shape; the values are unspecified. Returns those of a panel, at least 1.
+    /// Takes a shape, with unspecified values; returns the number of values of a panel, at least 1.
     fn take_shape(&mut self, d_out: usize, d_in: usize) -> usize {
         (self.d_out, self.d_in) = (d_out, d_in);
         let width = panel_width(self.isa);
@@ -129,15 +130,15 @@ impl Weight {
     }
 }
 
-/// A row as pairs of bf16, the last filled up with 0.
+/// Rounds a row to pairs of bf16; the last pair is filled up with 0.
 fn round_row(isa: Isa, row: &[f32], out: &mut [u32]) {
     if let Some(last) = out.last_mut() {
         *last = 0;
     }
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512Bf16 {
-        // SAFETY: a pair of bf16 is a word of any bits, `out` holds as many pairs as the row needs, and the
-        // processor has the instruction set.
+        // SAFETY: a word of any bits is a pair of bf16, `out` has room for the pairs of the row,
+        // and the processor has the instruction set.
         unsafe {
             let out = std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), 2 * out.len());
             dot::round(row, out);
@@ -147,16 +148,17 @@ fn round_row(isa: Isa, row: &[f32], out: &mut [u32]) {
     let _ = isa;
     for (out, values) in out.iter_mut().zip(row.chunks(2)) {
         let bits = |at: usize| values.get(at).map_or(0, |&x| bf16::from_f32(x).to_bits());
-        // In memory the first comes first.
+        // The first value of a pair comes first in memory.
         *out = (u32::from(bits(1)) << 16 | u32::from(bits(0))).to_le();
     }
 }
 
-/// Two rows as pairs of bf16; a row that is not there counts as zeros.
+/// Rounds two rows to pairs of bf16, one value of each; a missing row counts as zeros.
 fn round_pair(isa: Isa, first: Option<&[f32]>, second: Option<&[f32]>, out: &mut [u16]) {
     #[cfg(target_arch = "x86_64")]
     if let (Isa::Avx512Bf16, Some(first), Some(second)) = (isa, first, second) {
-        // SAFETY: `out` holds as many pairs as the rows values; the processor has the instruction set.
+        // SAFETY: `out` has room for a pair for each value of a row, and the processor has the
+        // instruction set.
         unsafe { dot::round_pairs(first, second, out) };
         return;
     }

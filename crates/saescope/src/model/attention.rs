@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use saescope_kernels::{
-    Attention, Epilogue, Matrix, Sequence, attend, attend_by, pattern, rms_norm_heads,
+    Attention, Epilogue, Matrix, Sequence, attend, attend_with_pattern, pattern, rms_norm_heads,
 };
 
 use super::block::Block;
@@ -27,7 +27,7 @@ pub(crate) fn forward(
     if pass.wants(Site::AttnPattern(layer)) {
         let weights = pattern(&form, &qkv, &sequences(layer, pass)); // [rows, n_heads n_keys]
         let weights = pass.at(Site::AttnPattern(layer), weights)?;
-        attend_by(&form, &weights, &sequences(layer, pass), &mut z);
+        attend_with_pattern(&form, &weights, &sequences(layer, pass), &mut z);
     } else {
         attend(&form, &qkv, &sequences(layer, pass), &mut z);
     }

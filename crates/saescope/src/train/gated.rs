@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use saescope_kernels::{Columns, Matrix, SparseRows};
+use saescope_kernels::{Columns, Matrix, SparseRows, Term};
 
 use super::Objective;
 use super::activity::{Activity, FiringCounts};
@@ -43,9 +43,15 @@ pub(super) fn pass<'x>(
     let vectors = terms.vectors(input, &columns, errors);
     let mut factors = columns.sums(found.values());
     factors.iter_mut().for_each(|sum| *sum *= weight);
-    let mut decoder = vec![(entries.magnitudes, Cow::Owned(error.gradient))];
+    let mut decoder = vec![Term {
+        values: entries.magnitudes,
+        x: Cow::Owned(error.gradient),
+    }];
     if aux_trains_decoder {
-        decoder.push((found.values().to_vec(), Cow::Owned(by_gate.gradient)));
+        decoder.push(Term {
+            values: found.values().to_vec(),
+            x: Cow::Owned(by_gate.gradient),
+        });
     }
     let backward = Backward {
         columns,

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use saescope_kernels::{SparseRows, dot};
+use saescope_kernels::{SparseRows, Term, dot};
 
 use super::activity::{Activity, FiringCounts};
 use super::input::column_sums;
@@ -66,7 +66,10 @@ pub(super) fn pass<'x>(
         columns,
         d_pre: terms.d_pre,
         x: Cow::Borrowed(input.encoder_input),
-        decoder: vec![(entries.values, Cow::Owned(error.gradient))],
+        decoder: vec![Term {
+            values: entries.values,
+            x: Cow::Owned(error.gradient),
+        }],
     };
     let mut gradients = backward.gradients(vectors);
     if let Some(factors) = by_norm {

@@ -91,19 +91,13 @@ impl PassInput<'_, '_> {
         let (target, weight) = (self.tokens.target(), self.error_weight());
         let skip = self.skip();
         let vectors = &self.weights.vectors;
-        let (gradient, squared, by_value) =
-            rows.product_then_dots(&self.weights.w_dec, &vectors.b_dec, |row, y| {
-                if let Some(skip) = &skip {
-                    y.iter_mut()
-                        .zip(skip.row(row))
-                        .for_each(|(y, skip)| *y += skip);
-                }
-                to_gradient(y, target.row(row), weight)
-            });
+        let w_dec = &self.weights.w_dec;
+        let error = rows.squared_error(w_dec, &vectors.b_dec, skip.as_ref(), target, weight);
+        let by_value = error.by_value;
         let error = ReconstructionError {
-            loss: weight * squared.iter().sum::<f64>(),
-            gradient,
-            squared,
+            loss: weight * error.squared.iter().sum::<f64>(),
+            gradient: error.gradient,
+            squared: error.squared,
             weight,
         };
         (error, by_value)
@@ -207,8 +201,12 @@ impl<'x> Backward<'x> {
     /// The gradients, `vectors` among them.
     pub(super) fn gradients(self, vectors: Vectors) -> Gradients<'x> {
         let columns = Arc::new(self.columns);
+        let w_enc = Term {
+            values: self.d_pre,
+            x: self.x,
+        };
         Gradients {
-            w_enc: Gradient::sparse(Arc::clone(&columns), vec![(self.d_pre, self.x)]),
+            w_enc: Gradient::sparse(Arc::clone(&columns), vec![w_enc]),
             w_dec: Gradient::sparse(columns, self.decoder),
             vectors,
         }

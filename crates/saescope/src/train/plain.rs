@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use rayon::prelude::*;
-use saescope_kernels::{Matrix, SparseRows};
+use saescope_kernels::{Matrix, SparseRows, Term};
 
 use super::activity::{Activity, FiringCounts};
 use super::pass::{Backward, Loss, PassInput, PassResult, ReconstructionError, sum};
@@ -237,7 +237,10 @@ impl Stack {
             columns,
             d_pre: self.d_pre,
             x,
-            decoder: vec![(self.rows.values().to_vec(), Cow::Owned(self.errors))],
+            decoder: vec![Term {
+                values: self.rows.values().to_vec(),
+                x: Cow::Owned(self.errors),
+            }],
         };
         backward.gradients(vectors)
     }

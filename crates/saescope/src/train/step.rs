@@ -131,7 +131,7 @@ fn learn(
         }
     };
     let (lr, adam) = (config.lr(learner.step), config.adam);
-    let step = AdamStep::new(lr, (adam.beta1, adam.beta2), adam.eps, learner.step + 1);
+    let step = AdamStep::new(lr, adam.beta1, adam.beta2, adam.eps, learner.step + 1);
     let weights = &mut learner.weights;
     let norm = (learner.optimiser).step(config, weights, gradients, scale, step);
     check(learner.step, GRAD_NORM, norm)?;

@@ -1,7 +1,7 @@
 //! What is trained, the gradient of it, and the optimiser's moments.
 
 use saescope_kernels::{
-    AdamStep, Encoder, Gate, Gradient, Matrix, Optimised, RowNorm, adam_rows, adam_slice,
+    AdamState, AdamStep, Encoder, Gate, Gradient, Matrix, RowNorm, adam_rows, adam_slice,
     squared_norm,
 };
 
@@ -171,8 +171,8 @@ impl MatrixMoments {
         }
     }
 
-    fn with<'a>(&'a mut self, params: &'a mut Matrix) -> Optimised<'a> {
-        Optimised {
+    fn with<'a>(&'a mut self, params: &'a mut Matrix) -> AdamState<'a> {
+        AdamState {
             params,
             m: &mut self.m,
             v: &mut self.v,

@@ -48,6 +48,7 @@ pub mod error;
 
 mod digest;
 pub mod plot;
+mod run_folder;
 mod shuffle;
 
 pub mod checkpoint;

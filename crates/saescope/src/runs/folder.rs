@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
-use crate::sae::IN_RUN;
+use crate::run_folder::{AUTOENCODER, METRICS};
 
 /// A configuration or an evaluation is no longer than this.
 const MAX_JSON: u64 = 16 << 20;
@@ -22,11 +22,11 @@ impl Folder {
     }
 
     pub(super) fn metrics(&self) -> PathBuf {
-        self.0.join("metrics.jsonl")
+        self.0.join(METRICS)
     }
 
     pub(super) fn sae(&self) -> PathBuf {
-        self.0.join(IN_RUN)
+        self.0.join(AUTOENCODER)
     }
 
     pub(super) fn evaluation(&self) -> PathBuf {

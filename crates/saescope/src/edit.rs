@@ -1,4 +1,8 @@
 //! Interventions as data, so that the command line, a saved file and a test hold the same value.
+//!
+//! An [`Edit`] adds or removes a direction, or changes a feature of an autoencoder. A direction is
+//! applied to rows here, by a [`DirectionEdit`]; a feature needs its autoencoder, which this module does
+//! not know, and is changed by [`Splice`](crate::sae::Splice).
 
 use std::io::Write as _;
 use std::path::Path;
@@ -15,14 +19,14 @@ use crate::site::Site;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
-    /// Where.
+    /// The site of the activation.
     pub site: Site,
-    /// At which tokens.
+    /// The tokens that are changed.
     #[serde(default)]
     pub span: Span,
-    /// What happens there.
+    /// The change.
     pub op: Op,
-    /// What people call it; it changes nothing.
+    /// A name for people; it changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
 }
@@ -41,7 +45,7 @@ pub enum Span {
 }
 
 impl Span {
-    /// Whether `position` lies in the span.
+    /// True if `position` lies in the span.
     pub fn contains(&self, position: usize) -> bool {
         match self {
             Span::All => true,
@@ -51,18 +55,34 @@ impl Span {
     }
 }
 
-/// What an edit does to a row `x` of the activation.
+/// The change that an edit makes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(from = "OpDocument", into = "OpDocument")]
 pub enum Op {
+    /// A direction is added to every token, or removed from it.
+    Direction(DirectionOp),
+    /// The activation of a feature changes. The error term, which the autoencoder does not reconstruct,
+    /// stays.
+    Feature {
+        /// Reference of the autoencoder.
+        sae: String,
+        /// Id of the feature.
+        feature: u32,
+        /// The change to its activation.
+        op: FeatureOp,
+    },
+}
+
+/// The change that a direction makes to a row `x` of an activation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DirectionOp {
     /// Adds a multiple of the direction.
     Add {
         /// `[d]`
         direction: Vec<f32>,
-        /// Its multiplier.
+        /// The multiplier.
         scale: f32,
-        /// What the multiplier counts.
-        #[serde(default)]
+        /// The unit of the multiplier.
         unit: Unit,
     },
     /// `x - (x . u) u` for the unit vector `u` along the direction: `x` no longer points that way.
@@ -70,44 +90,144 @@ pub enum Op {
         /// `[d]`
         direction: Vec<f32>,
     },
-    /// Gives a feature of an autoencoder this activation, active before or not; 0 ablates it. What
-    /// the autoencoder does not reconstruct stays.
+}
+
+/// A change to the activation of one feature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FeatureOp {
+    /// The activation becomes this, active before or not; 0 ablates the feature.
+    Set(f32),
+    /// The activation is multiplied by this; a feature that is not active stays so.
+    Multiply(f32),
+}
+
+impl FeatureOp {
+    /// The activation after the change.
+    pub fn apply(self, activation: f32) -> f32 {
+        match self {
+            FeatureOp::Set(value) => value,
+            FeatureOp::Multiply(factor) => factor * activation,
+        }
+    }
+
+    /// True if the number of the change is finite.
+    pub fn is_finite(self) -> bool {
+        let (FeatureOp::Set(number) | FeatureOp::Multiply(number)) = self;
+        number.is_finite()
+    }
+}
+
+impl From<DirectionOp> for Op {
+    fn from(op: DirectionOp) -> Op {
+        Op::Direction(op)
+    }
+}
+
+/// The form of an [`Op`] in a document.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum OpDocument {
+    Add {
+        direction: Vec<f32>,
+        scale: f32,
+        #[serde(default)]
+        unit: Unit,
+    },
+    Ablate {
+        direction: Vec<f32>,
+    },
     Set {
-        /// Reference of the autoencoder.
         sae: String,
-        /// Which feature.
         feature: u32,
-        /// What its activation becomes.
         activation: f32,
     },
-    /// Multiplies the activation of a feature; where it is not active, nothing changes.
     Multiply {
-        /// Reference of the autoencoder.
         sae: String,
-        /// Which feature.
         feature: u32,
-        /// What its activation is multiplied with.
         factor: f32,
     },
 }
 
-/// What the multiplier of an added direction counts. The standard deviation and the norm are those
-/// of the token as the model computed it, before any edit at the same site.
+impl From<OpDocument> for Op {
+    fn from(document: OpDocument) -> Op {
+        let feature = |sae, feature, op| Op::Feature { sae, feature, op };
+        match document {
+            OpDocument::Add {
+                direction,
+                scale,
+                unit,
+            } => Op::Direction(DirectionOp::Add {
+                direction,
+                scale,
+                unit,
+            }),
+            OpDocument::Ablate { direction } => Op::Direction(DirectionOp::Ablate { direction }),
+            OpDocument::Set {
+                sae,
+                feature: id,
+                activation,
+            } => feature(sae, id, FeatureOp::Set(activation)),
+            OpDocument::Multiply {
+                sae,
+                feature: id,
+                factor,
+            } => feature(sae, id, FeatureOp::Multiply(factor)),
+        }
+    }
+}
+
+impl From<Op> for OpDocument {
+    fn from(op: Op) -> OpDocument {
+        match op {
+            Op::Direction(DirectionOp::Add {
+                direction,
+                scale,
+                unit,
+            }) => OpDocument::Add {
+                direction,
+                scale,
+                unit,
+            },
+            Op::Direction(DirectionOp::Ablate { direction }) => OpDocument::Ablate { direction },
+            Op::Feature {
+                sae,
+                feature,
+                op: FeatureOp::Set(activation),
+            } => OpDocument::Set {
+                sae,
+                feature,
+                activation,
+            },
+            Op::Feature {
+                sae,
+                feature,
+                op: FeatureOp::Multiply(factor),
+            } => OpDocument::Multiply {
+                sae,
+                feature,
+                factor,
+            },
+        }
+    }
+}
+
+/// The unit of an added direction's multiplier. The standard deviation and the norm are those of the
+/// token as the model computed it, before any edit at the same site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// The direction as it is: `x + scale * direction`.
     #[default]
     Raw,
-    /// The token's unbiased standard deviation: `x + scale * std(x) * direction`, what a feature
-    /// with that activation writes under OpenAI's layer norm (Gao et al. 2024).
+    /// The token's unbiased standard deviation: `x + scale * std(x) * direction`. A feature with that
+    /// activation writes this under OpenAI's layer norm (Gao et al. 2024).
     Std,
     /// The norm of the token: `x + scale * |x| * direction / |direction|`.
     Norm,
 }
 
 impl Unit {
-    /// What is to be multiplied with `direction` where the scale is 1, on a token `x`.
+    /// The multiple of `direction` that a scale of 1 adds to a token `x`.
     pub fn size(self, x: &[f32], direction: &[f32]) -> f32 {
         match self {
             Unit::Raw => 1.0,
@@ -131,35 +251,102 @@ impl Unit {
 
 impl Edit {
     /// An edit of every token.
-    pub fn new(site: Site, op: Op) -> Edit {
+    pub fn new(site: Site, op: impl Into<Op>) -> Edit {
         Edit {
             site,
             span: Span::All,
-            op,
+            op: op.into(),
             label: None,
         }
     }
 
-    /// The autoencoder that it needs, by reference.
+    /// The reference of the autoencoder that the edit needs, if any.
     pub fn sae(&self) -> Option<&str> {
         match &self.op {
-            Op::Set { sae, .. } | Op::Multiply { sae, .. } => Some(sae),
-            Op::Add { .. } | Op::Ablate { .. } => None,
+            Op::Feature { sae, .. } => Some(sae),
+            Op::Direction(_) => None,
         }
     }
 
-    /// Changes the rows of `x` that lie in the span; `original` are the same rows before any edit at
-    /// this site. Both are `[rows, d]`. An edit of a feature needs its autoencoder and is left to
-    /// [`Steer`](crate::steer::Steer).
+    /// Checks that a direction is as wide as the activation that it changes, if that width is known.
     ///
     /// # Errors
-    /// When the direction is not as long as a row, or a number in the edit is not finite.
-    pub fn apply(&self, rows: &Rows, original: &Matrix, x: &mut Matrix) -> Result<()> {
-        if self.sae().is_some() {
-            return Ok(());
+    /// When the two differ.
+    pub fn check_fits(&self, width: Option<usize>) -> Result<()> {
+        match (&self.op, width) {
+            (Op::Direction(op), Some(width)) => op.check_fits(self.site, width),
+            _ => Ok(()),
         }
-        self.check()?;
-        self.check_fits(Some(x.cols()))?;
+    }
+
+    /// Checks that every number of the edit is finite.
+    ///
+    /// # Errors
+    /// When one is not; the message names it.
+    pub fn check(&self) -> Result<()> {
+        let broken = match &self.op {
+            Op::Direction(op) => op.not_finite(),
+            Op::Feature { op, .. } if op.is_finite() => None,
+            Op::Feature {
+                op: FeatureOp::Set(_),
+                ..
+            } => Some("activation"),
+            Op::Feature {
+                op: FeatureOp::Multiply(_),
+                ..
+            } => Some("factor"),
+        };
+        match broken {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("the {name} of an edit at {} is not finite", self.site);
+                Err(Error::Argument(message))
+            }
+        }
+    }
+}
+
+/// An edit of a direction, its numbers checked: the form that is applied to rows.
+#[derive(Clone, Debug)]
+pub struct DirectionEdit {
+    site: Site,
+    span: Span,
+    op: DirectionOp,
+}
+
+impl DirectionEdit {
+    /// The direction of `edit`, ready to be applied.
+    ///
+    /// # Errors
+    /// When a number in the edit is not finite, or it changes a feature, for which its autoencoder is
+    /// needed ([`Steer`](crate::steer::Steer)).
+    pub fn new(edit: &Edit) -> Result<DirectionEdit> {
+        edit.check()?;
+        match &edit.op {
+            Op::Direction(op) => Ok(DirectionEdit {
+                site: edit.site,
+                span: edit.span.clone(),
+                op: op.clone(),
+            }),
+            Op::Feature { sae, feature, .. } => Err(Error::Argument(format!(
+                "an edit at {} changes feature {feature} of {sae}, and needs that autoencoder",
+                edit.site
+            ))),
+        }
+    }
+
+    /// The site of the activation that is changed.
+    pub fn site(&self) -> Site {
+        self.site
+    }
+
+    /// Changes the rows of `x` that lie in the span; `original` holds the same rows before any edit at
+    /// this site. Both are `[rows, d]`.
+    ///
+    /// # Errors
+    /// When the direction is not as long as a row.
+    pub fn apply(&self, rows: &Rows, original: &Matrix, x: &mut Matrix) -> Result<()> {
+        self.op.check_fits(self.site, x.cols())?;
         for (row, position) in rows.positions().enumerate() {
             if self.span.contains(position) {
                 self.op.apply(original.row(row), x.row_mut(row));
@@ -167,51 +354,40 @@ impl Edit {
         }
         Ok(())
     }
-
-    /// Whether a direction is as wide as the activation that it changes, where that has a width.
-    ///
-    /// # Errors
-    /// Which is not.
-    pub fn check_fits(&self, width: Option<usize>) -> Result<()> {
-        let (Op::Add { direction, .. } | Op::Ablate { direction }) = &self.op else {
-            return Ok(());
-        };
-        match width.filter(|&width| width != direction.len()) {
-            None => Ok(()),
-            Some(width) => Err(Error::Shape {
-                what: format!("direction of an edit at {}", self.site),
-                expected: width.to_string(),
-                found: direction.len().to_string(),
-            }),
-        }
-    }
-
-    /// Whether every number in it is one.
-    ///
-    /// # Errors
-    /// Which is not.
-    pub fn check(&self) -> Result<()> {
-        let finite = |direction: &[f32]| direction.iter().all(|x| x.is_finite());
-        let what = match &self.op {
-            Op::Add { scale, .. } if !scale.is_finite() => "scale",
-            Op::Set { activation, .. } if !activation.is_finite() => "activation",
-            Op::Multiply { factor, .. } if !factor.is_finite() => "factor",
-            Op::Add { direction, .. } | Op::Ablate { direction } if !finite(direction) => {
-                "direction"
-            }
-            _ => return Ok(()),
-        };
-        let message = format!("the {what} of an edit at {} is not finite", self.site);
-        Err(Error::Argument(message))
-    }
 }
 
-impl Op {
+impl DirectionOp {
+    fn direction(&self) -> &[f32] {
+        let (DirectionOp::Add { direction, .. } | DirectionOp::Ablate { direction }) = self;
+        direction
+    }
+
+    /// The name of a number that is not finite.
+    fn not_finite(&self) -> Option<&'static str> {
+        if matches!(self, DirectionOp::Add { scale, .. } if !scale.is_finite()) {
+            return Some("scale");
+        }
+        let finite = self.direction().iter().all(|x| x.is_finite());
+        (!finite).then_some("direction")
+    }
+
+    fn check_fits(&self, site: Site, width: usize) -> Result<()> {
+        let found = self.direction().len();
+        if found == width {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what: format!("direction of an edit at {site}"),
+            expected: width.to_string(),
+            found: found.to_string(),
+        })
+    }
+
     fn apply(&self, original: &[f32], x: &mut [f32]) {
         match self {
             // Adding zero would turn -0.0 into 0.0; a scale of 0 changes nothing at all.
-            Op::Add { scale: 0.0, .. } | Op::Set { .. } | Op::Multiply { .. } => {}
-            Op::Add {
+            DirectionOp::Add { scale: 0.0, .. } => {}
+            DirectionOp::Add {
                 direction,
                 scale,
                 unit,
@@ -221,7 +397,7 @@ impl Op {
                     *x += scale * d;
                 }
             }
-            Op::Ablate { direction } => {
+            DirectionOp::Ablate { direction } => {
                 let share = share(x, direction);
                 for (x, d) in x.iter_mut().zip(direction) {
                     *x -= share * d;
@@ -231,7 +407,7 @@ impl Op {
     }
 }
 
-/// The multiple of `direction` that `x` holds; 0 of a direction of zeros.
+/// The coefficient of `direction` in `x`, by projection; 0 for a direction of zeros.
 pub(crate) fn share(x: &[f32], direction: &[f32]) -> f32 {
     let norm = dot(direction, direction);
     if norm > 0.0 {
@@ -241,11 +417,11 @@ pub(crate) fn share(x: &[f32], direction: &[f32]) -> f32 {
     }
 }
 
-/// Steering settings as a file holds them.
+/// The content of an edits file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
-    /// Reference of the model that they were made for.
+    /// Reference of the model that the edits were made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The edits, in the order in which they are made.
@@ -282,7 +458,7 @@ impl Document {
     /// Writes the document, whole or not at all.
     ///
     /// # Errors
-    /// When the system refuses; what was at `path` is there still.
+    /// When the system refuses; a file at `path` is then unchanged.
     pub fn save(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(self);
         let mut text = text.map_err(|e| Error::format(path, e.to_string()))?;
@@ -300,8 +476,8 @@ mod tests {
         Rows::new(vec![RowSpan { start, len }])
     }
 
-    fn add(direction: Vec<f32>, scale: f32, unit: Unit) -> Op {
-        Op::Add {
+    fn add(direction: Vec<f32>, scale: f32, unit: Unit) -> DirectionOp {
+        DirectionOp::Add {
             direction,
             scale,
             unit,
@@ -309,12 +485,16 @@ mod tests {
     }
 
     /// `x` after an edit at every token.
-    fn after(op: Op, x: &[f32]) -> Vec<f32> {
-        let before = Matrix::from_vec(1, x.len(), x.to_vec());
-        let mut x = before.clone();
-        let edit = Edit::new(Site::ResidPost(0), op);
-        edit.apply(&rows(0, 1), &before, &mut x).unwrap();
+    fn after(op: DirectionOp, x: &[f32]) -> Vec<f32> {
+        let mut x = Matrix::from_vec(1, x.len(), x.to_vec());
+        apply(&Edit::new(Site::ResidPost(0), op), 0, &mut x).unwrap();
         x.data().to_vec()
+    }
+
+    /// Applies an edit to rows whose positions begin at `start`.
+    fn apply(edit: &Edit, start: usize, x: &mut Matrix) -> Result<()> {
+        let rows = rows(start, x.rows());
+        DirectionEdit::new(edit)?.apply(&rows, &x.clone(), x)
     }
 
     #[test]
@@ -323,9 +503,8 @@ mod tests {
             span: Span::From(6),
             ..Edit::new(Site::ResidPost(0), add(vec![1.0, -2.0], 3.0, Unit::Raw))
         };
-        let before = Matrix::from_vec(2, 2, vec![1.0, 1.0, 1.0, 1.0]);
-        let mut x = before.clone();
-        edit.apply(&rows(5, 2), &before, &mut x).unwrap();
+        let mut x = Matrix::from_vec(2, 2, vec![1.0, 1.0, 1.0, 1.0]);
+        apply(&edit, 5, &mut x).unwrap();
         assert_eq!(x.data(), [1.0, 1.0, 4.0, -5.0]);
     }
 
@@ -345,21 +524,29 @@ mod tests {
     #[test]
     fn ablating_leaves_nothing_along_the_direction() {
         let direction = vec![3.0, 4.0];
-        let x = after(Op::Ablate { direction }, &[7.0, -1.0]);
+        let x = after(DirectionOp::Ablate { direction }, &[7.0, -1.0]);
         assert!((x[0] * 3.0 + x[1] * 4.0).abs() < 1e-5);
     }
 
     #[test]
-    fn a_direction_of_another_width_or_without_numbers_is_refused() {
-        let apply = |op| {
-            let before = Matrix::zeros(1, 2);
-            Edit::new(Site::Embed, op).apply(&rows(0, 1), &before, &mut before.clone())
-        };
+    fn a_direction_of_another_width_or_with_a_number_that_is_not_finite_is_refused() {
+        let apply = |op| apply(&Edit::new(Site::Embed, op), 0, &mut Matrix::zeros(1, 2));
         let wide = apply(add(vec![1.0; 3], 1.0, Unit::Raw));
         assert!(matches!(wide, Err(Error::Shape { .. })));
         let direction = vec![1.0, f32::NAN];
-        let broken = apply(Op::Ablate { direction });
+        let broken = apply(DirectionOp::Ablate { direction });
         assert!(matches!(broken, Err(Error::Argument(_))));
+    }
+
+    #[test]
+    fn a_change_of_a_feature_is_not_applied_without_its_autoencoder() {
+        let op = Op::Feature {
+            sae: "a/b".to_owned(),
+            feature: 7,
+            op: FeatureOp::Set(0.0),
+        };
+        let refused = DirectionEdit::new(&Edit::new(Site::Embed, op)).unwrap_err();
+        assert!(matches!(&refused, Error::Argument(text) if text.contains("a/b")));
     }
 
     #[test]
@@ -381,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_read_as_it_was_saved_and_so_is_a_bare_list() {
+    fn a_saved_document_and_a_bare_list_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edits.json");
         let edits = vec![Edit::new(

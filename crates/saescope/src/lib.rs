@@ -54,6 +54,7 @@ pub mod show;
 
 mod digest;
 pub mod resources;
+mod run_folder;
 mod shuffle;
 
 pub mod checkpoint;

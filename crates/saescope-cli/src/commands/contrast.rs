@@ -35,11 +35,11 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = By::Auroc)]
     by: By,
     /// How the tokens of a text become one: the `last`, or each feature's `max` or `mean`
-    #[arg(long, value_name = "HOW", default_value_t = Pooling::Max)]
+    #[arg(long, value_name = "HOW", default_value_t)]
     pooling: Pooling,
-    /// Leave the first position, which is unlike all others, BOS or not, out of `max` and `mean`
+    /// Count the first position in `max` and `mean` too; it is unlike all others, BOS or not
     #[arg(long)]
-    no_bos: bool,
+    first: bool,
     /// How many features
     #[arg(long, value_name = "K", default_value_t = 20)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -61,7 +61,7 @@ struct Record<'a> {
     origin: &'a Origin,
     by: &'static str,
     pooling: String,
-    no_bos: bool,
+    first: bool,
     #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
     edits: &'a [Edit],
     positive: Set<'a>,
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let sets = (slices(with), slices(without));
     let reading = Reading {
         position: Position::Pooled(args.pooling),
-        skip_first: args.no_bos,
+        count_first: args.first,
     };
     let edits = args.edits.open(&opened.lm)?;
     print::warnings(edits.check_read_at(model, sae.site()?).as_ref());
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         origin: &opened.origin,
         by,
         pooling: args.pooling.to_string(),
-        no_bos: args.no_bos,
+        first: args.first,
         edits: &edits.edits,
         positive: Set {
             file: &args.positive,

@@ -296,7 +296,7 @@ fn ctrl_c_ends_behind_a_step_and_the_run_goes_on_as_if_nothing_had_been() {
     assert!(!parts.join("sae").exists());
     let early = command(&["features", parts.to_str().unwrap(), "-p", "a"]).output();
     let stderr = String::from_utf8(early.unwrap().stderr).unwrap();
-    assert!(stderr.contains("did not come to its end"), "{stderr}");
+    assert!(stderr.contains("has not finished"), "{stderr}");
     trained(&parts, &[&LONG[..], &["--resume"]].concat());
     same(&whole, &parts);
 }

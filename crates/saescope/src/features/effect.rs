@@ -2,11 +2,11 @@
 
 use super::{check, strongest};
 use crate::distribution::Distributions;
-use crate::edit::Span;
+use crate::edit::{FeatureOp, Span};
 use crate::error::Result;
 use crate::hook::Hook;
 use crate::model::Model;
-use crate::sae::{Change, FeatureOp, Sae, Splice};
+use crate::sae::{FeatureChange, Sae, Splice};
 
 /// What is done to a feature, at every token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +23,7 @@ impl Intervention {
     fn op(self) -> FeatureOp {
         match self {
             Intervention::Ablated => FeatureOp::Set(0.0),
-            Intervention::Doubled => FeatureOp::Scale(2.0),
+            Intervention::Doubled => FeatureOp::Multiply(2.0),
             Intervention::Injected(activation) => FeatureOp::Set(activation),
         }
     }
@@ -105,7 +105,7 @@ pub fn effects(
         let logits = model.last_logits(&[prompt], hook)?; // [1, d_vocab]
         let plain = Distributions::new(&logits);
         let change = |intervention: Intervention| {
-            let change = Change {
+            let change = FeatureChange {
                 feature,
                 span: Span::All,
                 op: intervention.op(),

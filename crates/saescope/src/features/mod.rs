@@ -24,7 +24,7 @@ pub use strongest::{Moment, strongest_texts};
 pub use crate::pooling::Pooling;
 
 use crate::error::{Error, Result};
-use crate::hook::{Hook, pooled_positions};
+use crate::hook::Hook;
 use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::sae::Sae;
 
@@ -50,8 +50,9 @@ impl Default for Position {
 pub struct Reading {
     /// Which tokens.
     pub position: Position,
-    /// Whether [`Pooling::Max`] and [`Pooling::Mean`] leave out the first position ([`pooled_positions`]).
-    pub skip_first: bool,
+    /// True if [`Pooling::Max`] and [`Pooling::Mean`] count the first position too; it is unlike all
+    /// others ([`pooled_positions`](crate::hook::pooled_positions)).
+    pub count_first: bool,
 }
 
 impl fmt::Display for Position {
@@ -167,7 +168,7 @@ pub fn activations(
     sae.direction(feature)?;
     let reading = Reading {
         position: Position::All,
-        skip_first: false,
+        ..Reading::default()
     };
     let mut all = Vec::with_capacity(prompts.len());
     let mut add = |_: usize, _: &[usize], rows: &SparseRows| {
@@ -224,13 +225,13 @@ fn positions(prompt: usize, tokens: &[u32], reading: Reading) -> Result<Vec<usiz
     let last = tokens.len().saturating_sub(1);
     match reading.position {
         Position::All => Ok((0..tokens.len()).collect()),
-        Position::Pooled(Pooling::Last) => Ok(vec![last]),
         Position::At(position) if position <= last => Ok(vec![position]),
         Position::At(position) => Err(Error::Argument(format!(
             "prompt {prompt} has no position {position}; its last one is {last}"
         ))),
-        Position::Pooled(_) if reading.skip_first => Ok(pooled_positions(tokens.len()).collect()),
-        Position::Pooled(_) => Ok((0..tokens.len()).collect()),
+        Position::Pooled(pooling) => Ok(pooling
+            .positions(tokens.len(), reading.count_first)
+            .collect()),
     }
 }
 
@@ -283,14 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn pooling_leaves_out_the_first_position_where_it_is_asked_to_and_there_is_another() {
-        let reading = |skip_first| Reading {
+    fn pooling_counts_the_first_position_on_request_or_when_it_is_the_only_one() {
+        let reading = |count_first| Reading {
             position: Position::Pooled(Pooling::Mean),
-            skip_first,
+            count_first,
         };
-        assert_eq!(positions(0, &[1, 1, 2], reading(true)).unwrap(), [1, 2]);
-        assert_eq!(positions(0, &[1, 1, 2], reading(false)).unwrap(), [0, 1, 2]);
-        assert_eq!(positions(0, &[1], reading(true)).unwrap(), [0]);
+        assert_eq!(positions(0, &[1, 1, 2], reading(false)).unwrap(), [1, 2]);
+        assert_eq!(positions(0, &[1, 1, 2], reading(true)).unwrap(), [0, 1, 2]);
+        assert_eq!(positions(0, &[1], reading(false)).unwrap(), [0]);
     }
 
     proptest! {

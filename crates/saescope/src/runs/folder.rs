@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
-use crate::sae::IN_RUN;
+use crate::run_folder::{AUTOENCODER, METRICS};
 
 /// Number of checkpoints that a run keeps. Runs that train side by side write theirs one after another;
 /// if they are killed in between, all of them still have the previous one.
@@ -28,11 +28,11 @@ impl Folder {
     }
 
     pub(super) fn metrics(&self) -> PathBuf {
-        self.0.join("metrics.jsonl")
+        self.0.join(METRICS)
     }
 
     pub(super) fn sae(&self) -> PathBuf {
-        self.0.join(IN_RUN)
+        self.0.join(AUTOENCODER)
     }
 
     pub(super) fn evaluation(&self) -> PathBuf {

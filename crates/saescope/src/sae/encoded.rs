@@ -1,4 +1,4 @@
-//! Active features of some tokens, with what decoding needs to know of each token.
+//! The active features of some tokens, with the data of each token that decoding needs.
 
 use saescope_kernels::{Matrix, SparseRows};
 
@@ -7,11 +7,11 @@ use super::norm::Frame;
 /// The active features of every token.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// Row by row the features that are active and their activations.
+    /// Ids and activations of the active features, a row per token.
     pub features: SparseRows,
-    /// One per row, or none where nothing has to be undone.
+    /// One per row; empty if decoding has no input norm to undo.
     frames: Vec<Frame>,
-    /// What passed by the features, `[tokens, d_out]`.
+    /// The output of the skip connection, `[tokens, d_out]`.
     skip: Option<Matrix>,
 }
 
@@ -29,12 +29,12 @@ impl Encoded {
         self.features.rows()
     }
 
-    /// What one unit of activation writes on a token, as a multiple of the feature's direction.
+    /// The multiple of a feature's direction that one unit of its activation writes on a token.
     pub fn written_scale(&self, row: usize) -> f32 {
         self.frames.get(row).map_or(1.0, |frame| frame.scale)
     }
 
-    /// The same tokens with other activations.
+    /// The same tokens with other active features.
     pub(super) fn with(&self, features: SparseRows) -> Encoded {
         Encoded {
             features,

@@ -1,4 +1,6 @@
-//! Rewrites of other architectures into `gate(x W_enc + b_enc) W_dec + b_dec`, exact but for rounding.
+//! Rewrites other architectures as `gate(x W_enc + b_enc) W_dec + b_dec`, exactly but for rounding.
+//!
+//! These are identities of the weights alone; who needs which is known to `foreign` and `train`.
 
 use rayon::prelude::*;
 use saescope_kernels::{Gate, Matrix};
@@ -6,11 +8,11 @@ use saescope_kernels::{Gate, Matrix};
 use super::Weights;
 use super::norm::InputNorm;
 
-/// The bias and the gate of a gated encoder, whose weight `w_enc`, `[d_sae, d_in]`, is scaled.
+/// Bias and gate of a gated encoder, whose weight `w_enc`, `[d_sae, d_in]`, is scaled in place.
 ///
-/// With `z = x W`, a feature is on when `z + b_gate > 0` and then is `relu(s z + b_mag)`, where
-/// `s = exp(r_mag)` are the `scales`. As `s > 0`, that is JumpReLU over `s z + b_mag` with threshold
-/// `max(0, b_mag - s b_gate)` (Rajamanoharan et al. 2024).
+/// With `z = x W`, a feature is active when `z + b_gate > 0`, and its activation then is
+/// `relu(s z + b_mag)`, where `s = exp(r_mag)` are the `scales`. As `s > 0`, that is JumpReLU over
+/// `s z + b_mag` with threshold `max(0, b_mag - s b_gate)` (Rajamanoharan et al. 2024).
 pub(crate) fn gated(
     w_enc: &mut Matrix,
     scales: &[f32],
@@ -21,19 +23,19 @@ pub(crate) fn gated(
         .iter()
         .zip(b_gate)
         .zip(&b_mag)
-        .map(|((s, gate), mag)| (mag - s * gate).max(0.0));
-    let thresholds = thresholds.collect();
+        .map(|((s, gate), mag)| (mag - s * gate).max(0.0))
+        .collect();
     scale_rows(w_enc, scales);
     (b_mag, Gate::Above(thresholds))
 }
 
-/// Gives every decoder row norm 1 and multiplies the feature's encoder by what it had: activations
+/// Divides every decoder row by its norm and multiplies the feature's encoder by that norm. Activations
 /// are then those that SAELens compares when it rescales them by the decoder's norm.
 pub(super) fn decoder_norms(w_enc: &mut Matrix, b_enc: &mut [f32], w_dec: &mut Matrix) {
     let norms = row_norms(w_dec);
     scale_rows(w_enc, &norms);
     b_enc.iter_mut().zip(&norms).for_each(|(b, n)| *b *= n);
-    // A row of zeros stays one; its feature is never on.
+    // A row of zeros has no norm to divide by, and its feature is never active.
     let inverse: Vec<f32> = norms
         .iter()
         .map(|n| if *n > 0.0 { 1.0 / n } else { 1.0 })
@@ -41,21 +43,21 @@ pub(super) fn decoder_norms(w_enc: &mut Matrix, b_enc: &mut [f32], w_dec: &mut M
     scale_rows(w_dec, &inverse);
 }
 
-/// Takes a constant input scale into the weights. Activations stay as they are.
+/// Folds a constant input scale into the weights. Activations do not change.
 pub(super) fn input_scale(weights: &mut Weights) {
     let InputNorm::Scale(scale) = weights.input_norm else {
         return;
     };
     weights.input_norm = InputNorm::None;
     weights.w_enc.scale(scale);
-    // What a transcoder writes was never scaled.
+    // A transcoder's output was never scaled.
     if !weights.transcoder {
         weights.w_dec.scale(1.0 / scale);
         weights.b_dec.iter_mut().for_each(|b| *b /= scale);
     }
 }
 
-/// `|row|` of every row.
+/// The norm of every row.
 pub(crate) fn row_norms(matrix: &Matrix) -> Vec<f32> {
     let rows = matrix.data().par_chunks_exact(matrix.cols().max(1));
     rows.map(|row| {

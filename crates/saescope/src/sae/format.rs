@@ -1,7 +1,7 @@
-//! The native folder, which is SAELens 6's: `cfg.json` and `sae_weights.safetensors`.
+//! Writes the native folder, which is SAELens 6's: `cfg.json` and `sae_weights.safetensors`.
 //!
-//! What SAELens has no key for stands in `metadata.saescope`, which it carries along unread.
-//! Reading is that of `foreign::saelens`, so that one reader serves both.
+//! Our own record stands in `metadata.saescope`, which SAELens keeps without reading it. The folder is
+//! read by `foreign::saelens`, so that one reader serves both.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::checkpoint::{Elements, NewTensor, save_safetensors, save_whole};
 use crate::error::{Error, Result};
 use crate::site::{Site, transformer_lens};
 
-/// The version whose layout is written; SAELens reads older ones differently.
+/// The version of SAELens whose layout is written; it reads older layouts differently.
 const LAYOUT: &str = "6.0.0";
 
 pub(super) fn save(sae: &Sae, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    // A constant input scale has no key there and is folded, as SAELens does before it saves.
+    // SAELens has no key for a constant input scale and folds it before it saves, and so do we.
     let scale = match sae.input_norm {
         InputNorm::Scale(scale) => Some(scale),
         _ => None,
@@ -64,12 +64,14 @@ pub(super) fn save(sae: &Sae, folder: &Path) -> Result<()> {
             Elements::F32(skip.data()),
         ));
     }
-    let tensors = parts.iter().map(|(name, shape, elements)| NewTensor {
-        name,
-        shape,
-        elements: *elements,
-    });
-    let tensors: Vec<NewTensor> = tensors.collect();
+    let tensors: Vec<NewTensor> = parts
+        .iter()
+        .map(|(name, shape, elements)| NewTensor {
+            name,
+            shape,
+            elements: *elements,
+        })
+        .collect();
     let weights = folder.join("sae_weights.safetensors");
     save_safetensors(&weights, &tensors, &BTreeMap::new())?;
     let path = folder.join("cfg.json");
@@ -77,7 +79,7 @@ pub(super) fn save(sae: &Sae, folder: &Path) -> Result<()> {
     save_whole(&path, |file| std::io::Write::write_all(file, &config))
 }
 
-/// A matrix, or a multiple of it.
+/// A matrix, or a scaled copy of it.
 enum Scaled<'a> {
     AsIs(&'a Matrix),
     Copy(Matrix),
@@ -101,7 +103,7 @@ impl<'a> Scaled<'a> {
     }
 }
 
-/// `cfg.json`.
+/// The content of `cfg.json`.
 fn config(sae: &Sae, path: &Path) -> Result<Vec<u8>> {
     let mut config = json!({
         "architecture": architecture(sae),
@@ -115,7 +117,7 @@ fn config(sae: &Sae, path: &Path) -> Result<Vec<u8>> {
             InputNorm::LayerNorm => "layer_norm",
             InputNorm::ConstantNorm => "constant_norm_rescale",
         },
-        // Our `attn_z` is flat already, theirs has an axis for heads.
+        // Our `attn_z` is flat already; theirs has an axis for heads.
         "reshape_activations": match sae.record.site {
             Some(Site::AttnZ(_)) => "hook_z",
             _ => "none",
@@ -130,7 +132,7 @@ fn config(sae: &Sae, path: &Path) -> Result<Vec<u8>> {
         config["rescale_acts_by_decoder_norm"] = false.into();
     }
     let mut text = serde_json::to_vec_pretty(&config)
-        .map_err(|e| Error::format(path, format!("cannot be written: {e}")))?;
+        .map_err(|e| Error::format(path, format!("the configuration cannot be written: {e}")))?;
     text.push(b'\n');
     Ok(text)
 }
@@ -141,10 +143,13 @@ fn architecture(sae: &Sae) -> String {
         Gate::TopK(_) => "topk",
         Gate::Above(_) => "jumprelu",
     };
-    let kind = match (sae.transcoder, sae.w_skip.is_some()) {
-        (false, _) => return gate.to_owned(),
-        (true, false) => "transcoder",
-        (true, true) => "skip_transcoder",
+    if !sae.transcoder {
+        return gate.to_owned();
+    }
+    let kind = if sae.w_skip.is_some() {
+        "skip_transcoder"
+    } else {
+        "transcoder"
     };
     match gate {
         "standard" => kind.to_owned(),
@@ -155,7 +160,7 @@ fn architecture(sae: &Sae) -> String {
 fn metadata(sae: &Sae, path: &Path) -> Result<Value> {
     let record = &sae.record;
     let own = serde_json::to_value(record)
-        .map_err(|e| Error::format(path, format!("its record cannot be written: {e}")))?;
+        .map_err(|e| Error::format(path, format!("the record cannot be written: {e}")))?;
     let mut metadata = Map::new();
     let mut set = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
     set("sae_lens_version", LAYOUT.into());

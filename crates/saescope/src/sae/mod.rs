@@ -1,12 +1,13 @@
 //! Sparse autoencoders and transcoders: an activation as a few features out of many, and back.
 //!
-//! One [`Sae`] stands for all of them: `gate((norm(x) - b_dec) W_enc + b_enc)`, of which
-//! `f W_dec + b_dec` with the norm undone is the reconstruction. What other architectures do
-//! differently is folded into that when their files are read. Files of every maker are opened by
-//! [`Sae::open`]; only `foreign` knows what they call their tensors. No model is known here: an
-//! activation comes in as a matrix, and [`Splice`] puts it back through a [`Hook`](crate::hook::Hook).
+//! One [`Sae`] represents all of them: the features are `f = gate((norm(x) - b_dec) W_enc + b_enc)`, and
+//! the reconstruction is `f W_dec + b_dec` with the norm undone. Other architectures are folded into that
+//! form when their files are read. [`Sae::open`] opens files of every maker; only `foreign` knows what
+//! they call their tensors. Models are unknown here: an activation comes in as a matrix, and [`Splice`]
+//! puts it back through a [`Hook`](crate::hook::Hook).
 
 mod encoded;
+mod files;
 mod fold;
 mod foreign;
 mod format;
@@ -24,9 +25,8 @@ use saescope_kernels::{Encoder, Epilogue, Gate, Matrix, Precision, Weight};
 pub use encoded::Encoded;
 pub(crate) use fold::{gated, row_norms};
 pub use norm::InputNorm;
-pub(crate) use open::IN_RUN;
 pub use record::{Format, Record, SourceFile};
-pub use splice::{Change, FeatureOp, Splice};
+pub use splice::{FeatureChange, Splice};
 
 use crate::error::{Error, Result};
 use crate::site::Site;
@@ -38,22 +38,22 @@ pub struct Weights {
     pub w_enc: Matrix,
     /// `[d_sae]`
     pub b_enc: Vec<f32>,
-    /// Which pre-activations become activations.
+    /// The rule by which pre-activations become activations.
     pub gate: Gate,
-    /// `[d_sae, d_out]`, a direction per row.
+    /// `[d_sae, d_out]`, one direction per row.
     pub w_dec: Matrix,
     /// `[d_out]`
     pub b_dec: Vec<f32>,
-    /// Whether `b_dec` is subtracted from what is encoded.
+    /// True if `b_dec` is subtracted from the normalised input.
     pub subtract_b_dec: bool,
-    /// What happens to a token before that.
+    /// The norm that a token goes through first.
     pub input_norm: InputNorm,
-    /// Whether a token's mean is taken off first: its makers centred the weights that write to the
-    /// residual stream, which a raw checkpoint does not.
+    /// True if a token's mean is subtracted before the norm: the autoencoder was trained on a model whose
+    /// weights that write to the residual stream were centred, and a raw checkpoint's are not.
     pub centre: bool,
-    /// `[d_out, d_in]`, a linear way past the features.
+    /// `[d_out, d_in]`, a linear skip connection past the features.
     pub w_skip: Option<Matrix>,
-    /// Whether it writes elsewhere than it reads; then the norm is not undone.
+    /// True if it writes another site than it reads; then the norm is not undone.
     pub transcoder: bool,
 }
 
@@ -71,23 +71,24 @@ pub struct Sae {
 }
 
 impl Sae {
-    /// Opens a file or folder of any format that is known, found out from what it holds.
+    /// Opens a file or folder of any known format, or the folder of a finished training run. The format
+    /// is recognised by the content.
     pub fn open(path: &Path) -> Result<Sae> {
         open::open(path)
     }
 
-    /// Whether `path` is, by its name or what lies in it, an autoencoder and no model.
+    /// True if `path` is an autoencoder and not a model, by its name or the files in it.
     pub fn is_at(path: &Path) -> bool {
         open::is_at(path)
     }
 
-    /// Reads an autoencoder from the bytes of its weights and, where its format has one, of its
+    /// Reads an autoencoder from the bytes of its weights and, if its format has one, of its
     /// configuration; errors call it `path`.
     pub fn from_bytes(path: &Path, weights: Vec<u8>, config: Option<&[u8]>) -> Result<Sae> {
         open::from_bytes(path, weights, config)
     }
 
-    /// An autoencoder of these parts. The sizes in `record` are taken from the weights.
+    /// Builds an autoencoder from its parts. The sizes in `record` are set from the weights.
     ///
     /// # Errors
     /// When the parts do not fit each other.
@@ -121,20 +122,20 @@ impl Sae {
         })
     }
 
-    /// Writes it as a folder that SAELens 6 opens: `cfg.json` and `sae_weights.safetensors`.
+    /// Saves the autoencoder as a folder that SAELens 6 opens: `cfg.json` and `sae_weights.safetensors`.
     ///
     /// # Errors
-    /// When the system refuses. Files that were there stay or are replaced whole.
+    /// When the system refuses. Existing files are replaced whole or not at all.
     pub fn save(&self, folder: &Path) -> Result<()> {
         format::save(self, folder)
     }
 
-    /// Where it belongs and where it comes from.
+    /// The model and site that it belongs to, and its origin.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// The same, to be filled in by who knows more.
+    /// The record, for a caller who knows more than the file does.
     pub fn record_mut(&mut self) -> &mut Record {
         &mut self.record
     }
@@ -148,21 +149,21 @@ impl Sae {
         }
     }
 
-    /// Notes the hash of each file of the record that lies at `path`, from where this was opened. It
-    /// reads all of them, half a second for a gigabyte, so opening leaves it out.
+    /// Fills in the hash of each file of the record that is found at `path`, from which the autoencoder
+    /// was opened. Opening omits this: it reads every file, half a second for a gigabyte.
     ///
     /// # Errors
-    /// When a file is no longer there.
+    /// When a file cannot be read.
     pub fn hash_files(&mut self, path: &Path) -> Result<()> {
         open::hash_files(&mut self.record.files, path)
     }
 
-    /// Width of what it reads.
+    /// Width of the activation that it reads.
     pub fn d_in(&self) -> usize {
         self.encoder.weight().cols()
     }
 
-    /// Width of what it writes.
+    /// Width of the activation that it writes.
     pub fn d_out(&self) -> usize {
         self.w_dec.cols()
     }
@@ -172,26 +173,28 @@ impl Sae {
         self.w_dec.rows()
     }
 
-    /// Where it reads.
+    /// The site that it reads.
     ///
     /// # Errors
-    /// When its file does not say.
+    /// When its file names none.
     pub fn site(&self) -> Result<Site> {
-        self.said(self.record.site, "reads")
+        self.recorded(self.record.site, "reads")
     }
 
-    /// Where it writes.
+    /// The site that it writes.
     ///
     /// # Errors
-    /// When its file does not say.
+    /// When its file names none.
     pub fn out_site(&self) -> Result<Site> {
-        match self.transcoder {
-            true => self.said(self.record.out_site, "writes"),
-            false => self.site(),
+        if self.transcoder {
+            self.recorded(self.record.out_site, "writes")
+        } else {
+            self.site()
         }
     }
 
-    fn said(&self, site: Option<Site>, does: &str) -> Result<Site> {
+    /// A site of the record, or the error that there is none.
+    fn recorded(&self, site: Option<Site>, does: &str) -> Result<Site> {
         site.ok_or_else(|| {
             let notes = self.record.notes.join("; ");
             let notes = if notes.is_empty() {
@@ -200,27 +203,27 @@ impl Sae {
                 format!(" ({notes})")
             };
             Error::Argument(format!(
-                "the autoencoder's file does not say at which site it {does}{notes}; name the site"
+                "the autoencoder's file does not say which site it {does}{notes}; name the site"
             ))
         })
     }
 
-    /// Whether it writes elsewhere than it reads.
+    /// True if it writes another site than it reads.
     pub fn is_transcoder(&self) -> bool {
         self.transcoder
     }
 
-    /// What happens to a token before it is encoded.
+    /// The norm that a token goes through before it is encoded.
     pub fn input_norm(&self) -> InputNorm {
         self.input_norm
     }
 
-    /// Whether a token's mean is taken off before it is encoded.
+    /// True if a token's mean is subtracted before it is encoded.
     pub fn centres(&self) -> bool {
         self.centre
     }
 
-    /// What decides over activation.
+    /// The rule by which pre-activations become activations.
     pub fn gate(&self) -> &Gate {
         self.encoder.gate()
     }
@@ -238,7 +241,7 @@ impl Sae {
     /// The active features of every row of `x`, `[tokens, d_in]`, an activation of the raw model.
     ///
     /// # Errors
-    /// When `x` has another width, or holds what is not a finite number.
+    /// When `x` has another width, or a number in it is not finite.
     pub fn encode(&self, x: &Matrix) -> Result<Encoded> {
         self.check_rows(x)?;
         let skip = self.w_skip.as_ref().map(|skip| {
@@ -261,7 +264,7 @@ impl Sae {
         Ok(Encoded::new(self.encoder.encode(&x), frames, skip))
     }
 
-    /// What the features stand for, `[tokens, d_out]`, in the model's own units.
+    /// The reconstruction, `[tokens, d_out]`, in the model's own units.
     pub fn decode(&self, encoded: &Encoded) -> Matrix {
         let mut out = encoded.features.product(&self.w_dec, &self.b_dec);
         if let Some(frames) = encoded.frames() {
@@ -290,15 +293,15 @@ impl Sae {
         Ok(self.w_dec.row(self.checked(feature)?))
     }
 
-    /// What one unit of activation writes on the token whose activation is `x`, `[d_in]`, as a
-    /// multiple of the feature's direction: the token's standard deviation under a layer norm.
+    /// The multiple of a feature's direction that one unit of its activation writes on the token whose
+    /// activation is `x`, `[d_in]`: under a layer norm, the token's standard deviation.
     pub fn written_scale(&self, x: &[f32]) -> Result<f32> {
         self.check_row(0, x)?;
         let frame = self.input_norm.enter(self.centre, &mut x.to_vec());
         Ok(if self.transcoder { 1.0 } else { frame.scale })
     }
 
-    /// A feature's value before the gate, on the token whose activation is `x`, `[d_in]`.
+    /// A feature's value before the gate on the token whose activation is `x`, `[d_in]`.
     pub fn pre_activation(&self, x: &[f32], feature: u32) -> Result<f32> {
         self.checked(feature)?;
         self.check_row(0, x)?;
@@ -307,7 +310,7 @@ impl Sae {
         Ok(self.encoder.pre_activation(&x, feature))
     }
 
-    /// Norm of every feature's row of the encoder, `[d_sae]`.
+    /// Norm of every feature's encoder row, `[d_sae]`.
     pub fn encoder_norms(&self) -> Vec<f32> {
         fold::row_norms(self.encoder.weight())
     }
@@ -317,7 +320,7 @@ impl Sae {
         fold::row_norms(&self.w_dec)
     }
 
-    /// Brings a row to where the encoder reads it.
+    /// Normalises and centres a row in place, as the encoder reads it.
     fn enter(&self, x: &mut [f32]) -> Frame {
         let frame = self.input_norm.enter(self.centre, x);
         if self.subtract_b_dec {
@@ -370,7 +373,7 @@ impl Sae {
 }
 
 impl Weights {
-    /// Whether the parts fit each other.
+    /// Checks that the parts fit each other.
     fn check(&self) -> Result<()> {
         let (d_sae, d_in) = (self.w_enc.rows(), self.w_enc.cols());
         let d_out = self.w_dec.cols();
@@ -413,7 +416,7 @@ impl Weights {
             None => Ok(()),
             Some((what, _)) => Err(Error::Shape {
                 what: format!("{what} of an autoencoder"),
-                expected: format!("what fits `w_enc` [{d_sae}, {d_in}]"),
+                expected: format!("parts that fit `w_enc` [{d_sae}, {d_in}]"),
                 found: format!(
                     "`w_dec` [{}, {d_out}], `b_enc` [{}], `b_dec` [{}], {}",
                     self.w_dec.rows(),

@@ -1,4 +1,4 @@
-//! What happens to a token's activation before it is encoded, and is undone after decoding.
+//! The norm that a token's activation goes through before it is encoded, undone after decoding.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputNorm {
-    /// Not at all.
+    /// No norm.
     #[default]
     None,
     /// Mean 0 and standard deviation 1, as OpenAI computes it: `(x - mean) / (std + 1e-5)` with the
-    /// unbiased `std`, and on the way out `std` alone (Gao et al. 2024).
+    /// unbiased `std`; decoding multiplies by `std` alone (Gao et al. 2024).
     LayerNorm,
-    /// Times a constant, which brings the mean norm of a model's activations to `sqrt(d_in)`.
+    /// Times a constant that brings the mean norm of a model's activations to `sqrt(d_in)`.
     Scale(f32),
     /// Times `sqrt(d_in) / |x|`, token by token.
     ConstantNorm,
 }
 
-/// Added to the standard deviation on the way in.
+/// Added to the standard deviation before it divides.
 const EPS: f64 = 1e-5;
 
-/// How a row came from the model's space to the autoencoder's: `x_model = mean + scale * x_sae`.
+/// The affine map of a token from the autoencoder's space to the model's: `x_model = mean + scale * x_sae`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Frame {
-    /// What was subtracted from every component.
+    /// The mean that was subtracted from every component.
     pub(crate) mean: f32,
-    /// What one unit of the autoencoder's space is in the model's.
+    /// The length in the model's space of one unit of the autoencoder's.
     pub(crate) scale: f32,
 }
 
 impl InputNorm {
-    /// Normalises a row in place; `centre` takes its mean off first, whatever the norm.
+    /// Normalises a row in place; `centre` subtracts its mean first, whatever the norm.
     pub(crate) fn enter(self, centre: bool, x: &mut [f32]) -> Frame {
         let mut frame = Frame {
             mean: 0.0,
@@ -44,7 +44,7 @@ impl InputNorm {
         let factor = match self {
             InputNorm::None => return frame,
             InputNorm::LayerNorm => {
-                // Around the mean of what is left: what rounding leaves of it counts in torch too.
+                // About the mean that rounding leaves after the subtraction, as torch computes it too.
                 let rest = mean(x);
                 let squares = x.iter().map(|&x| (f64::from(x) - rest).powi(2));
                 let std = (squares.sum::<f64>() / (x.len() - 1) as f64).sqrt();
@@ -59,7 +59,7 @@ impl InputNorm {
                 let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
                 let share = (squares / x.len() as f64).sqrt();
                 frame.scale = share as f32;
-                // A row of zeros stays one.
+                // A row of zeros has no norm to divide by.
                 if share > 0.0 { 1.0 / share } else { 0.0 }
             }
         };

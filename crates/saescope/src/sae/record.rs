@@ -1,15 +1,15 @@
-//! What is known about an autoencoder besides its weights.
+//! The record of an autoencoder: everything known about it besides its weights.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::site::Site;
 
-/// Whose file an autoencoder was read from.
+/// The format of the file that an autoencoder was first read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// Made here.
+    /// Trained by saescope.
     #[default]
     Saescope,
     /// A folder of SAELens.
@@ -29,42 +29,42 @@ pub enum Format {
 /// A file that an autoencoder was read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Its name, with the folders that tell it from others of its release.
+    /// Name of the file, with the folders that tell it from others of its release.
     pub name: String,
-    /// Its length.
+    /// Length of the file.
     pub bytes: u64,
-    /// The SHA-256 of its content, where somebody asked for it ([`Sae::hash_files`](super::Sae::hash_files)).
+    /// SHA-256 of its content, once [`Sae::hash_files`](super::Sae::hash_files) was called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// What is known about an autoencoder: where it belongs and where it comes from.
+/// The record of an autoencoder: the model and site that it belongs to, and its origin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// Width of what it reads.
+    /// Width of the activation that it reads.
     pub d_in: usize,
-    /// Width of what it writes.
+    /// Width of the activation that it writes.
     pub d_out: usize,
     /// Number of features.
     pub d_sae: usize,
-    /// Where it reads, when its makers say so and saescope has such a site.
+    /// The site that it reads, if its file names one that saescope has.
     pub site: Option<Site>,
-    /// Where it writes, for transcoders; otherwise it writes where it reads.
+    /// The site that a transcoder writes; others write the site that they read.
     pub out_site: Option<Site>,
     /// The model it was trained on.
     pub model: Option<String>,
     /// The revision of that model.
     pub revision: Option<String>,
-    /// Whether its training texts began with BOS.
+    /// True if its training texts began with BOS.
     pub prepend_bos: Option<bool>,
-    /// Tokens of a training text.
+    /// Number of tokens of a training text.
     pub context: Option<usize>,
-    /// Whose file it was first read from.
+    /// The format of the file that it was first read from.
     pub format: Format,
-    /// Files it was read from.
+    /// The files that it was read from.
     pub files: Vec<SourceFile>,
-    /// What a user has to know: what was folded, and what the file leaves open.
+    /// Notes for the user: what was folded, and what the file leaves open.
     pub notes: Vec<String>,
     /// The makers' own configuration.
     pub config: Value,

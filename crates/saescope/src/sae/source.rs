@@ -1,4 +1,4 @@
-//! Tensors of an autoencoder's file, checked before they are read and while they are.
+//! Tensors of an autoencoder's file, checked before and while they are read.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,14 +9,14 @@ use saescope_kernels::Matrix;
 use crate::checkpoint::{Checkpoint, Dtype, Tensor};
 use crate::error::{Error, Result};
 
-/// Values read before the pages they came from are handed back, so that a large file never stands
-/// in memory beside what is made of it.
+/// Number of values after which the pages that they came from are returned to the system, so that a
+/// large file is never in memory beside the matrix made of it.
 const ROUND: usize = 1 << 23;
-/// Rows that a task takes of a transposed tensor: a page of each stored line.
+/// Rows of a transposed tensor that a task takes: a page of each stored line.
 const BLOCK: usize = 1024;
-/// Stored lines that are transposed together, as many values as a cache line holds.
+/// Stored lines that are transposed together: as many values as a cache line holds.
 const LINES: usize = 16;
-/// Values that a task takes of a tensor stored as wanted.
+/// Values that a task takes of a tensor that needs no transposing.
 const PIECE: usize = 1 << 16;
 
 /// The tensors of a file, perhaps below a common prefix.
@@ -26,22 +26,22 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// All tensors of the file.
+    /// A source of all tensors of the file.
     pub(super) fn new(checkpoint: &'a Checkpoint) -> Source<'a> {
         Source::below(checkpoint, "")
     }
 
-    /// The tensors whose names begin with `prefix`.
+    /// A source of the tensors whose names begin with `prefix`, which is omitted from their names.
     pub(super) fn below(checkpoint: &'a Checkpoint, prefix: &'a str) -> Source<'a> {
         Source { checkpoint, prefix }
     }
 
-    /// The file.
+    /// Path of the file.
     pub(super) fn path(&self) -> &Path {
         self.checkpoint.path()
     }
 
-    /// Whether there is such a tensor.
+    /// True if the file has a tensor of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.tensor(name).is_ok()
     }
@@ -51,11 +51,11 @@ impl<'a> Source<'a> {
         let tensor = self.tensor(name)?;
         match *tensor.shape() {
             [rows, cols] if rows > 0 && cols > 0 => Ok([rows, cols]),
-            ref other => Err(tensor.error(format!("a matrix is expected, shape {other:?} found"))),
+            ref other => Err(tensor.error(format!("expected a matrix, found shape {other:?}"))),
         }
     }
 
-    /// Refuses tensors other than those named.
+    /// Refuses tensors other than those in `known`.
     pub(super) fn only(&self, known: &[&str]) -> Result<()> {
         let names = self.checkpoint.names();
         for name in names.filter_map(|name| name.strip_prefix(self.prefix)) {
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
                 return Err(Error::tensor(
                     self.path(),
                     name,
-                    format!("is not known; this kind has {}", known.join(", ")),
+                    format!("unknown; this kind has {}", known.join(", ")),
                 ));
             }
         }
@@ -78,12 +78,12 @@ impl<'a> Source<'a> {
         Ok(values)
     }
 
-    /// A single number, of whatever rank.
+    /// A single number, in a tensor of any rank.
     pub(super) fn scalar(&self, name: &str) -> Result<f32> {
         let tensor = self.tensor(name)?;
         if tensor.len() != 1 {
             let shape = tensor.shape();
-            return Err(tensor.error(format!("one number is expected, shape {shape:?} found")));
+            return Err(tensor.error(format!("expected one number, found shape {shape:?}")));
         }
         let values = tensor.to_vec()?;
         tensor.check_finite(&values, 0)?;
@@ -95,7 +95,7 @@ impl<'a> Source<'a> {
         let tensor = self.tensor(name)?;
         match tensor.to_i64()?.as_slice() {
             [number] => Ok(*number),
-            other => Err(tensor.error(format!("one number is expected, {} found", other.len()))),
+            other => Err(tensor.error(format!("expected one number, found {}", other.len()))),
         }
     }
 
@@ -119,7 +119,7 @@ impl<'a> Source<'a> {
     pub(super) fn transposed(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Matrix> {
         let tensor = self.floats(name, &[cols, rows])?;
         let mut matrix = Matrix::zeros(rows, cols);
-        // By stored lines, which follow each other in the file: what a round maps is what it reads.
+        // By stored lines, which follow each other in the file: a round maps the pages that it reads.
         let at_once = (ROUND / rows / LINES).max(1) * LINES;
         for left in (0..cols).step_by(at_once) {
             let columns = left..cols.min(left + at_once);
@@ -136,24 +136,23 @@ impl<'a> Source<'a> {
         self.checkpoint.tensor(&format!("{}{name}", self.prefix))
     }
 
-    /// A tensor of this shape that holds numbers with a fraction.
+    /// A tensor of floating-point numbers, of this shape.
     fn floats(&self, name: &str, shape: &[usize]) -> Result<Tensor<'a>> {
         let tensor = self.tensor(name)?;
         if tensor.shape() != shape {
             let found = tensor.shape();
-            return Err(tensor.error(format!("shape {shape:?} is expected, {found:?} found")));
+            return Err(tensor.error(format!("expected shape {shape:?}, found {found:?}")));
         }
         match tensor.dtype() {
             Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16 => Ok(tensor),
             other => Err(tensor.error(format!(
-                "f32, f64, f16 or bf16 is expected, {other} found; is it quantised?"
+                "expected f32, f64, f16 or bf16, found {other}; is it quantised?"
             ))),
         }
     }
 }
 
-/// Writes some columns of the rows from `first` on to `out`, `[_, cols]`, out of a tensor
-/// `[cols, rows]`.
+/// Writes `columns` of the rows from `first` on to `out`, `[_, cols]`; the tensor is `[cols, rows]`.
 fn transpose(
     tensor: &Tensor,
     rows: usize,
@@ -188,7 +187,7 @@ mod tests {
     use crate::checkpoint::{Elements, NewTensor, save_safetensors};
 
     #[test]
-    fn a_matrix_of_several_rounds_and_blocks_is_transposed() {
+    fn a_matrix_of_several_rounds_and_blocks_is_transposed_correctly() {
         // Sixteen stored lines to a round, and a last block and round that are not full.
         let (rows, cols) = (ROUND / LINES - 100, 20);
         let value = |row: usize, col: usize| (row * 31 + col) as f32;

@@ -1,74 +1,59 @@
-//! Putting an autoencoder into a forward pass, and changing features on the way.
+//! Puts an autoencoder into a forward pass and changes features there.
 
 use saescope_kernels::{Matrix, SparseRows};
-use serde::{Deserialize, Serialize};
 
 use super::{Encoded, Sae};
-use crate::edit::Span;
+use crate::edit::{FeatureOp, Span};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
 use crate::site::Site;
 
 /// A change to the activation of one feature.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    /// Which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureChange {
+    /// Id of the feature.
     pub feature: u32,
-    /// At which tokens.
-    #[serde(default)]
+    /// The tokens at which it is changed.
     pub span: Span,
-    /// What becomes of its activation.
+    /// The change to its activation.
     pub op: FeatureOp,
-}
-
-/// What becomes of a feature's activation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FeatureOp {
-    /// It is this, active before or not; 0 ablates the feature.
-    Set(f32),
-    /// It is multiplied; where the feature is not active, nothing changes.
-    Scale(f32),
-}
-
-impl FeatureOp {
-    fn apply(self, activation: f32) -> f32 {
-        match self {
-            FeatureOp::Set(value) => value,
-            FeatureOp::Scale(factor) => factor * activation,
-        }
-    }
 }
 
 /// A hook that puts an autoencoder in the place of an activation.
 ///
-/// [`Splice::edit`] keeps what the autoencoder does not reconstruct: only the difference that changed
-/// features make is added, so that a token on which nothing changes keeps its bits.
-/// [`Splice::replace`] puts the reconstruction, changes included, in the activation's place.
+/// [`Splice::edit`] keeps the error term: it adds only the difference that the changed features make, so
+/// that a token on which nothing changes keeps its bits. [`Splice::replace`] puts the reconstruction,
+/// changes included, in the activation's place.
 pub struct Splice<'a> {
     sae: &'a Sae,
     site: Site,
     out_site: Site,
     span: Span,
-    changes: Vec<Change>,
+    changes: Vec<FeatureChange>,
     keep_error: bool,
-    /// What a transcoder has read and not yet written.
+    /// The features that were read and not yet written; a transcoder writes at a later site.
     read: Option<Encoded>,
+}
+
+/// The rows of a batch that a splice may change.
+struct TouchedRows {
+    /// Their numbers in the batch.
+    rows: Vec<usize>,
+    /// Their positions in their texts, one for each row.
+    positions: Vec<usize>,
 }
 
 impl<'a> Splice<'a> {
     /// Changes features and keeps the error term.
     ///
     /// # Errors
-    /// When a feature does not exist, a value is not finite, or the autoencoder's site is not known.
-    pub fn edit(sae: &'a Sae, changes: Vec<Change>) -> Result<Splice<'a>> {
+    /// When a feature does not exist, a number is not finite, or the autoencoder's site is unknown.
+    pub fn edit(sae: &'a Sae, changes: Vec<FeatureChange>) -> Result<Splice<'a>> {
         for change in &changes {
             sae.direction(change.feature)?;
-            let (FeatureOp::Set(value) | FeatureOp::Scale(value)) = change.op;
-            if !value.is_finite() {
-                let feature = change.feature;
-                let message = format!("feature {feature}: {value} is no activation");
+            if !change.op.is_finite() {
+                let (feature, op) = (change.feature, change.op);
+                let message = format!("feature {feature}: the number of {op:?} is not finite");
                 return Err(Error::Argument(message));
             }
         }
@@ -83,24 +68,24 @@ impl<'a> Splice<'a> {
         })
     }
 
-    /// Puts the reconstruction, with these features changed, in the place of the activation.
+    /// Puts the reconstruction, with these features changed, in the activation's place.
     ///
     /// # Errors
     /// As [`Splice::edit`].
-    pub fn replace(sae: &'a Sae, changes: Vec<Change>) -> Result<Splice<'a>> {
+    pub fn replace(sae: &'a Sae, changes: Vec<FeatureChange>) -> Result<Splice<'a>> {
         Ok(Splice {
             keep_error: false,
             ..Splice::edit(sae, changes)?
         })
     }
 
-    /// Leaves tokens outside of `span` as they are.
+    /// Restricts the splice to the tokens in `span`.
     #[must_use]
     pub fn within(self, span: Span) -> Splice<'a> {
         Splice { span, ..self }
     }
 
-    /// Reads, or a transcoder writes, at `site` instead of where the record says.
+    /// Moves the splice to `site`: the one that a transcoder writes, and others read and write.
     #[must_use]
     pub fn placed(self, site: Site) -> Splice<'a> {
         let reads = if self.sae.is_transcoder() {
@@ -115,11 +100,11 @@ impl<'a> Splice<'a> {
         }
     }
 
-    /// The new activations of the features of a row that is at `position`, where they differ, in
-    /// ascending order of features.
+    /// The features of a row at `position` whose activations change, with their new activations, in
+    /// ascending order of ids.
     fn changed(&self, position: usize, encoded: &Encoded, row: usize) -> Vec<(u32, f32)> {
         let mut changed: Vec<(u32, f32)> = Vec::new();
-        let here = |change: &&Change| change.span.contains(position);
+        let here = |change: &&FeatureChange| change.span.contains(position);
         for change in self.changes.iter().filter(here) {
             let feature = change.feature;
             match changed.binary_search_by_key(&feature, |c| c.0) {
@@ -134,30 +119,33 @@ impl<'a> Splice<'a> {
         changed
     }
 
-    /// Whether anything is done to the token at `position`.
+    /// True if the token at `position` may change.
     fn touches(&self, position: usize) -> bool {
-        let wanted = |change: &Change| change.span.contains(position);
+        let wanted = |change: &FeatureChange| change.span.contains(position);
         self.span.contains(position) && (!self.keep_error || self.changes.iter().any(wanted))
     }
 
-    /// Rows of a batch that are touched, with their positions.
-    fn touched(&self, rows: &Rows) -> (Vec<usize>, Vec<usize>) {
-        let touched = rows.positions().enumerate();
-        touched
+    /// The rows of a batch that may change.
+    fn touched(&self, rows: &Rows) -> TouchedRows {
+        let (rows, positions) = rows
+            .positions()
+            .enumerate()
             .filter(|(_, position)| self.touches(*position))
-            .unzip()
+            .unzip();
+        TouchedRows { rows, positions }
     }
 
-    /// Writes to the touched rows of `x` what `encoded`, of those rows, becomes.
-    fn write(&self, touched: &(Vec<usize>, Vec<usize>), encoded: &Encoded, x: &mut Matrix) {
+    /// Writes the touched rows of `x`; `encoded` holds the features of those rows alone.
+    fn write(&self, touched: &TouchedRows, encoded: &Encoded, x: &mut Matrix) {
         if self.keep_error {
-            for (at, (&row, &position)) in touched.0.iter().zip(&touched.1).enumerate() {
+            let touched = touched.rows.iter().zip(&touched.positions);
+            for (at, (&row, &position)) in touched.enumerate() {
                 self.add_difference(position, encoded, at, x.row_mut(row));
             }
             return;
         }
         let mut features = SparseRows::default();
-        for (at, &position) in touched.1.iter().enumerate() {
+        for (at, &position) in touched.positions.iter().enumerate() {
             let changed = self.changed(position, encoded, at);
             let kept = encoded.features.entries(at);
             let kept = kept.filter(|(f, _)| changed.binary_search_by_key(f, |c| c.0).is_err());
@@ -167,7 +155,7 @@ impl<'a> Splice<'a> {
             features.push(all);
         }
         let decoded = self.sae.decode(&encoded.with(features));
-        for (at, &row) in touched.0.iter().enumerate() {
+        for (at, &row) in touched.rows.iter().enumerate() {
             x.row_mut(row).copy_from_slice(decoded.row(at));
         }
     }
@@ -191,11 +179,11 @@ impl Hook for Splice<'_> {
 
     fn at(&mut self, site: Site, rows: &Rows, mut x: Matrix) -> Result<Matrix> {
         let touched = self.touched(rows);
-        if touched.0.is_empty() {
+        if touched.rows.is_empty() {
             return Ok(x);
         }
         if site == self.site {
-            self.read = Some(self.sae.encode(&x.select_rows(&touched.0))?);
+            self.read = Some(self.sae.encode(&x.select_rows(&touched.rows))?);
         }
         if site != self.out_site {
             return Ok(x);
@@ -207,7 +195,7 @@ impl Hook for Splice<'_> {
                 found: x.cols().to_string(),
             });
         }
-        let encoded = self.read.take().filter(|e| e.rows() == touched.0.len());
+        let encoded = self.read.take().filter(|e| e.rows() == touched.rows.len());
         let encoded = encoded.ok_or_else(|| Error::Site {
             site: site.to_string(),
             reason: format!(

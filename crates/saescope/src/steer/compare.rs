@@ -8,7 +8,7 @@ use saescope_kernels::Matrix;
 use super::measure::{Divergence, divergence, losses, perplexity, repetition};
 use super::{Saes, Steer};
 use crate::complete::{Completion, CompletionRequest, complete};
-use crate::edit::{Edit, Op, share};
+use crate::edit::{DirectionOp, Edit, Op, share};
 use crate::error::Result;
 use crate::generate::{Prompt, Sampling};
 use crate::hook::{Capture, Hook};
@@ -313,27 +313,17 @@ impl Seen {
         let x = x.select_rows(&rows);
         let encoded = sae.map(|sae| sae.encode(&x)).transpose()?;
         let added = (0..x.rows()).map(|row| {
-            let of = |change: &dyn Fn(f32) -> f32, feature| {
-                encoded.as_ref().map_or(0.0, |encoded| {
-                    let activation = encoded.features.value(row, feature);
-                    (change(activation) - activation) * encoded.written_scale(row)
-                })
-            };
             f64::from(match &edit.op {
-                Op::Add {
+                Op::Direction(DirectionOp::Add {
                     direction,
                     scale,
                     unit,
-                } => scale * unit.size(x.row(row), direction),
-                Op::Ablate { direction } => -share(x.row(row), direction),
-                Op::Set {
-                    feature,
-                    activation,
-                    ..
-                } => of(&|_| *activation, *feature),
-                Op::Multiply {
-                    feature, factor, ..
-                } => of(&|a| a * factor, *feature),
+                }) => scale * unit.size(x.row(row), direction),
+                Op::Direction(DirectionOp::Ablate { direction }) => -share(x.row(row), direction),
+                Op::Feature { feature, op, .. } => encoded.as_ref().map_or(0.0, |encoded| {
+                    let activation = encoded.features.value(row, *feature);
+                    (op.apply(activation) - activation) * encoded.written_scale(row)
+                }),
             })
         });
         Ok(mean(&added.collect::<Vec<f64>>()))

@@ -2,7 +2,7 @@
 
 use saescope_kernels::dot;
 
-use crate::edit::{Edit, Op, Unit};
+use crate::edit::{DirectionOp, Edit, Unit};
 use crate::error::{Error, Result};
 use crate::hook::pooled_positions;
 use crate::model::{Model, PASS_TOKENS, TextBatches};
@@ -41,7 +41,7 @@ pub fn feature_edit(sae: &Sae, feature: u32, amount: Amount) -> Result<Edit> {
         Amount::Activation(activation) => written(sae, activation, &direction),
         Amount::Max { multiple, largest } => written(sae, multiple * largest, &direction),
     };
-    let op = Op::Add {
+    let op = DirectionOp::Add {
         direction,
         scale,
         unit,

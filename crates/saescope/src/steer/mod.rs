@@ -13,10 +13,10 @@ pub use measure::{Divergence, divergence, losses, perplexity, repetition};
 
 use saescope_kernels::Matrix;
 
-use crate::edit::{Edit, Op};
+use crate::edit::{DirectionEdit, Edit, Op};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
-use crate::sae::{Change, FeatureOp, Sae, Splice};
+use crate::sae::{FeatureChange, Sae, Splice};
 use crate::site::Site;
 
 /// Autoencoders by the references with which edits name them.
@@ -30,7 +30,7 @@ pub struct Steer<'a> {
 }
 
 enum Step<'a> {
-    Edit(Edit),
+    Edit(DirectionEdit),
     Features(Splice<'a>),
 }
 
@@ -46,8 +46,7 @@ impl<'a> Steer<'a> {
         for group in edits.chunk_by(alike) {
             let first = &group[0];
             let Some(name) = first.sae() else {
-                first.check()?;
-                steps.push(Step::Edit(first.clone()));
+                steps.push(Step::Edit(DirectionEdit::new(first)?));
                 continue;
             };
             let found = saes.iter().find(|(known, _)| *known == name);
@@ -66,29 +65,21 @@ impl<'a> Steer<'a> {
 }
 
 /// What an edit does to a feature, if it does that.
-fn change(edit: &Edit) -> Option<Change> {
-    let (feature, op) = match edit.op {
-        Op::Set {
+fn change(edit: &Edit) -> Option<FeatureChange> {
+    match edit.op {
+        Op::Feature { feature, op, .. } => Some(FeatureChange {
             feature,
-            activation,
-            ..
-        } => (feature, FeatureOp::Set(activation)),
-        Op::Multiply {
-            feature, factor, ..
-        } => (feature, FeatureOp::Scale(factor)),
-        Op::Add { .. } | Op::Ablate { .. } => return None,
-    };
-    Some(Change {
-        feature,
-        span: edit.span.clone(),
-        op,
-    })
+            span: edit.span.clone(),
+            op,
+        }),
+        Op::Direction(_) => None,
+    }
 }
 
 impl Step<'_> {
     fn wants(&self, site: Site) -> bool {
         match self {
-            Step::Edit(edit) => edit.site == site,
+            Step::Edit(edit) => edit.site() == site,
             Step::Features(splice) => splice.wants(site),
         }
     }

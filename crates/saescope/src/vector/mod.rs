@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::gather::{Rows, Side};
 use self::question::Pair;
-use crate::edit::{Edit, Op, Span, Unit};
+use crate::edit::{DirectionOp, Edit, Span, Unit};
 use crate::error::{Error, Result};
 use crate::hook::Hook;
 use crate::model::Model;
@@ -271,11 +271,12 @@ fn addition(site: Site, direction: &[f32], scale: f32, span: &Span) -> Edit {
     Edit {
         site,
         span: span.clone(),
-        op: Op::Add {
+        op: DirectionOp::Add {
             direction: direction.to_vec(),
             scale,
             unit: Unit::Raw,
-        },
+        }
+        .into(),
         label: None,
     }
 }

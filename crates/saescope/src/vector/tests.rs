@@ -307,8 +307,9 @@ fn edits_are_one_per_site_with_scale_and_span() {
         let mut x = Matrix::zeros(1, vector.directions[&edit.site].len());
         let rows = crate::hook::Rows::new(vec![crate::hook::RowSpan { start: 4, len: 1 }]);
         let before = x.clone();
+        let edit = crate::edit::DirectionEdit::new(edit).unwrap();
         edit.apply(&rows, &before, &mut x).unwrap();
-        let doubled: Vec<f32> = vector.directions[&edit.site]
+        let doubled: Vec<f32> = vector.directions[&edit.site()]
             .iter()
             .map(|x| 2.0 * x)
             .collect();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use saescope::activations::Batch;
-use saescope::edit::{Edit, Op, Unit};
+use saescope::edit::{DirectionOp, Edit, Unit};
 use saescope::eval::{EvalConfig, Evaluation, core, evaluate, evaluate_activations};
 use saescope::hook::{Capture, Hook, Rows};
 use saescope::model::Model;
@@ -381,7 +381,7 @@ fn an_edited_model_is_evaluated_as_edits_leave_it() {
     let direction: Vec<f32> = (0..16).map(|i| noise(700 + i)).collect();
     for model in tiny::models() {
         for at in [Site::ResidMid(0), Site::ResidPost(0), Site::ResidPost(1)] {
-            let op = Op::Add {
+            let op = DirectionOp::Add {
                 direction: direction.clone(),
                 scale: 2.0,
                 unit: Unit::Raw,

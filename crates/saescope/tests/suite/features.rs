@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use saescope::edit::{Edit, Op, Unit};
+use saescope::edit::{DirectionOp, Edit, Unit};
 use saescope::features::{
     self, Intervention, Pooling, Position, Probe, Rank, Reading, check, contrast, effects, fit,
     pooled, role,
@@ -79,7 +79,7 @@ fn dense(model: &Model, sae: &Sae, prompt: &[u32]) -> Vec<Vec<f32>> {
 fn at(position: Position) -> Reading {
     Reading {
         position,
-        skip_first: false,
+        count_first: true,
     }
 }
 
@@ -180,10 +180,10 @@ fn what_is_left_out_is_pooled_from_the_other_tokens() {
             .map(|row| f64::from(row[feature as usize]));
         (column.sum::<f64>() / (dense.len() - from) as f64) as f32
     };
-    for (skip_first, from) in [(false, 0), (true, 1)] {
+    for (count_first, from) in [(true, 0), (false, 1)] {
         let reading = Reading {
             position: Position::Pooled(Pooling::Mean),
-            skip_first,
+            count_first,
         };
         let rows = pooled(&model, &relu, &PROMPTS, reading, &mut ()).unwrap();
         for feature in 0..D_SAE as u32 {
@@ -495,7 +495,7 @@ fn the_autoencoder_in_the_repository_reconstructs_its_model() {
 fn edits() -> Vec<Edit> {
     let add = |site: Site, from: usize| {
         let direction = (0..16).map(|i| noise(from + i)).collect();
-        let op = Op::Add {
+        let op = DirectionOp::Add {
             direction,
             scale: 2.0,
             unit: Unit::Raw,

@@ -1,6 +1,6 @@
 //! Identities that a plausible but wrong forward pass would break.
 
-use saescope::edit::{Edit, Op, Span, Unit};
+use saescope::edit::{DirectionOp, Edit, Span, Unit};
 use saescope::hook::{Capture, Hook, Rows};
 use saescope::model::{Cache, Model};
 use saescope::site::Site;
@@ -179,7 +179,7 @@ fn steering_by_zero_changes_nothing_and_steering_equals_addition_by_hand() {
             .map(|i| i as f32 * 0.1)
             .collect();
         let steer = |scale: f32| {
-            let op = Op::Add {
+            let op = DirectionOp::Add {
                 direction: direction.clone(),
                 scale,
                 unit: Unit::Raw,
@@ -213,7 +213,7 @@ fn steering_by_zero_changes_nothing_and_steering_equals_addition_by_hand() {
 #[test]
 fn hooks_act_from_left_to_right() {
     let model = &tiny::models()[0];
-    let op = Op::Add {
+    let op = DirectionOp::Add {
         direction: vec![1.0; model.config().d_model],
         scale: 1.0,
         unit: Unit::Raw,

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use saescope::edit::{Edit, Op, Span, Unit};
+use saescope::edit::{DirectionOp, Edit, FeatureOp, Op, Span, Unit};
 use saescope::generate::{Generated, Prompt, Sampling, generate, most_likely};
 use saescope::hook::{Capture, Hook};
 use saescope::model::Model;
-use saescope::sae::{Change, FeatureOp, InputNorm, Record, Sae, Splice, Weights};
+use saescope::sae::{FeatureChange, InputNorm, Record, Sae, Splice, Weights};
 use saescope::site::Site;
 use saescope::steer::{Amount, Steer, feature_edit, peaks};
 use saescope::{Error, Gate, Matrix};
@@ -63,26 +63,27 @@ fn edit(site: Site, span: Span, op: Op) -> Edit {
 
 fn add(scale: f32, unit: Unit) -> Op {
     let direction = random(1, 16, 9).data().to_vec();
-    Op::Add {
+    DirectionOp::Add {
         direction,
         scale,
         unit,
     }
+    .into()
 }
 
 fn set(feature: u32, activation: f32) -> Op {
-    Op::Set {
+    Op::Feature {
         sae: "tiny".to_owned(),
         feature,
-        activation,
+        op: FeatureOp::Set(activation),
     }
 }
 
 fn multiply(feature: u32, factor: f32) -> Op {
-    Op::Multiply {
+    Op::Feature {
         sae: "tiny".to_owned(),
         feature,
-        factor,
+        op: FeatureOp::Multiply(factor),
     }
 }
 
@@ -163,7 +164,7 @@ fn for_a_feature_that_is_off_the_activation_unit_is_setting_its_activation() {
                 let plain = logits(&model, &mut ());
                 let edit = feature_edit(&sae, off, Amount::Activation(1.7)).unwrap();
                 let added = logits(&model, &mut Steer::new(&[edit], &[]).unwrap());
-                let change = Change {
+                let change = FeatureChange {
                     feature: off,
                     span: Span::All,
                     op: FeatureOp::Set(1.7),
@@ -206,11 +207,11 @@ fn a_document_and_a_splice_change_features_alike() {
         edit(SITE, Span::From(3), multiply(on, 0.5)),
         edit(SITE, Span::All, multiply(off, 3.0)),
     ];
-    let change = |feature, span, op| Change { feature, span, op };
+    let change = |feature, span, op| FeatureChange { feature, span, op };
     let changes = vec![
         change(off, Span::All, FeatureOp::Set(2.0)),
-        change(on, Span::From(3), FeatureOp::Scale(0.5)),
-        change(off, Span::All, FeatureOp::Scale(3.0)),
+        change(on, Span::From(3), FeatureOp::Multiply(0.5)),
+        change(off, Span::All, FeatureOp::Multiply(3.0)),
     ];
     let mut steer = Steer::new(&edits, &[("tiny", &sae)]).unwrap();
     let mut splice = Splice::edit(&sae, changes).unwrap();
@@ -225,9 +226,9 @@ fn every_edit() -> Vec<Vec<Edit>> {
         add(4.0, Unit::Raw),
         add(2.0, Unit::Std),
         add(-1.0, Unit::Norm),
-        Op::Ablate {
+        Op::Direction(DirectionOp::Ablate {
             direction: random(1, 16, 5).data().to_vec(),
-        },
+        }),
         set(4, 9.0),
         multiply(6, 3.0),
     ];

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use saescope::Precision;
-use saescope::edit::{Edit, Op, Span};
+use saescope::edit::{Edit, FeatureOp, Op, Span};
 use saescope::generate::Sampling;
 use saescope::hook::{Capture, Hook};
 use saescope::model::{Model, UNEMBED_ROWS};
@@ -128,11 +128,10 @@ fn the_shift_and_what_was_added_are_those_of_the_edit() {
     };
     let set = |activation| {
         let sae = "sae".to_owned();
-        let feature = 42;
-        let op = Op::Set {
+        let op = Op::Feature {
             sae,
-            feature,
-            activation,
+            feature: 42,
+            op: FeatureOp::Set(activation),
         };
         vec![Edit::new(edit.site, op)]
     };

@@ -42,11 +42,11 @@ pub(crate) struct Args {
     /// Which tokens: `last`, `all`, a position from 0, or one row of each feature's `max` or `mean`
     #[arg(long, value_name = "WHICH", default_value_t = Position::default())]
     position: Position,
-    /// Leave the first position, which is unlike all others, BOS or not, out of `max` and `mean`
+    /// Count the first position in `max` and `mean` too; it is unlike all others, BOS or not
     #[arg(long)]
-    no_bos: bool,
+    first: bool,
     /// Colour the texts by this feature
-    #[arg(long, value_name = "N", conflicts_with_all = ["position", "top", "no_bos"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["position", "top", "first"])]
     feature: Option<u32>,
     /// Draw the coloured texts as an SVG
     #[arg(long, value_name = "FILE", requires = "feature")]
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let reading = Reading {
         position: args.position,
-        skip_first: args.no_bos,
+        count_first: args.first,
     };
     let (model, sae) = (&opened.lm.model, &opened.sae.sae);
     let top = args.top as usize;

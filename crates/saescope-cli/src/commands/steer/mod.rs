@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::ArgGroup;
 use saescope::checkpoint::save_whole;
-use saescope::edit::{Document, Edit, Op, Unit};
+use saescope::edit::{DirectionOp, Document, Edit, Op, Unit};
 use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::sae::Sae;
@@ -207,8 +207,11 @@ fn check(args: &Args) -> anyhow::Result<()> {
 fn warn_of_first(model: &Model, tokens: &[u32], settings: &[Setting]) -> anyhow::Result<()> {
     const MANY_TIMES: f64 = 8.0;
     let in_proportion = |edit: &&Edit| {
-        let adds =
-            matches!(edit.op, Op::Add { unit, scale, .. } if unit != Unit::Raw && scale != 0.0);
+        let adds = matches!(
+            edit.op,
+            Op::Direction(DirectionOp::Add { unit, scale, .. })
+                if unit != Unit::Raw && scale != 0.0
+        );
         adds && edit.span.contains(0)
     };
     let edits = settings.iter().flat_map(|setting| &setting.edits);

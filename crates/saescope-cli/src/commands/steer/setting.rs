@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use saescope::checkpoint::Checkpoint;
-use saescope::edit::{Document, Edit, Op, Span, Unit};
+use saescope::edit::{DirectionOp, Document, Edit, FeatureOp, Op, Span, Unit};
 use saescope::sae::Sae;
 use saescope::site::Site;
 use saescope::steer::{Amount, Peak, REFERENCE_TEXTS, feature_edit, peaks};
@@ -319,7 +319,7 @@ impl<'a> Builder<'a> {
             unit => usage!("a vector has no {}; its unit is raw or norm", unit.name()),
         };
         for vector in vectors {
-            let op = Op::Add {
+            let op = DirectionOp::Add {
                 direction: vector.direction.clone(),
                 scale: scale.unwrap_or(1.0),
                 unit,
@@ -367,10 +367,10 @@ impl<'a> Builder<'a> {
                 self.unit().name()
             ),
         };
-        let op = Op::Set {
+        let op = Op::Feature {
             sae: self.args.sae.reference().to_owned(),
             feature,
-            activation,
+            op: FeatureOp::Set(activation),
         };
         Ok(Edit {
             label: Some(format!("feature {feature}")),

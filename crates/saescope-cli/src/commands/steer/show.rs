@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use saescope::edit::{Edit, Op, Unit};
+use saescope::edit::{DirectionOp, Edit, FeatureOp, Op, Unit};
 use saescope::show::number::{brief, whole_percent};
 use saescope::steer::{Comparison, Divergence, Steered, Text};
 use serde::Serialize;
@@ -344,11 +344,11 @@ fn described(edit: &Edit, raw: f64) -> String {
         squares.sum::<f64>().sqrt()
     };
     match &edit.op {
-        Op::Add {
+        Op::Direction(DirectionOp::Add {
             direction,
             scale,
             unit,
-        } => {
+        }) => {
             let scale = match unit {
                 Unit::Raw => String::new(),
                 Unit::Std => format!("{} std, ", brief(f64::from(*scale))),
@@ -357,15 +357,23 @@ fn described(edit: &Edit, raw: f64) -> String {
             let (raw, norm) = (brief(raw), brief(norm(direction)));
             format!("{scale}adds {raw} x its direction, of norm {norm}")
         }
-        Op::Ablate { .. } => format!("ablates its direction, adds {} x it", brief(raw)),
-        Op::Set { activation, .. } => {
+        Op::Direction(DirectionOp::Ablate { .. }) => {
+            format!("ablates its direction, adds {} x it", brief(raw))
+        }
+        Op::Feature {
+            op: FeatureOp::Set(activation),
+            ..
+        } => {
             let activation = brief(f64::from(*activation));
             format!(
                 "activation {activation}, adds {} x its direction",
                 brief(raw)
             )
         }
-        Op::Multiply { factor, .. } => {
+        Op::Feature {
+            op: FeatureOp::Multiply(factor),
+            ..
+        } => {
             let factor = brief(f64::from(*factor));
             format!("activation x {factor}, adds {} x its direction", brief(raw))
         }

@@ -1,20 +1,20 @@
 //! `dictionary_learning`: `ae.pt`, a state dict, and `config.json`.
 //!
-//! The class is known by the tensors, and of those with the same tensors by the configuration. A
-//! backup of a run holds the state dict as `ae`, of an autoencoder that still works on activations
-//! divided by `norm_factor`.
+//! The class is recognised by the tensors; two classes with the same tensors are told apart by the
+//! configuration. A backup of a training run holds the state dict under `ae`, and its autoencoder reads
+//! activations divided by `norm_factor`.
 
 use saescope_kernels::Gate;
 
 use super::{
-    Found, Record, Source, Weights, checked_k, exp, input_scale, model_called, module_site,
-    number_after,
+    AutoencoderFiles, Record, Source, Weights, checked_k, exp, input_scale, model_called,
+    module_site, number_after,
 };
 use crate::checkpoint::torch::Value;
 use crate::error::{Error, Result};
+use crate::sae::files::ConfigObject;
 use crate::sae::fold;
 use crate::sae::norm::InputNorm;
-use crate::sae::open::Config;
 use crate::sae::record::Format;
 use crate::site::Site;
 use crate::site::modules::End;
@@ -22,21 +22,22 @@ use crate::site::modules::End;
 /// The state dict in a backup.
 const BACKUP: &str = "ae.";
 
-pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
-    let torch = found.weights.torch();
+pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
+    let torch = files.weights.torch();
     let backup = torch.is_some_and(|value| matches!(value.get("ae"), Some(Value::Dict(_))));
-    let source = match backup {
-        true => Source::below(&found.weights, BACKUP),
-        false => Source::new(&found.weights),
+    let source = if backup {
+        Source::below(&files.weights, BACKUP)
+    } else {
+        Source::new(&files.weights)
     };
-    let trainer = found.config.part("trainer");
+    let trainer = files.config.part("trainer");
     let mut weights = if source.has("encoder.weight") {
         linear(&source, &trainer)?
     } else if source.has("W_enc") {
         plain(&source)?
     } else {
-        let reason = "a file of torch.save without `encoder.weight` or `W_enc`: the weights of no \
-                      autoencoder of dictionary_learning, and not OpenAI's without `latent_bias`";
+        let reason = "a file of torch.save without `encoder.weight` and `W_enc`, which dictionary_learning \
+                      writes, and without `latent_bias`, which OpenAI writes";
         return Err(Error::format(source.path(), reason));
     };
     trainer.agrees("activation_dim", weights.w_enc.cols())?;
@@ -45,11 +46,11 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         let factor = factor.as_f64().unwrap_or(f64::NAN);
         weights.input_norm = input_scale(source.path(), "norm_factor", 1.0 / factor)?;
     }
-    Ok((weights, record(&found.config, &trainer)?))
+    Ok((weights, record(&files.config, &trainer)?))
 }
 
-/// Classes with `nn.Linear` for encoder and decoder.
-fn linear(source: &Source, trainer: &Config) -> Result<Weights> {
+/// Reads the classes whose encoder and decoder are `nn.Linear`.
+fn linear(source: &Source, trainer: &ConfigObject) -> Result<Weights> {
     let [d_sae, d_in] = source.shape("encoder.weight")?;
     if source.has("r_mag") {
         return gated(source, [d_sae, d_in]);
@@ -59,7 +60,7 @@ fn linear(source: &Source, trainer: &Config) -> Result<Weights> {
         names.extend(["k", "threshold"]);
         (top_k(source, trainer, d_sae)?, "b_dec")
     } else if source.has("b_dec") {
-        // Before thresholds were kept.
+        // Older versions of TopK kept no threshold.
         names.push("k");
         (
             Gate::TopK(checked_k(source.path(), k(source, trainer)?, d_sae)?),
@@ -78,7 +79,7 @@ fn linear(source: &Source, trainer: &Config) -> Result<Weights> {
         gate,
         w_dec: source.transposed("decoder.weight", [d_sae, d_in])?,
         b_dec: source.vector(b_dec, d_in)?,
-        // The April update's class adds its bias on the way out and takes nothing off on the way in.
+        // Anthropic's April 2024 update adds this bias to the output and subtracts nothing from the input.
         subtract_b_dec: b_dec != "decoder.bias",
         input_norm: InputNorm::None,
         centre: false,
@@ -109,7 +110,7 @@ fn gated(source: &Source, [d_sae, d_in]: [usize; 2]) -> Result<Weights> {
     })
 }
 
-/// Classes with plain matrices: JumpReLU and Matryoshka.
+/// Reads the classes with plain matrices: JumpReLU and Matryoshka.
 fn plain(source: &Source) -> Result<Weights> {
     let [d_in, d_sae] = source.shape("W_enc")?;
     let matryoshka = source.has("group_sizes");
@@ -118,9 +119,10 @@ fn plain(source: &Source) -> Result<Weights> {
         names.extend(["k", "group_sizes"]);
     }
     source.only(&names)?;
-    let thresholds = match matryoshka {
-        true => vec![source.scalar("threshold")?; d_sae],
-        false => source.vector("threshold", d_sae)?,
+    let thresholds = if matryoshka {
+        vec![source.scalar("threshold")?; d_sae]
+    } else {
+        source.vector("threshold", d_sae)?
     };
     Ok(Weights {
         w_enc: source.transposed("W_enc", [d_sae, d_in])?,
@@ -136,9 +138,9 @@ fn plain(source: &Source) -> Result<Weights> {
     })
 }
 
-/// The gate of the two classes that have the same tensors: TopK takes the `k` largest of a token,
-/// BatchTopK what is above the threshold that it learned; below 0 it has learned none yet.
-fn top_k(source: &Source, trainer: &Config, d_sae: usize) -> Result<Gate> {
+/// The gate of the two classes that have the same tensors. TopK keeps the `k` largest pre-activations of
+/// a token; BatchTopK keeps those above the threshold that it learned, which is below 0 before it has.
+fn top_k(source: &Source, trainer: &ConfigObject, d_sae: usize) -> Result<Gate> {
     match trainer.text("dict_class")? {
         Some("BatchTopKSAE") => Ok(Gate::Above(vec![source.scalar("threshold")?; d_sae])),
         Some("AutoEncoderTopK") => Ok(Gate::TopK(checked_k(
@@ -148,25 +150,31 @@ fn top_k(source: &Source, trainer: &Config, d_sae: usize) -> Result<Gate> {
         )?)),
         Some(_) => Err(trainer.unsupported(
             "dict_class",
-            "its tensors are those of AutoEncoderTopK and BatchTopKSAE",
+            "its tensors belong to AutoEncoderTopK or BatchTopKSAE",
         )),
         None => {
-            let reason = "TopK or BatchTopK? Only `trainer.dict_class` in the config.json beside it \
-                          says which";
+            let reason = "its tensors fit TopK and BatchTopK; only `trainer.dict_class` in the config.json \
+                          beside it says which";
             Err(Error::format(source.path(), reason))
         }
     }
 }
 
-fn k(source: &Source, trainer: &Config) -> Result<usize> {
-    let k = match source.has("k") {
-        true => usize::try_from(source.integer("k")?).ok(),
-        false => trainer.size("k")?,
+fn k(source: &Source, trainer: &ConfigObject) -> Result<usize> {
+    let k = if source.has("k") {
+        usize::try_from(source.integer("k")?).ok()
+    } else {
+        trainer.size("k")?
     };
-    k.ok_or_else(|| Error::format(source.path(), "there is no `k`, nor one in config.json"))
+    k.ok_or_else(|| {
+        Error::format(
+            source.path(),
+            "there is no `k` in it, and none in config.json",
+        )
+    })
 }
 
-fn record(config: &Config, trainer: &Config) -> Result<Record> {
+fn record(config: &ConfigObject, trainer: &ConfigObject) -> Result<Record> {
     let mut record = Record {
         format: Format::DictionaryLearning,
         model: trainer.text("lm_name")?.map(model_called),
@@ -178,7 +186,7 @@ fn record(config: &Config, trainer: &Config) -> Result<Record> {
     Ok(record)
 }
 
-fn site(trainer: &Config, record: &mut Record) -> Result<Option<Site>> {
+fn site(trainer: &ConfigObject, record: &mut Record) -> Result<Option<Site>> {
     let Some(name) = trainer.text("submodule_name")? else {
         return Ok(None);
     };

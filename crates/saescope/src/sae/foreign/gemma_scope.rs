@@ -1,26 +1,26 @@
-//! Google's Gemma Scope: `params.npz`, where only the folders say what it belongs to, and Gemma
-//! Scope 2: `params.safetensors` with `config.json`.
+//! Google's Gemma Scope: `params.npz`, whose model and site only the folders name; and Gemma Scope 2:
+//! `params.safetensors` with `config.json`.
 
 use std::path::Path;
 
 use saescope_kernels::Gate;
 
-use super::{Found, NORMALIZED, Source, Weights, number_after, whole};
+use super::{AutoencoderFiles, NORMALIZED, Source, Weights, number_after, whole};
 use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
 use crate::site::Site;
 use crate::site::modules::{self, End};
 
-/// Names of tensors in the order in which [`read`] takes them, in the first and the second release.
+/// Names of the tensors, in the order in which [`read`] takes them, of the first and the second release.
 const NAMES: [[&str; 5]; 2] = [
     ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"],
     ["w_enc", "w_dec", "b_enc", "b_dec", "threshold"],
 ];
 const SKIP: &str = "affine_skip_connection";
 
-pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
-    let source = Source::new(&found.weights);
+pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
+    let source = Source::new(&files.weights);
     let names = NAMES[usize::from(source.has("w_enc"))];
     source.only(&[names.as_slice(), &[SKIP]].concat())?;
     let [w_enc, w_dec, b_enc, b_dec, threshold] = names;
@@ -33,10 +33,10 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         },
         other => other,
     })?;
-    let record = match (found.weights.is_npz(), found.config.is_empty()) {
+    let record = match (files.weights.is_npz(), files.config.is_empty()) {
         (true, _) => by_path(&whole(source.path())),
         (false, true) => by_path_2(&whole(source.path())),
-        (false, false) => by_config(found)?,
+        (false, false) => by_config(files)?,
     };
     let mut weights = Weights {
         w_enc: source.transposed(w_enc, [d_sae, d_in])?,
@@ -47,14 +47,15 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         subtract_b_dec: false,
         input_norm: InputNorm::None,
         centre: false,
-        w_skip: match source.has(SKIP) {
-            true => Some(source.transposed(SKIP, [d_out, d_in])?),
-            false => None,
+        w_skip: if source.has(SKIP) {
+            Some(source.transposed(SKIP, [d_out, d_in])?)
+        } else {
+            None
         },
         transcoder: record.out_site.is_some() || source.has(SKIP) || d_out != d_in,
     };
-    // They were trained on embeddings before Gemma's factor of sqrt(d_model), our `embed` has it.
-    if found.weights.is_npz() && record.site == Some(Site::Embed) {
+    // These were trained on embeddings before Gemma's factor of sqrt(d_model); our `embed` includes it.
+    if files.weights.is_npz() && record.site == Some(Site::Embed) {
         let scale = (d_in as f32).sqrt();
         weights.w_enc.scale(1.0 / scale);
         weights.w_dec.scale(scale);
@@ -62,7 +63,7 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
     Ok((weights, record))
 }
 
-/// What `gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz` says.
+/// The record in a path such as `gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz`.
 fn by_path(path: &Path) -> Record {
     let mut record = Record {
         format: Format::GemmaScope,
@@ -71,7 +72,7 @@ fn by_path(path: &Path) -> Record {
         ..Record::default()
     };
     let names: Vec<&str> = path.iter().filter_map(|name| name.to_str()).collect();
-    // The Hub's cache has `models--google--gemma-scope-2b-pt-res`.
+    // In the Hub's cache the folder is `models--google--gemma-scope-2b-pt-res`.
     let release = names.iter().rev().find_map(|name| {
         let (_, release) = name.split_once("gemma-scope-")?;
         let parts: Vec<&str> = release.split('-').collect();
@@ -99,7 +100,7 @@ fn by_path(path: &Path) -> Record {
     }
     if record.site.is_none() {
         record.notes.push(
-            "a file of Gemma Scope says only by its path where it belongs, as in \
+            "a file of Gemma Scope names its model and site only by its path, as in \
              gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz"
                 .to_owned(),
         );
@@ -107,7 +108,8 @@ fn by_path(path: &Path) -> Record {
     record
 }
 
-/// What `gemma-scope-2-270m-pt/resid_post/layer_5_width_16k_l0_medium/params.safetensors` says.
+/// The record in a path such as
+/// `gemma-scope-2-270m-pt/resid_post/layer_5_width_16k_l0_medium/params.safetensors`.
 fn by_path_2(path: &Path) -> Record {
     let mut record = Record {
         format: Format::GemmaScope2,
@@ -140,16 +142,16 @@ fn by_path_2(path: &Path) -> Record {
         };
     }
     if record.site.is_none() {
-        let note = "there is no config.json beside it, and its folders do not say where it belongs";
+        let note = "there is no config.json beside it, and its folders do not name its site";
         record.notes.push(note.to_owned());
     }
     record
 }
 
-fn by_config(found: &Found) -> Result<Record> {
-    let config = &found.config;
+fn by_config(files: &AutoencoderFiles) -> Result<Record> {
+    let config = &files.config;
     if !matches!(config.text("architecture")?, None | Some("jump_relu")) {
-        return Err(config.unsupported("architecture", "read is jump_relu"));
+        return Err(config.unsupported("architecture", "only jump_relu is supported"));
     }
     let mut record = Record {
         format: Format::GemmaScope2,
@@ -165,7 +167,7 @@ fn by_config(found: &Found) -> Result<Record> {
         };
         let site = modules::parse(path, End::Output).ok();
         if site.is_none() {
-            let note = format!("its `{key}` `{path}` is no site");
+            let note = format!("saescope has no site for its `{key}` `{path}`");
             record.notes.push(note);
         }
         Ok(site)
@@ -179,9 +181,10 @@ fn by_config(found: &Found) -> Result<Record> {
 /// `gemma-v3-270m-pt` is `google/gemma-3-270m` on the Hub; the larger ones keep their `-pt`.
 fn model(name: &str) -> String {
     let name = name.trim_start_matches("google/").replace("-v3", "-3");
-    let name = match name.contains("270m") {
-        true => name.trim_end_matches("-pt").to_owned(),
-        false => name,
+    let name = if name.contains("270m") {
+        name.trim_end_matches("-pt")
+    } else {
+        &name
     };
     format!("google/{name}")
 }
@@ -191,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_of_the_first_release_say_model_and_site() {
+    fn the_folders_of_a_release_name_model_and_site() {
         for (path, model, site) in [
             (
                 "/c/models--google--gemma-scope-2b-pt-res/snapshots/1/layer_20/width_16k/average_l0_71/params.npz",

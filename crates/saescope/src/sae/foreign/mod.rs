@@ -1,6 +1,6 @@
-//! Files of other projects: which project's they are, and what it calls its tensors.
+//! Reads the files of other projects; the only place that knows what they call their tensors.
 //!
-//! A file is known by what it holds. Tensors that its kind does not have are refused by name.
+//! A file's project is recognised by its content. Tensors that its kind does not have are refused by name.
 
 mod dictionary_learning;
 mod gemma_scope;
@@ -11,7 +11,7 @@ mod sparsify;
 
 use std::path::Path;
 
-use super::open::Found;
+use super::files::AutoencoderFiles;
 use super::record::{Format, Record, SourceFile};
 use super::source::Source;
 use super::{InputNorm, Sae, Weights, fold};
@@ -21,46 +21,46 @@ use crate::site::{Site, transformer_lens};
 
 pub(super) use saelens::{OWN_RECORD, tensor};
 
-/// What reading before a norm's gain means for an autoencoder's input.
+/// The note for an autoencoder whose makers read the activation before the gain of a norm.
 const NORMALIZED: &str = "TransformerLens takes `hook_normalized` before the gain of an RMS norm, \
                           unless it was folded; the site is after the gain";
 
-/// Reads whichever format was found.
-pub(super) fn read(found: &Found) -> Result<Sae> {
-    let source = Source::new(&found.weights);
-    let torch = found.weights.torch().is_some();
+/// Reads an autoencoder, its format recognised by its tensors.
+pub(super) fn read(files: &AutoencoderFiles) -> Result<Sae> {
+    let source = Source::new(&files.weights);
+    let torch = files.weights.torch().is_some();
     let (mut weights, mut record) = if torch && source.has("latent_bias") {
-        openai::read(found)?
+        openai::read(files)?
     } else if torch {
-        dictionary_learning::read(found)?
-    } else if found.weights.is_npz() || source.has("w_enc") {
-        gemma_scope::read(found)?
+        dictionary_learning::read(files)?
+    } else if files.weights.is_npz() || source.has("w_enc") {
+        gemma_scope::read(files)?
     } else if source.has("encoder.weight") {
-        sparsify::read(found)?
-    } else if source.has("W_enc") || found.config.get("architecture").is_some() {
-        saelens::read(found)?
+        sparsify::read(files)?
+    } else if source.has("W_enc") || files.config.get("architecture").is_some() {
+        saelens::read(files)?
     } else {
-        let some: Vec<&str> = found.weights.names().take(4).collect();
+        let some: Vec<&str> = files.weights.names().take(4).collect();
         let reason = format!(
-            "its tensors ({}, …) are those of no autoencoder that is known: OpenAI's, SAELens', \
+            "its tensors ({}, …) belong to no known kind of autoencoder: OpenAI's, SAELens', \
              sparsify's, dictionary_learning's, Gemma Scope's",
             some.join(", ")
         );
-        return Err(Error::format(found.weights.path(), reason));
+        return Err(Error::format(files.weights.path(), reason));
     };
-    // What was made here and saved keeps its record; other files are where it comes from.
+    // A folder that saescope saved keeps its record; any other file is the origin itself.
     if record.files.is_empty() && record.format != Format::Saescope {
-        record.files = files(found, record.format);
+        record.files = source_files(files, record.format);
     }
     fold::input_scale(&mut weights);
     Sae::new(weights, record).map_err(|error| match error {
-        // Parts that do not fit are the file's doing, so it is named.
+        // The file is at fault if its parts do not fit each other, so the error names it.
         Error::Shape {
             what,
             expected,
             found: parts,
         } => Error::Shape {
-            what: format!("{}: {what}", found.weights.path().display()),
+            what: format!("{}: {what}", files.weights.path().display()),
             expected,
             found: parts,
         },
@@ -68,10 +68,11 @@ pub(super) fn read(found: &Found) -> Result<Sae> {
     })
 }
 
-fn files(found: &Found, format: Format) -> Vec<SourceFile> {
-    let configured = !found.config.is_empty() && format != Format::Openai;
-    let config = configured.then(|| found.config.path());
-    let paths = found.weights.files().chain(config);
+/// The files that an autoencoder of another project was read from.
+fn source_files(files: &AutoencoderFiles, format: Format) -> Vec<SourceFile> {
+    let configured = !files.config.is_empty() && format != Format::Openai;
+    let config = configured.then(|| files.config.path());
+    let paths = files.weights.files().chain(config);
     let mut files: Vec<SourceFile> = paths
         .map(|path| SourceFile {
             name: end_of(path),
@@ -83,15 +84,15 @@ fn files(found: &Found, format: Format) -> Vec<SourceFile> {
     files
 }
 
-/// The end of a path, as much as tells one file of a release from another; what comes before it is
-/// the user's own.
+/// The last names of a path: enough to tell one file of a release from another, and nothing of the
+/// user's own folders.
 pub(super) fn end_of(path: &Path) -> String {
     const NAMES: usize = 3;
     let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
     names[names.len().saturating_sub(NAMES)..].join("/")
 }
 
-/// The site that TransformerLens calls `name`; a note where saescope has none.
+/// The site that TransformerLens calls `name`; adds a note if saescope has no such site.
 fn site_called(name: Option<&str>, record: &mut Record) -> Option<Site> {
     let name = name?;
     let site = transformer_lens::parse(name).or_else(|_| name.parse()).ok();
@@ -106,10 +107,10 @@ fn site_called(name: Option<&str>, record: &mut Record) -> Option<Site> {
     site
 }
 
-/// The site at one end of a module of a Hugging Face model; a note where saescope has none.
+/// The site at one end of a module of a Hugging Face model; adds a note if saescope has no such site.
 fn module_site(path: &str, end: End, record: &mut Record) -> Option<Site> {
     let site = modules::parse(path, end).ok();
-    // Gemma norms what its attention and MLP put out before it is our `attn_out` and `mlp_out`.
+    // Our `attn_out` and `mlp_out` come after the norm that Gemma applies to the outputs of these modules.
     let gemma = record
         .model
         .as_ref()
@@ -126,7 +127,7 @@ fn module_site(path: &str, end: End, record: &mut Record) -> Option<Site> {
     site
 }
 
-/// The name on the Hugging Face Hub of a model that goes by a shorter one.
+/// The full name on the Hugging Face Hub of a model that is known by a shorter one.
 fn model_called(name: &str) -> String {
     let owner = match name {
         "gpt2-small" => return "openai-community/gpt2".to_owned(),
@@ -140,7 +141,7 @@ fn model_called(name: &str) -> String {
     format!("{owner}/{name}")
 }
 
-/// The number after `mark` in the last folder or file name of `path` that has one.
+/// The number after `mark` in the last name of `path` that has one.
 fn number_after(path: &Path, mark: &str) -> Option<usize> {
     let mut names = path.iter().rev().filter_map(|name| name.to_str());
     names.find_map(|name| {
@@ -150,35 +151,35 @@ fn number_after(path: &Path, mark: &str) -> Option<usize> {
     })
 }
 
-/// The absolute path of a file, for what its folders say.
+/// The absolute path of a file, for its folders' names.
 fn whole(path: &Path) -> std::path::PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// A constant factor of the input, which has to be one that can be undone.
+/// A constant factor of the input, refused if it cannot be undone.
 fn input_scale(path: &Path, key: &str, factor: f64) -> Result<InputNorm> {
     let scale = factor as f32;
     if scale.is_normal() && scale > 0.0 && (1.0 / scale).is_normal() {
         return Ok(InputNorm::Scale(scale));
     }
-    let reason = format!("`{key}` makes {factor} the factor of its input");
+    let reason = format!("`{key}` makes the input's factor {factor}, which cannot be undone");
     Err(Error::format(path, reason))
 }
 
-/// `e^x` of every value, none of which may leave the numbers.
+/// `e^x` of every value, all of which have to be finite.
 fn exp(source: &Source, name: &str, len: usize) -> Result<Vec<f32>> {
     let mut values = source.vector(name, len)?;
     for (index, value) in values.iter_mut().enumerate() {
         *value = value.exp();
         if !value.is_finite() {
-            let reason = format!("e to the power of element {index} is no finite number");
+            let reason = format!("e to the power of element {index} is not finite");
             return Err(Error::tensor(source.path(), name, reason));
         }
     }
     Ok(values)
 }
 
-/// `k`, of which there cannot be more than features.
+/// `k`, refused if it is 0 or above the number of features.
 fn checked_k(path: &Path, k: usize, d_sae: usize) -> Result<usize> {
     if (1..=d_sae).contains(&k) {
         return Ok(k);

@@ -1,14 +1,14 @@
 //! OpenAI's `sparse_autoencoder`: a pickled dict (Gao et al. 2024).
 //!
-//! An autoencoder with TopK normalises its input and one with ReLU does not: its makers' own reader
-//! infers the one from the other, and nothing in the file says it.
+//! An autoencoder with TopK normalises its input and one with ReLU does not. Nothing in the file says so;
+//! its makers' own reader infers the norm from the activation function too.
 
 use std::path::Path;
 
 use saescope_kernels::Gate;
 use serde_json::{Map, Value as Json};
 
-use super::{Found, Source, Weights, checked_k, whole};
+use super::{AutoencoderFiles, Source, Weights, checked_k, whole};
 use crate::checkpoint::torch::Value;
 use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
@@ -25,10 +25,10 @@ const TENSORS: [&str; 7] = [
     "latents_mean_square",
 ];
 
-/// The site of one kind in a given layer.
+/// The site of one kind, by layer.
 type OfLayer = fn(usize) -> Site;
 
-/// OpenAI's locations in GPT-2.
+/// OpenAI's names for sites of GPT-2.
 const LOCATIONS: [(&str, OfLayer); 5] = [
     ("mlp_post_act", Site::MlpAct),
     ("resid_delta_attn", Site::AttnOut),
@@ -37,11 +37,11 @@ const LOCATIONS: [(&str, OfLayer); 5] = [
     ("resid_post_mlp", Site::ResidPost),
 ];
 
-pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
-    let source = Source::new(&found.weights);
+pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
+    let source = Source::new(&files.weights);
     source.only(&TENSORS)?;
     let [d_sae, d_in] = source.shape("encoder.weight")?;
-    let (gate, input_norm) = activation(found, d_sae)?;
+    let (gate, input_norm) = activation(files, d_sae)?;
     let weights = Weights {
         b_enc: source.vector("latent_bias", d_sae)?,
         b_dec: source.vector("pre_bias", d_in)?,
@@ -58,13 +58,13 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         format: Format::Openai,
         model: Some("openai-community/gpt2".to_owned()),
         context: Some(64),
-        config: config(found),
+        config: config(files),
         ..Record::default()
     };
     record.site = location(&whole(source.path()));
     if record.site.is_none() {
         record.notes.push(
-            "an OpenAI file says only by its path where it belongs, as in \
+            "a file of OpenAI names its site only by its path, as in \
              resid_post_mlp_v5_128k/autoencoders/8.pt"
                 .to_owned(),
         );
@@ -72,8 +72,8 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
     Ok((weights, record))
 }
 
-fn activation(found: &Found, d_sae: usize) -> Result<(Gate, InputNorm)> {
-    let value = |key| found.weights.torch().and_then(|value| value.get(key));
+fn activation(files: &AutoencoderFiles, d_sae: usize) -> Result<(Gate, InputNorm)> {
+    let value = |key| files.weights.torch().and_then(|value| value.get(key));
     let name = match value("activation") {
         None => "ReLU",
         Some(name) => name.as_str().unwrap_or("?"),
@@ -87,22 +87,22 @@ fn activation(found: &Found, d_sae: usize) -> Result<(Gate, InputNorm)> {
             let k = state("k").and_then(Value::as_i64);
             let k = k.and_then(|k| usize::try_from(k).ok()).ok_or_else(|| {
                 let reason = "`activation_state_dict` has no whole number `k`";
-                Error::format(found.weights.path(), reason)
+                Error::format(files.weights.path(), reason)
             })?;
-            let k = checked_k(found.weights.path(), k, d_sae)?;
+            let k = checked_k(files.weights.path(), k, d_sae)?;
             Ok((Gate::TopK(k), InputNorm::LayerNorm))
         }
         _ => Err(Error::Unsupported {
-            path: found.weights.path().to_path_buf(),
+            path: files.weights.path().to_path_buf(),
             reason: format!(
-                "its activation is {name}, then {}; read are ReLU, and TopK with ReLU",
+                "its activation is {name}, then {}; only ReLU, and TopK with ReLU, are supported",
                 after.unwrap_or("?")
             ),
         }),
     }
 }
 
-/// The site that the folders of a file name, as in `resid_post_mlp_v5_128k/autoencoders/8.pt`.
+/// The site in a path such as `resid_post_mlp_v5_128k/autoencoders/8.pt`.
 fn location(path: &Path) -> Option<Site> {
     let stem = path.file_stem()?.to_str()?;
     let digits = stem.rsplit(|c: char| !c.is_ascii_digit()).next()?;
@@ -116,16 +116,12 @@ fn location(path: &Path) -> Option<Site> {
     })
 }
 
-/// The texts and numbers of the dict.
-fn config(found: &Found) -> Json {
-    let Some(Value::Dict(pairs)) = found.weights.torch() else {
+/// The plain values of the dict: strings, numbers, booleans and dicts of them.
+fn config(files: &AutoencoderFiles) -> Json {
+    let Some(Value::Dict(pairs)) = files.weights.torch() else {
         return Json::Null;
     };
-    let plain = pairs.iter().filter_map(|(key, value)| {
-        let key = key.as_str()?.to_owned();
-        Some((key, json(value)?))
-    });
-    Json::Object(plain.collect::<Map<_, _>>())
+    json_object(pairs)
 }
 
 fn json(value: &Value) -> Option<Json> {
@@ -134,14 +130,16 @@ fn json(value: &Value) -> Option<Json> {
         Value::Int(number) => Some((*number).into()),
         Value::Float(number) => Some((*number).into()),
         Value::Bool(truth) => Some((*truth).into()),
-        Value::Dict(pairs) => {
-            let pairs = pairs
-                .iter()
-                .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), json(value)?)));
-            Some(Json::Object(pairs.collect()))
-        }
+        Value::Dict(pairs) => Some(json_object(pairs)),
         _ => None,
     }
+}
+
+fn json_object(pairs: &[(Value, Value)]) -> Json {
+    let plain = pairs
+        .iter()
+        .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), json(value)?)));
+    Json::Object(plain.collect::<Map<_, _>>())
 }
 
 #[cfg(test)]
@@ -149,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_location_is_mapped_to_its_site() {
+    fn every_location_maps_to_its_site() {
         for (path, site) in [
             ("/x/mlp_post_act/autoencoders/0.pt", "mlp_act.0"),
             ("/x/resid_delta_mlp_v4/autoencoders/11.pt", "mlp_out.11"),

@@ -1,4 +1,4 @@
-//! What SAELens' list of releases says of files that do not say it themselves.
+//! Facts about released autoencoders that their files omit, from SAELens' list of releases.
 
 use std::path::Path;
 
@@ -6,15 +6,30 @@ use super::whole;
 use crate::sae::record::Record;
 use crate::site::Site;
 
+/// A repository of autoencoders on the Hugging Face Hub.
+struct Release {
+    owner: &'static str,
+    name: &'static str,
+}
+
 /// Releases whose makers loaded the model with centred writing weights.
-const CENTRED: [(&str, &str); 3] = [
-    ("jbloom", "GPT2-Small-SAEs-Reformatted"),
-    ("jbloom", "GPT2-Small-Feature-Splitting-Experiment-Layer-8"),
+const CENTRED: [Release; 3] = [
+    Release {
+        owner: "jbloom",
+        name: "GPT2-Small-SAEs-Reformatted",
+    },
+    Release {
+        owner: "jbloom",
+        name: "GPT2-Small-Feature-Splitting-Experiment-Layer-8",
+    },
     MLP_OUT,
 ];
-const MLP_OUT: (&str, &str) = ("tommmcgrath", "gpt2-small-mlp-out-saes");
+const MLP_OUT: Release = Release {
+    owner: "tommmcgrath",
+    name: "gpt2-small-mlp-out-saes",
+};
 
-/// The factors that brought the activations of GPT-2's layers to norm `sqrt(d_in)`, for [`MLP_OUT`].
+/// The factors of [`MLP_OUT`] that brought the activations of GPT-2's layers to norm `sqrt(d_in)`.
 const MLP_OUT_SCALES: [f64; 12] = [
     1.049_317_3,
     2.369_398_4,
@@ -30,22 +45,25 @@ const MLP_OUT_SCALES: [f64; 12] = [
     0.285_154_87,
 ];
 
-/// Whether the file is of a release that is known to be trained on centred activations.
+/// True if the file is from a release that is known to be trained on centred activations.
 pub(super) fn centred(path: &Path) -> bool {
-    CENTRED.iter().any(|release| is_of(path, *release))
+    CENTRED.iter().any(|release| release.has(path))
 }
 
-/// The constant that the activations were multiplied with, where a release is known to have one.
+/// The constant by which a release is known to have multiplied its activations, if any.
 pub(super) fn scale(path: &Path, record: &Record) -> Option<f64> {
     match record.site {
-        Some(Site::MlpOut(layer)) if is_of(path, MLP_OUT) => MLP_OUT_SCALES.get(layer).copied(),
+        Some(Site::MlpOut(layer)) if MLP_OUT.has(path) => MLP_OUT_SCALES.get(layer).copied(),
         _ => None,
     }
 }
 
-/// Whether a path leads into a release, as the Hub's cache spells it or as a plain copy would.
-fn is_of(path: &Path, (owner, name): (&str, &str)) -> bool {
-    let path = whole(path);
-    let path = path.to_string_lossy();
-    path.contains(&format!("{owner}--{name}")) || path.contains(&format!("{owner}/{name}"))
+impl Release {
+    /// True if a path leads into the release, in the Hub's cache or in a plain copy.
+    fn has(&self, path: &Path) -> bool {
+        let path = whole(path);
+        let path = path.to_string_lossy();
+        let Release { owner, name } = self;
+        path.contains(&format!("{owner}--{name}")) || path.contains(&format!("{owner}/{name}"))
+    }
 }

@@ -1,19 +1,19 @@
-//! SAELens: `cfg.json` and `sae_weights.safetensors`, of every version, which is also how saescope
-//! itself writes.
+//! SAELens: `cfg.json` and `sae_weights.safetensors`, of every version. saescope writes this layout too.
 //!
-//! Before version 6 the configuration is flat and some keys have other names; reading both in one
-//! way needs no look at the version.
+//! Before version 6 the configuration is flat and some keys have other names. Both layouts are read by
+//! the same code, which does not depend on the version.
 
 use saescope_kernels::{Gate, Matrix};
 use serde_json::Value;
 
 use super::{
-    Found, Source, Weights, checked_k, exp, input_scale, model_called, released, site_called,
+    AutoencoderFiles, Source, Weights, checked_k, exp, input_scale, model_called, released,
+    site_called,
 };
 use crate::error::{Error, Result};
+use crate::sae::files::ConfigObject;
 use crate::sae::fold;
 use crate::sae::norm::InputNorm;
-use crate::sae::open::Config;
 use crate::sae::record::{Format, Record};
 use crate::site::Site;
 
@@ -32,28 +32,32 @@ pub(in crate::sae) mod tensor {
 
 use tensor::{B_DEC, B_ENC, THRESHOLD, W_DEC, W_ENC, W_SKIP};
 
-const READ: &str = "read are standard, topk, jumprelu, gated, batchtopk, matryoshka_batchtopk, \
-                    transcoder, jumprelu_transcoder, skip_transcoder and jumprelu_skip_transcoder";
+const SUPPORTED: &str = "supported are standard, topk, jumprelu, gated, batchtopk, matryoshka_batchtopk, \
+                         transcoder, jumprelu_transcoder, skip_transcoder and jumprelu_skip_transcoder";
 
-/// What an architecture does with pre-activations.
+/// The rule by which an architecture makes activations of pre-activations.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Standard,
     TopK,
     JumpRelu,
     Gated,
-    /// A checkpoint in training; saved for use it is JumpReLU.
+    /// A checkpoint of a training; SAELens saves it as JumpReLU for use.
     BatchTopK,
 }
 
-pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
-    let source = Source::new(&found.weights);
-    let config = &found.config;
+pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
+    let source = Source::new(&files.weights);
+    let config = &files.config;
     if config.is_empty() {
-        let reason = "there is no cfg.json beside it, without which its architecture is not known";
+        let reason = "there is no cfg.json beside it, which names its architecture";
         return Err(Error::format(source.path(), reason));
     }
-    let (kind, transcoder, skip) = architecture(config)?;
+    let Architecture {
+        kind,
+        transcoder,
+        skip,
+    } = architecture(config)?;
     let [d_in, d_sae] = source.shape(W_ENC)?;
     let [_, d_out] = source.shape(W_DEC)?;
     config.agrees("d_in", d_in)?;
@@ -64,7 +68,7 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
     source.only(&names(&source, kind, skip))?;
 
     let mut record = record(config)?;
-    let input_norm = input_norm(found, &mut record)?;
+    let input_norm = input_norm(files, &mut record)?;
     let mut w_enc = source.transposed(W_ENC, [d_sae, d_in])?;
     let mut w_dec = source.matrix(W_DEC, [d_sae, d_out])?;
     let (b_enc, gate) = gate(&source, config, kind, &mut w_enc, &mut w_dec)?;
@@ -72,9 +76,9 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         let factors = source.vector("scaling_factor", d_sae)?;
         fold::scale_rows(&mut w_dec, &factors);
     }
-    let centre = centred(found, &record)?;
+    let centre = centred(files, &record)?;
     let note = "its makers centred the weights that write to the residual stream, so each token's \
-                mean is taken off";
+                mean is subtracted";
     if centre && !record.notes.iter().any(|n| n == note) {
         record.notes.push(note.to_owned());
     }
@@ -88,17 +92,25 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         subtract_b_dec: !transcoder && subtract.unwrap_or(true),
         input_norm,
         centre,
-        w_skip: match skip {
-            true => Some(source.matrix(W_SKIP, [d_out, d_in])?),
-            false => None,
+        w_skip: if skip {
+            Some(source.matrix(W_SKIP, [d_out, d_in])?)
+        } else {
+            None
         },
         transcoder,
     };
     Ok((weights, record))
 }
 
-/// The kind, whether it is a transcoder, and whether it has a skip connection.
-fn architecture(config: &Config) -> Result<(Kind, bool, bool)> {
+/// An architecture of SAELens, taken apart.
+struct Architecture {
+    kind: Kind,
+    transcoder: bool,
+    /// True if it has a skip connection.
+    skip: bool,
+}
+
+fn architecture(config: &ConfigObject) -> Result<Architecture> {
     let name = config.text("architecture")?.unwrap_or("standard");
     let transcoder = name.ends_with("transcoder");
     let skip = name.ends_with("skip_transcoder");
@@ -108,18 +120,22 @@ fn architecture(config: &Config) -> Result<(Kind, bool, bool)> {
             None => Kind::Standard,
         },
         "transcoder" | "skip_transcoder" => Kind::Standard,
-        // SAELens has no transcoder with TopK; sparsify's are written as these.
+        // SAELens has no transcoder with TopK; saescope writes those of sparsify under these names.
         "topk" | "topk_transcoder" | "topk_skip_transcoder" => Kind::TopK,
         "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder" => Kind::JumpRelu,
         "gated" => Kind::Gated,
         "batchtopk" | "matryoshka_batchtopk" => Kind::BatchTopK,
-        _ => return Err(config.unsupported("architecture", READ)),
+        _ => return Err(config.unsupported("architecture", SUPPORTED)),
     };
-    Ok((kind, transcoder, skip))
+    Ok(Architecture {
+        kind,
+        transcoder,
+        skip,
+    })
 }
 
-/// Before version 6 a `standard` autoencoder could have TopK as its activation: its `k`.
-fn activation_of_old(config: &Config) -> Result<Option<usize>> {
+/// The `k` of a `standard` autoencoder whose activation is TopK, which was possible before version 6.
+fn activation_of_old(config: &ConfigObject) -> Result<Option<usize>> {
     let key = match config.get("activation_fn") {
         Some(_) => "activation_fn",
         None => "activation_fn_str",
@@ -129,10 +145,10 @@ fn activation_of_old(config: &Config) -> Result<Option<usize>> {
         Some("topk") => {
             let k = config.part("activation_fn_kwargs").size("k")?;
             let k =
-                k.ok_or_else(|| config.unsupported("activation_fn_kwargs", "topk needs a `k`"))?;
+                k.ok_or_else(|| config.unsupported("activation_fn_kwargs", "topk needs `k`"))?;
             Ok(Some(k))
         }
-        Some(_) => Err(config.unsupported(key, "read are relu and topk")),
+        Some(_) => Err(config.unsupported(key, "supported are relu and topk")),
     }
 }
 
@@ -141,7 +157,7 @@ fn names(source: &Source, kind: Kind, skip: bool) -> Vec<&'static str> {
     let mut names = vec![W_ENC, W_DEC, B_DEC, "scaling_factor"];
     names.extend::<&[&str]>(match kind {
         Kind::Standard | Kind::TopK => &[B_ENC],
-        // Before 6.48 checkpoints in training have its logarithm.
+        // Before 6.48, checkpoints of a training hold the threshold's logarithm.
         Kind::JumpRelu if source.has("log_threshold") => &[B_ENC, "log_threshold"],
         Kind::JumpRelu => &[B_ENC, THRESHOLD],
         Kind::Gated => &["b_gate", "b_mag", "r_mag"],
@@ -154,10 +170,10 @@ fn names(source: &Source, kind: Kind, skip: bool) -> Vec<&'static str> {
     names
 }
 
-/// The encoder's bias and gate, with what can be folded folded into the weights.
+/// The encoder's bias and gate; gates and rescaled decoders are folded into the weights.
 fn gate(
     source: &Source,
-    config: &Config,
+    config: &ConfigObject,
     kind: Kind,
     w_enc: &mut Matrix,
     w_dec: &mut Matrix,
@@ -194,8 +210,8 @@ fn gate(
     Ok((b_enc, gate))
 }
 
-fn input_norm(found: &Found, record: &mut Record) -> Result<InputNorm> {
-    let config = &found.config;
+fn input_norm(files: &AutoencoderFiles, record: &mut Record) -> Result<InputNorm> {
+    let config = &files.config;
     let key = "normalize_activations";
     let name = match config.get(key) {
         None | Some(Value::Bool(false)) => "none",
@@ -208,15 +224,15 @@ fn input_norm(found: &Found, record: &mut Record) -> Result<InputNorm> {
         "constant_norm_rescale" => Ok(InputNorm::ConstantNorm),
         "expected_average_only_in" => {
             let key = "scaling_factor";
-            let scaler = found.scaler.as_ref();
+            let scaler = files.scaler.as_ref();
             let factor = scaler.map(|scaler| scaler.number(key)).transpose()?;
-            let known = || released::scale(found.weights.path(), record);
+            let known = || released::scale(files.weights.path(), record);
             match factor.flatten().or_else(known) {
                 Some(factor) => input_scale(config.path(), key, factor),
                 None => {
                     record.notes.push(
-                        "it was trained on activations times a constant that its file does not \
-                         hold; it is read as if that were folded into its weights"
+                        "it was trained on activations times a constant that its file omits; it is read \
+                         as if the constant were folded into its weights"
                             .to_owned(),
                     );
                     Ok(InputNorm::None)
@@ -225,23 +241,25 @@ fn input_norm(found: &Found, record: &mut Record) -> Result<InputNorm> {
         }
         _ => Err(config.unsupported(
             key,
-            "read are none, layer_norm, constant_norm_rescale and expected_average_only_in; SAELens \
-             folds the others into the weights of what it saves for use",
+            "supported are none, layer_norm, constant_norm_rescale and expected_average_only_in; SAELens \
+             folds the others into the weights when it saves for use",
         )),
     }
 }
 
-/// What the configuration says, flat before version 6 and in `metadata` since.
-fn record(config: &Config) -> Result<Record> {
+/// The record in the configuration: flat before version 6, in `metadata` since.
+fn record(config: &ConfigObject) -> Result<Record> {
     let metadata = config.part("metadata");
     if let Some(own) = metadata.get(OWN_RECORD) {
         return serde_json::from_value(own.clone())
             .map_err(|e| Error::format(config.path(), format!("`metadata.{OWN_RECORD}`: {e}")));
     }
-    let of = |key: &str| match metadata.is_empty() {
-        true => config,
-        false if metadata.get(key).is_none() => config,
-        false => &metadata,
+    let of = |key: &str| {
+        if metadata.get(key).is_some() {
+            &metadata
+        } else {
+            config
+        }
     };
     let mut record = Record {
         format: Format::Saelens,
@@ -264,22 +282,22 @@ fn record(config: &Config) -> Result<Record> {
     for key in ["hook_head_index", "hook_point_head_index"] {
         if let Some(head) = of(key).size(key)? {
             record.site = None;
-            let note = format!("it reads head {head} alone, and saescope has no site for that");
+            let note = format!("it reads head {head} alone, and saescope has no site for one head");
             record.notes.push(note);
         }
     }
     Ok(record)
 }
 
-/// Whether the model was loaded with centred writing weights and the site is one that they reach.
-fn centred(found: &Found, record: &Record) -> Result<bool> {
-    let metadata = found.config.part("metadata");
-    let mut said = false;
-    for place in [&metadata, &found.config] {
-        let loaded = place.part("model_from_pretrained_kwargs");
-        said |= loaded.truth("center_writing_weights")? == Some(true);
+/// True if the model was loaded with centred writing weights and the site is one that they write.
+fn centred(files: &AutoencoderFiles, record: &Record) -> Result<bool> {
+    let metadata = files.config.part("metadata");
+    let mut recorded = false;
+    for object in [&metadata, &files.config] {
+        let loaded = object.part("model_from_pretrained_kwargs");
+        recorded |= loaded.truth("center_writing_weights")? == Some(true);
     }
-    let released = released::centred(found.weights.path());
+    let released = released::centred(files.weights.path());
     let written = matches!(
         record.site,
         Some(
@@ -291,5 +309,5 @@ fn centred(found: &Found, record: &Record) -> Result<bool> {
                 | Site::Embed
         )
     );
-    Ok((said || released) && written)
+    Ok((recorded || released) && written)
 }

@@ -2,7 +2,7 @@
 
 use saescope_kernels::Gate;
 
-use super::{Found, Source, Weights, checked_k, module_site, whole};
+use super::{AutoencoderFiles, Source, Weights, checked_k, module_site, whole};
 use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
@@ -10,27 +10,27 @@ use crate::site::modules::End;
 
 const TENSORS: [&str; 5] = ["encoder.weight", "encoder.bias", "W_dec", "b_dec", "W_skip"];
 
-pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
-    let source = Source::new(&found.weights);
-    let config = &found.config;
+pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
+    let source = Source::new(&files.weights);
+    let config = &files.config;
     source.only(&TENSORS)?;
     let [d_sae, d_in] = source.shape("encoder.weight")?;
     let [_, d_out] = source.shape("W_dec")?;
     config.agrees("d_in", d_in)?;
-    // 0 stands for `d_in * expansion_factor`; the weights say how many there are.
+    // 0 means `d_in * expansion_factor`; the weights have the number itself.
     match config.size("num_latents")? {
         None | Some(0) => config.agrees("expansion_factor", d_sae / d_in)?,
         Some(_) => config.agrees("num_latents", d_sae)?,
     }
     if !matches!(config.text("activation")?, None | Some("topk")) {
-        return Err(config.unsupported("activation", "read is topk"));
+        return Err(config.unsupported("activation", "only topk is supported"));
     }
-    // Of older versions: the largest by absolute value, signs and all.
+    // Older versions could keep the largest by absolute value, with their signs.
     if config.truth("signed")? == Some(true) {
-        return Err(config.unsupported("signed", "read are unsigned activations"));
+        return Err(config.unsupported("signed", "only unsigned activations are supported"));
     }
     let k = config.size("k")?.ok_or_else(|| {
-        let reason = "there is no cfg.json with a `k` beside it, so its activation is not known";
+        let reason = "there is no cfg.json with a `k` beside it";
         Error::format(source.path(), reason)
     })?;
     let k = checked_k(config.path(), k, d_sae)?;
@@ -45,27 +45,28 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
         subtract_b_dec: !transcoder,
         input_norm: InputNorm::None,
         centre: false,
-        w_skip: match skip {
-            true => Some(source.matrix("W_skip", [d_out, d_in])?),
-            false => None,
+        w_skip: if skip {
+            Some(source.matrix("W_skip", [d_out, d_in])?)
+        } else {
+            None
         },
         transcoder,
     };
-    Ok((weights, record(found, transcoder)?))
+    Ok((weights, record(files, transcoder)?))
 }
 
-fn record(found: &Found, transcoder: bool) -> Result<Record> {
+fn record(files: &AutoencoderFiles, transcoder: bool) -> Result<Record> {
     let mut record = Record {
         format: Format::Sparsify,
-        config: found.config.to_value(),
+        config: files.config.to_value(),
         ..Record::default()
     };
-    if let Some(run) = &found.run {
+    if let Some(run) = &files.run {
         record.model = run.text("model")?.map(str::to_owned);
         record.revision = run.text("revision")?.map(str::to_owned);
         record.context = run.size("ctx_len")?;
     }
-    let path = whole(found.weights.path());
+    let path = whole(files.weights.path());
     let folder = path.parent().and_then(|folder| folder.file_name());
     let module = folder.unwrap_or_default().to_string_lossy();
     if transcoder {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use saescope::edit::FeatureOp;
 use saescope::edit::Span;
-use saescope::sae::{Change, FeatureOp, Sae, Splice};
+use saescope::sae::{FeatureChange, Sae, Splice};
 use saescope::{Error, Matrix};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -278,7 +279,7 @@ fn activations_that_are_not_finite_or_of_another_width_are_refused() {
     assert!(matches!(sae.direction(64), Err(Error::Argument(_))));
     assert!(sae.pre_activation(&[0.0; 16], 64).is_err());
     for (feature, value) in [(64, 1.0), (0, f32::NAN)] {
-        let change = Change {
+        let change = FeatureChange {
             feature,
             span: Span::All,
             op: FeatureOp::Set(value),

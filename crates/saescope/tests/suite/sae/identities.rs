@@ -1,9 +1,10 @@
 //! What must hold of any autoencoder in any forward pass.
 
+use saescope::edit::FeatureOp;
 use saescope::edit::Span;
 use saescope::generate::{Prompt, Sampling, generate};
 use saescope::hook::{Capture, Hook, RowSpan, Rows};
-use saescope::sae::{Change, FeatureOp, InputNorm, Record, Sae, Splice, Weights};
+use saescope::sae::{FeatureChange, InputNorm, Record, Sae, Splice, Weights};
 use saescope::site::Site;
 use saescope::{Error, Gate, Matrix};
 
@@ -56,8 +57,8 @@ fn at(start: usize, len: usize) -> Rows {
     Rows::new(vec![RowSpan { start, len }])
 }
 
-fn set(feature: u32, value: f32, span: Span) -> Change {
-    Change {
+fn set(feature: u32, value: f32, span: Span) -> FeatureChange {
+    FeatureChange {
         feature,
         span,
         op: FeatureOp::Set(value),
@@ -70,10 +71,10 @@ fn splicing_with_the_error_term_leaves_logits_bit_equal() {
     for model in tiny::models() {
         let tokens: Vec<u32> = (0..12).collect();
         let plain = model.logits(&[&tokens], &mut ()).unwrap();
-        let active = Change {
+        let active = FeatureChange {
             feature: 3,
             span: Span::All,
-            op: FeatureOp::Scale(1.0),
+            op: FeatureOp::Multiply(1.0),
         };
         for changes in [vec![], vec![active]] {
             let mut splice = Splice::edit(&sae, changes).unwrap();
@@ -143,10 +144,10 @@ fn setting_what_is_active_already_moves_by_the_difference() {
     let direction = sae.direction(feature).unwrap();
     for (op, difference_made) in [
         (FeatureOp::Set(0.0), -value),
-        (FeatureOp::Scale(2.0), value),
+        (FeatureOp::Multiply(2.0), value),
         (FeatureOp::Set(5.0), 5.0 - value),
     ] {
-        let change = Change {
+        let change = FeatureChange {
             feature,
             span: Span::Only(vec![8]),
             op,

@@ -40,6 +40,7 @@ fn stories() -> Stories {
 
 impl Stories {
     fn steer(&self, settings: &[Vec<Edit>], max_tokens: usize) -> Comparison {
+        let settings: Vec<&[Edit]> = settings.iter().map(Vec::as_slice).collect();
         let sampling = Sampling {
             temperature: 1.0,
             max_tokens,
@@ -47,12 +48,12 @@ impl Stories {
         };
         let request = Request {
             prompt: &self.prompt,
-            settings,
+            settings: &settings,
             saes: &[("sae", &self.sae)],
             sampling: &sampling,
             seeds: &SEEDS,
         };
-        steer((&self.model, &self.tokenizer), &request).unwrap()
+        steer(&self.model, &self.tokenizer, &request).unwrap()
     }
 }
 

@@ -94,6 +94,8 @@ pub mod steer;
 
 pub mod vector;
 
+pub mod demo;
+
 pub use saescope_kernels::{
     Activation, Encoder, Gate, Isa, Matrix, Precision, SparseRows, peak_gflops,
 };

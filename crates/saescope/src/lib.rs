@@ -30,12 +30,12 @@
 //! let edit = feature_edit(&sae, strongest.feature, Amount::Activation(4.0))?;
 //! let request = Request {
 //!     prompt: &ids,
-//!     settings: &[vec![edit]],
+//!     settings: &[&[edit]],
 //!     saes: &[],
 //!     sampling: &Sampling { max_tokens: 12, ..Sampling::default() },
 //!     seeds: &[0],
 //! };
-//! let texts = steer((&model, &tokenizer), &request)?;
+//! let texts = steer(&model, &tokenizer, &request)?;
 //! println!("plain:{}", texts.plain[0].completion.text);
 //! println!("steered:{}", texts.steered[0][0].text.completion.text);
 //! # assert_eq!(strongest.feature, 269);
@@ -100,6 +100,8 @@ pub mod eval;
 pub mod steer;
 
 pub mod vector;
+
+pub mod demo;
 
 pub mod session;
 

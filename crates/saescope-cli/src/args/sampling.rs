@@ -1,4 +1,4 @@
-//! The arguments that say how a token is chosen, shared by all that generate.
+//! The arguments of sampling, shared by all commands that generate.
 
 use saescope::generate::Sampling;
 
@@ -7,7 +7,7 @@ use crate::args::model::at_least_one;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Tokens to generate at most
+    /// Largest number of tokens to generate
     #[arg(
         short = 'n',
         long = "max-tokens",
@@ -27,16 +27,17 @@ pub(crate) struct SamplingArgs {
     /// Choose among tokens at least P times as likely as the likeliest
     #[arg(long, value_name = "P", value_parser = share)]
     min_p: Option<f32>,
-    /// Divide the logits of tokens that occurred already by this much (above 1 discourages them)
+    /// Divide positive logits of tokens that occurred before by R, and multiply negative ones with it; above
+    /// 1 discourages repetition
     #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = positive)]
     repetition_penalty: f32,
-    /// The same seed gives the same text
+    /// Seed of the random choices; the same seed gives the same text
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
 }
 
 impl SamplingArgs {
-    /// As the library takes them; `end` are the tokens that end a text.
+    /// The sampling that the arguments describe; `end` are the tokens that end a text.
     pub(crate) fn sampling(&self, end: &[u32]) -> Sampling {
         Sampling {
             temperature: self.temperature,

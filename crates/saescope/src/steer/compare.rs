@@ -1,9 +1,14 @@
-//! A text with and without edits, and what the edits did.
+//! Texts with and without edits, and measurements of the difference.
+//!
+//! Both models are compared along the steered text. Knows edits and autoencoders; how edits were
+//! chosen is the business of [`Recipe`](super::Recipe).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use saescope_kernels::Matrix;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use super::measure::{Divergence, divergence, losses, perplexity, repetition};
 use super::{Saes, Steer};
@@ -17,74 +22,149 @@ use crate::sae::Sae;
 use crate::site::Site;
 use crate::tokenizer::Tokenizer;
 
-/// What is to be written.
+/// The texts to write.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Token ids, at least one.
     pub prompt: &'a [u32],
-    /// One text is written under each of these lists of edits.
-    pub settings: &'a [Vec<Edit>],
+    /// Lists of edits; one text per seed is written under each.
+    pub settings: &'a [&'a [Edit]],
     /// The autoencoders that the edits name.
     pub saes: &'a Saes<'a>,
-    /// How tokens are chosen.
+    /// The rule by which tokens are chosen.
     pub sampling: &'a Sampling,
-    /// One text is written with each of these.
+    /// Seeds; one text is written with each.
     pub seeds: &'a [u64],
 }
 
-/// A text, and how good it is by the plain model's standards.
+/// A text, and its quality by the plain model's standards.
+///
+/// Serialises flat: `text`, `tokens`, `seed`, `stopped_by`, `perplexity`, `repetition`.
 #[derive(Clone, Debug)]
 pub struct Text {
     /// Seed of its random choices.
     pub seed: u64,
-    /// What was written behind the prompt.
+    /// The continuation of the prompt.
     pub completion: Completion,
-    /// Perplexity of its tokens, behind the prompt, under the model without edits; none without tokens.
+    /// Perplexity of the continuation under the model without edits; none without tokens.
     pub perplexity: Option<f64>,
     /// Share of its 3-grams of tokens that occurred before in it (seq-rep-3 of Welleck et al. 2020).
     pub repetition: Option<f64>,
 }
 
-/// A text written under edits, and what they did. Plain and steered model are compared along the
+/// A text written under edits, and their effect. Plain and steered model are compared along the
 /// prompt and this text.
+///
+/// Serialises flat: the fields of its [`Text`], then `kl` and `reverse_kl` (means), `kl_per_token`,
+/// `reverse_kl_per_token`, `shift` (site to share), `raw` and `unchanged`.
 #[derive(Clone, Debug)]
 pub struct Steered {
     /// The text.
     pub text: Text,
-    /// How far the plain model's distribution is from each of the distributions from which the text's
-    /// tokens were chosen, or, without a text, from that behind the prompt.
+    /// Divergence of the plain model at each position from which a token of the text was chosen; for
+    /// an empty text, at the last position of the prompt.
     pub divergences: Vec<Divergence>,
-    /// For each site with an edit how far its rows moved.
+    /// Shift of each site with an edit.
     pub shifts: Vec<Shift>,
-    /// For each edit the multiple of its direction that it added to a token, on the average of the
-    /// tokens in its span.
+    /// For each edit, the multiple of its direction that it added: the mean over the tokens in its span.
     pub raw: Vec<f64>,
-    /// Whether not a single bit changed of what the logits are made from, behind the final norm.
+    /// True if the output of the final norm has every bit that it has without edits.
     pub unchanged: bool,
 }
 
-/// How far the rows of a site moved.
+/// Distance by which edits moved the activations at a site.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shift {
-    /// Where.
+    /// The site.
     pub site: Site,
-    /// `|after - before| / |before|` on the average of the tokens in an edit's span.
+    /// Mean of `|after - before| / |before|` over the tokens in the span of an edit there.
     pub share: f64,
-    /// `|before|` on the same average.
+    /// Mean of `|before|` over the same tokens.
     pub norm: f64,
 }
 
 /// Texts without and with edits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// One per seed.
+    /// Texts of the plain model, one per seed.
     pub plain: Vec<Text>,
-    /// For each setting one per seed.
+    /// Texts under edits: for each setting, one per seed.
     pub steered: Vec<Vec<Steered>>,
 }
 
+/// The strongest effect that a setting had on any of its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// No bit of the logits changed.
+    Nothing,
+    /// Logits changed, but no token of a text did.
+    Logits,
+    /// A text differs from the plain one.
+    Text,
+}
+
+impl Comparison {
+    /// The effect of each setting.
+    pub fn effects(&self) -> impl Iterator<Item = Effect> {
+        self.steered.iter().map(|texts| {
+            let mut pairs = texts.iter().zip(&self.plain);
+            if texts.iter().all(|text| text.unchanged) {
+                Effect::Nothing
+            } else if pairs.all(|(s, p)| s.text.completion.tokens == p.completion.tokens) {
+                Effect::Logits
+            } else {
+                Effect::Text
+            }
+        })
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = serializer.serialize_struct("Text", 6)?;
+        text.serialize_field("text", &self.completion.text)?;
+        text.serialize_field("tokens", &self.completion.tokens)?;
+        text.serialize_field("seed", &self.seed)?;
+        text.serialize_field("stopped_by", self.completion.ended_by.name())?;
+        text.serialize_field("perplexity", &self.perplexity)?;
+        text.serialize_field("repetition", &self.repetition)?;
+        text.end()
+    }
+}
+
+impl Serialize for Steered {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Flat<'a> {
+            #[serde(flatten)]
+            text: &'a Text,
+            kl: f64,
+            reverse_kl: f64,
+            kl_per_token: Vec<f64>,
+            reverse_kl_per_token: Vec<f64>,
+            shift: BTreeMap<String, f64>,
+            raw: &'a [f64],
+            unchanged: bool,
+        }
+        let mean = self.mean();
+        let divergences = self.divergences.iter();
+        let shifts = self.shifts.iter();
+        let flat = Flat {
+            text: &self.text,
+            kl: mean.kl,
+            reverse_kl: mean.reverse_kl,
+            kl_per_token: divergences.clone().map(|d| d.kl).collect(),
+            reverse_kl_per_token: divergences.map(|d| d.reverse_kl).collect(),
+            shift: shifts.map(|s| (s.site.to_string(), s.share)).collect(),
+            raw: &self.raw,
+            unchanged: self.unchanged,
+        };
+        flat.serialize(serializer)
+    }
+}
+
 impl Steered {
-    /// The mean of its divergences.
+    /// Mean of the divergences.
     pub fn mean(&self) -> Divergence {
         let n = self.divergences.len().max(1) as f64;
         let sum = |part: fn(&Divergence) -> f64| self.divergences.iter().map(part).sum::<f64>() / n;
@@ -98,10 +178,9 @@ impl Steered {
 /// Continues a prompt without edits and under each setting, with each seed.
 ///
 /// # Errors
-/// When the model lacks a site, an edit does not fit it, or what is written does not fit the context.
-pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison> {
-    let (model, tokenizer) = both;
-    for edit in request.settings.iter().flatten() {
+/// When the model lacks a site, an edit does not fit the model, or a text does not fit the context.
+pub fn steer(model: &Model, tokenizer: &Tokenizer, request: &Request) -> Result<Comparison> {
+    for edit in request.settings.iter().copied().flatten() {
         model.check_site(edit.site)?;
     }
     let prompt = request.prompt;
@@ -124,7 +203,7 @@ pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison
     };
     let mut plain = Vec::with_capacity(request.seeds.len());
     for (&seed, completion) in request.seeds.iter().zip(write(&mut ())?) {
-        let read = Read::new(prompt, &completion);
+        let read = ReadTokens::new(prompt, &completion);
         let choices = read.choices(&final_norm(model, &read.tokens)?);
         let mut all = Vec::new();
         for (block, tokens) in blocks(choices.rows(), &completion.tokens) {
@@ -133,7 +212,7 @@ pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison
         plain.push(text(seed, completion, &all));
     }
     let mut steered = Vec::with_capacity(request.settings.len());
-    for edits in request.settings {
+    for &edits in request.settings {
         let mut hook = Steer::new(edits, request.saes)?;
         let mut texts = Vec::with_capacity(request.seeds.len());
         for (&seed, completion) in request.seeds.iter().zip(write(&mut hook)?) {
@@ -144,37 +223,38 @@ pub fn steer(both: (&Model, &Tokenizer), request: &Request) -> Result<Comparison
     Ok(Comparison { plain, steered })
 }
 
-/// What a model has read when it has chosen a text's last token.
-struct Read {
+/// The tokens that a model has read when it chooses the last token of a text.
+struct ReadTokens {
     tokens: Vec<u32>,
     prompt: usize,
 }
 
-impl Read {
-    fn new(prompt: &[u32], completion: &Completion) -> Read {
+impl ReadTokens {
+    fn new(prompt: &[u32], completion: &Completion) -> ReadTokens {
         let written = completion.tokens.len().saturating_sub(1);
-        Read {
+        ReadTokens {
             tokens: [prompt, &completion.tokens[..written]].concat(),
             prompt: prompt.len(),
         }
     }
 
-    /// Of the rows behind every token those from which the text's tokens were chosen.
+    /// The rows of `normed`, `[tokens, d_model]`, from which the tokens of the text were chosen.
     fn choices(&self, normed: &Matrix) -> Matrix {
         let rows: Vec<usize> = (self.prompt.max(1) - 1..normed.rows()).collect();
         normed.select_rows(&rows)
     }
 }
 
-/// What the plain model's logits are made from: `[tokens, d_model]`.
+/// The plain model's output of the final norm: `[tokens, d_model]`.
 fn final_norm(model: &Model, tokens: &[u32]) -> Result<Matrix> {
     let mut capture = Capture::new([Site::FinalNorm]);
     model.run(&[tokens], &mut capture)?;
     capture.take(Site::FinalNorm)
 }
 
-/// The numbers of so many rows in blocks that are unembedded at once, since the logits of a long text
-/// are large where the vocabulary is, and the tokens that were chosen from the rows of each.
+/// Row numbers in blocks, each with the tokens that were chosen from its rows.
+///
+/// A block is unembedded at once: with a large vocabulary, the logits of a whole long text are too large.
 fn blocks(rows: usize, tokens: &[u32]) -> impl Iterator<Item = (Vec<usize>, &[u32])> {
     (0..rows).step_by(UNEMBED_ROWS).map(move |start| {
         let block = start..rows.min(start + UNEMBED_ROWS);
@@ -200,32 +280,32 @@ fn measured(
     seed: u64,
     completion: Completion,
 ) -> Result<Steered> {
-    let read = Read::new(request.prompt, &completion);
-    let tokens: &[u32] = &read.tokens;
-    let seen = Seen::along(model, tokens, edits, request.saes)?;
-    let plain = final_norm(model, tokens)?;
-    let choices = (read.choices(&plain), read.choices(&seen.normed));
+    let read = ReadTokens::new(request.prompt, &completion);
+    let pass = SteeredPass::along(model, &read.tokens, edits, request.saes)?;
+    let plain = final_norm(model, &read.tokens)?;
+    let plain_choices = read.choices(&plain);
+    let steered_choices = read.choices(&pass.normed);
     let (mut divergences, mut all) = (Vec::new(), Vec::new());
-    for (block, tokens) in blocks(choices.0.rows(), &completion.tokens) {
+    for (block, tokens) in blocks(plain_choices.rows(), &completion.tokens) {
         let logits = |normed: &Matrix| model.project(&normed.select_rows(&block)); // [block, d_vocab]
-        let plain = logits(&choices.0);
-        divergences.extend(divergence(&plain, &logits(&choices.1)));
+        let plain = logits(&plain_choices);
+        divergences.extend(divergence(&plain, &logits(&steered_choices)));
         all.extend(losses(&plain, tokens));
     }
     let mut shifts: Vec<Shift> = Vec::new();
     let mut raw = Vec::with_capacity(edits.len());
     for edit in edits {
         if shifts.iter().all(|shift| shift.site != edit.site) {
-            shifts.push(seen.shift(edits, edit.site));
+            shifts.push(pass.shift(edits, edit.site));
         }
-        raw.push(seen.added(edit, sae_of(edit, request.saes))?);
+        raw.push(pass.added(edit, sae_of(edit, request.saes))?);
     }
     Ok(Steered {
         divergences,
         text: text(seed, completion, &all),
         shifts,
         raw,
-        unchanged: plain == seen.normed,
+        unchanged: plain == pass.normed,
     })
 }
 
@@ -236,24 +316,24 @@ fn sae_of<'a>(edit: &Edit, saes: &Saes<'a>) -> Option<&'a Sae> {
     found.map(|(_, sae)| *sae)
 }
 
-/// What a steered pass went through.
-struct Seen {
-    /// Activations as they came to the sites with edits, and to those where autoencoders read.
+/// Activations of a pass under edits, `[tokens, d]` each.
+struct SteeredPass {
+    /// At the sites with edits before the edits, and at the sites where transcoders read.
     before: BTreeMap<Site, Matrix>,
-    /// Activations as they left the sites with edits.
+    /// At the sites with edits after them.
     after: BTreeMap<Site, Matrix>,
-    /// What the logits are made from: `[tokens, d_model]`.
+    /// Output of the final norm: `[tokens, d_model]`.
     normed: Matrix,
 }
 
-impl Seen {
-    fn along(model: &Model, tokens: &[u32], edits: &[Edit], saes: &Saes) -> Result<Seen> {
+impl SteeredPass {
+    fn along(model: &Model, tokens: &[u32], edits: &[Edit], saes: &Saes) -> Result<SteeredPass> {
         let sites: BTreeSet<Site> = edits.iter().map(|edit| edit.site).collect();
-        let transcoders = edits.iter().filter_map(|edit| sae_of(edit, saes));
-        let transcoders = transcoders.filter(|sae| sae.is_transcoder());
         let mut read = sites.clone();
-        for transcoder in transcoders {
-            read.insert(transcoder.site()?);
+        for sae in edits.iter().filter_map(|edit| sae_of(edit, saes)) {
+            if sae.is_transcoder() {
+                read.insert(sae.site()?);
+            }
         }
         let mut before = Capture::new(read.iter().copied());
         let mut after = Capture::new(sites.iter().copied());
@@ -267,14 +347,14 @@ impl Seen {
                 .map(|site| Ok((site, capture.take(site)?)));
             taken.collect::<Result<BTreeMap<Site, Matrix>>>()
         };
-        Ok(Seen {
+        Ok(SteeredPass {
             before: taken(&mut before, read)?,
             after: taken(&mut after, sites)?,
             normed: normed.take(Site::FinalNorm)?,
         })
     }
 
-    /// How far the rows of a site moved that lie in the span of an edit there.
+    /// Shift of a site, over the rows in the span of an edit there.
     fn shift(&self, edits: &[Edit], site: Site) -> Shift {
         let (before, after) = (&self.before[&site], &self.after[&site]);
         let edited = |position: &usize| {
@@ -300,7 +380,7 @@ impl Seen {
         }
     }
 
-    /// The multiple of its direction that an edit added, on the average of the tokens in its span.
+    /// The multiple of its direction that an edit added: the mean over the tokens in its span.
     fn added(&self, edit: &Edit, sae: Option<&Sae>) -> Result<f64> {
         let read = match sae {
             Some(sae) if sae.is_transcoder() => sae.site()?,
@@ -330,8 +410,8 @@ impl Seen {
     }
 }
 
-/// 0 of nothing.
+/// The mean of some numbers, 0 if there are none.
 fn mean(values: &[f64]) -> f64 {
-    // The sum of no numbers is -0.
+    // The sum of no numbers is -0.0.
     (0.0 + values.iter().sum::<f64>()) / values.len().max(1) as f64
 }

@@ -1,4 +1,4 @@
-//! What turning a feature up means in each unit.
+//! Edits that turn a feature up, in each unit, and the largest activations of features.
 
 use saescope_kernels::dot;
 
@@ -8,31 +8,33 @@ use crate::hook::pooled_positions;
 use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::sae::{InputNorm, Sae};
 
-/// How far a feature is turned up.
+/// Multiple of a feature's direction that is added to a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Amount {
-    /// So many times its row of the decoder: the article's and Neuronpedia's meaning.
+    /// This multiple of its decoder row, as articles and Neuronpedia mean it.
     Raw(f32),
-    /// What the feature writes when this is its activation, the autoencoder's norm undone.
+    /// The contribution of the feature to a reconstruction in which this is its activation; the
+    /// autoencoder's norm is undone.
     Activation(f32),
-    /// What it writes at a multiple of its largest activation on some text.
+    /// The same at a multiple of its largest activation on some texts.
     Max {
         /// The multiple.
         multiple: f32,
         /// The activation.
         largest: f32,
     },
-    /// Its direction, as long as this share of the token's norm.
+    /// Its direction, scaled to this fraction of the token's norm.
     Norm(f32),
 }
 
-/// An edit that adds what `feature` writes, at every token of the site where the autoencoder writes.
+/// An edit that adds the direction of `feature` at every token, the first included, of the site where
+/// the autoencoder writes.
 ///
-/// Where the feature is off, [`Amount::Activation`] is what setting its activation and splicing with
-/// the error term does; where it is on, it comes on top.
+/// On a token where the feature is inactive, [`Amount::Activation`] equals setting the activation and
+/// splicing with the error term; where it is active, the amount is added to its activation.
 ///
 /// # Errors
-/// When there is no such feature, or the site is not known.
+/// When there is no such feature, or the site of the autoencoder is not known.
 pub fn feature_edit(sae: &Sae, feature: u32, amount: Amount) -> Result<Edit> {
     let direction = sae.direction(feature)?.to_vec();
     let (scale, unit) = match amount {
@@ -52,7 +54,7 @@ pub fn feature_edit(sae: &Sae, feature: u32, amount: Amount) -> Result<Edit> {
     })
 }
 
-/// Scale and unit of what an activation writes, by the norm that decoding undoes.
+/// Scale and unit at which `direction` is added for an activation, given the norm that decoding undoes.
 fn written(sae: &Sae, activation: f32, direction: &[f32]) -> (f32, Unit) {
     if sae.is_transcoder() {
         return (activation, Unit::Raw);
@@ -66,7 +68,7 @@ fn written(sae: &Sae, activation: f32, direction: &[f32]) -> (f32, Unit) {
         InputNorm::ConstantNorm if sae.centres() => {
             (activation * ((d - 1.0) / d).sqrt(), Unit::Std)
         }
-        // `|x| / sqrt(d)`, for a direction as long as it is.
+        // Decoding multiplies with `|x| / sqrt(d)`, and `Unit::Norm` divides by the direction's norm.
         InputNorm::ConstantNorm => {
             let norm = dot(direction, direction).sqrt() as f32;
             (activation * norm / d.sqrt(), Unit::Norm)
@@ -74,24 +76,25 @@ fn written(sae: &Sae, activation: f32, direction: &[f32]) -> (f32, Unit) {
     }
 }
 
-/// Where a feature is most active in some texts.
+/// Largest activation of a feature in some texts, and its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Peak {
-    /// Which feature.
+    /// Number of the feature.
     pub feature: u32,
-    /// Its largest activation; 0 where it is never active.
+    /// The activation; 0 if the feature is never active.
     pub activation: f32,
-    /// Number of the text.
+    /// Number of the text, from 0.
     pub text: usize,
-    /// Position in it.
+    /// Position in the text, from 0.
     pub position: usize,
 }
 
-/// The largest activation of each of `features` in `texts`, at the positions that speak for a text
-/// ([`pooled_positions`]).
+/// The largest activation of each of `features` in `texts`, at the positions of
+/// [`pooled_positions`].
 ///
 /// # Errors
-/// When a feature does not exist, the site is not known, or a text does not fit the context.
+/// When a feature does not exist, the site of the autoencoder is not known, or a text does not fit the
+/// context.
 pub fn peaks(model: &Model, sae: &Sae, texts: &[Vec<u32>], features: &[u32]) -> Result<Vec<Peak>> {
     let site = sae.site()?;
     let first = texts
@@ -129,25 +132,26 @@ pub fn peaks(model: &Model, sae: &Sae, texts: &[Vec<u32>], features: &[u32]) -> 
     Ok(peaks)
 }
 
-/// Texts of many kinds, one per line, for when no others are given.
+/// Texts of many kinds, one per line: the default reference for largest activations.
 pub const REFERENCE_TEXTS: &str = include_str!("reference.txt");
 
 impl Peak {
-    /// The multiple of this peak as an amount.
+    /// A multiple of this peak as an amount.
     ///
     /// # Errors
     /// When the feature was never active, so that there is nothing to multiply.
     pub fn times(&self, multiple: f32) -> Result<Amount> {
-        if self.activation > 0.0 {
-            return Ok(Amount::Max {
-                multiple,
-                largest: self.activation,
-            });
-        }
-        Err(Error::Argument(format!(
-            "feature {} is not active anywhere in the reference text, so it has no largest activation \
-             to multiply; give another text or another unit",
-            self.feature
-        )))
+        largest_times(self.feature, self.activation, multiple)
     }
+}
+
+/// A multiple of a feature's largest activation as an amount.
+pub(super) fn largest_times(feature: u32, largest: f32, multiple: f32) -> Result<Amount> {
+    if largest > 0.0 {
+        return Ok(Amount::Max { multiple, largest });
+    }
+    Err(Error::Argument(format!(
+        "feature {feature} is not active anywhere in the reference texts, so it has no largest \
+         activation to multiply; use other texts or another unit"
+    )))
 }

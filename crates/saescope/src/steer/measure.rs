@@ -6,10 +6,10 @@ use saescope_kernels::Matrix;
 
 use crate::distribution::Distributions;
 
-/// How far two next-token distributions are apart, in nats.
+/// Divergence of two next-token distributions, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Divergence {
-    /// `KL(steered || plain)`: how surprising the steered model's choices are to the plain one.
+    /// `KL(steered || plain)`: the surprise of the plain model at the steered model's choices.
     pub kl: f64,
     /// `KL(plain || steered)`
     pub reverse_kl: f64,
@@ -23,8 +23,7 @@ pub fn divergence(plain: &Matrix, steered: &Matrix) -> Vec<Divergence> {
         .collect()
 }
 
-/// `-ln p(token)` of each token; row `i` of `logits`, `[tokens, d_vocab]`, are those from which
-/// `tokens[i]` could have been chosen.
+/// `-ln p(token)` of each token; `tokens[i]` is chosen from row `i` of `logits`, `[tokens, d_vocab]`.
 pub fn losses(logits: &Matrix, tokens: &[u32]) -> Vec<f64> {
     let distributions = Distributions::new(logits);
     let rows = (0..logits.rows()).zip(tokens);
@@ -32,14 +31,14 @@ pub fn losses(logits: &Matrix, tokens: &[u32]) -> Vec<f64> {
         .collect()
 }
 
-/// `exp` of the mean of the [`losses`] of a text. `None` without any.
+/// `exp` of the mean of the [`losses`] of a text; `None` without losses.
 pub fn perplexity(losses: &[f64]) -> Option<f64> {
     let mean = losses.iter().sum::<f64>() / losses.len() as f64;
     (!losses.is_empty()).then(|| mean.exp())
 }
 
 /// The share of `n`-grams that occurred before: `1 - |unique n-grams| / |n-grams|` (seq-rep-n of
-/// Welleck et al. 2020). `None` where there are fewer than `n` tokens.
+/// Welleck et al. 2020). `None` with fewer than `n` tokens.
 pub fn repetition(tokens: &[u32], n: usize) -> Option<f64> {
     if n == 0 || tokens.len() < n {
         return None;
@@ -59,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn divergence_is_that_of_the_formula_and_none_of_the_same() {
+    fn divergence_follows_the_formula_and_is_zero_for_equal_distributions() {
         let (p, q) = (row(&[0.5, 0.25, 0.25]), row(&[0.25, 0.5, 0.25]));
         let found = divergence(&p, &row(&[0.8, 0.1, 0.1]))[0];
         let kl = 0.8 * (0.8_f64 / 0.5).ln() + 0.2 * (0.1_f64 / 0.25).ln();
@@ -71,20 +70,20 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_cannot_come_does_not_spoil_the_sum() {
+    fn a_token_of_probability_zero_keeps_the_divergence_finite() {
         let found = divergence(&row(&[0.5, 0.5, 1e-30]), &row(&[0.5, 0.5, 0.0]))[0];
         assert!(found.kl.is_finite(), "{found:?}");
     }
 
     #[test]
-    fn perplexity_of_a_fair_choice_is_the_number_of_choices() {
+    fn perplexity_of_a_uniform_distribution_is_the_number_of_tokens() {
         let logits = Matrix::zeros(2, 5);
         assert!((perplexity(&losses(&logits, &[1, 4])).unwrap() - 5.0).abs() < 1e-9);
         assert_eq!(perplexity(&losses(&logits, &[])), None);
     }
 
     #[test]
-    fn repetition_counts_what_came_before() {
+    fn repetition_counts_n_grams_that_occurred_before() {
         assert_eq!(repetition(&[1, 2, 3, 4], 3), Some(0.0));
         assert_eq!(repetition(&[7; 6], 3), Some(0.75));
         assert_eq!(repetition(&[1, 2], 3), None);

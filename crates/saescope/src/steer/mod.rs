@@ -1,15 +1,26 @@
-//! Steering: edits as a hook, edits made of features, and what they do to a text.
+//! Steering: edits as a hook, recipes that make edits, and their effect on a text.
 //!
-//! [`Steer`] applies edits to a forward pass; [`feature_edit`] says what turning a feature up means in
-//! each unit; [`steer`] writes a text with and without edits and measures the difference.
+//! [`Steer`] applies edits to a forward pass. A [`Recipe`] of features, directions and scales expands
+//! into lists of edits, one per [`Setting`]; [`feature_edit`] makes a single one. [`steer`] writes a text
+//! without edits and under each list, and measures the difference. Files of edits and of vectors are
+//! read elsewhere.
 
 mod compare;
 mod feature;
+mod first;
 mod measure;
+mod recipe;
+mod span;
 
-pub use compare::{Comparison, Request, Shift, Steered, Text, steer};
+pub use compare::{Comparison, Effect, Request, Shift, Steered, Text, steer};
 pub use feature::{Amount, Peak, REFERENCE_TEXTS, feature_edit, peaks};
+pub use first::{LongFirstPosition, long_first_positions};
 pub use measure::{Divergence, divergence, losses, perplexity, repetition};
+pub use recipe::{
+    Direction, FeatureSteering, LargestActivation, Recipe, ReferenceActivations, ReferenceTexts,
+    ScaleUnit, Setting, SettingName, Slot, WeightedFeature,
+};
+pub use span::RelativeSpan;
 
 use saescope_kernels::Matrix;
 
@@ -19,12 +30,12 @@ use crate::hook::{Hook, Rows};
 use crate::sae::{FeatureChange, Sae, Splice};
 use crate::site::Site;
 
-/// Autoencoders by the references with which edits name them.
+/// Autoencoders, each with the reference by which edits name it.
 pub type Saes<'a> = [(&'a str, &'a Sae)];
 
-/// Applies edits, in order, wherever they say.
+/// A hook that applies edits in order, each at its site and span.
 ///
-/// Changes to features of the same autoencoder that follow each other are made on one encoding.
+/// Successive changes to features of one autoencoder share one encoding.
 pub struct Steer<'a> {
     steps: Vec<Step<'a>>,
 }
@@ -64,7 +75,7 @@ impl<'a> Steer<'a> {
     }
 }
 
-/// What an edit does to a feature, if it does that.
+/// The change that an edit makes to a feature, if it changes one.
 fn change(edit: &Edit) -> Option<FeatureChange> {
     match edit.op {
         Op::Feature { feature, op, .. } => Some(FeatureChange {

@@ -1,4 +1,9 @@
-//! How far a vector moves a model from one answer to the other.
+//! Measures how far a vector moves a model from one answer of a question to the other.
+//!
+//! Knows questions as tokens only; files and formats of questions are in [`question`](super::question).
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -13,17 +18,48 @@ use crate::show::chart::{Chart, Series};
 use crate::site::Site;
 use crate::steer::Steer;
 
-/// At which tokens a vector is added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Tokens to which a vector is added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
-    /// At those behind the question, as CAA does.
+    /// The tokens after the question, as in CAA (Rimsky et al. 2023).
+    #[default]
     Answer,
-    /// At every token.
+    /// Every token, the first included.
     All,
 }
 
-/// What is to be tried.
+impl Positions {
+    /// Its name in JSON and arguments.
+    pub fn name(self) -> &'static str {
+        match self {
+            Positions::Answer => "answer",
+            Positions::All => "all",
+        }
+    }
+}
+
+impl fmt::Display for Positions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Positions {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Positions> {
+        match text {
+            "answer" => Ok(Positions::Answer),
+            "all" => Ok(Positions::All),
+            _ => Err(Error::Argument(format!(
+                "unknown positions `{text}`; use answer or all"
+            ))),
+        }
+    }
+}
+
+/// Questions, sites and multipliers to try.
 #[derive(Clone, Debug)]
 pub struct Trial<'a> {
     /// The questions.
@@ -32,31 +68,85 @@ pub struct Trial<'a> {
     pub sites: &'a [Site],
     /// Multipliers of the direction; 0 leaves the model as it is.
     pub multipliers: &'a [f32],
-    /// Where the vector is added.
+    /// Tokens to which the vector is added.
     pub positions: Positions,
 }
 
-/// What came out at one site with one multiplier.
+/// Answers at one site with one multiplier.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
-    /// Where the vector was added.
+    /// Site at which the vector was added.
     pub site: Site,
-    /// Times this.
+    /// Multiplier of the direction.
     pub multiplier: f32,
-    /// Mean over the questions of the logit of the matching letter minus that of the other, where
-    /// the letter comes. The softmax's sum cancels: it is the difference of the log-probabilities too.
+    /// Mean over the questions of the logit of the matching letter minus that of the other, at the
+    /// position of the letter. The softmax's sum cancels, so that it is the mean difference of
+    /// log-probabilities too.
     pub logit_difference: f64,
-    /// Mean of the probability of the matching letter, of the two.
+    /// Mean probability of the matching letter, given that the answer is one of the two.
     pub probability: f64,
     /// Share of the questions in which the matching letter is the likelier one.
     pub preferred: f64,
 }
 
+/// Outcomes of a trial, as reports show them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Every site with every multiplier.
+    pub outcomes: Vec<Outcome>,
+    /// Sites at which every larger multiplier gives a larger logit difference.
+    pub rises: Vec<Site>,
+    /// The best site on other questions, if those were held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<ChosenSite>,
+}
+
+/// The best site on questions that are not reported.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChosenSite {
+    /// The site.
+    pub site: Site,
+    /// Number of the questions.
+    pub n_questions: usize,
+    /// Outcomes on them.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Evaluation {
+    /// An evaluation from the outcomes at `sites`, and the choice of a site if there was one.
+    pub fn new(sites: &[Site], outcomes: Vec<Outcome>, chosen: Option<ChosenSite>) -> Evaluation {
+        let rising = sites.iter().copied().filter(|&site| rises(&outcomes, site));
+        Evaluation {
+            rises: rising.collect(),
+            outcomes,
+            chosen,
+        }
+    }
+}
+
+impl ChosenSite {
+    /// The best site of some outcomes on `n_questions` questions.
+    ///
+    /// # Errors
+    /// When there are no outcomes.
+    pub fn of(outcomes: Vec<Outcome>, n_questions: usize) -> Result<ChosenSite> {
+        let site = best_site(&outcomes).ok_or_else(|| {
+            let message = "the vector has no direction to choose from";
+            Error::Argument(message.to_owned())
+        })?;
+        Ok(ChosenSite {
+            site,
+            n_questions,
+            outcomes,
+        })
+    }
+}
+
 /// Tries every site with every multiplier on every question: sites in the order given, for each the
-/// multipliers in the order given. `on_done` receives the number of questions tried.
+/// multipliers in the order given. `on_done` receives the number of questions of each batch.
 ///
-/// What stands before the first token that is steered is read once for all of them. `hook` belongs to
-/// the model: what it changes is changed in every pass, and before the vector is added.
+/// The tokens before the first steered one are read once for all sites and multipliers. `hook` belongs
+/// to the model: its changes apply to every pass, and come before the vector.
 ///
 /// # Errors
 /// When the vector lacks a site or does not fit the model, or a question is too long.
@@ -70,68 +160,71 @@ pub fn evaluate(
     vector.check(model)?;
     vector.check_sites(trial.sites)?;
     if trial.pairs.is_empty() {
-        return Err(Error::Argument("there is no question to try".to_owned()));
+        return Err(Error::Argument(
+            "a trial needs at least one question".to_owned(),
+        ));
     }
-    let mut settings = Vec::new();
+    let mut tried = Vec::new();
     for &site in trial.sites {
-        settings.extend(
-            trial
-                .multipliers
-                .iter()
-                .map(|&multiplier| (site, multiplier)),
-        );
+        for &multiplier in trial.multipliers {
+            let sums = Sums::default();
+            tried.push(Tried {
+                site,
+                multiplier,
+                sums,
+            });
+        }
     }
-    let mut sums = vec![Sums::default(); settings.len()];
     let questions = trial.pairs.iter().map(|pair| pair.shared.as_slice());
     for batch in TextBatches::new(questions, PASS_TOKENS) {
         let pairs = &trial.pairs[batch.numbers()];
         let mut batch = Batch::read(model, pairs, trial.positions, hook)?;
-        // Nothing times a direction is the same at every site.
+        // A multiplier of 0 gives the same answers at every site.
         let mut unsteered = None;
-        for (&(site, multiplier), sums) in settings.iter().zip(&mut sums) {
-            // What is in the cache is what is not steered, so that every row of the pass is.
-            let edits = vector.edits(multiplier, &Span::All, &[site]);
+        for tried in &mut tried {
+            // The cache holds the tokens that are not steered, so that every row of the pass is steered.
+            let edits = vector.edits(tried.multiplier, &Span::All, &[tried.site]);
             let found = match unsteered {
-                Some(found) if multiplier == 0.0 => found,
+                Some(found) if tried.multiplier == 0.0 => found,
                 _ => {
                     let mut steer = Steer::new(&edits, &[])?;
                     batch.answer(model, &mut (&mut *hook, &mut steer))?
                 }
             };
-            if multiplier == 0.0 {
+            if tried.multiplier == 0.0 {
                 unsteered = Some(found);
             }
-            sums.add(found);
+            tried.sums.add(found);
         }
         on_done(pairs.len());
     }
     let count = trial.pairs.len() as f64;
-    let outcome = |((site, multiplier), sums): ((Site, f32), Sums)| Outcome {
-        site,
-        multiplier,
-        logit_difference: sums.difference / count,
-        probability: sums.probability / count,
-        preferred: sums.preferred as f64 / count,
+    let outcome = |tried: Tried| Outcome {
+        site: tried.site,
+        multiplier: tried.multiplier,
+        logit_difference: tried.sums.difference / count,
+        probability: tried.sums.probability / count,
+        preferred: tried.sums.preferred as f64 / count,
     };
-    Ok(settings.into_iter().zip(sums).map(outcome).collect())
+    Ok(tried.into_iter().map(outcome).collect())
 }
 
-/// Whether the outcomes at `site`, taken by rising multiplier, only ever rise.
+/// True if every larger multiplier gives a larger logit difference at `site`, and there are several.
 pub fn rises(outcomes: &[Outcome], site: Site) -> bool {
     let of_site = by_multiplier(outcomes, site);
     let mut steps = of_site.windows(2);
     of_site.len() > 1 && steps.all(|step| step[0] < step[1])
 }
 
-/// The logit differences at `site` by rising multiplier.
+/// The logit differences at `site`, in order of the multipliers.
 fn by_multiplier(outcomes: &[Outcome], site: Site) -> Vec<f64> {
     let mut of_site: Vec<&Outcome> = outcomes.iter().filter(|o| o.site == site).collect();
     of_site.sort_by(|a, b| a.multiplier.total_cmp(&b.multiplier));
     of_site.iter().map(|o| o.logit_difference).collect()
 }
 
-/// The site whose vector does most: of those at which the difference rises with every multiplier, or of
-/// all where there is none such, the one at which it rises most from the lowest to the highest. `None`
+/// The site with the largest rise of the logit difference from the lowest multiplier to the highest,
+/// among the sites where it rises with every multiplier, or among all if there is no such site. `None`
 /// without outcomes.
 pub fn best_site(outcomes: &[Outcome]) -> Option<Site> {
     let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
@@ -149,8 +242,8 @@ pub fn best_site(outcomes: &[Outcome]) -> Option<Site> {
     sites.into_iter().max_by(better)
 }
 
-/// The logit differences of an evaluation: over the multipliers when it tried one site, else
-/// over the layers, a line for each multiplier.
+/// Chart of the logit differences of an evaluation: over the multipliers if it tried one site, else
+/// over the layers, with a line for each multiplier.
 pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
     let mut sites: Vec<Site> = outcomes.iter().map(|o| o.site).collect();
     sites.dedup();
@@ -183,6 +276,14 @@ pub fn chart(title: &str, outcomes: &[Outcome]) -> Chart {
     }
 }
 
+/// A site and a multiplier, with the sums so far.
+struct Tried {
+    site: Site,
+    multiplier: f32,
+    sums: Sums,
+}
+
+/// Sums over questions.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     difference: f64,
@@ -198,11 +299,11 @@ impl Sums {
     }
 }
 
-/// Questions whose beginnings the model has read.
+/// Questions whose unsteered tokens are in the cache.
 struct Batch<'a> {
     cache: Cache,
     pairs: &'a [Pair],
-    /// Where in each question steering begins.
+    /// Position in each question at which steering begins.
     starts: Vec<usize>,
 }
 
@@ -229,7 +330,7 @@ impl Batch<'_> {
         })
     }
 
-    /// Reads the rest of every question under `hook` and adds up what the model would answer.
+    /// Reads the rest of every question under `hook` and sums the answers.
     fn answer(&mut self, model: &Model, hook: &mut dyn Hook) -> Result<Sums> {
         let mut sums = Sums::default();
         let both = self.pairs.iter().zip(&self.starts);
@@ -255,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_site_is_drawn_over_multipliers_and_several_over_layers() {
+    fn one_site_is_charted_over_multipliers_and_several_over_layers() {
         let outcome = |layer, multiplier| Outcome {
             site: Site::ResidPost(layer),
             multiplier,

@@ -1,9 +1,12 @@
-//! Vectors in files: safetensors, and control-vector GGUF as llama.cpp and repeng write it.
+//! Files of steering vectors: safetensors, and control-vector GGUF as llama.cpp and repeng write it.
+//!
+//! Owns the names of tensors and keys in both formats. Knows no model: a vector is checked against one
+//! by [`Vector::check`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Record, Vector};
+use super::{Vector, VectorRecord};
 use crate::checkpoint::{
     Checkpoint, Elements, NewTensor, NewValue, Tensor, save_gguf, save_safetensors,
 };
@@ -17,10 +20,12 @@ const ARCHITECTURE: &str = "general.architecture";
 const CONTROL_VECTOR: &str = "controlvector";
 const MODEL_HINT: &str = "controlvector.model_hint";
 const LAYER_COUNT: &str = "controlvector.layer_count";
-/// What precedes the layer in the name of a GGUF's tensor.
+/// Prefix of the layer in the name of a GGUF's tensor.
 const DIRECTION: &str = "direction.";
+/// Name of a tensor that is a direction without a site.
+const BARE: &str = "vector";
 
-/// A direction longer than this belongs to no model.
+/// Bound of a direction's width; no model comes near it.
 const MAX_WIDTH: usize = 1 << 20;
 
 impl Vector {
@@ -29,12 +34,32 @@ impl Vector {
     /// counted from 0: our `resid_post.N`.
     ///
     /// # Errors
-    /// When the file is of another kind, or a tensor is no direction of finite numbers.
+    /// When the file is of another kind, or a tensor is not a direction of finite numbers.
     pub fn open(path: &Path) -> Result<Vector> {
         Vector::read(&Checkpoint::open(path)?)
     }
 
-    /// Reads a vector from the bytes of a file; `path` is what errors call it.
+    /// Reads a vector as [`Vector::open`] does, or a single direction without a site: a tensor named
+    /// `vector`, which is placed at `site`.
+    ///
+    /// # Errors
+    /// As for [`Vector::open`]; [`Error::Tensor`] when a direction without a site meets no `site`.
+    pub fn open_at(path: &Path, site: Option<Site>) -> Result<Vector> {
+        let checkpoint = Checkpoint::open(path)?;
+        let Ok(tensor) = checkpoint.tensor(BARE) else {
+            return Vector::read(&checkpoint);
+        };
+        let site =
+            site.ok_or_else(|| tensor.error("it is a direction without a site; give one"))?;
+        let direction = tensor.to_vec()?;
+        tensor.check_finite(&direction, 0)?;
+        Ok(Vector {
+            directions: [(site, direction)].into(),
+            record: VectorRecord::default(),
+        })
+    }
+
+    /// Reads a vector from the bytes of a file; errors name `path`.
     ///
     /// # Errors
     /// As for [`Vector::open`].
@@ -49,8 +74,8 @@ impl Vector {
                 let architecture = metadata.str(ARCHITECTURE)?.unwrap_or("nothing");
                 if architecture != CONTROL_VECTOR {
                     let reason = format!(
-                        "a GGUF of the architecture `{architecture}`, not `{CONTROL_VECTOR}`: it is \
-                         no steering vector"
+                        "its architecture is `{architecture}`; a steering vector in a GGUF has the \
+                         architecture `{CONTROL_VECTOR}`"
                     );
                     return Err(Error::format(path, reason));
                 }
@@ -71,14 +96,14 @@ impl Vector {
         let mut directions = BTreeMap::new();
         for tensor in checkpoint.tensors() {
             let site = site_of(tensor.name()).ok_or_else(|| {
-                let expected = "its name is no site such as `resid_post.8`, and in a GGUF no \
-                                `direction.8`: the file is no steering vector";
+                let expected = "the tensors of a steering vector are named as sites such as \
+                                `resid_post.8`, or in a GGUF as `direction.8`";
                 tensor.error(expected)
             })?;
             directions.insert(site, direction(&tensor)?);
         }
         if directions.is_empty() {
-            return Err(Error::format(path, "there is no direction in it"));
+            return Err(Error::format(path, "the file holds no direction"));
         }
         Ok(Vector { directions, record })
     }
@@ -87,8 +112,8 @@ impl Vector {
     /// safetensors otherwise.
     ///
     /// # Errors
-    /// When the system refuses, or a GGUF is wanted and has no place for a site: it knows
-    /// `resid_post` only, and llama.cpp refuses that of layer 0.
+    /// When the system refuses, or a GGUF has no place for a site: the format knows `resid_post` only,
+    /// and llama.cpp refuses layer 0.
     pub fn save(&self, path: &Path) -> Result<()> {
         if path.extension().is_some_and(|e| e == "gguf") {
             self.save_gguf(path)
@@ -115,8 +140,8 @@ impl Vector {
                     named.push((format!("{DIRECTION}{layer}"), direction));
                 }
                 _ => {
-                    let reason = "a control-vector GGUF holds `resid_post` from layer 1 on; write \
-                                  a `.safetensors` file instead";
+                    let reason = "a control-vector GGUF holds `resid_post` of layers from 1 on; \
+                                  write a `.safetensors` file instead";
                     return Err(Error::Site {
                         site: site.to_string(),
                         reason: reason.to_owned(),
@@ -160,25 +185,28 @@ fn tensors<'a>(named: &'a [(String, &Vec<f32>)], shapes: &'a [[usize; 1]]) -> Ve
     .collect()
 }
 
-fn record(path: &Path, text: Option<&str>) -> Result<Record> {
+fn record(path: &Path, text: Option<&str>) -> Result<VectorRecord> {
     let Some(text) = text else {
-        return Ok(Record::default());
+        return Ok(VectorRecord::default());
     };
     serde_json::from_str(text).map_err(|e| Error::format(path, format!("`{RECORD}`: {e}")))
 }
 
 fn site_of_direction(name: &str) -> Option<Site> {
     let layer = name.strip_prefix(DIRECTION)?;
-    // Through the site's own parser, which takes no `+8` and no `08`.
+    // The parser of sites refuses `+8` and `08`, which `usize` would accept.
     format!("resid_post.{layer}").parse().ok()
 }
 
 fn direction(tensor: &Tensor) -> Result<Vec<f32>> {
     let &[width] = tensor.shape() else {
-        return Err(tensor.error(format!("shape {:?} is no direction", tensor.shape())));
+        let shape = tensor.shape();
+        return Err(tensor.error(format!(
+            "a direction has one dimension, and the shape is {shape:?}"
+        )));
     };
     if width == 0 || width > MAX_WIDTH {
-        return Err(tensor.error(format!("no activation is {width} wide")));
+        return Err(tensor.error(format!("a direction cannot have the width {width}")));
     }
     let direction = tensor.to_vec()?;
     tensor.check_finite(&direction, 0)?;

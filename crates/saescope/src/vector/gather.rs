@@ -1,17 +1,21 @@
-//! Runs texts through a model and hands out what stands for each of them, a batch at a time.
+//! One row per text and site: texts run through a model in batches, their rows pooled.
+//!
+//! Rows are passed on batch by batch, so that no more than one batch is held. How rows become a
+//! direction is the business of the parent module.
 
 use std::collections::BTreeMap;
 
 use saescope_kernels::Matrix;
 
+use super::Contrast;
 use super::question::Pair;
-use super::{Contrast, Pooling};
 use crate::error::Result;
-use crate::hook::{self, Hook, pooled_positions};
+use crate::hook::{self, Hook};
 use crate::model::{Cache, Model, PASS_TOKENS, TextBatches};
+use crate::pooling::Pooling;
 use crate::site::Site;
 
-/// Which of the two sets a text belongs to.
+/// The set of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Positive,
@@ -20,7 +24,7 @@ pub(super) enum Side {
 
 /// The activations of successive texts at one site.
 pub(super) struct Rows<'a> {
-    /// Which of the sites, by its place among them.
+    /// Index of the site.
     pub(super) site: usize,
     pub(super) side: Side,
     /// The number of the first text in its set.
@@ -29,7 +33,7 @@ pub(super) struct Rows<'a> {
     pub(super) matrix: &'a Matrix,
 }
 
-/// Hands the activations of every text at every site, as `hook` leaves them, to `take`.
+/// Passes the activations of every text at every site, as `hook` leaves them, to `take`.
 pub(super) fn gather(
     model: &Model,
     contrast: Contrast,
@@ -41,19 +45,28 @@ pub(super) fn gather(
     match contrast {
         Contrast::Answers(pairs) => answers(model, pairs, sites, hook, take, on_done),
         Contrast::Texts(texts) => {
-            for (side, set) in [
-                (Side::Positive, texts.positive),
-                (Side::Negative, texts.negative),
-            ] {
-                let set = (texts.pooling, side, set);
-                read(model, set, sites, hook, take, on_done)?;
-            }
-            Ok(())
+            let pool = Pool::new(sites, texts.pooling, texts.count_first);
+            let positive = TextSet {
+                side: Side::Positive,
+                texts: texts.positive,
+            };
+            let negative = TextSet {
+                side: Side::Negative,
+                texts: texts.negative,
+            };
+            read(model, positive, &pool, hook, take, on_done)?;
+            read(model, negative, &pool, hook, take, on_done)
         }
     }
 }
 
-/// Reads each question once, then either letter behind it.
+/// One of the two sets, as tokens.
+struct TextSet<'a> {
+    side: Side,
+    texts: &'a [Vec<u32>],
+}
+
+/// Reads each question once, then each letter after it.
 fn answers(
     model: &Model,
     pairs: &[Pair],
@@ -78,9 +91,9 @@ fn answers(
                 })
                 .enumerate()
                 .collect();
-            let mut pool = Pool::new(sites, Pooling::Last);
+            let mut pool = Pool::new(sites, Pooling::Last, false);
             model.extend(&mut cache, &letters, &mut (&mut *hook, &mut pool))?;
-            pool.hand_out(sites, side, first, take);
+            pool.hand_out(side, first, take);
             for (slot, shared) in shared.iter().enumerate() {
                 cache.truncate(slot, shared.len());
             }
@@ -106,44 +119,47 @@ pub(super) fn read_into_cache(
     Ok(cache)
 }
 
-/// Reads the texts of one set.
+/// Reads the texts of one set; `pool` is empty and copied for each batch.
 fn read(
     model: &Model,
-    (pooling, side, set): (Pooling, Side, &[Vec<u32>]),
-    sites: &[Site],
+    set: TextSet,
+    pool: &Pool,
     hook: &mut dyn Hook,
     take: &mut dyn FnMut(Rows),
     on_done: &mut dyn FnMut(usize),
 ) -> Result<()> {
-    for batch in TextBatches::new(set, PASS_TOKENS) {
-        let mut pool = Pool::new(sites, pooling);
+    for batch in TextBatches::new(set.texts, PASS_TOKENS) {
+        let mut pool = pool.clone();
         batch.run(model, &mut (&mut *hook, &mut pool))?;
-        pool.hand_out(sites, side, batch.numbers().start, take);
+        pool.hand_out(set.side, batch.numbers().start, take);
         on_done(batch.numbers().len());
     }
     Ok(())
 }
 
-/// Keeps of every text the row that stands for it, so that no more than that is held.
-struct Pool {
+/// A hook that keeps one pooled row of every text, and no other row.
+#[derive(Clone)]
+struct Pool<'a> {
+    sites: &'a [Site],
     pooling: Pooling,
+    count_first: bool,
     /// `[texts, d]` by site.
     taken: BTreeMap<Site, Matrix>,
 }
 
-impl Pool {
-    fn new(sites: &[Site], pooling: Pooling) -> Pool {
+impl Pool<'_> {
+    fn new(sites: &[Site], pooling: Pooling, count_first: bool) -> Pool<'_> {
+        let empty = |&site: &Site| (site, Matrix::default());
         Pool {
+            sites,
             pooling,
-            taken: sites
-                .iter()
-                .map(|&site| (site, Matrix::default()))
-                .collect(),
+            count_first,
+            taken: sites.iter().map(empty).collect(),
         }
     }
 
-    fn hand_out(&self, sites: &[Site], side: Side, first: usize, take: &mut dyn FnMut(Rows)) {
-        for (site, name) in sites.iter().enumerate() {
+    fn hand_out(&self, side: Side, first: usize, take: &mut dyn FnMut(Rows)) {
+        for (site, name) in self.sites.iter().enumerate() {
             if let Some(matrix) = self.taken.get(name) {
                 take(Rows {
                     site,
@@ -156,7 +172,7 @@ impl Pool {
     }
 }
 
-impl Hook for Pool {
+impl Hook for Pool<'_> {
     fn wants(&self, site: Site) -> bool {
         self.taken.contains_key(&site)
     }
@@ -165,15 +181,15 @@ impl Hook for Pool {
         let mut pooled = Matrix::zeros(rows.spans().len(), x.cols());
         let mut start = 0;
         for (text, span) in rows.spans().iter().enumerate() {
-            let end = start + span.len;
+            let positions = self.pooling.positions(span.len, self.count_first);
+            let rows = positions.map(|position| start + position);
+            let pooled = pooled.row_mut(text); // [d]
             match self.pooling {
-                Pooling::Last => pooled.row_mut(text).copy_from_slice(x.row(end - 1)),
-                Pooling::Mean => {
-                    let rows = pooled_positions(span.len).map(|position| start + position);
-                    mean(&x, rows, pooled.row_mut(text));
-                }
+                Pooling::Last => rows.for_each(|row| pooled.copy_from_slice(x.row(row))),
+                // `Vector::build` refuses `Max`.
+                Pooling::Mean | Pooling::Max => mean(&x, rows, pooled),
             }
-            start = end;
+            start += span.len;
         }
         self.taken.insert(site, pooled);
         Ok(x)

@@ -1,7 +1,8 @@
 //! Steering vectors: directions that tell two sets of texts apart, one for each of some sites.
 //!
-//! Built from pairs of answers ([`question`]) or two sets of texts ([`text`]), kept in files that
-//! other tools read, applied as [`Edit`]s, measured by [`evaluate`]. No autoencoder is involved.
+//! A [`Vector`] is built from pairs of answers ([`question`]) or two sets of texts ([`text`]), saved in
+//! files that other tools read, applied as [`Edit`]s and measured by [`evaluate`]. It knows no
+//! autoencoder.
 
 pub mod evaluate;
 mod file;
@@ -22,26 +23,27 @@ use crate::edit::{DirectionOp, Edit, Span, Unit};
 use crate::error::{Error, Result};
 use crate::hook::Hook;
 use crate::model::Model;
+use crate::pooling::Pooling;
 use crate::site::Site;
 
 /// A steering vector: one direction at each of its sites.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vector {
-    /// By site, a direction as wide as the activation there.
+    /// The direction at each site, as wide as the activation there.
     pub directions: BTreeMap<Site, Vec<f32>>,
-    /// What made it.
-    pub record: Record,
+    /// Origin of the directions.
+    pub record: VectorRecord,
 }
 
-/// What made a vector; a field is left empty where it is not known or does not apply.
+/// Origin of a vector. A field that is not known or does not apply is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Record {
-    /// The model, as it was referred to.
+pub struct VectorRecord {
+    /// Reference of the model.
     pub model: Option<String>,
-    /// Its family, as `model_type` in a Hugging Face configuration.
+    /// Family of the model, as `model_type` in a Hugging Face configuration.
     pub model_type: Option<String>,
-    /// How the directions were found.
+    /// Method by which the directions were found.
     pub method: Option<Method>,
     /// The files of texts or questions.
     pub dataset: Vec<String>,
@@ -49,28 +51,37 @@ pub struct Record {
     pub positive: usize,
     /// Number of negative texts or answers.
     pub negative: usize,
-    /// Which tokens stand for a text.
+    /// Pooling of the tokens of a text.
     pub pooling: Option<Pooling>,
-    /// How questions were put.
+    /// True if the mean of a text's tokens counts the first.
+    #[serde(skip_serializing_if = "is_false")]
+    pub first: bool,
+    /// Format in which questions were put.
     pub prompt: Option<question::Style>,
-    /// Whether the questions were drawn so that either answer matches equally often.
+    /// True if the questions were drawn so that either answer matches equally often.
     pub balanced: bool,
-    /// Whether each direction was scaled to length 1.
+    /// True if each direction was scaled to length 1.
     pub unit: bool,
-    /// The seed with which texts were drawn, where not all were taken.
+    /// Seed of the draw; `None` if all texts were taken.
     pub seed: Option<u64>,
-    /// What changed the model while it read them.
+    /// Edits under which the model read the texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<Edit>,
-    /// How the model's weights were kept.
+    /// Precision of the model's weights: `f32` or `bf16`.
     pub dtype: Option<String>,
-    /// Whether texts began with BOS: `auto`, `always` or `never`.
+    /// Use of the beginning-of-sequence token: `auto`, `always` or `never`.
     pub bos: Option<String>,
     /// The version of saescope.
     pub saescope: Option<String>,
 }
 
-/// How a direction is found from positive and negative activations.
+// serde takes the field by reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Method by which a direction is found from positive and negative activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
@@ -80,16 +91,16 @@ pub enum Method {
     /// The mean of the positive texts minus that of the negative.
     Difference,
     /// The first principal component of the paired differences about their mean: the axis along
-    /// which differences vary most, as repeng's `pca_diff` (Zou et al. 2023).
+    /// which differences vary most, as in repeng's `pca_diff` (Zou et al. 2023).
     PcaDiff,
-    /// The first principal component of both members of every pair about the pair's centre, as
-    /// repeng's `pca_center`. It is that of the differences about zero, so that what all
-    /// differences share counts.
+    /// The first principal component of both members of every pair about the pair's centre, as in
+    /// repeng's `pca_center`. It equals the component of the differences about zero, so that a
+    /// part that all differences share counts.
     PcaCenter,
 }
 
 impl Method {
-    /// As it is written in files and JSON.
+    /// Its name in files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Method::Caa => "caa",
@@ -100,47 +111,58 @@ impl Method {
     }
 }
 
-/// Which tokens of a text stand for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The last one.
-    Last,
-    /// The mean of all but the first ([`pooled_positions`](crate::hook::pooled_positions)).
-    Mean,
-}
-
-/// Two sets of texts as tokens, and what stands for a text.
+/// Two sets of texts as tokens, and the pooling of a text.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts<'a> {
-    /// Texts that show what the vector is to stand for.
+    /// Texts that show the behaviour or style of the vector.
     pub positive: &'a [Vec<u32>],
-    /// Texts that do not; for a method of pairs, each the other half of the text above.
+    /// Texts that do not; for a method of pairs, text `i` is the other half of positive text `i`.
     pub negative: &'a [Vec<u32>],
-    /// Which tokens stand for a text.
+    /// Pooling of a text's tokens: `last` or `mean`.
     pub pooling: Pooling,
+    /// True if the mean counts the first position.
+    pub count_first: bool,
 }
 
-/// What a vector is built from.
+/// The contrast from which a vector is built.
 #[derive(Clone, Copy, Debug)]
 pub enum Contrast<'a> {
-    /// Questions, each with an answer that shows the behaviour and one that does not. What stands
-    /// for an answer is the token in which it first differs from the other: the letter.
+    /// Questions, each with an answer that shows the behaviour and one that does not. An answer is
+    /// represented by the token in which it first differs from the other: the letter.
     Answers(&'a [Pair]),
     /// Two sets of texts.
     Texts(Texts<'a>),
 }
 
+/// A vector without its numbers, as reports show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary<'a> {
+    /// Origin of the directions.
+    pub record: &'a VectorRecord,
+    /// The directions.
+    pub sites: Vec<DirectionSummary>,
+}
+
+/// A direction without its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DirectionSummary {
+    /// Its site.
+    pub site: Site,
+    /// Number of its components.
+    pub width: usize,
+    /// Its length.
+    pub norm: f64,
+}
+
 impl Vector {
-    /// Finds the directions at `sites`, of what `hook` leaves of the activations, in one pass of
-    /// `model` over each text. `on_done` receives the number of texts or questions that each batch has
-    /// done.
+    /// Finds the directions at `sites` in one pass of `model` over each text, from activations as
+    /// `hook` leaves them. `on_done` receives the number of texts or questions of each batch.
     ///
-    /// Means are summed as activations come; PCA holds one difference per pair and site.
+    /// Means are summed batch by batch; PCA holds one difference per pair and site.
     ///
     /// # Errors
-    /// When a set is empty, a method of pairs gets sets of unlike size, the model lacks a site, a
-    /// text is too long, or the sets do not differ at all.
+    /// When a set is empty, a method of pairs gets sets of different sizes, the pooling is `max`, the
+    /// model lacks a site, a text is too long, or the sets do not differ at all.
     pub fn build(
         model: &Model,
         contrast: Contrast,
@@ -160,15 +182,22 @@ impl Vector {
             });
         }
         if positive == 0 || negative == 0 {
-            let message = format!("{positive} positive and {negative} negative texts: both needed");
+            let message = format!(
+                "both sets need texts, and there are {positive} positive and {negative} negative ones"
+            );
             return Err(Error::Argument(message));
+        }
+        if matches!(contrast, Contrast::Texts(texts) if texts.pooling == Pooling::Max) {
+            let message = "a direction cannot be built with the pooling `max`: the components of an \
+                           activation have no zero from which a maximum could start; use last or mean";
+            return Err(Error::Argument(message.to_owned()));
         }
         let directions = match method {
             Method::Caa | Method::Difference => means(model, contrast, sites, hook, on_done)?,
             Method::PcaDiff | Method::PcaCenter if positive != negative => {
                 let message = format!(
-                    "{} compares pairs, and {positive} positive texts stand against {negative} \
-                     negative ones; give as many of both, or use `difference`",
+                    "{} compares pairs, and there are {positive} positive and {negative} negative \
+                     texts; give as many of both, or use the method `difference`",
                     method.name()
                 );
                 return Err(Error::Argument(message));
@@ -180,26 +209,27 @@ impl Vector {
         for (site, direction) in sites.iter().zip(&directions) {
             check_direction(*site, direction)?;
         }
-        let pooling = match contrast {
+        let texts = match contrast {
             Contrast::Answers(_) => None,
-            Contrast::Texts(texts) => Some(texts.pooling),
+            Contrast::Texts(texts) => Some(texts),
         };
         Ok(Vector {
             directions: sites.iter().copied().zip(directions).collect(),
-            record: Record {
+            record: VectorRecord {
                 model_type: Some(model.config().family.to_string()),
                 method: Some(method),
                 positive,
                 negative,
-                pooling,
+                pooling: texts.map(|texts| texts.pooling),
+                first: texts.is_some_and(|t| t.pooling != Pooling::Last && t.count_first),
                 saescope: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                ..Record::default()
+                ..VectorRecord::default()
             },
         })
     }
 
-    /// Edits that add `scale` times each direction at its site, where `span` says. A direction of a
-    /// site that `sites` does not name is left out; all count when it names none.
+    /// Edits that add `scale` times each direction at its site, at the positions of `span`. Sites that
+    /// `sites` does not name are omitted; if it names none, all count.
     pub fn edits(&self, scale: f32, span: &Span, sites: &[Site]) -> Vec<Edit> {
         let chosen = |site: &Site| sites.is_empty() || sites.contains(site);
         let chosen = self.directions.iter().filter(|(site, _)| chosen(site));
@@ -208,10 +238,10 @@ impl Vector {
             .collect()
     }
 
-    /// Whether the vector has a direction at each of `sites`.
+    /// Checks that the vector has a direction at each of `sites`.
     ///
     /// # Errors
-    /// Which one it lacks, and which it has.
+    /// When it lacks one; the message names those that it has.
     pub fn check_sites(&self, sites: &[Site]) -> Result<()> {
         let lacks = |site: &&Site| !self.directions.contains_key(site);
         let Some(site) = sites.iter().find(lacks) else {
@@ -222,6 +252,31 @@ impl Vector {
             site: site.to_string(),
             reason: format!("the vector has {}", held.join(", ")),
         })
+    }
+
+    /// The vector without its numbers.
+    pub fn summary(&self) -> Summary<'_> {
+        let summary = |(&site, direction): (&Site, &Vec<f32>)| DirectionSummary {
+            site,
+            width: direction.len(),
+            norm: norm(direction),
+        };
+        Summary {
+            record: &self.record,
+            sites: self.directions.iter().map(summary).collect(),
+        }
+    }
+
+    /// Removes the directions of all sites but `sites`; keeps all if it names none.
+    ///
+    /// # Errors
+    /// As for [`Vector::check_sites`].
+    pub fn retain(&mut self, sites: &[Site]) -> Result<()> {
+        self.check_sites(sites)?;
+        if !sites.is_empty() {
+            self.directions.retain(|site, _| sites.contains(site));
+        }
+        Ok(())
     }
 
     /// Scales every direction to length 1.
@@ -236,19 +291,19 @@ impl Vector {
         self.record.unit = true;
     }
 
-    /// Whether `model` has the sites of this vector and activations of its width there, and is of
-    /// its family.
+    /// Checks that `model` is of the vector's family and has its sites, with activations of its width.
     ///
     /// # Errors
-    /// What does not fit, with both sides named.
+    /// When it does not; the message names both sides.
     pub fn check(&self, model: &Model) -> Result<()> {
         let family = model.config().family.to_string();
-        // Other tools write their own names of families, so that only our own are compared.
+        // Other tools have their own names of families, so that only ours are compared.
         if let (Some(made), true) = (&self.record.model_type, self.record.method.is_some())
             && *made != family
         {
             return Err(Error::Argument(format!(
-                "the vector was made with a model of the family {made}, and this one is {family}"
+                "the vector was made with a model of the family {made}, and this model is of the family \
+                 {family}"
             )));
         }
         for (&site, direction) in &self.directions {
@@ -266,7 +321,7 @@ impl Vector {
     }
 }
 
-/// The one place that says how a direction becomes an edit.
+/// An edit that adds `scale` times a direction.
 fn addition(site: Site, direction: &[f32], scale: f32, span: &Span) -> Edit {
     Edit {
         site,
@@ -291,7 +346,7 @@ impl Contrast<'_> {
     }
 }
 
-/// For every site the mean of the positive activations minus that of the negative.
+/// For every site, the mean of the positive activations minus the mean of the negative ones.
 fn means(
     model: &Model,
     contrast: Contrast,
@@ -300,7 +355,7 @@ fn means(
     on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>> {
     let (positive, negative) = contrast.counts();
-    /// What is left of a difference of equal sums, as a share of what is summed, is less than this.
+    /// Bound of the rounding error of a difference of equal sums, relative to the summed activations.
     const ROUNDING: f64 = 1e-9;
     let mut sums: Vec<Vec<f64>> = vec![Vec::new(); sites.len()];
     let mut squares = vec![0.0; sites.len()];
@@ -328,7 +383,7 @@ fn means(
     Ok(sums.into_iter().zip(squares).map(rounded).collect())
 }
 
-/// For every site the first principal component of the paired differences.
+/// For every site, the first principal component of the paired differences.
 fn components(
     model: &Model,
     contrast: Contrast,
@@ -338,7 +393,7 @@ fn components(
     on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>> {
     let (pairs, _) = contrast.counts();
-    let mut differences: Vec<Matrix> = vec![Matrix::default(); sites.len()];
+    let mut differences: Vec<Matrix> = vec![Matrix::default(); sites.len()]; // [pairs, d] by site
     let mut add = |rows: Rows| {
         let all = &mut differences[rows.site];
         if all.rows() == 0 {
@@ -360,7 +415,7 @@ fn components(
     Ok(differences.par_iter().map(of_site).collect())
 }
 
-/// Refuses a direction that steers nothing or breaks everything.
+/// Refuses a direction that is zero or not finite.
 fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
     if let Some(value) = direction.iter().find(|x| !x.is_finite()) {
         return Err(Error::Argument(format!(
@@ -369,7 +424,7 @@ fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
     }
     if norm(direction) == 0.0 {
         return Err(Error::Argument(format!(
-            "the positive and the negative texts do not differ at {site}; leave that site out"
+            "the positive and the negative texts do not differ at {site}; omit that site"
         )));
     }
     Ok(())

@@ -2,18 +2,17 @@
 
 use saescope_kernels::Matrix;
 
-/// Steps of the power iteration at most. With a gap between the two largest eigenvalues it ends far
-/// sooner; without one, every direction between the two explains as much.
+/// Bound of the steps of the power iteration. With a gap between the two largest eigenvalues it ends far
+/// sooner; without a gap, every direction between the two eigenvectors explains as much variance.
 const MAX_STEPS: usize = 2000;
 
-/// Change of the unit direction in a step below which the iteration ends.
+/// Norm of a step's change of the unit direction, below which the iteration ends.
 const TOLERANCE: f64 = 1e-10;
 
-/// The unit direction along which the rows of `differences`, `[pairs, d]`, lie most: about their
-/// mean, or about zero. The larger part of the differences points along it, not against it; all
-/// zeros when there is nothing to tell.
+/// First principal component, as a unit direction, of the rows of `differences`, `[pairs, d]`, about
+/// their mean or about zero. Most differences point along it, not against it. All zeros if all rows are.
 ///
-/// A power iteration, deterministic: it begins with the row that is longest.
+/// A deterministic power iteration that starts from the longest row.
 pub(super) fn first_component(differences: &Matrix, about_mean: bool) -> Vec<f32> {
     let d = differences.cols();
     let rows = (0..differences.rows()).map(|row| differences.row(row));
@@ -57,11 +56,11 @@ fn subtract_mean(rows: &mut [Vec<f64>], d: usize) {
     }
 }
 
-/// The longest row as a unit vector; it cannot be orthogonal to all that the rows span.
+/// The longest row as a unit vector, slightly tilted; it is not orthogonal to the rows' span.
 fn longest(rows: &[Vec<f64>], d: usize) -> Vec<f64> {
     let longest = rows.iter().max_by(|a, b| dot(a, a).total_cmp(&dot(b, b)));
     let mut start = longest.cloned().unwrap_or_else(|| vec![0.0; d]);
-    // A little of everything, so that a start which happens to be another eigenvector moves on.
+    // The tilt has a part of every coordinate, so that a start at another eigenvector moves on.
     let tilt = 1e-3 * dot(&start, &start).sqrt();
     for (i, x) in start.iter_mut().enumerate() {
         *x += tilt / (1.0 + i as f64);
@@ -70,7 +69,7 @@ fn longest(rows: &[Vec<f64>], d: usize) -> Vec<f64> {
     start
 }
 
-/// Scales to length 1, unless there is nothing to scale.
+/// Scales to length 1; returns false if all are zero.
 fn to_unit(x: &mut [f64]) -> bool {
     let length = dot(x, x).sqrt();
     if length > 0.0 {
@@ -83,7 +82,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Turns `direction` round when more pairs point against it than along it, as repeng does.
+/// Negates `direction` if more pairs point against it than along it, as repeng does.
 fn with_majority(differences: &Matrix, mut direction: Vec<f32>) -> Vec<f32> {
     let along = |row: usize| -> f64 {
         let products = differences.row(row).iter().zip(&direction);
@@ -101,7 +100,7 @@ fn with_majority(differences: &Matrix, mut direction: Vec<f32>) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// The leading eigenvector of a symmetric 2 x 2 matrix stands at half the angle of
+    /// The leading eigenvector of a symmetric 2 x 2 matrix `[[a, b], [b, c]]` has half the angle
     /// `atan2(2 b, a - c)`.
     fn closed_form(rows: &[[f64; 2]]) -> [f64; 2] {
         let sum = |f: fn(&[f64; 2]) -> f64| rows.iter().map(f).sum::<f64>();
@@ -130,16 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn about_zero_it_is_the_closed_form_of_two_dimensions() {
+    fn the_component_about_zero_is_the_closed_form_of_two_dimensions() {
         close(&first_component(&matrix(&ROWS), false), closed_form(&ROWS));
     }
 
     #[test]
-    fn about_the_mean_it_is_the_closed_form_of_the_centred_rows() {
+    fn the_component_about_the_mean_is_the_closed_form_of_the_centred_rows() {
         let [x, y] = [0, 1].map(|i| ROWS.iter().map(|r| r[i]).sum::<f64>() / 4.0);
         let centred = ROWS.map(|r| [r[0] - x, r[1] - y]);
         let expected = closed_form(&centred);
-        // Three of the four differences have a positive product with it, as it is or turned round.
+        // Three of the four differences have a positive product with it or with its negative.
         let along = ROWS
             .iter()
             .filter(|r| r[0] * expected[0] + r[1] * expected[1] > 0.0);
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_that_are_all_alike_have_no_axis_about_their_mean() {
+    fn equal_differences_have_an_axis_about_zero() {
         let rows = [[1.0, 2.0]; 3];
         let about_zero = first_component(&matrix(&rows), false);
         close(&about_zero, [1.0 / 5.0_f64.sqrt(), 2.0 / 5.0_f64.sqrt()]);

@@ -1,7 +1,10 @@
-//! Questions with two answers, of which one shows a behaviour, in the form of the CAA data sets.
+//! Questions with two answers, one of which shows a behaviour, in the format of the CAA data sets.
+//!
+//! Owns how a question becomes tokens, and how a balanced set is drawn. Knows no model.
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,32 +13,32 @@ use crate::chat::{ChatTemplate, Message};
 use crate::error::{Error, Result};
 use crate::tokenizer::{Bos, Tokenizer};
 
-/// What stands between a question and its answer where there is no chat template.
+/// Text between a question and its answer without a chat template.
 const PLAIN: &str = "\n\nAnswer: ";
 
-/// A question and two answers to it, as `nrimsky/CAA` has them.
+/// A question and two answers to it, with the keys of `nrimsky/CAA`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// The question with its choices.
     pub question: String,
     /// The answer that shows the behaviour, such as `(A)`.
     pub answer_matching_behavior: String,
-    /// The answer that does not.
+    /// The answer that does not show it.
     pub answer_not_matching_behavior: String,
 }
 
-/// How a question is put.
+/// Format in which a question is put to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Style {
-    /// As a user's turn in the model's chat template, the answer as the assistant's.
+    /// The question is a user's turn in the model's chat template, the answer the assistant's.
     Chat,
     /// The question, a blank line, `Answer: ` and the answer.
     Plain,
 }
 
 impl Style {
-    /// Chat when the model has a template, plain otherwise.
+    /// Chat if the model has a template, plain otherwise.
     pub fn of(tokenizer: &Tokenizer) -> Style {
         match tokenizer.chat_template() {
             Some(_) => Style::Chat,
@@ -44,23 +47,37 @@ impl Style {
     }
 }
 
-/// A question as tokens, up to where its two answers part.
+impl FromStr for Style {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Style> {
+        match text {
+            "chat" => Ok(Style::Chat),
+            "plain" => Ok(Style::Plain),
+            _ => Err(Error::Argument(format!(
+                "unknown style `{text}`; use chat or plain"
+            ))),
+        }
+    }
+}
+
+/// A question as tokens, up to the position where its two answers differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// All that stands before either letter.
+    /// All tokens before either letter.
     pub shared: Vec<u32>,
-    /// How many of them belong to the question; behind it the answer begins.
+    /// Number of them that belong to the question; the answer begins after it.
     pub instruction: usize,
-    /// The first token of the matching answer that the other has not: its letter.
+    /// The first token of the matching answer that differs from the other: its letter.
     pub matching: u32,
-    /// The token there in the other answer.
+    /// The token of the other answer at the same position.
     pub other: u32,
 }
 
 /// Reads a JSON list of questions.
 ///
 /// # Errors
-/// When the file cannot be read, is no such list, or holds none.
+/// When the file cannot be read, is not such a list, or holds no question.
 pub fn read(path: &Path) -> Result<Vec<Question>> {
     let text = read_file(path)?;
     let questions: Vec<Question> = serde_json::from_str(&text).map_err(|error| {
@@ -69,20 +86,19 @@ pub fn read(path: &Path) -> Result<Vec<Question>> {
         Error::format(path, format!("{expected}: {error}"))
     })?;
     if questions.is_empty() {
-        return Err(Error::format(path, "there is no question in it"));
+        return Err(Error::format(path, "the file holds no question"));
     }
     Ok(questions)
 }
 
-/// Draws as many questions whose matching answer is the one that sorts first, such as `(A)`, as
-/// others, at most `limit` in all; they stay in their order, and the same seed draws the same ones.
+/// Draws at most `limit` questions: as many whose matching answer sorts first, such as `(A)`, as
+/// others. They keep their order, and the same seed draws the same ones.
 ///
-/// Otherwise a vector would stand for the letter as well: what the two answers differ in besides the
-/// behaviour cancels only where either is the matching one equally often.
+/// A vector of unbalanced questions holds the letter as well: differences between the two answers besides
+/// the behaviour cancel only if either is the matching one equally often.
 ///
 /// # Errors
-/// When the matching answer is never, or always, the one that sorts first, or fewer than two questions
-/// are asked for.
+/// When the matching answer never or always sorts first, or `limit` is below two.
 pub fn balanced(
     questions: Vec<Question>,
     limit: Option<usize>,
@@ -93,8 +109,8 @@ pub fn balanced(
         && let Some(&first) = sides[of_all].first()
     {
         return Err(Error::Argument(format!(
-            "each of the {} questions has `{}` as the matching answer, so that there are none to draw \
-             with the other one",
+            "each of the {} questions has `{}` as the matching answer, so that none can be drawn with \
+             the other one",
             questions.len(),
             questions[first].answer_matching_behavior.trim()
         )));
@@ -102,7 +118,7 @@ pub fn balanced(
     let each = sides.iter().map(Vec::len).min().unwrap_or(0);
     let each = limit.map_or(each, |limit| each.min(limit / 2));
     if each == 0 {
-        let message = "one question cannot be drawn with either answer; take two at least";
+        let message = "a single question cannot be balanced; draw at least two";
         return Err(Error::Argument(message.to_owned()));
     }
     let drawn = sides.into_iter().flat_map(|side| sample(side, each, seed));
@@ -112,7 +128,8 @@ pub fn balanced(
     Ok(kept.map(|(_, question)| question).collect())
 }
 
-/// Every other question of either matching answer, and the rest: where all are balanced, each half is.
+/// Two halves of some questions, each with every other question of either matching answer. The halves
+/// of balanced questions are balanced.
 pub fn halves(questions: Vec<Question>) -> [Vec<Question>; 2] {
     let sides = sides(&questions);
     let second = sides.iter().flat_map(|side| side.iter().skip(1).step_by(2));
@@ -124,7 +141,7 @@ pub fn halves(questions: Vec<Question>) -> [Vec<Question>; 2] {
     halves
 }
 
-/// The numbers of the questions whose matching answer sorts before the other, and those of the rest.
+/// Numbers of the questions whose matching answer sorts first, and numbers of the rest.
 fn sides(questions: &[Question]) -> [Vec<usize>; 2] {
     let sorts_first = |q: &Question| q.answer_matching_behavior < q.answer_not_matching_behavior;
     let (first, second) = (0..questions.len()).partition(|&number| sorts_first(&questions[number]));
@@ -132,11 +149,11 @@ fn sides(questions: &[Question]) -> [Vec<usize>; 2] {
 }
 
 impl Question {
-    /// The tokens of the question and of both answers. The letter is found as the place where the
-    /// two whole texts part, so that it does not matter how a tokenizer cuts `(A)`.
+    /// The tokens of the question and of both answers. The letter is the first token in which the two
+    /// whole texts differ, so that any tokenization of `(A)` will do.
     ///
     /// # Errors
-    /// When there is no chat template for [`Style::Chat`], or the answers do not part.
+    /// When there is no chat template for [`Style::Chat`], or one answer is a prefix of the other.
     pub fn pair(&self, tokenizer: &Tokenizer, style: Style, bos: Bos) -> Result<Pair> {
         let encode = |answer: Option<&str>| self.encode(tokenizer, style, bos, answer);
         let question = encode(None)?;
@@ -146,16 +163,16 @@ impl Question {
         let (Some(&yes), Some(&no)) = (matching.get(parting), other.get(parting)) else {
             let cut: String = self.question.chars().take(60).collect();
             return Err(Error::Argument(format!(
-                "question `{cut}…`: the answers `{}` and `{}` are one the beginning of the other",
+                "question `{cut}…`: one of the answers `{}` and `{}` is a prefix of the other",
                 self.answer_matching_behavior, self.answer_not_matching_behavior
             )));
         };
         let shared = matching[..parting].to_vec();
         if shared.is_empty() {
-            let message = "a question without a token before its answer".to_owned();
+            let message = "a question has no token before its answer".to_owned();
             return Err(Error::Argument(message));
         }
-        // At least one token behind the question is left to be steered.
+        // At least one token after the question remains to be steered.
         let instruction = common(&question, &shared).min(parting - 1);
         Ok(Pair {
             shared,
@@ -187,7 +204,7 @@ impl Question {
     }
 }
 
-/// Length of what two texts have in common at their beginning.
+/// Length of the longest common prefix.
 fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -227,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_balanced_is_refused() {
+    fn questions_that_cannot_be_balanced_are_refused() {
         for (letters, limit) in [("AAA", None), ("B", None), ("AB", Some(1))] {
             let refused = balanced(questions(letters), limit, 0);
             assert!(matches!(refused, Err(Error::Argument(_))), "{refused:?}");

@@ -1,4 +1,4 @@
-//! Vectors against plain loops over captured activations.
+//! Vectors, compared with plain loops over captured activations.
 
 use super::evaluate::{Outcome, Positions, Trial, best_site, evaluate};
 use super::*;
@@ -24,6 +24,7 @@ fn model() -> Model {
 
 const SITES: [Site; 2] = [Site::ResidPost(0), Site::MlpAct(2)];
 
+/// Texts of two to eight tokens.
 fn texts(seed: u32, count: u32) -> Vec<Vec<u32>> {
     let text = |i: u32| (0..2 + (i * 5) % 7).map(move |t| (seed + 11 * i + 3 * t) % 50);
     (0..count).map(|i| text(i).collect()).collect()
@@ -74,13 +75,14 @@ fn build(contrast: Contrast, method: Method) -> Result<Vector> {
 
 #[test]
 fn a_difference_is_that_of_a_plain_loop_with_either_pooling() {
-    // Enough texts for several batches, and sets of unlike size.
+    // Enough texts for several batches, and sets of different sizes.
     let (positive, negative) = (texts(1, 400), texts(20, 31));
     for pooling in [Pooling::Last, Pooling::Mean] {
         let contrast = Texts {
             positive: &positive,
             negative: &negative,
             pooling,
+            count_first: false,
         };
         let vector = build(Contrast::Texts(contrast), Method::Difference).unwrap();
         for site in SITES {
@@ -88,8 +90,7 @@ fn a_difference_is_that_of_a_plain_loop_with_either_pooling() {
                 let x = captured(text, site);
                 match pooling {
                     Pooling::Last => x.row(x.rows() - 1).to_vec(),
-                    Pooling::Mean => {
-                        // The texts have two tokens at least.
+                    Pooling::Mean | Pooling::Max => {
                         let rows: Vec<Vec<f32>> =
                             (1..x.rows()).map(|row| x.row(row).to_vec()).collect();
                         mean(&rows).into_iter().map(|x| x as f32).collect()
@@ -106,22 +107,39 @@ fn a_difference_is_that_of_a_plain_loop_with_either_pooling() {
     }
 }
 
-/// A first token weighs a hundred times what the others do in some models, BOS or not.
+/// In some models the first token is a hundred times as long as the others, BOS or not.
 #[test]
-fn a_mean_does_not_know_the_first_token_unless_it_is_alone() {
-    let at_last = |positive: Vec<u32>, pooling| {
+fn a_mean_counts_the_first_token_only_if_it_is_alone_or_asked_for() {
+    let pooled = |positive: &[u32], pooling, count_first| {
         let contrast = Texts {
-            positive: &[positive],
+            positive: &[positive.to_vec()],
             negative: &[vec![7]],
             pooling,
+            count_first,
         };
         let vector = build(Contrast::Texts(contrast), Method::Difference).unwrap();
+        assert_eq!(vector.record.pooling, Some(pooling));
+        assert_eq!(vector.record.first, count_first && pooling == Pooling::Mean);
         vector.directions[&Site::ResidPost(0)].clone()
     };
-    for text in [vec![3, 9], vec![9]] {
-        let mean = at_last(text.clone(), Pooling::Mean);
-        assert_eq!(mean, at_last(text, Pooling::Last));
+    for text in [&[3, 9][..], &[9]] {
+        let last = pooled(text, Pooling::Last, false);
+        assert_eq!(pooled(text, Pooling::Mean, false), last);
+        assert_eq!(pooled(text, Pooling::Last, true), last);
+        assert_eq!(pooled(text, Pooling::Mean, true) == last, text.len() == 1);
     }
+}
+
+#[test]
+fn a_largest_value_is_refused_as_a_pooling() {
+    let contrast = Texts {
+        positive: &texts(1, 2),
+        negative: &texts(20, 2),
+        pooling: Pooling::Max,
+        count_first: false,
+    };
+    let refused = build(Contrast::Texts(contrast), Method::Difference);
+    assert!(matches!(refused, Err(Error::Argument(_))), "{refused:?}");
 }
 
 #[test]
@@ -175,6 +193,7 @@ fn a_component_of_one_pair_is_its_difference_at_unit_length() {
         positive: &positive,
         negative: &negative,
         pooling: Pooling::Last,
+        count_first: false,
     });
     let component = build(contrast, Method::PcaCenter).unwrap();
     let mut difference = build(contrast, Method::Difference).unwrap();
@@ -186,19 +205,20 @@ fn a_component_of_one_pair_is_its_difference_at_unit_length() {
             .collect();
         close(&component.directions[&site], &expected);
     }
-    // About its own mean, one difference is nothing.
+    // One difference about its own mean is zero.
     let nothing = build(contrast, Method::PcaDiff);
     assert!(matches!(nothing, Err(Error::Argument(_))), "{nothing:?}");
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused() {
+fn sets_that_cannot_be_compared_are_refused() {
     let (two, three) = (texts(1, 2), texts(20, 3));
     let contrast = |positive, negative| {
         Contrast::Texts(Texts {
             positive,
             negative,
             pooling: Pooling::Last,
+            count_first: false,
         })
     };
     for (contrast, method) in [
@@ -223,9 +243,9 @@ fn what_cannot_be_compared_is_refused() {
     assert!(matches!(refused, Err(Error::Site { .. })), "{refused:?}");
 }
 
-/// The cache that spares reading a question again changes nothing.
+/// The cache saves reading a question again and changes nothing.
 #[test]
-fn an_evaluation_is_that_of_whole_passes_under_edits() {
+fn an_evaluation_equals_whole_passes_under_edits() {
     let model = model();
     let pairs = pairs();
     let vector = build(Contrast::Answers(&pairs), Method::Caa).unwrap();
@@ -260,10 +280,10 @@ fn an_evaluation_is_that_of_whole_passes_under_edits() {
     }
 }
 
-/// An edit that adds what the vector adds is a multiplier more, and what every text gets does not
-/// change how two sets differ.
+/// An edit that adds the vector raises the multiplier by 1, and an addition to every text leaves the
+/// difference of two sets as it is.
 #[test]
-fn edits_come_before_the_vector() {
+fn edits_apply_before_the_vector() {
     let model = model();
     let pairs = pairs();
     let contrast = Contrast::Answers(&pairs);
@@ -324,7 +344,7 @@ fn edits_are_one_per_site_with_scale_and_span() {
 fn a_vector_that_does_not_fit_the_model_is_refused() {
     let of = |site: Site, width: usize| Vector {
         directions: [(site, vec![1.0; width])].into(),
-        record: Record::default(),
+        record: VectorRecord::default(),
     };
     let model = model();
     of(Site::ResidPost(2), 16).check(&model).unwrap();

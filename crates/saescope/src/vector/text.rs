@@ -1,4 +1,4 @@
-//! Sets of texts in files, and drawing some of them.
+//! Sets of texts in files, and seeded samples of them.
 
 use std::path::Path;
 
@@ -8,25 +8,25 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// Files of texts larger than this are no sets of examples.
+/// Bound of a file's size, in bytes; a set of examples is far smaller.
 const MAX_FILE: u64 = 1 << 30;
 
-/// Which records of a JSON Lines file are meant, and where their text stands.
+/// Selection of records of a JSON Lines file, and the field of their text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// The field with the text.
+    /// Name of the field with the text.
     pub text: String,
-    /// The field with the label, or a list of labels.
+    /// Name of the field with the label, or with a list of labels.
     pub label_field: String,
-    /// The label that a record must have, and no other; all records count without one.
+    /// The only label that a record must have; `None` selects all records.
     pub label: Option<String>,
 }
 
-/// Reads texts: one per line or, in a file whose name ends in `.jsonl`, one per record that
-/// `selection` chooses. Empty texts are left out.
+/// Reads texts: one per line or, if the file's name ends in `.jsonl`, one per record of `selection`.
+/// Empty texts are omitted.
 ///
 /// # Errors
-/// When the file cannot be read, a record is no object with such fields, or no text is left.
+/// When the file cannot be read, a record lacks the fields, or there is no text.
 pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
     let content = read_file(path)?;
     let mut texts = Vec::new();
@@ -40,7 +40,7 @@ pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
         }
     } else {
         if selection.label.is_some() {
-            let reason = "only JSON Lines have labels, in a file named `….jsonl`";
+            let reason = "only JSON Lines have labels; name such a file `….jsonl`";
             return Err(Error::format(path, reason));
         }
         texts.extend(content.lines().map(str::to_owned));
@@ -49,10 +49,10 @@ pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
     if texts.is_empty() {
         let reason = match &selection.label {
             Some(label) => format!(
-                "no record has the {} `{label}` alone",
+                "no record has `{label}` as its only label in `{}`",
                 selection.label_field
             ),
-            None => "there is no text in it".to_owned(),
+            None => "the file holds no text".to_owned(),
         };
         return Err(Error::format(path, reason));
     }
@@ -60,7 +60,7 @@ pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
 }
 
 impl Selection {
-    /// The text of a record, if the record is chosen.
+    /// The text of a record, if the record is selected.
     fn text_of(&self, record: &str) -> Result<Option<String>, String> {
         let record: Value = serde_json::from_str(record).map_err(|error| error.to_string())?;
         let field = |name: &str| {
@@ -71,11 +71,7 @@ impl Selection {
             let chosen = match field(&self.label_field)? {
                 Value::String(found) => found == label,
                 Value::Array(all) => matches!(&all[..], [Value::String(only)] if only == label),
-                // A number, as it is written.
-                other => {
-                    let written = other.to_string();
-                    written == *label
-                }
+                other => other.to_string() == *label,
             };
             if !chosen {
                 return Ok(None);
@@ -83,13 +79,13 @@ impl Selection {
         }
         match field(&self.text)? {
             Value::String(text) => Ok(Some(text.clone())),
-            _ => Err(format!("field `{}` is not a text", self.text)),
+            _ => Err(format!("the field `{}` is not a string", self.text)),
         }
     }
 }
 
-/// Draws `limit` of `all` without putting back, the same for the same seed, in their order; all of
-/// them when there are no more.
+/// Draws `limit` of `all` without replacement, in their order; all of them if there are no more. The
+/// same seed draws the same ones.
 pub fn sample<T>(all: Vec<T>, limit: usize, seed: u64) -> Vec<T> {
     if all.len() <= limit {
         return all;
@@ -113,7 +109,8 @@ pub(super) fn read_file(path: &Path) -> Result<String> {
         .map_err(|e| Error::io(path, e))?
         .len();
     if len > MAX_FILE {
-        let reason = format!("{len} bytes are too many for a set of texts");
+        let reason =
+            format!("{len} bytes are too many for a set of texts; at most {MAX_FILE} are read");
         return Err(Error::format(path, reason));
     }
     std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
@@ -132,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_chosen_by_its_only_label() {
+    fn a_record_is_selected_by_its_only_label() {
         let joy = selection(Some("joy"));
         let text = |record: &str| joy.text_of(record).unwrap();
         assert_eq!(
@@ -150,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_as_large_as_asked_in_order_and_the_seeds() {
+    fn a_sample_has_the_size_and_order_asked_for_and_depends_on_the_seed() {
         let all: Vec<u32> = (0..100).collect();
         let drawn = sample(all.clone(), 30, 7);
         assert_eq!(drawn.len(), 30);

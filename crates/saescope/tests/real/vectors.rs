@@ -1,4 +1,4 @@
-//! Contrastive activation addition moves a real model's answers the way it should.
+//! Contrastive activation addition moves a real model's answers in the expected direction.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use saescope::vector::{Contrast, Method, Vector};
 
 use crate::{model, repository_path};
 
-/// Some questions of a file, as many of either letter.
+/// Some questions of a file, balanced by letter.
 fn pairs(tokenizer: &Tokenizer, file: &Path, count: usize) -> Vec<Pair> {
     let questions = question::balanced(question::read(file).unwrap(), Some(count), 0).unwrap();
     let pair = |q: &question::Question| q.pair(tokenizer, Style::of(tokenizer), Bos::Auto);

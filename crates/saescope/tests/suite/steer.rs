@@ -1,4 +1,4 @@
-//! Edits: what each of them does, and that a cache cannot tell.
+//! Edits: the effect of each kind, and the equality of cached and recomputed generation.
 
 use std::ops::ControlFlow;
 
@@ -22,7 +22,7 @@ const NORMS: [InputNorm; 4] = [
     InputNorm::ConstantNorm,
 ];
 
-/// Numbers that look random and are the same everywhere.
+/// Pseudo-random numbers in [-1, 1], the same on every machine.
 fn random(rows: usize, cols: usize, seed: u32) -> Matrix {
     Matrix::from_fn(rows, cols, |row, col| {
         let mixed = (seed * 7919 + row as u32 * 104_729 + col as u32 * 31 + 1)
@@ -94,7 +94,7 @@ fn resid(model: &Model) -> Matrix {
     capture.take(SITE).unwrap()
 }
 
-/// A feature that is active on no token of `x`, and one that is active on some.
+/// A feature that is active on no token of `x`, and one that is active on some token.
 fn off_and_on(sae: &Sae, x: &Matrix) -> (u32, u32) {
     let features = sae.encode(x).unwrap().features;
     let active = |f: &u32| (0..x.rows()).any(|row| features.value(row, *f) > 0.0);
@@ -136,12 +136,12 @@ fn scale_zero_changes_nothing_in_any_unit() {
 }
 
 #[test]
-fn a_raw_edit_is_adding_the_decoder_row_by_hand() {
+fn a_raw_edit_adds_the_decoder_row() {
     let sae = sae(InputNorm::LayerNorm, false);
     for model in tiny::models() {
         let edit = feature_edit(&sae, 7, Amount::Raw(2.5)).unwrap();
-        let mut behind = (Steer::new(&[edit], &[]).unwrap(), Capture::new([SITE]));
-        model.run(&[&TOKENS], &mut behind).unwrap();
+        let mut hooks = (Steer::new(&[edit], &[]).unwrap(), Capture::new([SITE]));
+        model.run(&[&TOKENS], &mut hooks).unwrap();
         let mut by_hand = resid(&model);
         for row in 0..by_hand.rows() {
             let direction = sae.direction(7).unwrap();
@@ -149,12 +149,12 @@ fn a_raw_edit_is_adding_the_decoder_row_by_hand() {
                 *x += 2.5 * d;
             }
         }
-        assert_eq!(behind.1.take(SITE).unwrap(), by_hand);
+        assert_eq!(hooks.1.take(SITE).unwrap(), by_hand);
     }
 }
 
 #[test]
-fn for_a_feature_that_is_off_the_activation_unit_is_setting_its_activation() {
+fn an_inactive_feature_turned_up_in_activations_equals_setting_its_activation() {
     for model in tiny::models() {
         let x = resid(&model);
         for norm in NORMS {
@@ -181,13 +181,13 @@ fn for_a_feature_that_is_off_the_activation_unit_is_setting_its_activation() {
 }
 
 #[test]
-fn the_norm_unit_adds_a_share_of_each_tokens_norm() {
+fn the_norm_unit_adds_a_fraction_of_each_tokens_norm() {
     let model = &tiny::models()[1];
     let sae = sae(InputNorm::None, false);
     let edit = feature_edit(&sae, 3, Amount::Norm(0.25)).unwrap();
-    let mut behind = (Steer::new(&[edit], &[]).unwrap(), Capture::new([SITE]));
-    model.run(&[&TOKENS], &mut behind).unwrap();
-    let (before, after) = (resid(model), behind.1.take(SITE).unwrap());
+    let mut hooks = (Steer::new(&[edit], &[]).unwrap(), Capture::new([SITE]));
+    model.run(&[&TOKENS], &mut hooks).unwrap();
+    let (before, after) = (resid(model), hooks.1.take(SITE).unwrap());
     let length = |x: Vec<f32>| x.iter().map(|x| x * x).sum::<f32>().sqrt();
     for row in 0..before.rows() {
         let (x, y) = (before.row(row), after.row(row));
@@ -265,7 +265,7 @@ fn every_edit() -> Vec<Vec<Edit>> {
     settings
 }
 
-/// Greedy continuation without a cache: everything again for every token.
+/// Greedy continuation without a cache: the whole text is read again for every token.
 fn recomputed(model: &Model, tokens: &[u32], n: usize, hook: &mut dyn Hook) -> Vec<u32> {
     let mut all = tokens.to_vec();
     for _ in 0..n {
@@ -310,14 +310,14 @@ fn cached_generation_equals_recomputed_generation_under_every_edit() {
                 texts.push(expected);
             }
         }
-        // Or else the edits would prove nothing.
+        // Edits that change no text would prove nothing.
         let changed = texts.chunks(3).filter(|text| **text != texts[..3]).count();
         assert!(changed > 12, "{changed}");
     }
 }
 
 #[test]
-fn what_an_edit_needs_and_lacks_is_refused() {
+fn an_edit_without_its_autoencoder_or_with_a_number_that_is_not_finite_is_refused() {
     let sae = sae(InputNorm::None, false);
     let broken = |op| Steer::new(&[Edit::new(SITE, op)], &[("tiny", &sae)]).map(drop);
     broken(set(3, 1.0)).unwrap();
@@ -335,7 +335,7 @@ fn what_an_edit_needs_and_lacks_is_refused() {
 }
 
 #[test]
-fn peaks_are_the_largest_activations_and_the_first_position_does_not_count() {
+fn peaks_are_the_largest_activations_after_the_first_position() {
     let model = &tiny::models()[0];
     let sae = sae(InputNorm::LayerNorm, false);
     let texts = [TOKENS.to_vec(), vec![7, 7, 8]];

@@ -1,4 +1,4 @@
-//! Texts with and without edits, and the numbers that compare them.
+//! Texts with and without edits, and the measurements that compare them.
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,7 @@ fn stories() -> Stories {
 
 impl Stories {
     fn steer(&self, settings: &[Vec<Edit>], max_tokens: usize) -> Comparison {
+        let settings: Vec<&[Edit]> = settings.iter().map(Vec::as_slice).collect();
         let sampling = Sampling {
             temperature: 1.0,
             max_tokens,
@@ -47,17 +48,17 @@ impl Stories {
         };
         let request = Request {
             prompt: &self.prompt,
-            settings,
+            settings: &settings,
             saes: &[("sae", &self.sae)],
             sampling: &sampling,
             seeds: &SEEDS,
         };
-        steer((&self.model, &self.tokenizer), &request).unwrap()
+        steer(&self.model, &self.tokenizer, &request).unwrap()
     }
 }
 
 #[test]
-fn no_edits_write_the_plain_text_and_change_nothing() {
+fn an_empty_list_of_edits_writes_the_plain_text() {
     let stories = stories();
     let found = stories.steer(&[Vec::new()], 10);
     for ((plain, steered), seed) in found.plain.iter().zip(&found.steered[0]).zip(SEEDS) {
@@ -73,7 +74,7 @@ fn no_edits_write_the_plain_text_and_change_nothing() {
 }
 
 #[test]
-fn the_perplexity_is_that_of_each_token_after_those_before_it() {
+fn the_perplexity_is_of_each_token_given_those_before_it() {
     let stories = stories();
     let plain = &stories.steer(&[], 8).plain[0];
     let mut read = stories.prompt.clone();
@@ -90,9 +91,9 @@ fn the_perplexity_is_that_of_each_token_after_those_before_it() {
     assert!((found / expected - 1.0).abs() < 1e-4, "{found} {expected}");
 }
 
-/// Logits are formed for some rows at a time, and a long text has several such blocks.
+/// Logits are formed for a block of rows at a time, and a long text has several blocks.
 #[test]
-fn what_is_measured_block_by_block_is_that_of_all_logits_at_once() {
+fn measurements_by_block_equal_those_of_all_logits_at_once() {
     let stories = stories();
     let edits = vec![feature_edit(&stories.sae, 61, Amount::Raw(2.0)).unwrap()];
     let found = stories.steer(std::slice::from_ref(&edits), 2 * UNEMBED_ROWS + 9);
@@ -119,7 +120,7 @@ fn what_is_measured_block_by_block_is_that_of_all_logits_at_once() {
 }
 
 #[test]
-fn the_shift_and_what_was_added_are_those_of_the_edit() {
+fn the_shift_and_the_added_multiple_are_those_of_the_edit() {
     let stories = stories();
     let edit = feature_edit(&stories.sae, 61, Amount::Norm(0.25)).unwrap();
     let late = Edit {
@@ -146,18 +147,18 @@ fn the_shift_and_what_was_added_are_those_of_the_edit() {
     let [norm, raw, set] = [0, 1, 2].map(|setting| &found.steered[setting][0]);
     let shift = norm.shifts[0];
     assert!((shift.share - 0.25).abs() < 1e-5, "{shift:?}");
-    // Directions of this autoencoder have norm 1, so that a quarter of the norm is what was added.
+    // Directions of this autoencoder have norm 1, so that a quarter of the norm was added.
     assert!((norm.raw[0] / (0.25 * shift.norm) - 1.0).abs() < 1e-4);
     assert!((raw.raw[0] - 3.0).abs() < 1e-6);
-    // What comes before the span is as it was: the first token was chosen by the plain model.
+    // Positions before the span are unchanged: the plain model chose the first token.
     assert_eq!(raw.divergences[0].kl, 0.0);
     assert!(raw.divergences[1].kl > 0.0);
-    // The feature may have been active a little already.
+    // The feature may have been slightly active before.
     assert!(set.raw[0] > 2.0 && set.raw[0] <= 2.5, "{}", set.raw[0]);
 }
 
 #[test]
-fn the_edited_site_is_measured_where_the_text_was_read() {
+fn the_edited_site_is_measured_at_every_token_that_was_read() {
     let stories = stories();
     let edit = feature_edit(&stories.sae, 61, Amount::Raw(3.0)).unwrap();
     let site = edit.site;

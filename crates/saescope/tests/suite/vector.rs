@@ -1,4 +1,4 @@
-//! Files of steering vectors: round trips, those of other tools, and those no honest writer makes.
+//! Files of steering vectors: round trips, files of other tools, and damaged files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use saescope::Error;
 use saescope::checkpoint::{Elements, NewTensor, NewValue, save_gguf, save_safetensors};
 use saescope::site::Site;
 use saescope::vector::text::{self, Selection};
-use saescope::vector::{Method, Record, Vector, question};
+use saescope::vector::{Method, Vector, VectorRecord, question};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/vectors/control.gguf")
@@ -21,7 +21,7 @@ fn vector(sites: &[Site]) -> Vector {
             .enumerate()
             .map(|(n, &site)| (site, direction(n)))
             .collect(),
-        record: Record {
+        record: VectorRecord {
             model: Some("org/name".to_owned()),
             model_type: Some("llama".to_owned()),
             method: Some(Method::PcaDiff),
@@ -29,12 +29,12 @@ fn vector(sites: &[Site]) -> Vector {
             positive: 3,
             negative: 3,
             seed: Some(7),
-            ..Record::default()
+            ..VectorRecord::default()
         },
     }
 }
 
-/// `gguf` wrote the file; `tests/golden/make_vectors.py` has the formula.
+/// Python's `gguf` wrote the file; `tests/golden/make_vectors.py` has the formula.
 #[test]
 fn a_control_vector_of_another_writer_is_read() {
     let vector = Vector::open(&golden()).unwrap();
@@ -51,7 +51,7 @@ fn a_control_vector_of_another_writer_is_read() {
 }
 
 #[test]
-fn both_formats_give_back_what_they_were_given() {
+fn a_vector_survives_both_formats() {
     let folder = tempfile::tempdir().unwrap();
     let layers = [Site::ResidPost(1), Site::ResidPost(12)];
     for (name, sites) in [
@@ -68,9 +68,9 @@ fn both_formats_give_back_what_they_were_given() {
     }
 }
 
-/// Byte for byte what `gguf` writes, but for our own key, which stands last.
+/// Byte for byte as Python's `gguf` writes them, except our own key, which comes last.
 #[test]
-fn a_gguf_has_the_keys_that_llama_cpp_asks_for() {
+fn a_gguf_has_the_keys_that_llama_cpp_needs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.gguf");
     Vector::open(&golden()).unwrap().save(&path).unwrap();
@@ -89,7 +89,7 @@ fn a_gguf_has_the_keys_that_llama_cpp_asks_for() {
 }
 
 #[test]
-fn a_gguf_has_no_place_for_layer_0_and_other_sites() {
+fn a_gguf_refuses_layer_0_and_other_sites() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.gguf");
     for site in [Site::ResidPost(0), Site::MlpOut(3), Site::Embed] {
@@ -100,7 +100,7 @@ fn a_gguf_has_no_place_for_layer_0_and_other_sites() {
 }
 
 #[test]
-fn files_that_are_no_vectors_are_refused() {
+fn files_of_other_kinds_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.gguf");
     let shape = [2];
@@ -187,8 +187,42 @@ fn questions_and_texts_that_cannot_be_read_name_the_file_and_the_line() {
     assert!(text::read(&lines, &labelled(Some("joy"))).is_err());
 }
 
+#[test]
+fn a_direction_without_a_site_is_placed_at_the_one_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let bare = NewTensor {
+        name: "vector",
+        shape: &[2],
+        elements: Elements::F32(&[1.0, 2.0]),
+    };
+    save_safetensors(&path, &[bare], &[].into()).unwrap();
+    let placed = Vector::open_at(&path, Some(Site::MlpOut(3))).unwrap();
+    assert_eq!(
+        placed.directions,
+        [(Site::MlpOut(3), vec![1.0, 2.0])].into()
+    );
+    for refused in [Vector::open_at(&path, None), Vector::open(&path)] {
+        assert!(matches!(refused, Err(Error::Tensor { .. })), "{refused:?}");
+    }
+    // A site of the file's own stays.
+    vector(&[Site::ResidPost(1), Site::Embed])
+        .save(&path)
+        .unwrap();
+    let mut named = Vector::open_at(&path, Some(Site::MlpOut(3))).unwrap();
+    assert_eq!(named, Vector::open(&path).unwrap());
+    assert!(matches!(
+        named.retain(&[Site::MlpOut(3)]),
+        Err(Error::Site { .. })
+    ));
+    named.retain(&[]).unwrap();
+    assert_eq!(named.directions.len(), 2);
+    named.retain(&[Site::Embed]).unwrap();
+    assert!(named.directions.keys().eq([&Site::Embed]));
+}
+
 proptest! {
-    /// A typed error or a vector of finite directions, never a panic.
+    /// Reading returns a typed error or a vector of finite directions.
     #[test]
     fn damaged_files_never_panic(gguf in any::<bool>(), at in 0_usize..2000, byte in any::<u8>(), cut in any::<bool>()) {
         let folder = tempfile::tempdir().unwrap();

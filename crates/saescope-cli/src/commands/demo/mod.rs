@@ -1,24 +1,20 @@
 //! `saescope demo`
 
-mod choice;
-mod steps;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use serde::Serialize;
+use saescope::demo::{Call, Choice, STEPS, Step, TurnedFeature, contrast, steps};
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use self::choice::Choice;
-use self::steps::{Call, STEPS, Step};
 use crate::print;
 
 /// Show on a bundled model what this program does, in seven steps
 ///
-/// Nothing is downloaded. Each step is one or several calls of the other commands, printed before what
-/// they say: typed alone they do the same. docs/demo.md says what there is to see.
+/// Nothing is downloaded. Each step is one or several calls of other commands, printed before their
+/// output; typed alone they do the same. docs/demo.md explains the steps.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +23,7 @@ Examples:
   saescope demo --step 2 --json
 ")]
 pub(crate) struct Args {
-    /// Do this step only
+    /// Run only this step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=STEPS as i64))]
     step: Option<u32>,
     /// Print JSON
@@ -35,54 +31,56 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The JSON of a step.
 #[derive(Serialize)]
-struct Record {
+struct StepRecord {
     step: u32,
     title: &'static str,
-    calls: Vec<Done>,
+    calls: Vec<CallRecord>,
 }
 
 #[derive(Serialize)]
-struct Done {
+struct CallRecord {
     command: String,
     output: Value,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    // Where runs are written, and no file of the user's is called as a bundled one.
+    // Runs are written here, and no file of the user's has the name of a bundled one here.
     let folder = tempfile::tempdir().context("a folder for the demo")?;
-    let contrast: Value = captured(folder.path(), &steps::contrast())?;
-    let choice = Choice::of(&contrast)?;
-    let wanted = |step: &Step| args.step.is_none_or(|only| only == step.number);
-    let steps = steps::all(&choice);
-    let steps = steps.iter().filter(|step| wanted(step));
+    let features = &captured(folder.path(), &contrast())?["features"];
+    let features = Vec::<TurnedFeature>::deserialize(features).context("the output of contrast")?;
+    let mut steps = steps(&Choice::new(features)?);
+    steps.retain(|step| args.step.is_none_or(|only| only == step.number));
     if args.json {
-        let records: Vec<Record> = steps
+        let records: Vec<StepRecord> = steps
+            .iter()
             .map(|step| record(folder.path(), step))
             .collect::<anyhow::Result<_>>()?;
         return print::json(&records);
     }
-    for step in steps {
+    for step in &steps {
         show(folder.path(), step)?;
     }
     Ok(())
 }
 
-fn record(folder: &Path, step: &Step) -> anyhow::Result<Record> {
-    let done = |call: &Call| {
-        Ok(Done {
+fn record(folder: &Path, step: &Step) -> anyhow::Result<StepRecord> {
+    let record = |call: &Call| {
+        Ok(CallRecord {
             command: call.to_string(),
             output: captured(folder, call)?,
         })
     };
-    Ok(Record {
+    let calls = step.calls.iter().map(record);
+    Ok(StepRecord {
         step: step.number,
         title: step.title,
-        calls: step.calls.iter().map(done).collect::<anyhow::Result<_>>()?,
+        calls: calls.collect::<anyhow::Result<_>>()?,
     })
 }
 
-/// Prints a step and lets its calls print theirs.
+/// Prints a step, and runs its calls, which print their own output.
 fn show(folder: &Path, step: &Step) -> anyhow::Result<()> {
     let bold = anstyle::Style::new().bold();
     let dim = anstyle::Style::new().dimmed();
@@ -91,7 +89,7 @@ fn show(folder: &Path, step: &Step) -> anyhow::Result<()> {
     writeln!(out, "{}\n", step.about)?;
     for call in &step.calls {
         writeln!(out, "{dim}$ {call}{dim:#}")?;
-        // The call writes to the same place.
+        // The call writes to the same standard output.
         out.flush()?;
         let status = command(folder, call)?.status().context("saescope")?;
         if !status.success() {
@@ -102,7 +100,7 @@ fn show(folder: &Path, step: &Step) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a call prints with `--json`.
+/// The output of a call with `--json`.
 fn captured(folder: &Path, call: &Call) -> anyhow::Result<Value> {
     let mut command = command(folder, call)?;
     let output = command.arg("--json").stderr(Stdio::inherit()).output();
@@ -114,7 +112,7 @@ fn captured(folder: &Path, call: &Call) -> anyhow::Result<Value> {
 }
 
 fn command(folder: &Path, call: &Call) -> anyhow::Result<Command> {
-    let this = std::env::current_exe().context("the program does not know where it is")?;
+    let this = std::env::current_exe().context("the path of this program")?;
     let mut command = Command::new(this);
     command.args(&call.args).current_dir(folder);
     Ok(command)

@@ -1,38 +1,35 @@
-//! A sweep as charts.
+//! The picture of a sweep.
 
 use saescope::show::chart::{Chart, Series, stack};
-use saescope::steer::{Comparison, Steered};
+use saescope::steer::{Comparison, ScaleUnit, Setting, Slot, Steered};
 
-use super::Args;
-use super::setting::{Setting, Slot};
+/// Reads the number of a chart from a steered text.
+type Measure = fn(&Steered) -> Option<f64>;
 
-/// Reads one number of a steered text.
-type Read = fn(&Steered) -> Option<f64>;
-
-/// Charts of divergence, perplexity and repetition over the scales. Each set of features and slot has a
-/// line, whose points are means over samples.
-pub(super) fn plot(args: &Args, settings: &[Setting], comparison: &Comparison) -> String {
-    let charts: [(&str, Read); 3] = [
+/// Charts of divergence, perplexity and repetition over the scales, one below another. Each set of
+/// features and slot has a line, and each point is the mean of its samples.
+pub(super) fn plot(unit: ScaleUnit, settings: &[Setting], comparison: &Comparison) -> String {
+    let charts: [(&str, Measure); 3] = [
         ("KL(steered || plain), nats per token", |s| {
             Some(s.mean().kl)
         }),
         ("perplexity under the plain model", |s| s.text.perplexity),
         ("repetition", |s| s.text.repetition),
     ];
-    let charts = charts.map(|(y, read)| Chart {
+    let charts = charts.map(|(y, measure)| Chart {
         title: format!("{y} over the scale"),
-        x: format!("scale, unit {}", args.unit().name()),
+        x: format!("scale, unit {unit}"),
         y: y.to_owned(),
-        series: lines(settings, comparison, read),
+        series: lines(settings, comparison, measure),
     });
     stack(&charts)
 }
 
-fn lines(settings: &[Setting], comparison: &Comparison, read: Read) -> Vec<Series> {
+fn lines(settings: &[Setting], comparison: &Comparison, measure: Measure) -> Vec<Series> {
     let mut lines: Vec<Series> = Vec::new();
     for (setting, texts) in settings.iter().zip(&comparison.steered) {
-        let values: Vec<f64> = texts.iter().filter_map(read).collect();
-        let (Some(scale), false) = (setting.scale, values.is_empty()) else {
+        let values: Vec<f64> = texts.iter().filter_map(measure).collect();
+        let (Some(scale), false) = (setting.name.scale, values.is_empty()) else {
             continue;
         };
         let mean = values.iter().sum::<f64>() / values.len() as f64;
@@ -48,15 +45,15 @@ fn lines(settings: &[Setting], comparison: &Comparison, read: Read) -> Vec<Serie
     lines
 }
 
-/// The name of a setting's line.
+/// Name of the line on which a setting lies.
 fn name(setting: &Setting) -> String {
-    let features: Vec<String> = setting.features.iter().map(u32::to_string).collect();
+    let features: Vec<String> = setting.name.features.iter().map(u32::to_string).collect();
     let features = if features.is_empty() {
         "vector".to_owned()
     } else {
         features.join("+")
     };
-    match setting.slot {
+    match setting.name.slot {
         Slot::One => features,
         Slot::Actual => format!("{features}, actual"),
     }

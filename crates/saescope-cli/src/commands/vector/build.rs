@@ -1,14 +1,15 @@
 //! `saescope vector caa`, `difference` and `pca`
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use saescope::pooling::Pooling;
 use saescope::site::Site;
 use saescope::vector::text::{self, Selection};
-use saescope::vector::{Contrast, Method, Pooling, Record, Texts, Vector};
+use saescope::vector::{Contrast, Method, Summary, Texts, Vector, VectorRecord};
 use serde::Serialize;
 
-use super::{DrawArgs, QuestionArgs, SiteRecord, file_name, pairs, progress, site_records};
+use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
 use crate::args::edits::EditsArgs;
 use crate::args::hub::locate_file;
 use crate::args::model::ModelArgs;
@@ -20,8 +21,9 @@ use saescope::session::LanguageModel;
 
 /// Build a vector from questions with two answers (contrastive activation addition)
 ///
-/// The mean, over the questions, of the activation at the letter of the answer that shows the
-/// behaviour minus that at the letter of the other (Rimsky et al. 2023). A question is read once.
+/// The direction is the mean over the questions of the activation at the letter of the answer that
+/// shows the behaviour, minus that at the letter of the other (Rimsky et al. 2023). Each question is
+/// read once.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +38,7 @@ pub(super) struct CaaArgs {
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,
     #[command(flatten)]
-    how: QuestionArgs,
+    format: QuestionArgs,
 }
 
 /// Build a vector from two sets of texts: the mean of one minus the mean of the other
@@ -52,10 +54,10 @@ Examples:
 pub(super) struct DifferenceArgs {
     #[command(flatten)]
     shared: BuildArgs,
-    /// Texts that show what the vector is to stand for: one per line, or JSON Lines (`.jsonl`)
+    /// Texts that show the behaviour or style of the vector: one per line, or JSON Lines (`.jsonl`)
     #[arg(long, value_name = "FILE")]
     positive: PathBuf,
-    /// Texts that do not
+    /// Texts that do not show it
     #[arg(long, value_name = "FILE")]
     negative: PathBuf,
     #[command(flatten)]
@@ -64,7 +66,7 @@ pub(super) struct DifferenceArgs {
 
 /// Build a vector from pairs: the first principal component of their differences
 ///
-/// Pairs are the two answers of a question, or line for line the texts of two files. The sign is the
+/// Pairs are the two answers of a question, or the texts of two files, line by line. The sign is the
 /// one along which most differences point; directions have length 1.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -80,7 +82,7 @@ pub(super) struct PcaArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "positive")]
     questions: Option<PathBuf>,
     #[command(flatten)]
-    how: QuestionArgs,
+    format: QuestionArgs,
     /// The first half of each pair, one per line, or JSON Lines (`.jsonl`)
     #[arg(long, value_name = "FILE", requires = "negative")]
     #[arg(conflicts_with = "questions")]
@@ -90,8 +92,8 @@ pub(super) struct PcaArgs {
     negative: Option<PathBuf>,
     #[command(flatten)]
     texts: TextsArgs,
-    /// Whether the differences' own mean counts: about `centre` of each pair it does (repeng's
-    /// pca_center), about their `mean` only what varies around it (repeng's pca_diff)
+    /// Centre of the components: `centre` of each pair, so that the mean difference counts (repeng's
+    /// pca_center), or `mean` of the differences, so that only their variation counts (repeng's pca_diff)
     #[arg(long, value_enum, default_value_t = About::Centre)]
     about: About,
 }
@@ -102,7 +104,7 @@ enum About {
     Mean,
 }
 
-/// What every way of building shares.
+/// The arguments of every method.
 #[derive(clap::Args)]
 struct BuildArgs {
     #[command(flatten)]
@@ -126,13 +128,13 @@ struct BuildArgs {
     json: bool,
 }
 
-/// How sets of texts are read.
+/// The arguments that say how sets of texts are read.
 #[derive(clap::Args)]
 struct TextsArgs {
-    /// Of JSON Lines, take the positive records that have this label alone
+    /// Take only positive records of JSON Lines with this label and no other
     #[arg(long, value_name = "LABEL", requires = "positive")]
     positive_label: Option<String>,
-    /// Of JSON Lines, take the negative records that have this label alone
+    /// Take only negative records of JSON Lines with this label and no other
     #[arg(long, value_name = "LABEL", requires = "negative")]
     negative_label: Option<String>,
     /// The field of a record that holds its text
@@ -141,30 +143,26 @@ struct TextsArgs {
     /// The field of a record that holds its label, or a list of labels
     #[arg(long, value_name = "FIELD", default_value = "emotions")]
     label_field: String,
-    /// What stands for a text: its last token, or the mean of all but the first
-    #[arg(long, value_enum, default_value_t = PoolingArg::Last)]
-    pooling: PoolingArg,
+    /// How the tokens of a text become one: the `last`, or their `mean`
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pooling: Pooling,
+    /// Count the first position in `mean` too; it is unlike all others, BOS or not
+    #[arg(long)]
+    first: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum PoolingArg {
-    Last,
-    Mean,
-}
-
-/// What `--json` prints.
+/// The JSON of a call.
 #[derive(Serialize)]
-struct Report<'a> {
+struct BuildRecord<'a> {
     vector: String,
-    record: &'a Record,
-    sites: Vec<SiteRecord>,
+    #[serde(flatten)]
+    summary: Summary<'a>,
 }
 
 pub(super) fn caa(args: &CaaArgs) -> anyhow::Result<()> {
     let build = &args.shared;
     let opened = build.open()?;
-    let of_questions = (&args.questions, &args.how);
-    let vector = build.of_questions(&opened, of_questions, Method::Caa)?;
+    let vector = build.of_questions(&opened, &args.questions, &args.format, Method::Caa)?;
     build.finish(&vector)
 }
 
@@ -184,7 +182,7 @@ pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
     };
     let opened = build.open()?;
     let vector = match (&args.questions, &args.positive, &args.negative) {
-        (Some(questions), _, _) => build.of_questions(&opened, (questions, &args.how), method)?,
+        (Some(questions), _, _) => build.of_questions(&opened, questions, &args.format, method)?,
         (None, Some(positive), Some(negative)) => {
             build.of_texts(&opened, [positive, negative], &args.texts, method)?
         }
@@ -202,16 +200,17 @@ impl BuildArgs {
     fn of_questions(
         &self,
         opened: &LanguageModel,
-        (file, how): (&PathBuf, &QuestionArgs),
+        file: &Path,
+        format: &QuestionArgs,
         method: Method,
     ) -> anyhow::Result<Vector> {
-        let style = how.style(&opened.tokenizer);
-        let questions = self.draw.questions(file, how)?;
-        let pairs = pairs(&questions, style, (&self.model, opened))?;
+        let style = format.style(&opened.tokenizer);
+        let questions = self.draw.questions(file, format)?;
+        let pairs = pairs(&questions, style, &opened.tokenizer, self.model.bos())?;
         let mut vector = self.build(opened, Contrast::Answers(&pairs), pairs.len(), method)?;
         vector.record.prompt = Some(style);
-        vector.record.balanced = !how.unbalanced;
-        vector.record.seed = self.draw.seed(!how.unbalanced);
+        vector.record.balanced = !format.unbalanced;
+        vector.record.seed = self.draw.seed(!format.unbalanced);
         vector.record.dataset = vec![file_name(file)];
         Ok(vector)
     }
@@ -242,10 +241,8 @@ impl BuildArgs {
         let texts = Texts {
             positive: &sets[0],
             negative: &sets[1],
-            pooling: match args.pooling {
-                PoolingArg::Last => Pooling::Last,
-                PoolingArg::Mean => Pooling::Mean,
-            },
+            pooling: args.pooling,
+            count_first: args.first,
         };
         let total = sets.iter().map(Vec::len).sum();
         let mut vector = self.build(opened, Contrast::Texts(texts), total, method)?;
@@ -275,7 +272,7 @@ impl BuildArgs {
             let before = sites.len();
             sites.retain(|&site| site != Site::ResidPost(0));
             if sites.len() < before {
-                eprintln!("(resid_post.0 is left out: llama.cpp takes no direction of layer 0)");
+                eprintln!("(resid_post.0 is omitted: llama.cpp accepts no direction of layer 0)");
             }
         }
         let edits = self.edits.open(opened)?;
@@ -300,15 +297,14 @@ impl BuildArgs {
     fn finish(&self, vector: &Vector) -> anyhow::Result<()> {
         vector.save(&self.output)?;
         if self.json {
-            return print::json(&Report {
+            return print::json(&BuildRecord {
                 vector: file_name(&self.output),
-                record: &vector.record,
-                sites: site_records(vector),
+                summary: vector.summary(),
             });
         }
         let mut out = print::styled_stdout();
         norms(vector).write(&mut out, None)?;
-        let Record {
+        let VectorRecord {
             positive, negative, ..
         } = vector.record;
         writeln!(
@@ -320,15 +316,15 @@ impl BuildArgs {
     }
 }
 
-/// The length of the direction at every site.
+/// A table of the length of the direction at every site.
 pub(super) fn norms(vector: &Vector) -> Table {
     let mut table = Table::new(vec![Align::Left, Align::Right, Align::Right]);
     table.header(["site", "width", "norm"]);
-    for record in site_records(vector) {
+    for direction in vector.summary().sites {
         table.row(vec![
-            record.site.to_string().into(),
-            record.width.to_string().into(),
-            format!("{:.3}", record.norm).into(),
+            direction.site.to_string().into(),
+            direction.width.to_string().into(),
+            format!("{:.3}", direction.norm).into(),
         ]);
     }
     table

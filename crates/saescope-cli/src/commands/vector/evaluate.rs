@@ -3,16 +3,17 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use saescope::checkpoint::save_whole;
 use saescope::edit::Edit;
 use saescope::site::Site;
 use saescope::vector::Vector;
-use saescope::vector::evaluate::{Outcome, Positions, Trial, best_site, chart, evaluate, rises};
+use saescope::vector::evaluate::{
+    ChosenSite, Evaluation, Outcome, Positions, Trial, chart, evaluate,
+};
 use saescope::vector::question::{Question, Style, halves};
 use serde::Serialize;
 
-use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
+use super::{DrawArgs, QuestionArgs, file_name, named, pairs, progress};
 use crate::args::edits::EditsArgs;
 use crate::args::model::{ModelArgs, finite, last_of};
 use crate::args::output::check_output;
@@ -23,9 +24,9 @@ use saescope::session::LanguageModel;
 /// Measure how far a vector moves the answers to questions, per site and multiplier
 ///
 /// Each site is tried alone. The measure is the logit of the letter whose answer shows the behaviour
-/// minus that of the other, where the letter comes, as a mean over the questions; the difference of
-/// their log-probabilities is the same number. `rises` says whether every larger multiplier gives a
-/// larger one. As many questions are taken with either letter as the matching one.
+/// minus that of the other, at the position of the letter, as a mean over the questions; the difference
+/// of their log-probabilities is the same number. `rises` is `yes` if every larger multiplier gives a
+/// larger number. By default the questions are balanced: as many match with either letter.
 #[derive(clap::Args)]
 #[command(
     override_usage = "saescope vector evaluate [OPTIONS] --questions <FILE> [MODEL] <VECTOR>"
@@ -50,7 +51,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,
     #[command(flatten)]
-    how: QuestionArgs,
+    format: QuestionArgs,
     #[command(flatten)]
     draw: DrawArgs,
     #[command(flatten)]
@@ -58,7 +59,7 @@ pub(super) struct Args {
     /// A site of the vector [default: all]. May be given several times
     #[arg(long, value_name = "SITE")]
     site: Vec<Site>,
-    /// What the direction is multiplied with, several separated by commas
+    /// Multipliers of the direction, separated by commas
     #[arg(
         long,
         value_name = "M,…",
@@ -67,12 +68,12 @@ pub(super) struct Args {
     )]
     #[arg(default_value = "-2,-1,0,1,2", value_parser = finite)]
     multipliers: Vec<f32>,
-    /// Choose the best site on every other question, and report on the rest
+    /// Choose the best site on every other question, and report the rest
     #[arg(long)]
     held_out: bool,
-    /// At which tokens it is added: those behind the question, as CAA does, or all
-    #[arg(long, value_enum, default_value_t = PositionsArg::Answer)]
-    positions: PositionsArg,
+    /// Tokens to which it is added: those after the question, as in CAA, or all, the first included
+    #[arg(long, value_parser = named::<Positions, 2>(["answer", "all"]), default_value_t)]
+    positions: Positions,
     /// Draw the result to this SVG file: over the multipliers for one site, else over the layers
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -81,15 +82,9 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum PositionsArg {
-    Answer,
-    All,
-}
-
-/// What `--json` prints.
+/// The JSON of a call.
 #[derive(Serialize)]
-struct Report<'a> {
+struct EvaluationRecord<'a> {
     model: &'a str,
     dtype: &'a str,
     bos: &'a str,
@@ -102,21 +97,16 @@ struct Report<'a> {
     positions: Positions,
     #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
     edits: &'a [Edit],
-    outcomes: &'a [Outcome],
-    /// Sites at which every larger multiplier gives a larger difference.
-    rises: Vec<Site>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    chosen: Option<Choice>,
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
 }
 
-/// The site that did best on other questions than those that are reported.
-#[derive(Serialize)]
-struct Choice {
-    site: Site,
-    /// How many questions chose it.
-    n_questions: usize,
-    /// What came out on them, at every site.
-    outcomes: Vec<Outcome>,
+/// A vector on an opened model, at the sites to try.
+struct Subject<'a> {
+    opened: &'a LanguageModel,
+    edits: &'a Edits,
+    vector: &'a Vector,
+    sites: &'a [Site],
 }
 
 pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
@@ -126,82 +116,64 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     }
     let vector = Vector::open(&path)?;
     vector.check_sites(&args.site)?;
-    let questions = args.draw.questions(&args.questions, &args.how)?;
+    let questions = args.draw.questions(&args.questions, &args.format)?;
     let opened = args.model.open()?;
-    let chosen = |site: &Site| args.site.is_empty() || args.site.contains(site);
-    let sites: Vec<Site> = vector.directions.keys().copied().filter(chosen).collect();
+    let wanted = |site: &Site| args.site.is_empty() || args.site.contains(site);
+    let sites: Vec<Site> = vector.directions.keys().copied().filter(wanted).collect();
     let edits = args.edits.open(&opened)?;
-    let try_on =
-        |questions: &[Question]| args.try_on(questions, (&opened, &edits), &vector, &sites);
-    let (reported, choice) = match args.held_out {
-        false => (questions, None),
-        true => {
-            let [choosing, reported] = halves(questions);
-            let outcomes = try_on(&choosing)?;
-            let site =
-                best_site(&outcomes).context("the vector has no direction to choose from")?;
-            let n_questions = choosing.len();
-            let choice = Choice {
-                site,
-                n_questions,
-                outcomes,
-            };
-            (reported, Some(choice))
-        }
+    let subject = Subject {
+        opened: &opened,
+        edits: &edits,
+        vector: &vector,
+        sites: &sites,
     };
-    let outcomes = try_on(&reported)?;
+    let (reported, chosen) = if args.held_out {
+        let [choosing, reported] = halves(questions);
+        let outcomes = args.outcomes(&choosing, &subject)?;
+        (reported, Some(ChosenSite::of(outcomes, choosing.len())?))
+    } else {
+        (questions, None)
+    };
+    let outcomes = args.outcomes(&reported, &subject)?;
+    let evaluation = Evaluation::new(&sites, outcomes, chosen);
     if let Some(plot) = &args.plot {
-        args.draw_plot(plot, reported.len(), &outcomes)?;
+        args.draw_plot(plot, reported.len(), &evaluation.outcomes)?;
     }
     if !args.json {
-        return args.print(&sites, reported.len(), &outcomes, choice.as_ref());
+        return args.print(&sites, reported.len(), &evaluation);
     }
-    let rises = sites.iter().copied().filter(|&site| rises(&outcomes, site));
-    print::json(&Report {
+    print::json(&EvaluationRecord {
         model: args.model.reference(),
         dtype: args.model.dtype().name(),
         bos: args.model.bos_name(),
         vector: file_name(&path),
         questions: file_name(&args.questions),
         n_questions: reported.len(),
-        balanced: !args.how.unbalanced,
-        seed: args.draw.seed(!args.how.unbalanced),
-        prompt: args.how.style(&opened.tokenizer),
-        positions: args.positions(),
+        balanced: !args.format.unbalanced,
+        seed: args.draw.seed(!args.format.unbalanced),
+        prompt: args.format.style(&opened.tokenizer),
+        positions: args.positions,
         edits: &edits.edits,
-        outcomes: &outcomes,
-        rises: rises.collect(),
-        chosen: choice,
+        evaluation: &evaluation,
     })
 }
 
 impl Args {
-    fn positions(&self) -> Positions {
-        match self.positions {
-            PositionsArg::Answer => Positions::Answer,
-            PositionsArg::All => Positions::All,
-        }
-    }
-
-    /// What the vector does at each site to the answers to `questions`.
-    fn try_on(
-        &self,
-        questions: &[Question],
-        (opened, edits): (&LanguageModel, &Edits),
-        vector: &Vector,
-        sites: &[Site],
-    ) -> anyhow::Result<Vec<Outcome>> {
-        let style = self.how.style(&opened.tokenizer);
+    /// Outcomes at each site on `questions`.
+    fn outcomes(&self, questions: &[Question], subject: &Subject) -> anyhow::Result<Vec<Outcome>> {
+        let tokenizer = &subject.opened.tokenizer;
+        let style = self.format.style(tokenizer);
         let trial = Trial {
-            pairs: &pairs(questions, style, (&self.model, opened))?,
-            sites,
+            pairs: &pairs(questions, style, tokenizer, self.model.bos())?,
+            sites: subject.sites,
             multipliers: &self.multipliers,
-            positions: self.positions(),
+            positions: self.positions,
         };
-        let mut hook = edits.hook()?;
+        let mut hook = subject.edits.hook()?;
         let bar = progress(questions.len());
         let mut done = |n: usize| bar.inc(n as u64);
-        let outcomes = evaluate(&opened.model, vector, &trial, &mut hook, &mut done);
+        let model = &subject.opened.model;
+        let outcomes = evaluate(model, subject.vector, &trial, &mut hook, &mut done);
         bar.finish_and_clear();
         Ok(outcomes?)
     }
@@ -220,31 +192,30 @@ impl Args {
         &self,
         sites: &[Site],
         questions: usize,
-        outcomes: &[Outcome],
-        choice: Option<&Choice>,
+        evaluation: &Evaluation,
     ) -> anyhow::Result<()> {
         let mut out = print::styled_stdout();
         let place = match self.positions {
-            PositionsArg::Answer => "behind the question",
-            PositionsArg::All => "at every token",
+            Positions::Answer => "after the question",
+            Positions::All => "at every token",
         };
         writeln!(
             out,
             "logit of the matching letter minus the other, mean of {questions} questions; added \
              {place}\n"
         )?;
-        self.table(sites, outcomes)
+        self.table(sites, evaluation)
             .write(&mut out, print::terminal_width())?;
-        if let Some(Choice {
-            site, n_questions, ..
-        }) = choice
-        {
+        if let Some(chosen) = &evaluation.chosen {
+            let ChosenSite {
+                site, n_questions, ..
+            } = chosen;
             writeln!(out, "\nbest on the other {n_questions} questions: {site}")?;
         }
         Ok(())
     }
 
-    fn table(&self, sites: &[Site], outcomes: &[Outcome]) -> Table {
+    fn table(&self, sites: &[Site], evaluation: &Evaluation) -> Table {
         let mut columns = vec![Align::Left];
         columns.extend(self.multipliers.iter().map(|_| Align::Right));
         columns.push(Align::Left);
@@ -253,17 +224,19 @@ impl Args {
         let site = std::iter::once("site".to_owned());
         table.header(site.chain(names).chain(["rises".to_owned()]));
         for &site in sites {
-            let of_site = outcomes.iter().filter(|outcome| outcome.site == site);
+            let outcomes = evaluation.outcomes.iter();
+            let of_site = outcomes.filter(|outcome| outcome.site == site);
             let mut row = vec![site.to_string().into()];
             row.extend(of_site.map(|outcome| format!("{:+.3}", outcome.logit_difference).into()));
-            row.push(if rises(outcomes, site) { "yes" } else { "no" }.into());
+            let rises = evaluation.rises.contains(&site);
+            row.push(if rises { "yes" } else { "no" }.into());
             table.row(row);
         }
         table
     }
 }
 
-/// The last parts of a path, as many as a title has room for.
+/// The last `parts` components of a path, short enough for a title.
 fn end(path: &Path, parts: usize) -> String {
     let all: Vec<_> = path.iter().collect();
     let last: PathBuf = all[all.len().saturating_sub(parts)..].iter().collect();

@@ -5,30 +5,30 @@ mod evaluate;
 mod show;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::anyhow;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
-use saescope::site::Site;
-use saescope::tokenizer::Tokenizer;
+use saescope::tokenizer::{Bos, Tokenizer};
 use saescope::vector::question::{self, Pair, Question, Style};
 use saescope::vector::text::sample;
 
 use crate::args::model::ModelArgs;
 use crate::print::bar::{Counted, bar};
-use saescope::session::LanguageModel;
 
-/// Build steering vectors, measure them and look into them
+/// Build, measure and inspect steering vectors
 ///
-/// A steering vector holds one direction at each of some sites. A file that ends in `.gguf` is a
-/// control vector as llama.cpp and repeng read and write it; any other is safetensors.
+/// A steering vector holds one direction for each of its sites. A file that ends in `.gguf` is a
+/// control vector as llama.cpp and repeng read and write it; any other file is safetensors.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(clap::Subcommand)]
-enum What {
+enum Action {
     Caa(Box<build::CaaArgs>),
     Difference(Box<build::DifferenceArgs>),
     Pca(Box<build::PcaArgs>),
@@ -38,20 +38,20 @@ enum What {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    match args.what {
-        What::Caa(args) => build::caa(&args),
-        What::Difference(args) => build::difference(&args),
-        What::Pca(args) => build::pca(&args),
-        What::Evaluate(args) => evaluate::run(*args),
-        What::Edits(args) => show::edits(&args),
-        What::Info(args) => show::info(&args),
+    match args.action {
+        Action::Caa(args) => build::caa(&args),
+        Action::Difference(args) => build::difference(&args),
+        Action::Pca(args) => build::pca(&args),
+        Action::Evaluate(args) => evaluate::run(*args),
+        Action::Edits(args) => show::edits(&args),
+        Action::Info(args) => show::info(&args),
     }
 }
 
-/// How many of the texts or questions are taken.
+/// The number of texts or questions to take.
 #[derive(clap::Args)]
 struct DrawArgs {
-    /// Take only so many of each set, or so many questions, drawn at random [default: all]
+    /// Take only N texts of each set, or N questions, drawn at random [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Seed of that draw
@@ -60,9 +60,9 @@ struct DrawArgs {
 }
 
 impl DrawArgs {
-    fn questions(&self, path: &Path, how: &QuestionArgs) -> anyhow::Result<Vec<Question>> {
+    fn questions(&self, path: &Path, format: &QuestionArgs) -> anyhow::Result<Vec<Question>> {
         let all = question::read(path)?;
-        if how.unbalanced {
+        if format.unbalanced {
             return Ok(self.draw(all));
         }
         let drawn = question::balanced(all, self.limit.map(|limit| limit as usize), self.seed);
@@ -79,83 +79,63 @@ impl DrawArgs {
         }
     }
 
-    /// The seed, where something is drawn: where not all are taken, or as many of either letter.
+    /// The seed if something is drawn: some of the texts, or questions balanced by letter.
     fn seed(&self, balanced: bool) -> Option<u64> {
         (balanced || self.limit.is_some()).then_some(self.seed)
     }
 }
 
-/// Which questions are taken, and how they are put.
+/// The choice and the format of questions.
 #[derive(clap::Args)]
 struct QuestionArgs {
-    /// Take the questions as they come, even where one letter matches more often than the other
-    /// [default: as many of either, so that the letter itself does not count]
+    /// Take the questions as they come, even if one letter matches more often than the other
+    /// [default: as many of either letter, so that the letter itself does not count]
     #[arg(long)]
     unbalanced: bool,
-    /// Put questions in the model's chat template, or plain, followed by `Answer:` [default: chat
-    /// where there is a template]
-    #[arg(long, value_enum)]
-    style: Option<StyleArg>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum StyleArg {
-    Chat,
-    Plain,
+    /// Put questions in the model's chat template, or plain, followed by `Answer:` [default: chat if
+    /// there is a template]
+    #[arg(long, value_parser = named::<Style, 2>(["chat", "plain"]))]
+    style: Option<Style>,
 }
 
 impl QuestionArgs {
     fn style(&self, tokenizer: &Tokenizer) -> Style {
-        match self.style {
-            None => Style::of(tokenizer),
-            Some(StyleArg::Chat) => Style::Chat,
-            Some(StyleArg::Plain) => Style::Plain,
-        }
+        self.style.unwrap_or_else(|| Style::of(tokenizer))
     }
+}
+
+/// Parses one of some names, which the help lists.
+fn named<T, const N: usize>(names: [&'static str; N]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = saescope::Error> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 /// Questions as tokens.
 fn pairs(
     questions: &[Question],
     style: Style,
-    (model, opened): (&ModelArgs, &LanguageModel),
+    tokenizer: &Tokenizer,
+    bos: Bos,
 ) -> anyhow::Result<Vec<Pair>> {
     let pairs = questions
         .iter()
-        .map(|question| question.pair(&opened.tokenizer, style, model.bos()));
+        .map(|question| question.pair(tokenizer, style, bos));
     Ok(pairs.collect::<saescope::Result<_>>()?)
 }
 
-/// A bar for `total` texts.
+/// A progress bar over `total` texts or questions, on standard error if that is a terminal.
 fn progress(total: usize) -> ProgressBar {
     bar("reading", Counted::Items("texts"), total as u64)
 }
 
-/// What is known of a direction besides its numbers.
-#[derive(serde::Serialize)]
-struct SiteRecord {
-    site: Site,
-    width: usize,
-    norm: f64,
-}
-
-fn site_records(vector: &saescope::vector::Vector) -> Vec<SiteRecord> {
-    let directions = vector.directions.iter();
-    directions
-        .map(|(&site, direction)| SiteRecord {
-            site,
-            width: direction.len(),
-            norm: saescope::vector::norm(direction),
-        })
-        .collect()
-}
-
-/// A file as it is written in records.
+/// Name of a file in records.
 fn file_name(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A vector that has been made or read, and where.
+/// The argument that names a vector's file.
 #[derive(clap::Args)]
 struct VectorArg {
     /// A vector: safetensors, or a control vector as GGUF

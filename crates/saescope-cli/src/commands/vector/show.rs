@@ -6,17 +6,16 @@ use std::path::PathBuf;
 use saescope::checkpoint::save_whole;
 use saescope::edit::Span;
 use saescope::site::Site;
-use saescope::vector::{Record, Vector};
-use serde::Serialize;
+use saescope::vector::Vector;
 
+use super::VectorArg;
 use super::build::norms;
-use super::{SiteRecord, VectorArg, site_records};
 use crate::args::model::finite;
 use crate::args::output::check_output;
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
 
-/// Show what is in a vector's file
+/// Show the contents of a vector's file
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +30,7 @@ pub(super) struct InfoArgs {
     json: bool,
 }
 
-/// Write a vector as edits, which `saescope run --edits` applies
+/// Write a vector as a document of edits, for the commands that have --edits
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,7 +41,7 @@ Examples:
 pub(super) struct EditsArgs {
     #[command(flatten)]
     file: VectorArg,
-    /// What every direction is multiplied with
+    /// Multiplier of every direction
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite)]
     scale: f32,
     /// A site of the vector [default: all]. May be given several times
@@ -56,20 +55,11 @@ pub(super) struct EditsArgs {
     output: Option<PathBuf>,
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    record: &'a Record,
-    sites: Vec<SiteRecord>,
-}
-
 pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
     let vector = Vector::open(&args.file.vector)?;
     let record = &vector.record;
     if args.json {
-        return print::json(&Report {
-            record,
-            sites: site_records(&vector),
-        });
+        return print::json(&vector.summary());
     }
     let unknown = || "unknown".to_owned();
     let mut table = Table::new(vec![Align::Left; 2]);

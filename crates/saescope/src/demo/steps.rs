@@ -1,27 +1,36 @@
-//! The steps of the demo, as calls of other commands.
+//! The steps of the demo.
 
 use std::fmt;
 
-use super::choice::{Choice, MOST};
+use serde::Serialize;
 
-/// How many steps there are.
-pub(super) const STEPS: u32 = 7;
+use super::choice::{Choice, MAX_TURNED};
 
-/// The prompt that is steered.
+/// Number of steps.
+pub const STEPS: u32 = 7;
+
+/// The prompt of the steered texts.
 const PROMPT: &str = "Lily was such a";
 
-/// Some calls that show one thing.
-pub(super) struct Step {
-    pub(super) number: u32,
-    pub(super) title: &'static str,
-    /// What there is to see.
-    pub(super) about: &'static str,
-    pub(super) calls: Vec<Call>,
+/// Calls that show one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Its number, from 1.
+    #[serde(rename = "step")]
+    pub number: u32,
+    /// Its title.
+    pub title: &'static str,
+    /// Explanation of the output, in lines of a terminal's width.
+    pub about: &'static str,
+    /// The calls, in order.
+    pub calls: Vec<Call>,
 }
 
-/// A call of this program.
-pub(super) struct Call {
-    pub(super) args: Vec<String>,
+/// A call of the command `saescope`; prints as it is typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// The arguments after the name of the command.
+    pub args: Vec<String>,
 }
 
 impl Call {
@@ -36,22 +45,22 @@ impl Call {
     }
 }
 
-/// As it is typed.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("saescope")?;
         for arg in &self.args {
-            match arg.contains(' ') {
-                true => write!(f, " \"{arg}\"")?,
-                false => write!(f, " {arg}")?,
+            if arg.contains(' ') {
+                write!(f, " \"{arg}\"")?;
+            } else {
+                write!(f, " {arg}")?;
             }
         }
         Ok(())
     }
 }
 
-/// The call that says which features tell angry and sad phrases from glad ones.
-pub(super) fn contrast() -> Call {
+/// The call that ranks the features by how well they tell angry and sad phrases from glad ones.
+pub fn contrast() -> Call {
     Call::new(&[
         "contrast",
         "demo",
@@ -68,15 +77,15 @@ pub(super) fn contrast() -> Call {
     ])
 }
 
-/// All steps, with the features of `choice`.
-pub(super) fn all(choice: &Choice) -> Vec<Step> {
+/// The steps, with the features of `choice`.
+pub fn steps(choice: &Choice) -> Vec<Step> {
     vec![
         reads(),
         Step {
             number: 2,
-            title: "What tells angry and sad phrases from glad ones",
-            about: "Each phrase ends in its feeling. AUROC is the chance that an angry phrase activates the\n\
-                    feature more than a glad one; the difference is how far it would have to be turned.",
+            title: "Which features tell angry and sad phrases from glad ones",
+            about: "Each phrase ends in its feeling. AUROC is the probability that an angry phrase activates\n\
+                    the feature more than a glad one; the difference is the amount by which to turn it.",
             calls: vec![contrast()],
         },
         explains(choice),
@@ -91,9 +100,9 @@ fn reads() -> Step {
     let (glad, angry) = ("Lily was very happy", "Lily was very angry");
     Step {
         number: 1,
-        title: "What a small model has in mind",
-        about: "stories260K writes children's stories; its autoencoder takes the state behind its third block\n\
-                apart into 1,024 features, of which 8 are active at a token. The strongest at the last one:",
+        title: "Which features a phrase activates",
+        about: "stories260K writes children's stories. Its autoencoder splits the state after the third block\n\
+                into 1,024 features, 8 of which are active at each token. The strongest at the last token:",
         calls: vec![Call::new(&[
             "features", "demo", "-p", glad, "-p", angry, "--top", "6",
         ])],
@@ -118,9 +127,9 @@ fn explains(choice: &Choice) -> Step {
     };
     Step {
         number: 3,
-        title: "What the first three of them are",
-        about: "The tokens that a feature makes likelier and less likely, its neighbours, and where in 300\n\
-                stories it is strongest.",
+        title: "Look at the first three of these features",
+        about: "The tokens that each feature makes more and less likely, the features of similar direction,\n\
+                and the places in 300 stories where it is strongest.",
         calls: (0..3).map(explain).collect(),
     }
 }
@@ -133,10 +142,10 @@ fn steers(choice: &Choice) -> Step {
     };
     Step {
         number: 4,
-        title: "Turn them: one, two, three and four features, until the text breaks",
+        title: "Turn one, two, three and four of them, until the text breaks",
         about: "Scale 1 turns each feature as far as angry phrases differ from glad ones. Perplexity is that of\n\
-                the text under the model as it was: what goes up a little has changed, what explodes is broken.",
-        calls: (1..=MOST).map(steer).collect(),
+                the text under the model without edits: a small rise is a changed text, a huge one a broken text.",
+        calls: (1..=MAX_TURNED).map(steer).collect(),
     }
 }
 
@@ -156,8 +165,8 @@ fn slot(choice: &Choice) -> Step {
     let feature = choice.first_up().to_string();
     Step {
         number: 5,
-        title: "1 in a feature's slot is not what the feature has in earnest",
-        about: "The same feature at 1, and at the activation that it really has on an angry text.",
+        title: "An activation of 1 is not a typical activation",
+        about: "The same feature at 1, and at its largest activation on an angry text.",
         calls: vec![Call::new(&[
             "steer",
             "demo",
@@ -185,9 +194,9 @@ fn trains() -> Step {
     Step {
         number: 6,
         title: "Train an autoencoder",
-        about: "A small one on the same state, for 300 steps. Explained variance goes up, and directions stay\n\
-                nearly at right angles: the mean |cosine| of two of them. The demo throws the run away; typed by\n\
-                yourself the call leaves it in demo-run, for the calls that it names.",
+        about: "A small autoencoder of the same state, trained for 300 steps. Explained variance rises, and\n\
+                directions stay nearly orthogonal, as the mean |cosine| of two of them shows. The demo deletes the\n\
+                run; if you type the call yourself, the run stays in demo-run, for the calls that it names.",
         calls: vec![Call::new(&[
             "train",
             "demo",
@@ -227,11 +236,11 @@ SmolLM2 (270 MB), with an autoencoder that you train on your texts:
   saescope train HuggingFaceTB/SmolLM2-135M-Instruct --site resid_post.15 --corpus texts.txt \\
     --skip-first --set input=layer_norm --expansion 16 --k 32 -o smollm2
   saescope features smollm2 -p \"I am so angry\"
-Gemma 3 (540 MB; its terms are accepted on the Hub, HF_TOKEN says who you are):
+Gemma 3 (540 MB; accept its terms on the Hub and set HF_TOKEN):
   saescope run google/gemma-3-270m -p \"Once upon a time\"
 GPT-2 (550 MB), with OpenAI's autoencoder of 131,072 features (807 MB):
   saescope features openai/v5_128k/resid_post_mlp/8 -p \"I am so angry\"
   saescope contrast openai/v5_128k/resid_post_mlp/8 --positive demo/phrases/angry-sad.txt \\
     --negative demo/phrases/glad.txt
-An angry preset for the model of this demo, for any prompt:
+A preset that makes the model of this demo angry, for any prompt:
   saescope steer demo -p \"The dog was such a\" --edits demo/presets/angry.json";

@@ -5,7 +5,6 @@ pub(crate) mod output;
 
 pub(crate) mod model;
 pub(crate) mod sampling;
-pub(crate) mod sites;
 
 pub(crate) mod corpus;
 pub(crate) mod sae;

@@ -27,7 +27,7 @@ pub use self::load::Source;
 use self::pass::{Halt, Pass, Spare};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, RowSpan, Rows};
-use crate::site::Site;
+use crate::site::{self, Site, Sites};
 
 /// A language model.
 pub struct Model {
@@ -124,6 +124,19 @@ impl Model {
             site: site.to_string(),
             reason,
         })
+    }
+
+    /// The sites that any of `patterns` selects, in the order of the forward pass, each once.
+    ///
+    /// # Errors
+    /// When a pattern selects no site of this model, with the reason.
+    pub fn select_sites(&self, patterns: &[Sites]) -> Result<Vec<Site>> {
+        for pattern in patterns {
+            if let Sites::One(site) = pattern {
+                self.check_site(*site)?;
+            }
+        }
+        site::select(patterns, self.sites())
     }
 
     /// How wide the activation at `site` is; none for attention patterns, which are as wide as there

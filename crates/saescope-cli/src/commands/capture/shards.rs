@@ -9,10 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use saescope::activations::shards::{self, Made, Manifest, ShardDtype, ShardsConfig};
 use saescope::activations::{Stream, StreamConfig};
 use saescope::corpus::Corpus;
-use saescope::site::Site;
+use saescope::site::{Site, Sites};
 use serde::Serialize;
 
-use super::{Args, Sites};
+use super::Args;
 use crate::args::corpus::CorpusArgs;
 use crate::print::{self, Align, Table};
 use crate::usage::usage;

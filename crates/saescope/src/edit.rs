@@ -201,8 +201,9 @@ impl Edit {
             }
             _ => return Ok(()),
         };
-        let message = format!("the {what} of an edit at {} is not finite", self.site);
-        Err(Error::Argument(message))
+        Err(Error::NotANumber {
+            what: format!("the {what} of an edit at {}", self.site),
+        })
     }
 }
 
@@ -359,7 +360,7 @@ mod tests {
         assert!(matches!(wide, Err(Error::Shape { .. })));
         let direction = vec![1.0, f32::NAN];
         let broken = apply(Op::Ablate { direction });
-        assert!(matches!(broken, Err(Error::Argument(_))));
+        assert!(matches!(broken, Err(Error::NotANumber { .. })));
     }
 
     #[test]

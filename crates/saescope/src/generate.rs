@@ -151,9 +151,8 @@ impl Sampling {
     /// Chooses a token by its logits, which are overwritten.
     fn choose(&self, logits: &mut [f32], seen: &[u32], rng: &mut ChaCha8Rng) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
-            let message =
-                format!("the logit of token {token} is not a number; was an edit too large?");
-            return Err(Error::Argument(message));
+            let what = format!("the logit of token {token}");
+            return Err(Error::Overflow { what });
         }
         self.penalise(logits, seen);
         if self.temperature == 0.0 {

@@ -7,7 +7,7 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
-use crate::args::model::{ModelArgs, TextArgs, piece};
+use crate::args::model::{ModelArgs, TextArgs};
 use crate::print::{self, Align, Cell, Table, cut, probability_style, visible};
 use saescope::session::LanguageModel;
 
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             text: &text,
             edits: &edits.edits,
             tokens: &tokens,
-            pieces: tokens.iter().map(|&id| piece(tokenizer, id)).collect(),
+            pieces: tokens.iter().map(|&id| tokenizer.token_text(id)).collect(),
             rows: rows.iter().map(|row| record(tokenizer, row)).collect(),
         });
     }
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn record(tokenizer: &Tokenizer, row: &LensRow) -> RowRecord {
     let guess = |guess: &Guess| GuessRecord {
         token: guess.token,
-        piece: piece(tokenizer, guess.token),
+        piece: tokenizer.token_text(guess.token),
         probability: guess.probability,
     };
     RowRecord {
@@ -115,7 +115,7 @@ fn record(tokenizer: &Tokenizer, row: &LensRow) -> RowRecord {
 fn table(tokenizer: &Tokenizer, tokens: &[u32], rows: &[LensRow]) -> Table {
     /// Longer pieces are cut, so that one of them does not push the others off the screen.
     const PIECE_WIDTH: usize = 14;
-    let shown = |id: u32| cut(&visible(&piece(tokenizer, id)), PIECE_WIDTH);
+    let shown = |id: u32| cut(&visible(&tokenizer.token_text(id)), PIECE_WIDTH);
     let mut table = Table::new(vec![Align::Left; tokens.len() + 1]);
     table.header(std::iter::once("site".to_owned()).chain(tokens.iter().map(|&id| shown(id))));
     for row in rows {

@@ -8,10 +8,13 @@ mod operand;
 mod product;
 mod repack;
 
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use half::bf16;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 pub use self::operand::Operand;
 pub use self::product::Epilogue;
@@ -20,7 +23,8 @@ use crate::isa::Isa;
 use crate::tile::Tiles;
 
 /// How a weight is kept; products accumulate in f32 whatever it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 4 bytes a value.
     #[default]
@@ -31,12 +35,39 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Every precision.
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
     /// Bytes of a value.
     pub fn bytes(self) -> usize {
         match self {
             Precision::F32 => 4,
             Precision::Bf16 => 2,
         }
+    }
+
+    /// Its name, as it is printed and parsed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Precision, String> {
+        let named = |precision: &Precision| precision.name() == name;
+        let known = Precision::ALL.into_iter().find(named);
+        known.ok_or_else(|| format!("unknown precision `{name}`; use f32 or bf16"))
     }
 }
 

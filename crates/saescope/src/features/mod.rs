@@ -271,9 +271,11 @@ fn positions(prompt: usize, tokens: &[u32], reading: Reading) -> Result<Vec<usiz
         Position::All => Ok((0..tokens.len()).collect()),
         Position::Pooled(Pooling::Last) => Ok(vec![last]),
         Position::At(position) if position <= last => Ok(vec![position]),
-        Position::At(position) => Err(Error::Argument(format!(
-            "prompt {prompt} has no position {position}; its last one is {last}"
-        ))),
+        Position::At(position) => Err(Error::Position {
+            prompt,
+            position,
+            last,
+        }),
         Position::Pooled(_) if reading.skip_first => Ok(pooled_positions(tokens.len()).collect()),
         Position::Pooled(_) => Ok((0..tokens.len()).collect()),
     }

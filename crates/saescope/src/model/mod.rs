@@ -355,7 +355,9 @@ impl Model {
                 return Err(Error::Argument(format!("sequence {slot} is given twice")));
             }
             if tokens.is_empty() {
-                return Err(Error::Argument("a prompt has no tokens".to_owned()));
+                return Err(Error::Empty {
+                    what: "a prompt".to_owned(),
+                });
             }
             if let Some(token) = tokens
                 .iter()

@@ -67,9 +67,8 @@ impl<'a> Splice<'a> {
             sae.direction(change.feature)?;
             let (FeatureOp::Set(value) | FeatureOp::Scale(value)) = change.op;
             if !value.is_finite() {
-                let feature = change.feature;
-                let message = format!("feature {feature}: {value} is no activation");
-                return Err(Error::Argument(message));
+                let what = format!("the change of feature {}", change.feature);
+                return Err(Error::NotANumber { what });
             }
         }
         Ok(Splice {

@@ -70,7 +70,9 @@ pub fn evaluate(
     vector.check(model)?;
     vector.check_sites(trial.sites)?;
     if trial.pairs.is_empty() {
-        return Err(Error::Argument("there is no question to try".to_owned()));
+        return Err(Error::Empty {
+            what: "the set of questions".to_owned(),
+        });
     }
     let mut settings = Vec::new();
     for &site in trial.sites {

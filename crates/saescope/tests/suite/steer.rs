@@ -327,7 +327,7 @@ fn what_an_edit_needs_and_lacks_is_refused() {
         add(f32::NAN, Unit::Raw),
     ] {
         let found = broken(op);
-        assert!(matches!(found, Err(Error::Argument(_))), "{found:?}");
+        assert!(found.as_ref().is_err_and(Error::is_usage), "{found:?}");
     }
     let unknown = Steer::new(&[Edit::new(SITE, set(3, 1.0))], &[]).map(drop);
     assert!(unknown.unwrap_err().to_string().contains("tiny"));

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
+use saescope::Precision;
 use saescope::activations::Batch;
 use saescope::sae::Record as SaeRecord;
 use saescope::train::{
@@ -11,7 +12,6 @@ use saescope::train::{
 };
 
 use super::{How, Machine, Record, Row, random};
-use crate::args::model::Dtype;
 use crate::print::rss;
 
 /// Time steps of training sparse autoencoders on random activations
@@ -46,7 +46,7 @@ struct Case {
 #[derive(Clone, Copy)]
 enum Kind {
     TopK(usize),
-    ReluL1(Dtype),
+    ReluL1(Precision),
 }
 
 const SEED: u64 = 1;
@@ -75,7 +75,11 @@ fn compared() -> [Case; 3] {
         d_sae: 6144,
         batch: 2048,
     };
-    [topk(24_576, 32, 4096), relu(Dtype::F32), relu(Dtype::Bf16)]
+    [
+        topk(24_576, 32, 4096),
+        relu(Precision::F32),
+        relu(Precision::Bf16),
+    ]
 }
 
 /// One number changed at a time.
@@ -120,9 +124,9 @@ impl Case {
         }
     }
 
-    fn dtype(&self) -> Dtype {
+    fn dtype(&self) -> Precision {
         match self.kind {
-            Kind::TopK(_) => Dtype::F32,
+            Kind::TopK(_) => Precision::F32,
             Kind::ReluL1(dtype) => dtype,
         }
     }
@@ -141,8 +145,8 @@ impl Case {
             },
         };
         config.products = match self.dtype() {
-            Dtype::F32 => Products::F32,
-            Dtype::Bf16 => Products::Bf16,
+            Precision::F32 => Products::F32,
+            Precision::Bf16 => Products::Bf16,
         };
         config.batch_tokens = self.batch;
         config.dead.treatment = Treatment::None;

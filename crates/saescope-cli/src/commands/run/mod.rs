@@ -7,13 +7,13 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use saescope::chat::Conversation;
 use saescope::complete::{Completion, EndedBy, complete};
 use saescope::edit::Edit;
 use saescope::generate::Prompt;
 use saescope::steer::Steer;
 use serde::Serialize;
 
-use self::chat::Conversation;
 use crate::args::edits::EditsArgs;
 use crate::args::model::ModelArgs;
 use crate::args::sampling::SamplingArgs;
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     if prompts.is_empty() {
         let chats = writer.chats() || writer.has_template();
-        let conversation = chats.then(|| Conversation::new(args.system.clone()));
+        let conversation = chats.then(|| Conversation::new(args.system.as_deref()));
         return chat::converse(&mut writer, conversation);
     }
     let mut encoded = Vec::with_capacity(prompts.len());
@@ -134,7 +134,7 @@ impl Writer<'_> {
     /// The tokens of a prompt, or of the conversation that it opens.
     pub(crate) fn encode(&self, prompt: &str) -> anyhow::Result<Vec<u32>> {
         if self.chats() {
-            let mut conversation = Conversation::new(self.args.system.clone());
+            let mut conversation = Conversation::new(self.args.system.as_deref());
             conversation.ask(prompt);
             self.encode_conversation(&conversation)
         } else {
@@ -147,7 +147,7 @@ impl Writer<'_> {
 
     /// The tokens of a conversation.
     pub(crate) fn encode_conversation(&self, all: &Conversation) -> anyhow::Result<Vec<u32>> {
-        all.encode(&self.opened.tokenizer)
+        Ok(all.encode(&self.opened.tokenizer)?)
     }
 
     /// Shows `echo` and then the continuation of `tokens` as it is written.

@@ -13,7 +13,6 @@ use saescope::vector::Vector;
 use serde::Serialize;
 
 use super::Args;
-use crate::args::model::piece;
 use crate::args::sae::lines;
 use crate::print::visible;
 use crate::usage::usage;
@@ -243,7 +242,7 @@ impl<'a> Builder<'a> {
         let peaks = peaks(model, sae, &encoded, &features)?;
         for peak in &peaks {
             let token = encoded.get(peak.text).and_then(|t| t.get(peak.position));
-            let piece = token.map(|&id| piece(tokenizer, id));
+            let piece = token.map(|&id| tokenizer.token_text(id));
             self.activations.push(Activation {
                 feature: peak.feature,
                 activation: peak.activation,

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use saescope::{Isa, session};
+use saescope::{Error, Isa, session};
 
 use crate::commands::{
     bench, capture, completions, contrast, convert, demo, eval, feature, features, info, lens, run,
@@ -59,7 +59,8 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, which clap finds or a command ([`Usage`]).
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, found by clap, a command ([`Usage`]) or the library
+/// ([`Error::is_usage`]).
 fn main() -> ExitCode {
     let matches = taking_negative_numbers(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -69,12 +70,22 @@ fn main() -> ExitCode {
         Err(error) if print::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", print::refusal(&error));
-            match error.is::<Usage>() {
-                true => ExitCode::from(2),
-                false => ExitCode::FAILURE,
+            if is_usage(&error) {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
             }
         }
     }
+}
+
+/// True if the arguments of the call are wrong.
+fn is_usage(error: &anyhow::Error) -> bool {
+    let library = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<Error>();
+        error.is_some_and(Error::is_usage)
+    };
+    error.is::<Usage>() || error.chain().any(library)
 }
 
 /// A number below zero is a value and no flag, so that what cannot take it says why.

@@ -298,10 +298,9 @@ impl Edit {
         };
         match broken {
             None => Ok(()),
-            Some(name) => {
-                let message = format!("the {name} of an edit at {} is not finite", self.site);
-                Err(Error::Argument(message))
-            }
+            Some(name) => Err(Error::NotANumber {
+                what: format!("the {name} of an edit at {}", self.site),
+            }),
         }
     }
 }
@@ -535,7 +534,7 @@ mod tests {
         assert!(matches!(wide, Err(Error::Shape { .. })));
         let direction = vec![1.0, f32::NAN];
         let broken = apply(DirectionOp::Ablate { direction });
-        assert!(matches!(broken, Err(Error::Argument(_))));
+        assert!(matches!(broken, Err(Error::NotANumber { .. })));
     }
 
     #[test]

@@ -101,6 +101,28 @@ pub enum Error {
         reason: String,
     },
 
+    /// What a reference names would have to be downloaded, and downloads are turned off.
+    #[error("{reference}: {reason}, and downloads are turned off")]
+    Offline {
+        /// The reference.
+        reference: String,
+        /// What the cache lacks.
+        reason: String,
+    },
+
+    /// The Hub hands a repository to those alone who show that they may have it.
+    #[error("{reference}: {reason}")]
+    AccessDenied {
+        /// The reference.
+        reference: String,
+        /// The Hub's answer, and the next step.
+        reason: String,
+    },
+
+    /// There is no folder for the cache of what is downloaded.
+    #[error("there is no home folder to keep models in; set HF_HOME to a folder")]
+    NoHome,
+
     /// A site name that no model has.
     #[error(
         "there is no site `{0}`; sites are written like `resid_post.8`, `mlp_out.5`, `embed` or `final_norm`"
@@ -187,10 +209,44 @@ pub enum Error {
         reason: String,
     },
 
+    /// A feature that an autoencoder does not have.
+    #[error("there is no feature {feature}; the autoencoder has features 0 to {}", d_sae.saturating_sub(1))]
+    NoFeature {
+        /// The feature that was asked for.
+        feature: u32,
+        /// Number of features of the autoencoder.
+        d_sae: usize,
+    },
+
+    /// A position beyond the end of a prompt.
+    #[error("prompt {prompt} has no position {position}; its last position is {last}")]
+    Position {
+        /// The prompt, counted from 0.
+        prompt: usize,
+        /// The position that was asked for.
+        position: usize,
+        /// The last position of the prompt.
+        last: usize,
+    },
+
     /// Something that must hold at least one thing holds none.
     #[error("{what} is empty")]
     Empty {
         /// The thing that is empty.
+        what: String,
+    },
+
+    /// An argument that must be a finite number is NaN or infinite.
+    #[error("{what} is not a finite number")]
+    NotANumber {
+        /// The argument.
+        what: String,
+    },
+
+    /// A result that is NaN or infinite.
+    #[error("{what} is not a finite number: a forward pass overflowed; was an edit too large?")]
+    Overflow {
+        /// The result.
         what: String,
     },
 
@@ -223,6 +279,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if an argument of the call is wrong, and the same call cannot succeed later: a site, feature
+    /// or position that does not exist, an empty set, a number out of range. A command ends with the
+    /// exit code of wrong usage, a server answers that the request is bad.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Error::UnknownSite(_)
+            | Error::Site { .. }
+            | Error::NoFeature { .. }
+            | Error::Position { .. }
+            | Error::Empty { .. }
+            | Error::NotANumber { .. }
+            | Error::NoModel { .. }
+            | Error::Argument(_) => true,
+            Error::At { source, .. } | Error::ModelOfSae { source } => source.is_usage(),
+            _ => false,
+        }
+    }
+
     /// Says in which part of something larger the failure happened.
     pub fn at(self, what: impl Into<String>) -> Error {
         Error::At {

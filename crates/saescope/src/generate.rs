@@ -163,9 +163,8 @@ impl Sampling {
     /// Chooses a token by `logits`, `[d_vocab]`, which it overwrites; `before` are the tokens so far.
     fn choose(&self, logits: &mut [f32], before: &[u32], rng: &mut ChaCha8Rng) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
-            let message =
-                format!("the logit of token {token} is not a number; was an edit too large?");
-            return Err(Error::Argument(message));
+            let what = format!("the logit of token {token}");
+            return Err(Error::Overflow { what });
         }
         self.penalise(logits, before);
         if self.temperature == 0.0 {

@@ -9,6 +9,7 @@ use saescope::session::Warning;
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::args::hub;
+use crate::args::value::one_of;
 use crate::print;
 use crate::print::bar::{Counted, bar};
 use crate::usage::ensure_usage;
@@ -29,27 +30,14 @@ pub(crate) struct CorpusArgs {
     #[arg(long, value_name = "TEMPLATE")]
     template: Vec<String>,
     /// What a document is in plain text
-    #[arg(long, value_enum, default_value_t = UnitArg::Paragraph)]
-    document: UnitArg,
+    #[arg(long, value_parser = one_of::<TextUnit>(TextUnit::ALL.map(TextUnit::name)), default_value_t)]
+    document: TextUnit,
     /// Whether documents share sequences or have one each
-    #[arg(long, value_enum, default_value_t = LayoutArg::Packed)]
-    layout: LayoutArg,
+    #[arg(long, value_parser = one_of::<Layout>(Layout::ALL.map(Layout::name)), default_value_t)]
+    layout: Layout,
     /// Tokens of a sequence [default: 128]
     #[arg(long, value_name = "N")]
     context: Option<usize>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum UnitArg {
-    Paragraph,
-    Line,
-    File,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum LayoutArg {
-    Packed,
-    Rows,
 }
 
 impl CorpusArgs {
@@ -84,15 +72,8 @@ impl CorpusArgs {
                 )),
             },
             files: located[range].concat(),
-            text: match self.document {
-                UnitArg::Paragraph => TextUnit::Paragraph,
-                UnitArg::Line => TextUnit::Line,
-                UnitArg::File => TextUnit::File,
-            },
-            layout: match self.layout {
-                LayoutArg::Packed => Layout::Packed,
-                LayoutArg::Rows => Layout::Rows,
-            },
+            text: self.document,
+            layout: self.layout,
             context: self.context.unwrap_or(CONTEXT),
             bos,
             seed,

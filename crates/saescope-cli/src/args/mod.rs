@@ -2,10 +2,10 @@
 
 pub(crate) mod hub;
 pub(crate) mod output;
+pub(crate) mod value;
 
 pub(crate) mod model;
 pub(crate) mod sampling;
-pub(crate) mod sites;
 
 pub(crate) mod corpus;
 pub(crate) mod sae;

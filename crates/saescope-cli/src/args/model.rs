@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use saescope::Precision;
 use saescope::session::{LanguageModel, Session};
-use saescope::tokenizer::{Bos, Tokenizer};
+use saescope::tokenizer::Bos;
 
 use crate::args::hub::{self, DEMO};
+use crate::args::value::one_of;
 
 /// Which model.
 #[derive(clap::Args)]
@@ -24,8 +26,8 @@ pub(crate) struct ModelRef {
 #[derive(clap::Args)]
 pub(crate) struct BosArgs {
     /// Whether a text begins with the beginning-of-sequence token; `auto` is the tokenizer's habit
-    #[arg(long, value_enum, default_value_t = BosArg::Auto)]
-    bos: BosArg,
+    #[arg(long, value_parser = one_of::<Bos>(Bos::ALL.map(Bos::name)), default_value_t)]
+    bos: Bos,
 }
 
 /// How a model is kept in memory and run.
@@ -34,8 +36,8 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) bos: BosArgs,
     /// How weights are kept in memory; bf16 takes half of it and is faster
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    pub(crate) dtype: Dtype,
+    #[arg(long, value_parser = precision(), default_value_t)]
+    pub(crate) dtype: Precision,
     /// Threads to use [default: all]
     #[arg(long, value_name = "N", value_parser = threads())]
     pub(crate) threads: Option<u16>,
@@ -69,58 +71,13 @@ impl TextArgs {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Dtype {
-    F32,
-    Bf16,
-}
-
-impl Dtype {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::Bf16 => "bf16",
-        }
-    }
-
-    /// Of one weight.
-    pub(crate) fn bytes(self) -> usize {
-        match self {
-            Dtype::F32 => 4,
-            Dtype::Bf16 => 2,
-        }
-    }
-
-    pub(crate) fn precision(self) -> Precision {
-        match self {
-            Dtype::F32 => Precision::F32,
-            Dtype::Bf16 => Precision::Bf16,
-        }
-    }
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub(crate) enum BosArg {
-    Auto,
-    Always,
-    Never,
-}
-
 impl BosArgs {
     pub(crate) fn bos(&self) -> Bos {
-        match self.bos {
-            BosArg::Auto => Bos::Auto,
-            BosArg::Always => Bos::Always,
-            BosArg::Never => Bos::Never,
-        }
+        self.bos
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        match self.bos {
-            BosArg::Auto => "auto",
-            BosArg::Always => "always",
-            BosArg::Never => "never",
-        }
+        self.bos.name()
     }
 }
 
@@ -140,7 +97,7 @@ impl LoadArgs {
     /// The session that opens models so.
     pub(crate) fn session(&self) -> anyhow::Result<Session> {
         Ok(Session {
-            precision: self.dtype.precision(),
+            precision: self.dtype,
             bos: self.bos.bos(),
             ..hub::session()?
         })
@@ -164,9 +121,14 @@ impl ModelArgs {
         self.load.bos.name()
     }
 
-    pub(crate) fn dtype(&self) -> Dtype {
+    pub(crate) fn dtype(&self) -> Precision {
         self.load.dtype
     }
+}
+
+/// Names of precisions.
+pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
+    one_of(Precision::ALL.map(Precision::name))
 }
 
 /// Numbers of threads that no system refuses.
@@ -206,11 +168,6 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.trim().parse().ok();
     let positive = number.filter(|&number: &usize| number > 0);
     positive.ok_or_else(|| "expected a whole number from 1 on".to_owned())
-}
-
-/// The text of one token; bytes that are no character alone show as U+FFFD.
-pub(crate) fn piece(tokenizer: &Tokenizer, id: u32) -> String {
-    String::from_utf8_lossy(tokenizer.piece(id)).into_owned()
 }
 
 /// A prompt as given, or standard input for `-`, less the line break at its end.

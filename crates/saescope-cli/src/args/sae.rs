@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use saescope::session::{LanguageModel, NamedSae, Selection};
 use saescope::site::Site;
-use saescope::tokenizer::Tokenizer;
 use saescope::vector::text;
 use serde::Serialize;
 
@@ -187,13 +186,4 @@ pub(crate) fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
 /// Ids as the library takes them.
 pub(crate) fn slices(ids: &[Vec<u32>]) -> Vec<&[u32]> {
     ids.iter().map(Vec::as_slice).collect()
-}
-
-/// The text of every token; tokens that only together make a character all have that character.
-pub(crate) fn texts(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
-    let pieces = tokenizer.readable_pieces(ids);
-    let each = pieces
-        .iter()
-        .flat_map(|p| p.tokens.clone().map(|_| p.text.clone()));
-    each.collect()
 }

@@ -10,8 +10,8 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
-use crate::args::model::{finite, last_of, piece};
-use crate::args::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, encode, lines, slices, texts};
+use crate::args::model::{finite, last_of};
+use crate::args::sae::{OpenedSae, Origin, PromptsArgs, SaeArgs, encode, lines, slices};
 use crate::print::painted;
 use crate::print::{self, Align, Cell, Table, cut, printable, visible};
 use crate::usage::usage;
@@ -164,7 +164,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let prompts = given.iter().zip(&ids).zip(&effects);
     let prompts = prompts.map(|((prompt, ids), effect)| OnPrompt {
         prompt,
-        tokens: texts(tokenizer, ids),
+        tokens: tokenizer.token_texts(ids),
         activations: &effect.activations,
         written_scale: effect.written_scale,
         changes: changes(tokenizer, effect),
@@ -244,7 +244,7 @@ fn record<'a>(
     let tokens = |list: &[(u32, f32)]| {
         let token = |&(token, effect): &(u32, f32)| Token {
             token,
-            piece: piece(tokenizer, token),
+            piece: tokenizer.token_text(token),
             effect,
         };
         list.iter().map(token).collect()
@@ -270,7 +270,7 @@ fn changes(tokenizer: &Tokenizer, effect: &Effect) -> Vec<Change> {
     let moved = |shifts: &[Shift]| {
         let moved = |shift: &Shift| Moved {
             token: shift.token,
-            piece: piece(tokenizer, shift.token),
+            piece: tokenizer.token_text(shift.token),
             before: shift.before,
             after: shift.after,
         };

@@ -7,7 +7,7 @@ use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
-use crate::args::model::{ModelArgs, TextArgs, piece};
+use crate::args::model::{ModelArgs, TextArgs};
 use crate::print::{self, Align, Cell, Table, cut, probability_style, visible};
 use saescope::session::LanguageModel;
 
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             text: &text,
             edits: &edits.edits,
             tokens: &tokens,
-            pieces: tokens.iter().map(|&id| piece(tokenizer, id)).collect(),
+            pieces: tokens.iter().map(|&id| tokenizer.token_text(id)).collect(),
             rows: &rows,
         });
     }

@@ -3,7 +3,7 @@
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::args::model::{BosArgs, ModelRef, TextArgs, piece};
+use crate::args::model::{BosArgs, ModelRef, TextArgs};
 use crate::print::{self, Align, Table, visible};
 
 /// Show the tokens of a text
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let text = args.text.read()?;
     let tokens = tokenizer.encode(&text, args.bos.bos())?;
     if args.json {
-        let pieces = tokens.iter().map(|&id| piece(&tokenizer, id)).collect();
+        let pieces = tokens.iter().map(|&id| tokenizer.token_text(id)).collect();
         let model = args.model.reference();
         return print::json(&TokensRecord {
             model,

@@ -39,20 +39,29 @@ fn answer(warning: &Warning) -> Option<String> {
     Some(advice)
 }
 
-/// An error with its causes in one line, and the flag that may mend it.
+/// An error with its causes in one line, and the flags that may mend it.
 pub(crate) fn refusal(error: &anyhow::Error) -> String {
     let message = super::chain(error);
-    let library = error
+    let causes = error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<Error>());
-    let advice = match library {
-        Some(Error::NoModel { .. }) => "--model names it",
-        Some(Error::ModelOfSae { .. }) => "--model names another",
-        Some(Error::RunExists { .. }) => {
+        .filter_map(|cause| cause.downcast_ref::<Error>());
+    causes
+        .filter_map(mend)
+        .fold(message, |text, advice| format!("{text}; {advice}"))
+}
+
+/// The flag or the variable that mends an error.
+fn mend(error: &Error) -> Option<&'static str> {
+    let advice = match error {
+        Error::NoModel { .. } => "--model names it",
+        Error::ModelOfSae { .. } => "--model names another",
+        Error::RunExists { .. } => {
             "--resume continues it, --force replaces it, -o names another folder"
         }
-        Some(Error::NoRun { .. }) => "omit --resume to begin one",
-        _ => return message,
+        Error::NoRun { .. } => "omit --resume to begin one",
+        Error::Offline { .. } => "unset HF_HUB_OFFLINE to download it",
+        Error::AccessDenied { .. } => "HF_TOKEN holds the token",
+        _ => return None,
     };
-    format!("{message}; {advice}")
+    Some(advice)
 }

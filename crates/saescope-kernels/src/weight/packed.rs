@@ -1,9 +1,12 @@
 //! `Weight`: a matrix laid out in panels when it is loaded, as f32 or bf16.
 
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use half::bf16;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::Buffer;
 use crate::isa::Isa;
@@ -12,7 +15,8 @@ use crate::parallel::{Shared, by_rows};
 use crate::tile::Tiles;
 
 /// The precision of a weight. Products accumulate in f32 in either.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 4 bytes a value.
     #[default]
@@ -23,6 +27,9 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Every precision.
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
     /// The name in flags, files and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,6 +44,22 @@ impl Precision {
             Precision::F32 => 4,
             Precision::Bf16 => 2,
         }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Precision, String> {
+        let named = |precision: &Precision| precision.name() == name;
+        let known = Precision::ALL.into_iter().find(named);
+        known.ok_or_else(|| format!("unknown precision `{name}`; use f32 or bf16"))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Templates are Jinja programs that come with a model, so they are not trusted: they see the
 //! messages and nothing else, and run out of fuel or memory of their own rather than run on.
 
+mod conversation;
 mod json;
 mod limits;
 mod program;
@@ -13,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 
+pub use self::conversation::Conversation;
 use self::limits::Budget;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
@@ -66,7 +68,7 @@ impl ChatTemplate {
                     .to_owned(),
             )
         })?;
-        let text = |id: u32| String::from_utf8_lossy(tokenizer.piece(id)).into_owned();
+        let text = |id| tokenizer.token_text(id);
         let bos = tokenizer.bos().map(text);
         let eos = tokenizer.eos_ids().first().copied().map(text);
         ChatTemplate::new(source, bos.as_deref(), eos.as_deref())

@@ -192,12 +192,7 @@ fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
         Some(Templates::Each(each)) => ("", each),
     };
     digest.part(all.as_bytes());
-    let unit: &[u8] = match config.text {
-        TextUnit::Paragraph => b"paragraph",
-        TextUnit::Line => b"line",
-        TextUnit::File => b"file",
-    };
-    digest.part(unit);
+    digest.part(config.text.name().as_bytes());
     for path in &config.files {
         open::check(path)?;
         let name = path.file_name().unwrap_or_default();

@@ -15,7 +15,9 @@ mod template;
 mod tests;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,39 @@ pub enum TextUnit {
     File,
 }
 
+impl TextUnit {
+    /// Every value.
+    pub const ALL: [TextUnit; 3] = [TextUnit::Paragraph, TextUnit::Line, TextUnit::File];
+
+    /// Its name, as it is printed and parsed.
+    pub fn name(self) -> &'static str {
+        match self {
+            TextUnit::Paragraph => "paragraph",
+            TextUnit::Line => "line",
+            TextUnit::File => "file",
+        }
+    }
+}
+
+impl fmt::Display for TextUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for TextUnit {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<TextUnit> {
+        let known = TextUnit::ALL.into_iter().find(|known| known.name() == name);
+        known.ok_or_else(|| {
+            Error::Argument(format!(
+                "unknown unit of text `{name}`; use paragraph, line or file"
+            ))
+        })
+    }
+}
+
 /// How documents become sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +115,34 @@ pub enum Layout {
     Packed,
     /// A document is a sequence of at most `context` tokens; what is longer is cut off.
     Rows,
+}
+
+impl Layout {
+    /// Every value.
+    pub const ALL: [Layout; 2] = [Layout::Packed, Layout::Rows];
+
+    /// Its name, as it is printed and parsed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Packed => "packed",
+            Layout::Rows => "rows",
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Layout {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Layout> {
+        let known = Layout::ALL.into_iter().find(|known| known.name() == name);
+        known.ok_or_else(|| Error::Argument(format!("unknown layout `{name}`; use packed or rows")))
+    }
 }
 
 /// How far the documents of a corpus are.
@@ -134,9 +197,9 @@ impl Corpus {
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Corpus> {
         if config.files.is_empty() {
-            return Err(Error::Argument(
-                "a corpus needs at least one file".to_owned(),
-            ));
+            return Err(Error::Empty {
+                what: "the list of the corpus' files".to_owned(),
+            });
         }
         let around = around(config.bos, tokenizer)?;
         let needed = around.before.len() + 1;
@@ -363,11 +426,7 @@ impl Whole {
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
             digest.part(&bytes);
         }
-        let layout = match self.layout {
-            Layout::Packed => "packed",
-            Layout::Rows => "rows",
-        };
-        let rest = format!("{layout} {} {} {part}", self.context, self.seed);
+        let rest = format!("{} {} {} {part}", self.layout, self.context, self.seed);
         digest.part(rest.as_bytes());
         digest.hex()
     }

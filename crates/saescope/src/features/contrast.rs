@@ -68,8 +68,8 @@ pub fn contrast_rows(
 ) -> Result<Vec<Contrasted>> {
     for (name, rows) in [("positive", positive), ("negative", negative)] {
         if rows.rows() == 0 {
-            let message = format!("the {name} set holds no prompt");
-            return Err(Error::Argument(message));
+            let what = format!("the {name} set of prompts");
+            return Err(Error::Empty { what });
         }
     }
     let mut entries: Vec<(u32, f32, bool)> = Vec::with_capacity(positive.len() + negative.len());
@@ -169,7 +169,7 @@ mod tests {
         let some = rows(&[[1, 0, 0, 0]]);
         for (positive, negative) in [(&some, &rows(&[])), (&rows(&[]), &some)] {
             let refused = contrast_rows(positive, negative, Rank::Auroc);
-            assert!(matches!(refused, Err(Error::Argument(_))));
+            assert!(matches!(refused, Err(Error::Empty { .. })));
         }
     }
 

@@ -226,9 +226,11 @@ fn positions(prompt: usize, tokens: &[u32], reading: Reading) -> Result<Vec<usiz
     match reading.position {
         Position::All => Ok((0..tokens.len()).collect()),
         Position::At(position) if position <= last => Ok(vec![position]),
-        Position::At(position) => Err(Error::Argument(format!(
-            "prompt {prompt} has no position {position}; its last one is {last}"
-        ))),
+        Position::At(position) => Err(Error::Position {
+            prompt,
+            position,
+            last,
+        }),
         Position::Pooled(pooling) => Ok(pooling
             .positions(tokens.len(), reading.count_first)
             .collect()),

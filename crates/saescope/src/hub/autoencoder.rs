@@ -1,9 +1,9 @@
-//! Which files of a repository an autoencoder needs.
+//! The files of a repository that an autoencoder needs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Weights, the first that is there, and whether they are nothing without their configuration.
+/// Names of weights, the most preferred first, and whether these weights need a configuration.
 const WEIGHTS: [(&str, bool); 5] = [
     ("sae_weights.safetensors", true),
     ("sae.safetensors", true),
@@ -11,11 +11,11 @@ const WEIGHTS: [(&str, bool); 5] = [
     ("params.npz", false),
     ("params.safetensors", true),
 ];
-/// Small files, taken where they are there.
-const BESIDE: [&str; 3] = ["cfg.json", "config.json", "activation_scaler.json"];
+/// Small files beside the weights, taken where there are any.
+const CONFIGURATION: [&str; 3] = ["cfg.json", "config.json", "activation_scaler.json"];
 
-/// Chooses from the `names` of a repository's files: those of the autoencoder at `inner`, a folder
-/// or its weights, or that of the repository's own folder. The last one holds the weights.
+/// Chooses from the `names` of a repository's files those of the autoencoder at `inner`, a folder or
+/// its weights, or of the one in the repository's own folder. The last one holds the weights.
 pub(super) fn needed(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, String> {
     let inner = inner.unwrap_or_default();
     let weights = if names.contains(inner) {
@@ -28,8 +28,11 @@ pub(super) fn needed(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Ve
         return Err(missing(names, inner));
     };
     let folder = parent(&weights);
-    let mut files: Vec<String> = BESIDE.iter().map(|name| within(folder, name)).collect();
-    // What sparsify and dictionary_learning say of a run stands one folder above.
+    let mut files: Vec<String> = CONFIGURATION
+        .iter()
+        .map(|name| within(folder, name))
+        .collect();
+    // sparsify and dictionary_learning keep the configuration of a run one folder above.
     if !folder.is_empty() {
         files.push(within(parent(folder), "config.json"));
     }
@@ -38,10 +41,14 @@ pub(super) fn needed(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Ve
     Ok(files)
 }
 
-/// What `snapshot` of the cache holds of the autoencoder at `inner`, if nothing is missing.
+/// Path of the autoencoder at `inner` in a `snapshot` of the cache, if no file of it is missing.
 pub(super) fn complete(snapshot: &Path, inner: Option<&str>) -> Option<PathBuf> {
     let place = inner.map_or_else(|| snapshot.to_path_buf(), |inner| snapshot.join(inner));
-    let configured = |folder: &Path| BESIDE[..2].iter().any(|name| folder.join(name).is_file());
+    let configured = |folder: &Path| {
+        CONFIGURATION[..2]
+            .iter()
+            .any(|name| folder.join(name).is_file())
+    };
     if place.is_file() {
         let name = place.file_name()?.to_str()?;
         let known = WEIGHTS.iter().find(|(weights, _)| *weights == name);
@@ -53,7 +60,7 @@ pub(super) fn complete(snapshot: &Path, inner: Option<&str>) -> Option<PathBuf> 
     (!needs || configured(&place)).then_some(place)
 }
 
-/// Says where in the repository there are autoencoders.
+/// Reason for refusing `inner`, which names the folders of the repository that hold autoencoders.
 fn missing(names: &BTreeSet<String>, inner: &str) -> String {
     const SHOWN: usize = 12;
     let is_weights = |name: &&String| {
@@ -91,7 +98,7 @@ fn missing(names: &BTreeSet<String>, inner: &str) -> String {
         inner
     };
     format!(
-        "{place} holds no autoencoder; name a folder that does, as in org/name/{}: {}{more}",
+        "{place} holds no autoencoder; name a folder that does, as in org/name/{}; there are {}{more}",
         shown[0],
         shown[..shown.len().min(SHOWN)].join(", ")
     )
@@ -117,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_needed_of_the_folder_named_is_chosen() {
+    fn only_needed_files_of_the_named_folder_are_chosen() {
         let names = [
             "README.md",
             "config.json",
@@ -139,14 +146,14 @@ mod tests {
         for inner in [None, Some("layer_7")] {
             let refused = choose(&names, inner).unwrap_err();
             assert!(
-                refused.ends_with("as in org/name/layer_8: layer_8, layer_9"),
+                refused.ends_with("as in org/name/layer_8; there are layer_8, layer_9"),
                 "{refused}"
             );
         }
     }
 
     #[test]
-    fn folders_within_the_one_named_are_proposed() {
+    fn folders_within_the_named_one_are_proposed() {
         let names = [
             "a/16k/l0_9/params.npz",
             "a/16k/l0_70/params.npz",

@@ -1,4 +1,7 @@
-//! Data sets: which files of a repository are its texts.
+//! Data sets of the Hub: the choice of the files that hold the texts, and their download.
+//!
+//! Files are chosen by name alone. A listing beside the cache keeps the choice, so that a data set that
+//! is complete needs no network.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,14 +10,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::download::{self, Remote};
-use super::{HubOptions, HubReference, Kind, files, refused};
+use super::{HubOptions, HubReference, Kind, files, offline, refused};
 use crate::checkpoint::save_whole;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// What names of files end in, by sort: the first sort that a repository has is taken.
-const SORTS: [&[&str]; 3] = [&["parquet"], &["jsonl", "ndjson"], &["txt"]];
+/// Extensions of files with texts, by format. The first format that a repository has is taken.
+const FORMATS: [&[&str]; 3] = [&["parquet"], &["jsonl", "ndjson"], &["txt"]];
 const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
-/// Words of names of files that are not to be trained on.
+/// Words in names of files that are not meant for training.
 const HELD_OUT: [&str; 6] = ["test", "valid", "validation", "val", "dev", "eval"];
 
 /// A data set on the Hub: `org/name`, `org/name@revision`, `org/name:file-or-folder` or
@@ -22,16 +25,16 @@ const HELD_OUT: [&str; 6] = ["test", "valid", "validation", "val", "dev", "eval"
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetReference(pub(super) HubReference);
 
-/// What is about to be downloaded.
+/// Number and size of the files that are about to be downloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Files that are not in the cache yet.
     pub files: usize,
-    /// Bytes of these, where the Hub says so.
+    /// Their bytes, as far as the Hub gives sizes.
     pub bytes: u64,
 }
 
-/// What a reference stood for when it was last downloaded, so that the Hub need not be asked again.
+/// The files of a reference when it was last downloaded, so that the Hub need not be asked again.
 #[derive(Serialize, Deserialize)]
 struct Listing {
     commit: String,
@@ -39,15 +42,15 @@ struct Listing {
 }
 
 impl DatasetReference {
-    /// Reads a reference.
+    /// Parses a reference.
     ///
     /// # Errors
-    /// When the text is none.
+    /// When the text is not one.
     pub fn parse(text: &str) -> Result<DatasetReference> {
         let wrong = || {
             refused(
                 text,
-                "no such file is here, and on the Hub data sets are called `org/name`, \
+                "there is no such file here; data sets on the Hub are written `org/name`, \
                  `org/name@revision` or `org/name:file-or-folder`",
             )
         };
@@ -65,11 +68,11 @@ impl DatasetReference {
         }))
     }
 
-    /// Its files, downloaded if need be; `on_plan` is told of the size before that.
+    /// Its files, downloaded if need be; `on_plan` receives the size before a download begins.
     ///
     /// # Errors
-    /// When there is no such data set, it is not clear which of its files are meant, or it cannot be
-    /// had.
+    /// When there is no such data set, the choice among its files is not clear, or a download fails or
+    /// is turned off.
     pub fn resolve(
         &self,
         options: &HubOptions,
@@ -80,22 +83,21 @@ impl DatasetReference {
         }
         if options.offline {
             let cache = options.cache.display();
-            let reason = format!(
-                "the cache {cache} does not hold all of it, and the Hub is not to be asked; unset \
-                 HF_HUB_OFFLINE to download it"
-            );
-            return Err(refused(self, &reason));
+            return Err(offline(
+                self,
+                format!("the cache {cache} does not hold all of it"),
+            ));
         }
         let (listing, files) = download(self, options, on_plan)?;
-        self.note(options, &listing)?;
+        self.keep_listing(options, &listing)?;
         Ok(files)
     }
 
-    /// What the cache holds, if that is all.
+    /// Files of the data set in the cache, if all are there.
     fn cached(&self, options: &HubOptions) -> Option<Vec<PathBuf>> {
         let repository = options.cache.join(self.0.repo(Kind::Dataset).folder_name());
-        let noted = std::fs::read(self.listing_path(options)).ok();
-        if let Some(listing) = noted.and_then(|json| serde_json::from_slice::<Listing>(&json).ok())
+        let kept = std::fs::read(self.listing_path(options)).ok();
+        if let Some(listing) = kept.and_then(|json| serde_json::from_slice::<Listing>(&json).ok())
             && !listing.files.is_empty()
             && files::is_plain(&listing.commit)
             && listing.files.iter().all(|file| files::is_plain(file))
@@ -107,7 +109,7 @@ impl DatasetReference {
                 return Some(files);
             }
         }
-        // What other programs have downloaded: all of it, as far as its names can tell.
+        // Other programs keep no listing; the names of their files tell if parts are missing.
         let snapshot = self.0.cached(&options.cache, Kind::Dataset)?;
         let names = names(&snapshot);
         let chosen = chosen(&names, self.0.file.as_deref()).ok()?;
@@ -120,9 +122,9 @@ impl DatasetReference {
         options.storage_cache.join("datasets").join(name + ".json")
     }
 
-    fn note(&self, options: &HubOptions, listing: &Listing) -> Result<()> {
+    fn keep_listing(&self, options: &HubOptions, listing: &Listing) -> Result<()> {
         let path = self.listing_path(options);
-        let io = |e| crate::Error::io(&path, e);
+        let io = |e| Error::io(&path, e);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
@@ -198,8 +200,8 @@ fn names(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// Chooses from the `names` of a repository's files: `inner`, or those in the folder `inner`, of one
-/// sort and one split.
+/// Chooses from the `names` of a repository's files: `inner` itself, or the files of one format and one
+/// split in the folder `inner`.
 fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, String> {
     let inner = inner.unwrap_or_default();
     if names.contains(inner) {
@@ -210,13 +212,13 @@ fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, 
         inner.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
     };
     let inside: Vec<&str> = names.iter().filter(within).map(String::as_str).collect();
-    let of_sort = |sort: &&[&str]| {
-        let ends = |name: &&str| sort.contains(&extension(name));
+    let of_format = |extensions: &&[&str]| {
+        let ends = |name: &&str| extensions.contains(&extension(name));
         let found: Vec<&str> = inside.iter().copied().filter(ends).collect();
         (!found.is_empty()).then_some(found)
     };
-    let Some(files) = SORTS.iter().find_map(of_sort) else {
-        return Err(none_there(names, inner));
+    let Some(files) = FORMATS.iter().find_map(of_format) else {
+        return Err(without_texts(names, inner));
     };
     let has = |name: &str, words: &[&str]| {
         let parts = name.split(|c: char| !c.is_ascii_alphanumeric());
@@ -242,7 +244,7 @@ fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, 
             more => format!(" and {more} more"),
         };
         return Err(format!(
-            "its texts are in several folders; name one, as in org/name:{}: {}{more}",
+            "its texts are in several folders; name one, as in org/name:{}; there are {}{more}",
             shown.last().unwrap_or(&""),
             shown.join(", "),
         ));
@@ -250,11 +252,12 @@ fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, 
     Ok(chosen.into_iter().map(str::to_owned).collect())
 }
 
-fn none_there(names: &BTreeSet<String>, inner: &str) -> String {
+/// Reason for refusing a repository or a folder of it that has no texts.
+fn without_texts(names: &BTreeSet<String>, inner: &str) -> String {
     let all: Vec<&str> = names.iter().map(String::as_str).take(12).collect();
     let place = if inner.is_empty() { "it" } else { inner };
     format!(
-        "{place} has no texts: no Parquet, JSON Lines or .txt file, but {}",
+        "{place} has no texts: no Parquet, JSON Lines or .txt file; there are {}",
         all.join(", ")
     )
 }
@@ -271,7 +274,7 @@ fn parent(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// Whether files called `…-00000-of-00003` are three.
+/// True if all parts of files named like `…-00000-of-00003` are there.
 fn has_all_parts(names: &[String]) -> bool {
     let parts = |name: &String| {
         let (_, rest) = name.split_once("-of-")?;

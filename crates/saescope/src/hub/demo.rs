@@ -1,5 +1,5 @@
-//! The bundled model, its autoencoder and what goes with them. `build.rs` packs `assets/demo` into the
-//! library; here it is unpacked, once, to where what does not come from the Hub is kept.
+//! The bundled model with its autoencoder, texts and presets. `build.rs` packs `assets/demo` into the
+//! library; this module unpacks it, once, to the folder for files that do not come from the Hub.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ include!(concat!(env!("OUT_DIR"), "/demo.rs"));
 /// The folder of the model, or of the autoencoder, or the file of stories.
 ///
 /// # Errors
-/// When it cannot be unpacked.
+/// When the bundle cannot be unpacked.
 pub(super) fn folder(kind: Kind, options: &HubOptions) -> Result<PathBuf> {
     let part = match kind {
         Kind::Model => "model",
@@ -23,8 +23,8 @@ pub(super) fn folder(kind: Kind, options: &HubOptions) -> Result<PathBuf> {
     Ok(unpacked(options)?.join(part))
 }
 
-/// The folder that holds everything bundled: `model`, `sae`, `stories.txt`, `phrases`, `presets`. It
-/// is whole or not there, and named after its content.
+/// The folder that holds everything bundled: `model`, `sae`, `stories.txt`, `phrases`, `presets`. The
+/// folder is complete whenever it exists, and named after its content.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unpacked_is_what_the_repository_holds_and_is_unpacked_once() {
+    fn the_bundle_has_the_files_of_the_repository_and_is_unpacked_once() {
         let cache = tempfile::tempdir().unwrap();
         let options = HubOptions::new(cache.path().join("hub"));
         let folder = unpacked(&options).unwrap();

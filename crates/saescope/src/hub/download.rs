@@ -1,4 +1,7 @@
-//! Downloads through the crate `hf-hub`, in whose cache interrupted files wait to be resumed.
+//! Downloads from the Hub through the crate `hf-hub`, in whose cache interrupted files wait to be
+//! resumed.
+//!
+//! All files of a repository are taken from one commit. The choice of files is made elsewhere.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,14 +10,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hf_hub::Cache;
-use hf_hub::api::Progress as Watch;
+use hf_hub::api::Progress as Observer;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 
 use super::files::{Needed, is_index, is_plain, needed, shards};
 use super::{HubOptions, HubReference, Kind, Progress, Report, autoencoder, refused};
 use crate::error::{Error, Result};
 
-/// Attempts in a row that may bring nothing before a download is given up.
+/// Attempts in a row without a new byte after which a download is given up.
 const ATTEMPTS: u32 = 4;
 
 /// Downloads what `reference` needs and the cache lacks.
@@ -44,7 +47,7 @@ pub(super) fn api(reference: &HubReference, options: &HubOptions) -> Result<Api>
         .map_err(|error| refused(reference, &error.to_string()))
 }
 
-/// What the Hub says of a repository.
+/// The Hub's description of a repository.
 #[derive(serde::Deserialize)]
 struct Info {
     sha: String,
@@ -65,24 +68,23 @@ pub(super) struct Remote<'a> {
     repo: ApiRepo,
     pub(super) commit: String,
     pub(super) names: BTreeSet<String>,
-    /// Bytes of the files of which the Hub says so.
+    /// Bytes of the files whose size the Hub gives.
     pub(super) sizes: BTreeMap<String, u64>,
     /// The repository's folder in the cache.
     folder: PathBuf,
 }
 
 impl<'a> Remote<'a> {
-    /// Asks which files there are, and which commit the revision is: all are taken from that one,
-    /// even if the revision moves meanwhile.
+    /// Asks for the files of the repository and the commit of the revision. All files are taken from that
+    /// commit, even if the revision moves meanwhile.
     pub(super) fn look_up(
         reference: &'a HubReference,
         kind: Kind,
         options: &'a HubOptions,
         api: &Api,
     ) -> Result<Remote<'a>> {
-        let info = ask(&api.repo(reference.repo(kind)), kind).map_err(|failure| {
-            refused(reference, &failure.explain(reference, kind, options, None))
-        })?;
+        let info = ask(&api.repo(reference.repo(kind)), kind)
+            .map_err(|failure| failure.explain(reference, kind, options, None))?;
         if !is_plain(&info.sha) {
             return Err(refused(reference, "the Hub's answer names no commit"));
         }
@@ -108,8 +110,8 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// hf-hub notes a commit under the revision it is told, here the commit itself. Under the name
-    /// that was asked for it is noted only now that everything is there.
+    /// Notes the commit under the revision that was asked for, once everything is there. hf-hub has noted
+    /// it under the revision that it was given, which is the commit itself.
     pub(super) fn note_commit(&self) -> Result<()> {
         if self.commit != self.reference.revision() {
             let cache = Cache::new(self.options.cache.clone());
@@ -161,7 +163,7 @@ impl<'a> Remote<'a> {
         }
         if !self.names.contains(file) || !is_plain(file) {
             let names: Vec<&str> = self.names.iter().map(String::as_str).take(20).collect();
-            let reason = format!("there is no file `{file}` in it, but {}", names.join(", "));
+            let reason = format!("it has no file `{file}`; there are {}", names.join(", "));
             return Err(refused(self.reference, &reason));
         }
         let (total, arrived) = (Cell::new(0), Cell::new(0));
@@ -182,15 +184,15 @@ impl<'a> Remote<'a> {
                 },
                 Err(error) => Failure::from(error),
             };
-            // As long as something arrives, a bad line may break as often as it likes.
+            // A bad connection may break any number of times, as long as bytes arrive.
             failures = if arrived.get() > before {
                 1
             } else {
                 failures + 1
             };
             if failures == ATTEMPTS || !failure.may_pass() {
-                let reason = failure.explain(self.reference, self.kind, self.options, Some(file));
-                return Err(refused(self.reference, &reason));
+                let (reference, kind) = (self.reference, self.kind);
+                return Err(failure.explain(reference, kind, self.options, Some(file)));
             }
             if matches!(failure, Failure::Status(416) | Failure::Part) {
                 self.mend_parts(total.get());
@@ -199,7 +201,7 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// hf-hub appends whatever a server sends; what has the wrong length is thrown away.
+    /// Deletes a file of the wrong length: hf-hub appends whatever a server sends.
     fn check(&self, path: &PathBuf, total: u64) -> Result<(), Failure> {
         let found = std::fs::metadata(path).map_or(0, |file| file.len());
         if found == total {
@@ -212,9 +214,9 @@ impl<'a> Remote<'a> {
         Err(Failure::Cut(format!("{found} of {total} bytes arrived")))
     }
 
-    /// hf-hub resumes a part by asking for what follows it. For one that is whole, left by a
-    /// program that was ended before renaming it, there is nothing to ask for: it loses a byte. One
-    /// that is too long belongs to no such file.
+    /// Makes parts fit to be resumed: hf-hub asks for the bytes after a part. A part that is complete,
+    /// left by a program that ended before it was renamed, has none: it loses its last byte. A part that
+    /// is too long belongs to another file and is deleted.
     fn mend_parts(&self, total: u64) {
         let entries = std::fs::read_dir(self.folder.join("blobs"));
         for entry in entries.into_iter().flatten().flatten() {
@@ -234,7 +236,7 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// Asks for the names of a repository's files, and of a data set for their sizes too.
+/// Asks for the names of a repository's files, and for their sizes if it is a data set.
 fn ask(repo: &ApiRepo, kind: Kind) -> Result<Info, Failure> {
     /// Bytes of the longest answer: that of a data set of some 100,000 files.
     const MAX_ANSWER: u64 = 64 << 20;
@@ -247,17 +249,17 @@ fn ask(repo: &ApiRepo, kind: Kind) -> Result<Info, Failure> {
     serde_json::from_reader(answer).map_err(|e| Failure::Other(e.to_string()))
 }
 
-/// Passes on how far a download is.
+/// Passes the progress of a download on.
 struct Counter<'a> {
     report: Option<&'a Report>,
     file: &'a str,
     total: &'a Cell<u64>,
     done: u64,
-    /// The most there has been in any attempt.
+    /// The largest number of bytes in any attempt.
     arrived: &'a Cell<u64>,
 }
 
-impl Watch for Counter<'_> {
+impl Observer for Counter<'_> {
     fn init(&mut self, size: usize, _: &str) {
         self.total.set(size as u64);
         self.done = 0;
@@ -278,7 +280,7 @@ impl Watch for Counter<'_> {
     fn finish(&mut self) {}
 }
 
-/// Why an attempt failed.
+/// Failure of one attempt.
 enum Failure {
     Status(u16),
     Network(String),
@@ -311,7 +313,7 @@ impl From<Box<ureq::Error>> for Failure {
 }
 
 impl Failure {
-    /// Whether another attempt may fare better.
+    /// True if another attempt may succeed.
     fn may_pass(&self) -> bool {
         match self {
             Failure::Status(status) => matches!(status, 408 | 416 | 429 | 500..),
@@ -320,30 +322,36 @@ impl Failure {
         }
     }
 
-    /// What happened and what to do next.
+    /// The error for a person: the cause and the next step.
     fn explain(
         &self,
         of: &HubReference,
         kind: Kind,
         options: &HubOptions,
         file: Option<&str>,
-    ) -> String {
+    ) -> Error {
         let hub = &options.endpoint;
         let folder = match kind {
             Kind::Dataset => "datasets/",
             Kind::Model | Kind::Autoencoder => "",
         };
         let what = file.unwrap_or("the list of its files");
-        match self {
-            Failure::Status(status @ (401 | 403)) => format!(
-                "{hub} does not hand out {what} ({status}): check the name; if it is private or \
-                 its terms are to be accepted first, do so at {hub}/{folder}{} and give a token that \
-                 may see it (HF_TOKEN)",
-                of.repository
-            ),
+        let reason = match self {
+            Failure::Status(status @ (401 | 403)) => {
+                let reason = format!(
+                    "{hub} refuses {what} ({status}); check the name; if the repository is private \
+                     or has terms to accept, accept them at {hub}/{folder}{} and give a token that \
+                     may read it",
+                    of.repository
+                );
+                return Error::AccessDenied {
+                    reference: of.to_string(),
+                    reason,
+                };
+            }
             Failure::Status(404) => format!(
-                "{hub} has no such repository, or no revision `{}` of it (404), and no such file \
-                 or folder is here; check the name",
+                "{hub} has no such repository, or no revision `{}` of it (404), and there is no such \
+                 file or folder here; check the name",
                 of.revision()
             ),
             Failure::Status(status) => {
@@ -354,14 +362,14 @@ impl Failure {
                  a local model"
             ),
             Failure::Cut(text) => format!(
-                "{what} did not arrive whole ({text}); run the command again, and it goes on \
-                 where it stopped"
+                "{what} did not arrive whole ({text}); a new attempt resumes where it stopped"
             ),
             Failure::Part => format!("what the cache holds of {what} cannot be resumed"),
             Failure::Locked => {
-                format!("another program is downloading {what}; wait until it has")
+                format!("another program is downloading {what}; wait until it is done")
             }
             Failure::Other(text) => format!("{what}: {text}"),
-        }
+        };
+        refused(of, &reason)
     }
 }

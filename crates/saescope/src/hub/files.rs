@@ -1,12 +1,12 @@
-//! Which files of a repository a model needs.
+//! The files of a repository that a model needs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Small files, taken where they are there.
-const SMALL: [&str; 6] = [
+/// Small files, taken where there are any.
+const CONFIGURATION: [&str; 6] = [
     "config.json",
     "generation_config.json",
     "tokenizer_config.json",
@@ -14,9 +14,9 @@ const SMALL: [&str; 6] = [
     "chat_template.jinja",
     "tokenizer.json",
 ];
-/// Instead of `tokenizer.json`, the first pair that is there.
+/// Pairs that stand in for `tokenizer.json`, the most preferred first.
 const VOCABULARIES: [[&str; 2]; 2] = [["vocab.json", "merges.txt"], ["encoder.json", "vocab.bpe"]];
-/// The first that is there; an index names further files.
+/// Names of weights, the most preferred first. An index names further files.
 const WEIGHTS: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
@@ -24,7 +24,7 @@ const WEIGHTS: [&str; 4] = [
     "pytorch_model.bin.index.json",
 ];
 
-/// What to take from a repository.
+/// The files to take from a repository.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Needed {
     /// Files of one folder; the last one holds the weights, or is the index of those that do.
@@ -54,7 +54,7 @@ pub(super) fn needed(names: &BTreeSet<String>) -> Result<Needed, String> {
             )),
         };
     };
-    let mut files: Vec<&str> = SMALL.into_iter().filter(|name| has(name)).collect();
+    let mut files: Vec<&str> = CONFIGURATION.into_iter().filter(|name| has(name)).collect();
     if !has("tokenizer.json") {
         let pair = VOCABULARIES
             .into_iter()
@@ -78,43 +78,47 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
     for file in map.values() {
         match file.as_str() {
             Some(file) if is_plain(file) => shards.insert(file.to_owned()),
-            _ => return Err(format!("its `weight_map` names {file}, which is no file")),
+            _ => {
+                return Err(format!(
+                    "its `weight_map` names {file}, which is not a file name"
+                ));
+            }
         };
     }
     Ok(shards)
 }
 
-/// Whether a weights file is an index of others.
+/// True if a weights file is an index of others.
 pub(super) fn is_index(name: &str) -> bool {
     name.ends_with(".index.json")
 }
 
-/// What `folder` of the cache stands for, if nothing is missing in it: `file`, or a model.
+/// Path of `file`, or of the model, in a `folder` of the cache, if no file of it is missing.
 pub(super) fn complete(folder: &Path, file: Option<&str>) -> Option<PathBuf> {
-    // A link into the blobs that leads nowhere is not a file.
-    let there = |name: &str| folder.join(name).is_file();
+    // A broken link into the blobs is not a file.
+    let has = |name: &str| folder.join(name).is_file();
     if let Some(file) = file {
-        return there(file).then(|| folder.join(file));
+        return has(file).then(|| folder.join(file));
     }
     let names = std::fs::read_dir(folder)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| there(name))
+        .filter(|name| has(name))
         .collect();
     match needed(&names).ok()? {
         Needed::File(file) => Some(folder.join(file)),
         Needed::Folder(files) => {
             let weights = files.last()?;
-            // Other programs may have fetched the weights only, or everything but them.
-            let tokenizer = there("tokenizer.json") || VOCABULARIES.iter().any(|p| there(p[1]));
+            // Other programs may have downloaded the weights alone, or everything else.
+            let tokenizer = has("tokenizer.json") || VOCABULARIES.iter().any(|p| has(p[1]));
             let whole = !is_index(weights)
-                || shards(&folder.join(weights)).is_ok_and(|all| all.iter().all(|s| there(s)));
-            (whole && tokenizer && there("config.json")).then(|| folder.to_path_buf())
+                || shards(&folder.join(weights)).is_ok_and(|all| all.iter().all(|s| has(s)));
+            (whole && tokenizer && has("config.json")).then(|| folder.to_path_buf())
         }
     }
 }
 
-/// Whether a name from a server or from a person stays within the folder it is put in.
+/// True if a name, from a server or a person, stays within the folder it is joined to.
 pub(super) fn is_plain(name: &str) -> bool {
     let fits = |part: &str| !part.is_empty() && part != "." && part != "..";
     name.split('/').all(fits) && !name.contains(['\\', ':', '\0'])
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_needed_is_chosen() {
+    fn only_needed_files_are_chosen() {
         let chosen = choose(&[
             "README.md",
             "config.json",
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_ggufs_one_has_to_be_named() {
+    fn one_of_several_ggufs_has_to_be_named() {
         assert_eq!(choose(&["a.gguf"]), Ok(Needed::File("a.gguf".to_owned())));
         assert!(
             choose(&["a.gguf", "b.gguf"])

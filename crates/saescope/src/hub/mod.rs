@@ -1,11 +1,13 @@
-//! Where the files of models, autoencoders and data sets live: a path, a repository on the Hugging Face Hub and
-//! its cache, or OpenAI's public storage.
+//! Files of models, autoencoders and data sets: at a path, in a repository of the Hugging Face Hub and
+//! its cache, in OpenAI's public storage, or bundled with the library.
 //!
-//! A path comes first, and what the cache holds completely is used as it is: the network is asked
-//! for nothing else. This module reads no environment variable; [`HubOptions`] says which one its
-//! caller is to read for each field.
+//! A path comes first. A repository that the cache holds completely is used as it is, without asking
+//! the network. This module reads no environment variable: its caller looks variables up for
+//! [`HubOptions::from_variables`]. It knows names and sizes of files, and nothing of their content but
+//! the index of shards.
 
 mod autoencoder;
+mod bundled;
 mod dataset;
 mod demo;
 mod download;
@@ -13,6 +15,7 @@ mod files;
 mod openai;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,46 +23,47 @@ use std::sync::Arc;
 
 use hf_hub::{Repo, RepoType};
 
+pub use bundled::bundled;
 pub use dataset::{DatasetReference, Plan};
 pub use demo::unpacked as demo_folder;
 pub use openai::{OpenAiReference, STORAGE};
 
 use crate::error::{Error, Result};
 
-/// What the bundled model and its autoencoder are called.
+/// Name of the bundled model and of its autoencoder.
 pub const DEMO: &str = "demo";
 
 /// The Hub's own address.
 pub const ENDPOINT: &str = "https://huggingface.co";
 
-/// How the Hub is reached. [`HubOptions::new`] has the defaults.
+/// Caches, addresses and rights of downloads. [`HubOptions::new`] has the defaults.
 #[derive(Clone)]
 pub struct HubOptions {
     /// The folder of the cache: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
     /// The Hub's address: `HF_ENDPOINT`, or [`ENDPOINT`].
     pub endpoint: String,
-    /// The folder for what does not come from the Hub: `saescope` in `HF_HOME`, beside its cache.
+    /// The folder for files that do not come from the Hub: `saescope` in `HF_HOME`, beside its cache.
     pub storage_cache: PathBuf,
     /// The address of OpenAI's storage: [`STORAGE`].
     pub storage: String,
-    /// What the Hub knows its user by: `HF_TOKEN`, or what the file `token` in `HF_HOME` holds.
+    /// Token of the user: `HF_TOKEN`, or the content of the file `token` in `HF_HOME`.
     pub token: Option<String>,
-    /// Whether the network is not to be used: `HF_HUB_OFFLINE`.
+    /// True if nothing may be downloaded: `HF_HUB_OFFLINE`.
     pub offline: bool,
-    /// Is told how far each download is.
+    /// Receives the progress of each download.
     pub progress: Option<Report>,
 }
 
-/// Receives how far a download is.
+/// Receiver of the progress of downloads.
 pub type Report = Arc<dyn Fn(&Progress) + Send + Sync>;
 
-/// How far a download is.
+/// Progress of the download of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress<'a> {
     /// The file's name in its repository.
     pub file: &'a str,
-    /// Bytes that are here, those of an earlier attempt included.
+    /// Bytes that have arrived, those of an earlier attempt included.
     pub done: u64,
     /// Bytes of the whole file.
     pub total: u64,
@@ -81,7 +85,7 @@ impl HubOptions {
     }
 }
 
-/// What a person calls a model or an autoencoder.
+/// A person's name for a model or an autoencoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// The bundled model, or its autoencoder: [`DEMO`].
@@ -94,7 +98,7 @@ pub enum Reference {
     OpenAi(OpenAiReference),
 }
 
-/// What is looked for.
+/// The kind of thing that a reference is to name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Model,
@@ -102,8 +106,8 @@ enum Kind {
     Dataset,
 }
 
-/// `org/name`, `org/name@revision`, `org/name/file` or `org/name/file@revision`; of an autoencoder
-/// `file` may be a folder.
+/// A repository of the Hub or a file of it: `org/name`, `org/name@revision`, `org/name/file` or
+/// `org/name/file@revision`. For an autoencoder `file` may be a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubReference {
     /// `org/name`.
@@ -116,12 +120,14 @@ pub struct HubReference {
 }
 
 impl Reference {
-    /// Reads a reference. [`DEMO`] is the bundled model, wherever it is said; else what exists as a path
-    /// is one, and so is what begins with `.`, `/` or `~`; `openai/v5_128k/resid_post_mlp/8` and the like are autoencoders of OpenAI's; anything else
-    /// is `org/name`, which may also be written `hf:org/name`.
+    /// Parses a reference.
+    ///
+    /// [`DEMO`] is always the bundled model. Text that exists as a path, or begins with `.`, `/` or `~`,
+    /// is a path. `openai/v5_128k/resid_post_mlp/8` and the like name autoencoders of OpenAI's. Any other
+    /// text is `org/name`, which may also be written `hf:org/name`.
     ///
     /// # Errors
-    /// When the text is neither.
+    /// When the text is none of these.
     pub fn parse(text: &str) -> Result<Reference> {
         if text == DEMO {
             return Ok(Reference::Demo);
@@ -144,12 +150,19 @@ impl Reference {
         HubReference::parse(text).map(Reference::Hub)
     }
 
-    /// The local file or folder of the model that the reference stands for, downloaded if need be.
+    /// The local file or folder of the model that the reference names, downloaded if need be.
+    ///
+    /// # Errors
+    /// [`Error::Offline`] when it would have to be downloaded and downloads are turned off,
+    /// [`Error::AccessDenied`] when a token is missing, and [`Error::Hub`] for any other reason.
     pub fn resolve(&self, options: &HubOptions) -> Result<PathBuf> {
         self.resolve_kind(Kind::Model, options)
     }
 
-    /// The same of an autoencoder.
+    /// The local file or folder of the autoencoder that the reference names, downloaded if need be.
+    ///
+    /// # Errors
+    /// As [`Reference::resolve`].
     pub fn resolve_autoencoder(&self, options: &HubOptions) -> Result<PathBuf> {
         self.resolve_kind(Kind::Autoencoder, options)
     }
@@ -198,13 +211,13 @@ impl HubReference {
             }
             _ => Err(refused(
                 text,
-                "no such file or folder is here, and on the Hub models are called `org/name`, \
+                "there is no such file or folder here; models on the Hub are written `org/name`, \
                  `org/name@revision` or `org/name/file.gguf`, and autoencoders `org/name/folder`",
             )),
         }
     }
 
-    /// What the cache holds of it, or else what the Hub sends.
+    /// Path in the cache, downloaded from the Hub if need be.
     fn resolve(&self, kind: Kind, options: &HubOptions) -> Result<PathBuf> {
         let snapshot = self.cached(&options.cache, kind);
         let complete = match kind {
@@ -222,15 +235,16 @@ impl HubReference {
             return download::download(self, kind, options);
         }
         let cache = options.cache.display();
-        let held = match snapshot {
-            Some(_) => format!("the cache {cache} holds only a part of it"),
-            None => format!("the cache {cache} does not hold it"),
-        };
-        let next = "and the Hub is not to be asked; unset HF_HUB_OFFLINE to download it";
-        Err(refused(self, &format!("{held}, {next}")))
+        Err(offline(
+            self,
+            match snapshot {
+                Some(_) => format!("the cache {cache} holds only a part of it"),
+                None => format!("the cache {cache} does not hold it"),
+            },
+        ))
     }
 
-    /// The folder of the cache that holds its revision.
+    /// The folder of the cache that holds this revision.
     fn cached(&self, cache: &Path, kind: Kind) -> Option<PathBuf> {
         let repository = cache.join(self.repo(kind).folder_name());
         let revision = self.revision();
@@ -270,6 +284,15 @@ impl fmt::Display for HubReference {
     }
 }
 
+/// A reference to something that would have to be downloaded while downloads are turned off.
+fn offline(reference: impl fmt::Display, reason: String) -> Error {
+    Error::Offline {
+        reference: reference.to_string(),
+        reason,
+    }
+}
+
+/// A reference that cannot be resolved.
 fn refused(reference: impl fmt::Display, reason: &str) -> Error {
     Error::Hub {
         reference: reference.to_string(),

@@ -1,4 +1,5 @@
-//! The public storage of OpenAI's autoencoders for GPT-2 small (Gao et al. 2024).
+//! The public storage of OpenAI's autoencoders for GPT-2 small (Gao et al. 2024), with a download that
+//! resumes.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -6,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{HubOptions, Progress, refused};
+use super::{HubOptions, Progress, offline, refused};
 use crate::error::{Error, Result};
 
 /// The storage's own address.
@@ -14,7 +15,7 @@ pub const STORAGE: &str = "https://openaipublic.blob.core.windows.net";
 
 /// Layers of GPT-2 small.
 const LAYERS: usize = 12;
-/// Versions, what their folders' names end with, and the locations they have.
+/// Versions, the endings of their folders' names, and their locations.
 const VERSIONS: [(&str, &str, &[&str]); 4] = [
     ("v1", "", &["mlp_post_act", "resid_delta_mlp"]),
     ("v4", "_v4", &["mlp_post_act", "resid_delta_mlp"]),
@@ -28,10 +29,10 @@ const V5: [&str; 4] = [
     "resid_post_mlp",
 ];
 
-/// Attempts in a row that may bring nothing before a download is given up.
+/// Attempts in a row without a new byte after which a download is given up.
 const ATTEMPTS: u32 = 4;
 
-/// `openai/VERSION/LOCATION/LAYER`, as in `openai/v5_128k/resid_post_mlp/8`.
+/// An autoencoder of OpenAI's: `openai/VERSION/LOCATION/LAYER`, as in `openai/v5_128k/resid_post_mlp/8`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenAiReference {
     version: &'static str,
@@ -40,8 +41,8 @@ pub struct OpenAiReference {
 }
 
 impl OpenAiReference {
-    /// Reads what follows `openai/`; none where it does not begin with a version, and so may be a
-    /// repository.
+    /// Parses the text after `openai/`. `None` if it does not begin with a version: it may be a
+    /// repository of the Hub.
     pub(super) fn parse(text: &str) -> Option<Result<OpenAiReference>> {
         let (version, rest) = text.split_once('/').unwrap_or((text, ""));
         let (version, _, locations) = VERSIONS.iter().find(|(name, ..)| *name == version)?;
@@ -57,7 +58,7 @@ impl OpenAiReference {
             _ => Err(refused(
                 format!("openai/{text}"),
                 &format!(
-                    "OpenAI's autoencoders are called openai/{version}/LOCATION/LAYER, with a layer \
+                    "OpenAI's autoencoders are written openai/{version}/LOCATION/LAYER, with a layer \
                      from 0 to {} and one of these locations: {}",
                     LAYERS - 1,
                     locations.join(", ")
@@ -66,7 +67,7 @@ impl OpenAiReference {
         })
     }
 
-    /// Where the file lies in the storage.
+    /// Path of the file in the storage.
     fn file(&self) -> String {
         let of_version = VERSIONS.iter().find(|(name, ..)| *name == self.version);
         let ending = of_version.map_or("", |(_, ending, _)| ending);
@@ -76,26 +77,21 @@ impl OpenAiReference {
         format!("sparse-autoencoder/gpt2-small/{location}{ending}/autoencoders/{layer}.pt")
     }
 
-    /// The file here, downloaded if need be.
+    /// The local file, downloaded if need be.
     pub(super) fn resolve(&self, options: &HubOptions) -> Result<PathBuf> {
         let path = options.storage_cache.join("openai").join(self.file());
         if path.is_file() {
             return Ok(path);
         }
         if options.offline {
-            let reason = format!(
-                "{} is not there, and the network is not to be used; unset HF_HUB_OFFLINE to \
-                 download it",
-                path.display()
-            );
-            return Err(refused(self, &reason));
+            return Err(offline(self, format!("there is no {}", path.display())));
         }
         self.download(&path, options)?;
         Ok(path)
     }
 
-    /// Downloads to a part beside `path`, which a later call goes on with, and renames it when all
-    /// of it is there.
+    /// Downloads to a part beside `path`, which a later call resumes, and renames the part when it is
+    /// complete.
     fn download(&self, path: &Path, options: &HubOptions) -> Result<()> {
         let folder = path.parent().unwrap_or(path);
         std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
@@ -109,22 +105,21 @@ impl OpenAiReference {
                 Err(Failure::Refused(error)) => return Err(error),
                 Err(Failure::Passing(reason)) => reason,
             };
-            // As long as something arrives, a bad line may break as often as it likes.
+            // A bad connection may break any number of times, as long as bytes arrive.
             failures = if held() > before { 1 } else { failures + 1 };
             if failures == ATTEMPTS {
-                let reason =
-                    format!("{failure}; run the command again, and it goes on where it stopped");
+                let reason = format!("{failure}; a new attempt resumes where it stopped");
                 return Err(refused(self, &reason));
             }
             std::thread::sleep(Duration::from_millis(100 << failures));
         }
     }
 
-    /// One attempt: asks for what the part lacks and appends it.
+    /// One attempt: asks for the bytes that the part lacks and appends them.
     fn fetch(&self, part: &Path, options: &HubOptions) -> Result<(), Failure> {
         let io = |error| Failure::Refused(Error::io(part, error));
         let mut file = OpenOptions::new();
-        let mut file = file.create(true).append(true).open(part).map_err(io)?;
+        let file = file.create(true).append(true).open(part).map_err(io)?;
         let mut done = file.metadata().map_err(io)?.len();
         let answer = match self.ask(done, options) {
             Ok(answer) => answer,
@@ -135,7 +130,7 @@ impl OpenAiReference {
                 }
                 // The part is longer than the file: it belongs to another.
                 file.set_len(0).map_err(io)?;
-                let reason = "what was there could not be gone on with";
+                let reason = "the part could not be resumed";
                 return Err(Failure::Passing(reason.to_owned()));
             }
             Err(error) => return Err(self.failure(error, options)),
@@ -147,16 +142,22 @@ impl OpenAiReference {
         }
         let length = answer.header("Content-Length");
         let Some(length) = length.and_then(|n| n.parse::<u64>().ok()) else {
-            let reason = format!("{} does not say how long the file is", options.storage);
+            let reason = format!("{} does not give the length of the file", options.storage);
             return Err(Failure::Refused(refused(self, &reason)));
         };
-        self.append((&mut file, part), (done, done + length), answer, options)
+        let mut target = Part {
+            file,
+            path: part,
+            done,
+            total: done + length,
+        };
+        self.append(&mut target, answer, options)
     }
 
     /// Asks for the file from byte `start` on.
     #[expect(
         clippy::result_large_err,
-        reason = "ureq's own error, looked into at once"
+        reason = "ureq's own error, which the caller converts at once"
     )]
     fn ask(&self, start: u64, options: &HubOptions) -> Result<ureq::Response, ureq::Error> {
         let url = format!("{}/{}", options.storage.trim_end_matches('/'), self.file());
@@ -174,37 +175,38 @@ impl OpenAiReference {
         request.call()
     }
 
-    /// Writes what comes behind the `done` bytes that are there, until there are `total`.
+    /// Appends the answer to a part until the part is complete.
     fn append(
         &self,
-        (file, part): (&mut File, &Path),
-        (mut done, total): (u64, u64),
+        part: &mut Part,
         answer: ureq::Response,
         options: &HubOptions,
     ) -> Result<(), Failure> {
-        let io = |error| Failure::Refused(Error::io(part, error));
+        let path = part.path;
+        let io = |error| Failure::Refused(Error::io(path, error));
         let name = self.to_string();
+        let total = part.total;
         let report = |done| {
             if let Some(report) = &options.progress {
                 let file = name.as_str();
                 report(&Progress { file, done, total });
             }
         };
-        report(done);
+        report(part.done);
         let mut body = answer.into_reader();
         let mut buffer = vec![0; 1 << 18];
-        while done < total {
+        while part.done < total {
             let read = body.read(&mut buffer);
             let read = read.map_err(|error| Failure::Passing(error.to_string()))?;
             if read == 0 {
-                let reason = format!("{done} of {total} bytes arrived");
+                let reason = format!("{} of {total} bytes arrived", part.done);
                 return Err(Failure::Passing(reason));
             }
-            file.write_all(&buffer[..read]).map_err(io)?;
-            done += read as u64;
-            report(done);
+            part.file.write_all(&buffer[..read]).map_err(io)?;
+            part.done += read as u64;
+            report(part.done);
         }
-        file.sync_all().map_err(io)
+        part.file.sync_all().map_err(io)
     }
 
     fn failure(&self, error: ureq::Error, options: &HubOptions) -> Failure {
@@ -228,10 +230,21 @@ impl OpenAiReference {
     }
 }
 
-/// Why an attempt failed.
+/// A file that is being downloaded.
+struct Part<'a> {
+    file: File,
+    path: &'a Path,
+    /// Bytes that have arrived.
+    done: u64,
+    /// Bytes of the complete file.
+    total: u64,
+}
+
+/// Failure of one attempt.
 enum Failure {
-    /// Another attempt may fare better.
+    /// Another attempt may succeed.
     Passing(String),
+    /// No other attempt can succeed.
     Refused(Error),
 }
 

@@ -29,7 +29,7 @@ use self::step::step;
 pub use self::texts::{BatchText, PASS_TOKENS, TextBatch, TextBatches};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, RowSpan, Rows};
-use crate::site::Site;
+use crate::site::{self, Site, Sites};
 
 /// A language model.
 pub struct Model {
@@ -124,6 +124,19 @@ impl Model {
             site: site.to_string(),
             reason,
         })
+    }
+
+    /// The sites that any of `patterns` selects, in the order of the forward pass, each once.
+    ///
+    /// # Errors
+    /// When a pattern selects no site of this model, with the reason.
+    pub fn select_sites(&self, patterns: &[Sites]) -> Result<Vec<Site>> {
+        for pattern in patterns {
+            if let Sites::One(site) = pattern {
+                self.check_site(*site)?;
+            }
+        }
+        site::select(patterns, self.sites())
     }
 
     /// Width of the activation at `site`; none for attention patterns, whose width depends on the number
@@ -349,9 +362,9 @@ impl Model {
                 return Err(Error::Argument(format!("sequence {slot} is given twice")));
             }
             if tokens.is_empty() {
-                return Err(Error::Argument(
-                    "a prompt is empty; give it at least one token".to_owned(),
-                ));
+                return Err(Error::Empty {
+                    what: "a prompt".to_owned(),
+                });
             }
             if let Some(token) = tokens
                 .iter()

@@ -330,14 +330,11 @@ impl Sae {
     }
 
     fn checked(&self, feature: u32) -> Result<usize> {
-        let feature = feature as usize;
         let d_sae = self.d_sae();
-        if feature < d_sae {
-            return Ok(feature);
+        if (feature as usize) < d_sae {
+            return Ok(feature as usize);
         }
-        let message =
-            format!("there is no feature {feature}; this autoencoder has {d_sae}, from 0");
-        Err(Error::Argument(message))
+        Err(Error::NoFeature { feature, d_sae })
     }
 
     fn check_rows(&self, x: &Matrix) -> Result<()> {

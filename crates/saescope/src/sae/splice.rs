@@ -52,9 +52,8 @@ impl<'a> Splice<'a> {
         for change in &changes {
             sae.direction(change.feature)?;
             if !change.op.is_finite() {
-                let (feature, op) = (change.feature, change.op);
-                let message = format!("feature {feature}: the number of {op:?} is not finite");
-                return Err(Error::Argument(message));
+                let what = format!("the change of feature {}", change.feature);
+                return Err(Error::NotANumber { what });
             }
         }
         Ok(Splice {

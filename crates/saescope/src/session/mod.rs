@@ -105,6 +105,10 @@ fn not_here(parsed: &Reference, error: Error) -> Error {
             reference,
             reason: format!("no file or folder here has that name; {reason}"),
         },
+        (Reference::Hub(_), Error::Offline { reference, reason }) => Error::Offline {
+            reference,
+            reason: format!("no file or folder here has that name; {reason}"),
+        },
         (_, error) => error,
     }
 }

@@ -4,12 +4,15 @@
 //! Other people's names for the same places are known to [`transformer_lens`] and [`modules`] only.
 
 pub mod modules;
+mod select;
 pub mod transformer_lens;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::select::{Sites, select};
 
 use crate::error::{Error, Result};
 

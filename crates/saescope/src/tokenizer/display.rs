@@ -54,6 +54,21 @@ impl Tokenizer {
         }
         pieces
     }
+
+    /// The text of every token; each of several tokens that only together make a character has that
+    /// character.
+    pub fn token_texts(&self, ids: &[u32]) -> Vec<String> {
+        let pieces = self.readable_pieces(ids).into_iter();
+        pieces
+            .flat_map(|piece| std::iter::repeat_n(piece.text, piece.tokens.len()))
+            .collect()
+    }
+
+    /// The text of a token by itself, a control token written out. Bytes that are no character alone
+    /// become U+FFFD.
+    pub fn token_text(&self, id: u32) -> String {
+        String::from_utf8_lossy(self.piece(id)).into_owned()
+    }
 }
 
 fn piece(bytes: &[u8], tokens: Range<usize>) -> Piece {
@@ -111,6 +126,25 @@ impl<'a> StreamDecoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Bos;
+
+    #[test]
+    fn tokens_of_one_character_all_have_its_text() {
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/data/tokenizers/gpt2"
+        );
+        let tokenizer = Tokenizer::from_folder(folder.as_ref()).unwrap();
+        let ids = tokenizer.encode("a 안!", Bos::Never).unwrap();
+        let texts = tokenizer.token_texts(&ids);
+        let (last, character) = texts[1..].split_last().unwrap();
+        assert_eq!((texts[0].as_str(), last.as_str()), ("a", "!"));
+        assert!(character.len() > 1, "{texts:?}");
+        assert!(character.iter().all(|text| text == " 안"), "{texts:?}");
+        assert_eq!(tokenizer.token_text(ids[0]), "a");
+        let incomplete = tokenizer.token_text(ids[1]);
+        assert!(incomplete.contains('\u{fffd}'), "{incomplete}");
+    }
 
     #[test]
     fn only_an_unfinished_character_is_held_back() {

@@ -16,7 +16,9 @@ mod open;
 mod pieces;
 mod spm;
 
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +30,7 @@ use crate::checkpoint::gguf::Metadata;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
-/// Whether a text is to begin with the beginning-of-sequence token.
+/// Choice of whether a text begins with the beginning-of-sequence token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bos {
@@ -39,6 +41,35 @@ pub enum Bos {
     Always,
     /// Never, even where the tokenizer does by itself.
     Never,
+}
+
+impl Bos {
+    /// Every value.
+    pub const ALL: [Bos; 3] = [Bos::Auto, Bos::Always, Bos::Never];
+
+    /// Its name, as it is printed and parsed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bos::Auto => "auto",
+            Bos::Always => "always",
+            Bos::Never => "never",
+        }
+    }
+}
+
+impl fmt::Display for Bos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Bos {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Bos> {
+        let known = Bos::ALL.into_iter().find(|known| known.name() == name);
+        known.ok_or_else(|| Error::Argument(format!("unknown choice of a beginning-of-sequence token `{name}`; use auto, always or never")))
+    }
 }
 
 /// Turns text into ids and ids into text.

@@ -160,9 +160,9 @@ pub fn evaluate(
     vector.check(model)?;
     vector.check_sites(trial.sites)?;
     if trial.pairs.is_empty() {
-        return Err(Error::Argument(
-            "a trial needs at least one question".to_owned(),
-        ));
+        return Err(Error::Empty {
+            what: "the set of questions".to_owned(),
+        });
     }
     let mut tried = Vec::new();
     for &site in trial.sites {

@@ -417,10 +417,9 @@ fn components(
 
 /// Refuses a direction that is zero or not finite.
 fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
-    if let Some(value) = direction.iter().find(|x| !x.is_finite()) {
-        return Err(Error::Argument(format!(
-            "the direction at {site} holds {value}: a forward pass overflowed"
-        )));
+    if direction.iter().any(|x| !x.is_finite()) {
+        let what = format!("the direction at {site}");
+        return Err(Error::Overflow { what });
     }
     if norm(direction) == 0.0 {
         return Err(Error::Argument(format!(

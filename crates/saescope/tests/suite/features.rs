@@ -166,7 +166,7 @@ fn one_position_the_last_and_pools_are_rows_of_all() {
         1,
         &mut (),
     );
-    assert!(matches!(beyond, Err(Error::Argument(_))));
+    assert!(matches!(beyond, Err(Error::Position { position: 2, .. })));
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_role_is_that_of_plain_loops() {
         assert_eq!(role.suppresses, tokens[..4]);
         assert!(matches!(
             features::role(&model, &sae, D_SAE as u32, 4),
-            Err(Error::Argument(_))
+            Err(Error::NoFeature { .. })
         ));
     }
 }

@@ -248,7 +248,7 @@ fn bad_prompts_are_refused_with_their_limit() {
     let model = &tiny::models()[0];
     assert!(matches!(
         model.run(&[&[]], &mut Capture::new([Site::Embed])),
-        Err(Error::Argument(_))
+        Err(Error::Empty { .. })
     ));
     let unknown = [model.config().d_vocab as u32];
     assert!(matches!(

@@ -328,7 +328,7 @@ fn an_edit_without_its_autoencoder_or_with_a_number_that_is_not_finite_is_refuse
         add(f32::NAN, Unit::Raw),
     ] {
         let found = broken(op);
-        assert!(matches!(found, Err(Error::Argument(_))), "{found:?}");
+        assert!(found.as_ref().is_err_and(Error::is_usage), "{found:?}");
     }
     let unknown = Steer::new(&[Edit::new(SITE, set(3, 1.0))], &[]).map(drop);
     assert!(unknown.unwrap_err().to_string().contains("tiny"));

@@ -7,14 +7,14 @@ use std::io::Write;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use saescope::Matrix;
 use saescope::generate::most_likely;
 use saescope::hook::Capture;
 use saescope::model::{Cache, Config, Model};
 use saescope::site::Site;
+use saescope::{Matrix, Precision};
 use serde::Serialize;
 
-use crate::args::model::{Dtype, threads};
+use crate::args::model::{precision, threads};
 use crate::print::{self, Align, Cell, Table};
 use saescope::resources;
 
@@ -43,8 +43,8 @@ Example:
 ")]
 struct LmArgs {
     /// Measure only weights stored like this
-    #[arg(long, value_enum)]
-    dtype: Option<Dtype>,
+    #[arg(long, value_parser = precision())]
+    dtype: Option<Precision>,
     #[command(flatten)]
     how: How,
 }
@@ -139,11 +139,11 @@ fn lm(args: &LmArgs) -> anyhow::Result<()> {
     let work = work(&config);
     let runs = if args.how.quick { 3 } else { 7 };
     let mut rows = Vec::new();
-    for dtype in [Dtype::F32, Dtype::Bf16] {
+    for dtype in Precision::ALL {
         if args.dtype.is_some_and(|only| only != dtype) {
             continue;
         }
-        let model = Model::random(config.clone(), dtype.precision(), 0);
+        let model = Model::random(config.clone(), dtype, 0);
         for work in &work {
             rows.push(measure(&model, dtype, work, runs, machine.peak_gflops)?);
         }
@@ -154,7 +154,7 @@ fn lm(args: &LmArgs) -> anyhow::Result<()> {
 
 fn measure(
     model: &Model,
-    dtype: Dtype,
+    dtype: Precision,
     work: &Work,
     runs: usize,
     peak_gflops: f64,

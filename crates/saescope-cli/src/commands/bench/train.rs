@@ -4,15 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use saescope::Matrix;
 use saescope::activations::{Batch, Batches, Clocks};
 use saescope::sae::Record as SaeRecord;
 use saescope::train::{
     InitBias, Metrics, Objective, Products, Recipe, Run, Sink, State, TrainConfig, Treatment, train,
 };
+use saescope::{Matrix, Precision};
 
 use super::{How, Machine, Record, Row, random};
-use crate::args::model::Dtype;
 use saescope::resources;
 
 /// Time steps of training sparse autoencoders on random activations
@@ -47,7 +46,7 @@ struct Case {
 #[derive(Clone, Copy)]
 enum Kind {
     TopK(usize),
-    ReluL1(Dtype),
+    ReluL1(Precision),
 }
 
 const SEED: u64 = 1;
@@ -76,7 +75,11 @@ fn compared() -> [Case; 3] {
         d_sae: 6144,
         batch: 2048,
     };
-    [topk(24_576, 32, 4096), relu(Dtype::F32), relu(Dtype::Bf16)]
+    [
+        topk(24_576, 32, 4096),
+        relu(Precision::F32),
+        relu(Precision::Bf16),
+    ]
 }
 
 /// One number changed at a time.
@@ -121,9 +124,9 @@ impl Case {
         }
     }
 
-    fn dtype(&self) -> Dtype {
+    fn dtype(&self) -> Precision {
         match self.kind {
-            Kind::TopK(_) => Dtype::F32,
+            Kind::TopK(_) => Precision::F32,
             Kind::ReluL1(dtype) => dtype,
         }
     }
@@ -142,8 +145,8 @@ impl Case {
             },
         };
         config.products = match self.dtype() {
-            Dtype::F32 => Products::F32,
-            Dtype::Bf16 => Products::Bf16,
+            Precision::F32 => Products::F32,
+            Precision::Bf16 => Products::Bf16,
         };
         config.batch_tokens = self.batch;
         config.dead.treatment = Treatment::None;

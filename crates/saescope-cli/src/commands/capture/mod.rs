@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use saescope::Matrix;
 use saescope::checkpoint::{Elements, NewTensor, save_safetensors};
 use saescope::hook::Capture;
+use saescope::site::Sites;
 
 use crate::args;
 use crate::args::edits::EditsArgs;
 use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
-use crate::args::sites::{Sites, chosen};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
 use saescope::session::Edits;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let LanguageModel {
         model, tokenizer, ..
     } = &lm;
-    let sites = chosen(model, &args.site)?;
+    let sites = model.select_sites(&args.site)?;
     let text = args::model::prompt(prompt)?;
     let tokens = tokenizer.encode(&text, args.model.bos())?;
     let edits = args.edits.open(&lm)?;

@@ -9,10 +9,10 @@ use saescope::activations::shards::{self, Manifest, ShardDtype, ShardsConfig, Sh
 use saescope::activations::{Batches as _, Stream, StreamConfig};
 use saescope::corpus::Corpus;
 use saescope::show::number::bytes;
-use saescope::site::Site;
+use saescope::site::{Site, Sites};
 use serde::Serialize;
 
-use super::{Args, Sites};
+use super::Args;
 use crate::args::corpus::CorpusArgs;
 use crate::print::bar::{Counted, bar};
 use crate::print::{self, Align, Table};

@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::edits::EditsArgs;
 use crate::args::output::check_output;
-use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, slices, texts};
+use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, slices};
 use crate::print::{self, Align, Cell, Table, cut, painted, printable, visible};
 use saescope::session::Edits;
 
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ids = encode(&opened.lm, Some(&opened.sae), &texts_given)?;
     let tokens: Vec<Vec<String>> = ids
         .iter()
-        .map(|ids| texts(&opened.lm.tokenizer, ids))
+        .map(|ids| opened.lm.tokenizer.token_texts(ids))
         .collect();
     let edits = args.edits.open(&opened.lm)?;
     let later = edits.check_read_at(&opened.lm.model, opened.sae.sae.site()?);

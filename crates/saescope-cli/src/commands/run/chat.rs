@@ -2,39 +2,10 @@
 
 use std::io::{self, BufRead as _, Write as _};
 
-use saescope::chat::{ChatTemplate, Message};
-use saescope::tokenizer::Tokenizer;
+use saescope::chat::Conversation;
 
 use super::Writer;
 use crate::print;
-
-/// The messages so far.
-pub(crate) struct Conversation {
-    messages: Vec<Message>,
-}
-
-impl Conversation {
-    pub(crate) fn new(system: Option<String>) -> Conversation {
-        let messages = system.map(|text| Message::new("system", &text));
-        Conversation {
-            messages: messages.into_iter().collect(),
-        }
-    }
-
-    pub(crate) fn ask(&mut self, question: &str) {
-        self.messages.push(Message::new("user", question));
-    }
-
-    fn answered(&mut self, answer: &str) {
-        self.messages.push(Message::new("assistant", answer));
-    }
-
-    /// The tokens of the prompt for the next answer.
-    pub(crate) fn encode(&self, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
-        let text = ChatTemplate::of(tokenizer)?.render_prompt(&self.messages)?;
-        Ok(tokenizer.encode_raw(&text)?)
-    }
-}
 
 /// Answers line after line until the input ends. A line is a question of the conversation or, without
 /// a conversation, a text to continue.

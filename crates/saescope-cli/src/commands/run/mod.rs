@@ -7,13 +7,13 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use saescope::chat::Conversation;
 use saescope::complete::{Completion, CompletionRequest, EndedBy, complete};
 use saescope::edit::Edit;
 use saescope::generate::Prompt;
 use saescope::steer::Steer;
 use serde::Serialize;
 
-use self::chat::Conversation;
 use crate::args::edits::EditsArgs;
 use crate::args::model::ModelArgs;
 use crate::args::sampling::SamplingArgs;
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     if prompts.is_empty() {
         let is_chat = writer.chats() || writer.has_template();
-        let conversation = is_chat.then(|| Conversation::new(args.system.clone()));
+        let conversation = is_chat.then(|| Conversation::new(args.system.as_deref()));
         return chat::converse(&mut writer, conversation);
     }
     let mut encoded = Vec::with_capacity(prompts.len());
@@ -133,7 +133,7 @@ impl Writer<'_> {
     /// The tokens of a prompt, or of the conversation that it opens.
     pub(crate) fn encode(&self, prompt: &str) -> anyhow::Result<Vec<u32>> {
         if self.chats() {
-            let mut conversation = Conversation::new(self.args.system.clone());
+            let mut conversation = Conversation::new(self.args.system.as_deref());
             conversation.ask(prompt);
             self.encode_conversation(&conversation)
         } else {
@@ -146,7 +146,7 @@ impl Writer<'_> {
 
     /// The tokens of a conversation.
     pub(crate) fn encode_conversation(&self, all: &Conversation) -> anyhow::Result<Vec<u32>> {
-        all.encode(&self.opened.tokenizer)
+        Ok(all.encode(&self.opened.tokenizer)?)
     }
 
     /// Shows `echo`, then the continuation of `tokens` token by token; returns the continuation.

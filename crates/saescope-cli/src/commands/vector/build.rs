@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use saescope::pooling::Pooling;
-use saescope::site::Site;
+use saescope::site::{Site, Sites};
 use saescope::vector::text::{self, Selection};
 use saescope::vector::{Contrast, Method, Summary, Texts, Vector, VectorRecord};
 use serde::Serialize;
@@ -14,7 +14,6 @@ use crate::args::edits::EditsArgs;
 use crate::args::hub::locate_file;
 use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
-use crate::args::sites::{Sites, chosen};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
 use saescope::session::LanguageModel;
@@ -264,7 +263,7 @@ impl BuildArgs {
         total: usize,
         method: Method,
     ) -> anyhow::Result<Vector> {
-        let mut sites = chosen(&opened.model, &self.site)?;
+        let mut sites = opened.model.select_sites(&self.site)?;
         if self.site.iter().any(|site| matches!(site, Sites::All)) {
             sites.retain(|&site| opened.model.width(site).is_some());
         }

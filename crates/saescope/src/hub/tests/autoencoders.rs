@@ -26,7 +26,7 @@ fn autoencoder(text: &str, options: &HubOptions) -> Result<PathBuf> {
 }
 
 #[test]
-fn of_a_folder_only_what_its_autoencoder_needs_is_downloaded_and_only_once() {
+fn only_the_files_that_an_autoencoder_needs_are_downloaded_and_only_once() {
     let hub = FakeHub::new(&SAES);
     let folder = autoencoder("org/name/layer_8", &hub.options()).unwrap();
     let mut names: Vec<_> = std::fs::read_dir(&folder)
@@ -50,7 +50,7 @@ fn of_a_folder_only_what_its_autoencoder_needs_is_downloaded_and_only_once() {
         folder
     );
     assert!(hub.log().is_empty());
-    assert!(reason(autoencoder("org/name/layer_9", &offline)).contains("HF_HUB_OFFLINE"));
+    offline_reason(autoencoder("org/name/layer_9", &offline));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_repository_of_several_names_them() {
 }
 
 #[test]
-fn a_file_of_the_storage_is_kept_beside_the_cache_and_asked_for_once() {
+fn a_file_of_the_storage_is_kept_beside_the_cache_and_downloaded_once() {
     let hub = FakeHub::new(&[(STORED, b"weights")]);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let watched = Arc::clone(&seen);
@@ -88,7 +88,7 @@ fn a_file_of_the_storage_is_kept_beside_the_cache_and_asked_for_once() {
 }
 
 #[test]
-fn a_broken_line_is_gone_on_with_where_it_broke() {
+fn a_broken_download_resumes_where_it_broke() {
     let weights: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
     let hub = FakeHub::new(&[(STORED, &weights)]);
     hub.set(|state| (state.cut_after, state.cuts) = (Some(150_000), 2));
@@ -106,7 +106,7 @@ fn a_broken_line_is_gone_on_with_where_it_broke() {
 fn a_part_of_an_earlier_call_is_not_downloaded_again() {
     let hub = FakeHub::new(&[(STORED, b"0123456789")]);
     let file = storage(&hub).storage_cache.join("openai").join(STORED);
-    // A stretch, all of it but the new name, and more than there is.
+    // A beginning, a complete part that was not renamed, and a part that is too long.
     for (held, asked) in [
         ("01234", vec![" bytes=5-"]),
         ("0123456789", vec![" bytes=10-"]),
@@ -127,7 +127,7 @@ fn a_part_of_an_earlier_call_is_not_downloaded_again() {
 }
 
 #[test]
-fn what_the_storage_lacks_or_breaks_off_says_the_next_step() {
+fn refusals_of_the_storage_name_the_next_step() {
     let hub = FakeHub::new(&[(STORED, b"0123456789")]);
     let other = "openai/v5_128k/resid_post_mlp/9";
     let refused = reason(autoencoder(other, &storage(&hub)));
@@ -137,12 +137,12 @@ fn what_the_storage_lacks_or_breaks_off_says_the_next_step() {
     );
 
     hub.set(|state| (state.cut_after, state.cuts) = (Some(0), 1000));
-    assert!(reason(autoencoder(NAME, &storage(&hub))).contains("again"));
+    assert!(reason(autoencoder(NAME, &storage(&hub))).contains("resumes"));
     let offline = HubOptions {
         offline: true,
         ..storage(&hub)
     };
-    assert!(reason(autoencoder(NAME, &offline)).contains("HF_HUB_OFFLINE"));
+    assert!(offline_reason(autoencoder(NAME, &offline)).contains("8.pt"));
     hub.set(|state| state.cuts = 0);
     assert!(autoencoder(NAME, &storage(&hub)).is_ok());
 
@@ -151,7 +151,7 @@ fn what_the_storage_lacks_or_breaks_off_says_the_next_step() {
 }
 
 #[test]
-fn openais_autoencoders_are_told_from_its_repositories() {
+fn autoencoders_of_openai_are_distinguished_from_its_repositories() {
     for (text, file) in [
         (NAME, STORED),
         (
@@ -172,7 +172,7 @@ fn openais_autoencoders_are_told_from_its_repositories() {
             storage_cache: "/c".into(),
             ..HubOptions::new("/h/hub")
         });
-        assert!(reason(path).contains(&format!("/c/openai/{file}")));
+        assert!(offline_reason(path).contains(&format!("/c/openai/{file}")));
     }
     for text in [
         "openai/v5_128k",

@@ -1,4 +1,4 @@
-//! Data sets: which files are meant, and that they are asked for once.
+//! Data sets: the choice of their files, and one download of each.
 
 use super::*;
 
@@ -19,7 +19,7 @@ const FILES: [(&str, &[u8]); 6] = [
 ];
 
 #[test]
-fn the_training_split_is_downloaded_once_with_its_size_said_first() {
+fn the_training_split_is_downloaded_once_and_its_size_is_known_before() {
     let hub = FakeHub::new(&FILES);
     let (files, plans) = resolve(&hub, "org/name");
     let files = files.unwrap();
@@ -68,25 +68,31 @@ fn a_file_or_a_folder_can_be_named() {
 }
 
 #[test]
-fn what_is_not_clear_is_asked_back() {
+fn an_unclear_choice_is_refused_with_the_alternatives() {
     let several = FakeHub::new(&[("en/train.jsonl", b"{}"), ("ko/train.jsonl.gz", b"{}")]);
     let refused = |hub: &FakeHub, reference: &str| match resolve(hub, reference).0 {
         Err(Error::Hub { reason, .. }) => reason,
         other => panic!("{other:?}"),
     };
     let reason = refused(&several, "org/name");
-    assert!(reason.contains("as in org/name:ko: en, ko"), "{reason}");
+    assert!(
+        reason.contains("as in org/name:ko; there are en, ko"),
+        "{reason}"
+    );
     let reason = refused(&several, "org/name:de");
     assert!(reason.contains("de has no texts"), "{reason}");
     let none = FakeHub::new(&[("a.csv", b"1,2")]);
-    assert!(refused(&none, "org/name").contains("but a.csv"));
+    assert!(refused(&none, "org/name").contains("there are a.csv"));
     let reason = refused(&none, "org/other");
     assert!(reason.contains("no such repository"), "{reason}");
     none.set(|state| {
         let path = "api/datasets/org/name/revision/main?blobs=true";
         state.refuse.insert(path.to_owned(), 401);
     });
-    let reason = refused(&none, "org/name");
+    let denied = resolve(&none, "org/name").0;
+    let Err(Error::AccessDenied { reason, .. }) = denied else {
+        panic!("{denied:?}");
+    };
     assert!(
         reason.contains("/datasets/org/name and give a token"),
         "{reason}"
@@ -94,7 +100,7 @@ fn what_is_not_clear_is_asked_back() {
 }
 
 #[test]
-fn offline_a_data_set_of_other_programs_is_used_when_it_is_whole() {
+fn a_complete_data_set_of_another_program_is_used_offline() {
     let hub = FakeHub::new(&[]);
     let snapshot = hub
         .cache
@@ -111,15 +117,14 @@ fn offline_a_data_set_of_other_programs_is_used_when_it_is_whole() {
         reference.resolve(&options, &mut |_| panic!("nothing is downloaded"))
     };
     std::fs::write(snapshot.join("data/train-00000-of-00002.parquet"), "x").unwrap();
-    let error = offline().unwrap_err().to_string();
-    assert!(error.contains("does not hold all of it"), "{error}");
+    assert!(offline_reason(offline()).contains("does not hold all of it"));
     std::fs::write(snapshot.join("data/train-00001-of-00002.parquet"), "x").unwrap();
     assert_eq!(offline().unwrap().len(), 2);
     assert!(hub.log().is_empty());
 }
 
 #[test]
-fn what_is_no_reference_is_refused() {
+fn text_that_is_not_a_reference_is_refused() {
     for text in [
         "",
         "name",

@@ -1,4 +1,4 @@
-//! Against a Hub of a few dozen lines on this machine.
+//! Downloads from a fake Hub of a few dozen lines on this machine.
 
 mod autoencoders;
 mod datasets;
@@ -12,15 +12,15 @@ use super::*;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What the server has, and what it was asked for.
+/// The files of the server, its faults, and the requests that it received.
 #[derive(Default)]
 struct State {
     files: HashMap<String, Vec<u8>>,
-    /// The status of the answer for a path, instead of the file.
+    /// Statuses that are answered to a path instead of the file.
     refuse: HashMap<String, u16>,
-    /// Bytes of each answer after which the line breaks.
+    /// Bytes of each answer after which the connection breaks.
     cut_after: Option<usize>,
-    /// How many answers are to be cut.
+    /// Number of answers that are still to be cut.
     cuts: usize,
     /// `PATH RANGE` of every request.
     log: Vec<String>,
@@ -81,7 +81,7 @@ impl FakeHub {
     }
 }
 
-/// Answers the requests of one connection, until it is to break.
+/// Answers the requests of one connection, until the connection is to break.
 fn serve(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
     let mut lines = BufReader::new(stream).lines();
     loop {
@@ -163,13 +163,16 @@ fn answer(
     (answer, sent < end - start)
 }
 
-/// What the Hub says of a repository with these files.
+/// The Hub's description of a repository with these files.
 fn info(files: &HashMap<String, Vec<u8>>, sizes: bool) -> Vec<u8> {
     let siblings: Vec<_> = files
         .iter()
-        .map(|(name, file)| match sizes {
-            true => serde_json::json!({"rfilename": name, "size": file.len()}),
-            false => serde_json::json!({"rfilename": name}),
+        .map(|(name, file)| {
+            if sizes {
+                serde_json::json!({"rfilename": name, "size": file.len()})
+            } else {
+                serde_json::json!({"rfilename": name})
+            }
         })
         .collect();
     let info = serde_json::json!({"sha": COMMIT, "siblings": siblings});
@@ -186,6 +189,14 @@ const MODEL: [(&str, &[u8]); 4] = [
 fn reason(result: Result<PathBuf>) -> String {
     match result {
         Err(Error::Hub { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The reason of a refusal because downloads are turned off.
+fn offline_reason<T: std::fmt::Debug>(result: Result<T>) -> String {
+    match result {
+        Err(Error::Offline { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
 }
@@ -258,7 +269,7 @@ fn a_reference_is_a_path_first() {
 }
 
 #[test]
-fn only_the_files_needed_are_downloaded_and_only_once() {
+fn only_needed_files_are_downloaded_and_only_once() {
     let hub = FakeHub::new(&MODEL);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let watched = Arc::clone(&seen);
@@ -338,7 +349,7 @@ fn a_part_of_an_earlier_run_is_not_downloaded_again() {
     let hub = FakeHub::new(&MODEL);
     let blobs = hub.cache.path().join("models--org--name/blobs");
     let part = blobs.join(format!("org-name-resolve-{COMMIT}-model-safetensors.part"));
-    // A stretch, all of it but the new name, and more than there is.
+    // A beginning, a complete part that was not renamed, and a part that is too long.
     for (held, asked) in [
         ("01234", "bytes=5-"),
         ("0123456789", "bytes=9-"),
@@ -362,16 +373,16 @@ fn a_part_of_an_earlier_run_is_not_downloaded_again() {
 }
 
 #[test]
-fn a_download_that_brings_nothing_is_given_up_and_can_be_gone_on_with() {
+fn a_download_without_progress_is_given_up_and_can_be_resumed() {
     let hub = FakeHub::new(&MODEL);
     hub.set(|state| (state.cut_after, state.cuts) = (Some(0), 1000));
-    assert!(reason(hub.resolve("org/name")).contains("again"));
+    assert!(reason(hub.resolve("org/name")).contains("resumes"));
     hub.set(|state| state.cuts = 0);
     assert!(hub.resolve("org/name").is_ok());
 }
 
 #[test]
-fn shards_are_those_that_the_index_names() {
+fn the_index_names_the_shards() {
     let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
     let mut files = vec![
         MODEL[1],
@@ -421,14 +432,14 @@ fn one_gguf_of_a_repository_is_a_file() {
 }
 
 #[test]
-fn refusals_say_the_next_step() {
+fn refusals_name_the_next_step() {
     let hub = FakeHub::new(&MODEL);
     let offline = HubOptions {
         offline: true,
         ..hub.options()
     };
     let reference = Reference::parse("org/name").unwrap();
-    assert!(reason(reference.resolve(&offline)).contains("HF_HUB_OFFLINE"));
+    assert!(offline_reason(reference.resolve(&offline)).contains("does not hold it"));
     assert!(hub.log().is_empty());
 
     assert!(reason(hub.resolve("org/other")).contains("no such repository"));
@@ -438,14 +449,17 @@ fn refusals_say_the_next_step() {
         hub.set(|state| {
             state.refuse.insert(weights.clone(), status);
         });
-        let reason = reason(hub.resolve("org/name"));
+        let denied = hub.resolve("org/name");
+        let Err(Error::AccessDenied { reason, .. }) = denied else {
+            panic!("{denied:?}");
+        };
         assert!(
-            reason.contains("HF_TOKEN") && reason.contains("org/name"),
+            reason.contains("token") && reason.contains("org/name"),
             "{reason}"
         );
     }
-    // What has arrived so far is a part only.
-    assert!(reason(reference.resolve(&offline)).contains("does not hold it"));
+    // Files of an unfinished download are not a model.
+    assert!(offline_reason(reference.resolve(&offline)).contains("does not hold it"));
 
     let nobody = HubOptions {
         endpoint: "http://127.0.0.1:9".to_owned(),

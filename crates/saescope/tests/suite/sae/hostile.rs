@@ -276,7 +276,17 @@ fn activations_that_are_not_finite_or_of_another_width_are_refused() {
     }
     let wrong = sae.encode(&Matrix::zeros(1, 15)).unwrap_err();
     assert!(wrong.to_string().contains("resid_post.8"), "{wrong}");
-    assert!(matches!(sae.direction(64), Err(Error::Argument(_))));
+    let missing = sae.direction(64);
+    assert!(
+        matches!(
+            missing,
+            Err(Error::NoFeature {
+                feature: 64,
+                d_sae: 64
+            })
+        ),
+        "{missing:?}"
+    );
     assert!(sae.pre_activation(&[0.0; 16], 64).is_err());
     for (feature, value) in [(64, 1.0), (0, f32::NAN)] {
         let change = FeatureChange {

@@ -18,7 +18,8 @@ pub(crate) fn forward(
     x: Matrix,
 ) -> Result<Matrix, Halt> {
     let site = Site::AttnNorm(layer);
-    let mut qkv = pass.linear_of_norm(site, &block.attn_norm, &block.qkv, &x, Epilogue::Keep)?; // [rows, (n_heads + 2 n_kv_heads) d_head]
+    // [rows, (n_heads + 2 n_kv_heads) d_head]
+    let mut qkv = pass.linear_of_norm(site, &block.attn_norm, &block.qkv, &x, Epilogue::Keep)?;
     rotate(block, layer, pass, &mut qkv);
     append_to_cache(layer, pass, &qkv);
 

@@ -88,11 +88,12 @@ impl Weights {
 
     /// Number of values of biases, norms and learned positions.
     fn vectors(&self) -> usize {
-        let biases = self
+        let biases: usize = self
             .linears()
             .filter_map(|linear| linear.bias.as_ref())
-            .map(Vec::len);
-        let norms = self.blocks.iter().flat_map(|block| {
+            .map(Vec::len)
+            .sum();
+        let block_norms = self.blocks.iter().flat_map(|block| {
             let always = [&block.attn_norm, &block.mlp_norm];
             let sometimes = [
                 &block.q_norm,
@@ -102,12 +103,14 @@ impl Weights {
             ];
             always.into_iter().chain(sometimes.into_iter().flatten())
         });
-        let norms = norms.chain(std::iter::once(&self.final_norm));
-        let norms = norms.map(|norm| norm.weight.len() + norm.bias.as_ref().map_or(0, Vec::len));
+        let norms: usize = block_norms
+            .chain(std::iter::once(&self.final_norm))
+            .map(|norm| norm.weight.len() + norm.bias.as_ref().map_or(0, Vec::len))
+            .sum();
         let positions = self
             .positions
             .as_ref()
             .map_or(0, |positions| positions.data().len());
-        biases.sum::<usize>() + norms.sum::<usize>() + positions
+        biases + norms + positions
     }
 }

@@ -108,8 +108,10 @@ impl<'a> Pass<'a> {
         let rotation_of = layers
             .map(|layer| index_of(&layer.rope_frequencies))
             .collect();
-        let turn = |frequencies: &&[f32]| Rotation::new(frequencies, rows.positions());
-        let rotations = distinct.iter().map(turn).collect();
+        let rotations = distinct
+            .iter()
+            .map(|frequencies| Rotation::new(frequencies, rows.positions()))
+            .collect();
         let spare = std::mem::take(&mut *kept.matrices());
         // A pass to the logits keeps nothing, since they take more memory than everything else.
         let keeps = last.is_some();
@@ -170,12 +172,13 @@ impl<'a> Pass<'a> {
     /// needs.
     pub(crate) fn take(&mut self, cols: usize) -> Matrix {
         let len = self.rows.len() * cols;
-        let spare = || self.spare.iter().map(Matrix::capacity).enumerate();
-        let fitting = spare().filter(|&(_, capacity)| capacity >= len);
-        let best = fitting.min_by_key(|&(_, capacity)| capacity);
-        let best = best.or_else(|| spare().max_by_key(|&(_, capacity)| capacity));
-        match best.map(|(index, _)| index) {
-            Some(index) => self.spare.swap_remove(index),
+        let capacities = || self.spare.iter().map(Matrix::capacity).enumerate();
+        let smallest_with_room = capacities()
+            .filter(|&(_, capacity)| capacity >= len)
+            .min_by_key(|&(_, capacity)| capacity);
+        let largest = || capacities().max_by_key(|&(_, capacity)| capacity);
+        match smallest_with_room.or_else(largest) {
+            Some((index, _)) => self.spare.swap_remove(index),
             None => Matrix::default(),
         }
     }

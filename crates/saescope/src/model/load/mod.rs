@@ -41,11 +41,10 @@ pub struct Source {
 pub(crate) fn load(path: &Path, precision: Precision) -> Result<(Config, Weights, Source)> {
     let checkpoint = Checkpoint::open(path)?;
     let folder = if path.is_dir() {
-        Some(path)
+        path
     } else {
-        path.parent()
+        path.parent().unwrap_or(Path::new(""))
     };
-    let folder = folder.unwrap_or(Path::new(""));
     let (convention, parsed, licence) = if let Some(metadata) = checkpoint.gguf() {
         let licence = metadata.str("general.license")?.map(str::to_owned);
         (

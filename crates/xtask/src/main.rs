@@ -23,6 +23,8 @@ usage: cargo xtask COMMAND
   layers   check the direction of imports, circles and commands that import commands
   sizes    print the longest files and functions
   house    print counts that tell how readable the code is
+  house FOLDER
+           print them for another checkout
   demo     make the files of assets/demo; --corpus FILE names the stories
   demo --check
            check that the demo's features tell feelings apart and steer
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["layers"] => run_layers(&root()),
         ["sizes"] => run_sizes(&root()),
         ["house"] => run_house(&root()),
+        ["house", folder] => run_house(Path::new(folder)),
         ["demo"] => demo::make(&root(), None),
         ["demo", "--corpus", file] => demo::make(&root(), Some(file)),
         ["demo", "--check"] => demo::check(&root()),

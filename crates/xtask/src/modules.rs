@@ -1,13 +1,13 @@
-//! The modules of one crate: which file owns the item that a path names.
+//! The modules of one crate, to resolve a path to the file that owns the item.
 //!
 //! Follows `use` declarations and re-exports to the file that defines an item. Knows nothing of
-//! methods, whose file no path names, nor of traits and types.
+//! methods, which no path names, nor of traits and types.
 
 use std::collections::HashMap;
 
 use crate::source::{Source, Use};
 
-/// Re-exports of re-exports that are followed before a path is given up.
+/// Limit of a chain of re-exports.
 const DEPTH: usize = 16;
 
 /// The files of one crate by their module.
@@ -15,7 +15,7 @@ pub(crate) struct Modules<'a> {
     files: HashMap<&'a [String], &'a Source>,
 }
 
-/// What one file takes from another.
+/// The use of an item or a module by a file.
 pub(crate) struct Reference<'a> {
     pub(crate) line: usize,
     /// The module below the root that the path names first.
@@ -52,7 +52,7 @@ impl<'a> Modules<'a> {
         Some(child.1)
     }
 
-    /// Everything that `source` takes from files of its crate, itself included.
+    /// Every item and module of the crate that `source` names.
     pub(crate) fn references(&self, source: &'a Source) -> Vec<Reference<'a>> {
         let mut found = Vec::new();
         for import in &source.uses {
@@ -80,7 +80,7 @@ impl<'a> Modules<'a> {
         found
     }
 
-    /// The owner of an import; of a glob, the owners of all names that the file uses.
+    /// The owner of an import, or of each name that the file uses of a glob.
     fn imported(&self, source: &'a Source, import: &Use) -> Vec<Owner<'a>> {
         let Some((target, item)) = self.resolve(source, &import.path, DEPTH) else {
             return Vec::new();

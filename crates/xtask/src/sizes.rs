@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::source::sources;
+use crate::source::{Function, sources};
 
 const SHOWN: usize = 10;
-/// Lines of code of a file. A function's limit is clippy's `too_many_lines`.
+/// Limits in lines of code. Clippy's `too_many_lines` enforces that of functions.
 const FILE_LIMIT: usize = 500;
+const FUNCTION_LIMIT: usize = 60;
 
 pub(crate) fn report(root: &Path) -> anyhow::Result<String> {
     let sources = sources(root)?;
@@ -15,12 +16,12 @@ pub(crate) fn report(root: &Path) -> anyhow::Result<String> {
         .iter()
         .map(|source| (source.code_lines.len(), source.path.clone()));
     let functions = sources.iter().flat_map(|source| {
-        let named = |f: &crate::source::Function| format!("{}:{} {}", source.path, f.line, f.name);
+        let named = |f: &Function| format!("{}:{} {}", source.path, f.line, f.name);
         let functions = source.functions.iter();
         functions.map(move |f| (f.length, named(f)))
     });
     let files = table("files", files.collect(), FILE_LIMIT);
-    Ok(files + &table("functions", functions.collect(), 60))
+    Ok(files + &table("functions", functions.collect(), FUNCTION_LIMIT))
 }
 
 fn table(what: &str, mut all: Vec<(usize, String)>, limit: usize) -> String {

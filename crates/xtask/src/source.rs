@@ -350,7 +350,7 @@ fn without_tests(mut sources: Vec<Source>) -> Vec<Source> {
     let mut tests = HashSet::new();
     for source in &sources {
         for child in &source.test_children {
-            let module = [&source.module[..], &[child.clone()]].concat();
+            let module = [&source.module[..], std::slice::from_ref(child)].concat();
             tests.insert((source.root().to_owned(), module));
         }
     }

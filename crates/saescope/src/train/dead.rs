@@ -1,11 +1,10 @@
 //! Features that are never active: counted in tokens, and brought back.
 
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, row_norms, scale_rows_to_norm, scatter_rows, subtract_row};
 
 use super::activity::Activity;
-use super::random::{Draw, Random, scale_to};
+use super::random::{Draw, Random};
 use super::{Objective, State, Treatment};
-use crate::sae::row_norms;
 
 /// When features were active.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,18 +81,20 @@ fn redraw(state: &mut State, activity: &Activity, below: f32) {
         weights, config, ..
     } = state;
     weights.update(config, |w_enc, _, small| {
-        let factor = 1.0 / (w_enc.cols() as f32).sqrt();
-        for (feature, _) in activity
-            .sums
-            .iter()
-            .enumerate()
+        let d = w_enc.cols();
+        let weak = activity.sums.iter().enumerate();
+        let weak: Vec<usize> = weak
             .filter(|(_, sum)| **sum < limit)
-        {
-            let row = w_enc.row_mut(feature);
+            .map(|(feature, _)| feature)
+            .collect();
+        let mut values = vec![0.0; weak.len() * d];
+        for (row, &feature) in values.chunks_exact_mut(d).zip(&weak) {
             Random::new(seed, draw, feature as u32).normal(row);
-            row.iter_mut().for_each(|w| *w *= factor);
             reset(small, &config.objective, feature);
         }
+        let mut rows = Matrix::from_vec(weak.len(), d, values);
+        rows.scale(1.0 / (d as f32).sqrt());
+        scatter_rows(&rows, w_enc, &weak);
     });
 }
 
@@ -118,15 +119,16 @@ fn resample(state: &mut State, of: &Leftovers) {
     let norm = config.init.decoder_norm;
     let b_dec = weights.small.b_dec.clone();
     weights.update(config, |w_enc, w_dec, small| {
-        for (&feature, &token) in dead.iter().zip(&tokens) {
-            let feature = feature as usize;
-            w_enc.row_mut(feature).copy_from_slice(of.inner.row(token));
-            scale_to(w_enc.row_mut(feature), 0.2 * alive);
-            let direction = of.target.row(token).iter().zip(&b_dec);
-            for (w, (x, b)) in w_dec.row_mut(feature).iter_mut().zip(direction) {
-                *w = x - b;
-            }
-            scale_to(w_dec.row_mut(feature), norm);
+        let features = dead.iter().map(|&feature| feature as usize);
+        let features: Vec<usize> = features.take(tokens.len()).collect();
+        let mut rows = of.inner.select_rows(&tokens); // [features, d_in]
+        scale_rows_to_norm(&mut rows, 0.2 * alive);
+        scatter_rows(&rows, w_enc, &features);
+        let mut rows = of.target.select_rows(&tokens); // [features, d_out]
+        subtract_row(&mut rows, &b_dec);
+        scale_rows_to_norm(&mut rows, norm);
+        scatter_rows(&rows, w_dec, &features);
+        for feature in features {
             reset(small, &config.objective, feature);
             optimiser.forget(feature);
             fires.since[feature] = 0;

@@ -1,7 +1,7 @@
 //! A trained autoencoder as it is used: other architectures as ReLU, TopK or JumpReLU, and what was
 //! done to activations taken into the weights.
 
-use saescope_kernels::{Gate, Matrix, dot};
+use saescope_kernels::{Gate, Matrix, RowSet, row_dots};
 
 use super::input::Entrance;
 use super::weights::Small;
@@ -51,8 +51,9 @@ fn fold(
     // then holds the mean, does the same.
     let shifts: Vec<f32> = match subtract_b_dec {
         true => vec![0.0; config.d_sae],
-        false => (0..config.d_sae)
-            .map(|feature| -dot(w_enc.row(feature), &x.mean) as f32)
+        false => row_dots(&w_enc, RowSet::All, &x.mean)
+            .into_iter()
+            .map(|product| -product as f32)
             .collect(),
     };
     let (b_enc, gate) = gate(config, threshold, &mut w_enc, &small, &shifts);
@@ -62,9 +63,9 @@ fn fold(
     let w_skip = (!small.w_skip.is_empty()).then(|| {
         let mut skip = Matrix::from_vec(b_dec.len(), x.mean.len(), small.w_skip);
         skip.scale(x.scale / out.scale);
-        for (row, b) in b_dec.iter_mut().enumerate() {
-            *b -= dot(skip.row(row), &x.mean) as f32;
-        }
+        let products = row_dots(&skip, RowSet::All, &x.mean);
+        let pairs = b_dec.iter_mut().zip(products);
+        pairs.for_each(|(b, product)| *b -= product as f32);
         skip
     });
     note(config, entrance, &mut record)?;

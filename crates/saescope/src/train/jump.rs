@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use saescope_kernels::{SparseRows, Term, dot};
+use saescope_kernels::{RowSet, SparseRows, Term, accumulate_rows, row_dots};
 
 use super::activity::Activity;
 use super::dead::Fires;
@@ -167,10 +167,10 @@ impl Jump {
         let mut loss = 0.0;
         let mut by_mean = vec![0.0; job.config.d_sae];
         let mut by_norm = vec![0.0; job.config.d_sae];
-        for &feature in dead {
-            let feature = feature as usize;
+        let rows: Vec<usize> = dead.iter().map(|&feature| feature as usize).collect();
+        let pres = row_dots(job.weights.w_enc(), RowSet::Only(&rows), &means);
+        for (&feature, pre) in rows.iter().zip(pres) {
             let weights = &job.weights.small;
-            let pre = dot(job.weights.w_enc().row(feature), &means);
             let below = f64::from(weights.threshold[feature] - weights.b_enc[feature]) - pre;
             let pull = self.pre_activation * norms[feature];
             by_mean[feature] = -pull;
@@ -181,20 +181,20 @@ impl Jump {
         }
         gradients.w_enc.add_outer(by_mean, means);
         if job.config.init.subtract_b_dec {
-            self.pull_b_dec(job, dead, &norms, gradients);
+            self.pull_b_dec(job, &rows, &norms, gradients);
         }
         gradients.add_norm_penalty(job, &by_norm);
         loss
     }
 
     /// What that means for the bias that is subtracted from what is encoded.
-    fn pull_b_dec(&self, job: &Job, dead: &[u32], norms: &[f32], gradients: &mut Gradients) {
-        for &feature in dead {
-            let pull = self.pre_activation * norms[feature as usize];
-            let row = job.weights.w_enc().row(feature as usize);
-            let pairs = gradients.small.b_dec.iter_mut().zip(row);
-            pairs.for_each(|(g, w)| *g += pull * w);
-        }
+    fn pull_b_dec(&self, job: &Job, dead: &[usize], norms: &[f32], gradients: &mut Gradients) {
+        let pulls = dead
+            .iter()
+            .map(|&feature| self.pre_activation * norms[feature]);
+        let pulls: Vec<f32> = pulls.collect();
+        let b_dec = &mut gradients.small.b_dec;
+        accumulate_rows(b_dec, job.weights.w_enc(), dead, &pulls);
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-use saescope_kernels::{AdamStep, Matrix, SparseRows};
+use saescope_kernels::{AdamStep, Matrix, SparseRows, subtract_row};
 
 use super::activity::Activity;
 use super::dead::{Leftovers, treat};
@@ -144,8 +143,7 @@ pub(super) fn inner<'a>(
         return Cow::Borrowed(&tokens.x);
     }
     let mut inner = tokens.x.clone().into_owned();
-    let rows = inner.data_mut().par_chunks_exact_mut(b_dec.len());
-    rows.for_each(|row| row.iter_mut().zip(b_dec).for_each(|(x, b)| *x -= b));
+    subtract_row(&mut inner, b_dec);
     Cow::Owned(inner)
 }
 

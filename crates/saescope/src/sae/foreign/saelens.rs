@@ -4,7 +4,7 @@
 //! Before version 6 the configuration is flat and some keys have other names; reading both in one
 //! way needs no look at the version.
 
-use saescope_kernels::{Gate, Matrix};
+use saescope_kernels::{Gate, Matrix, scale_rows};
 use serde_json::Value;
 
 use super::{
@@ -70,7 +70,7 @@ pub(super) fn read(found: &Found) -> Result<(Weights, Record)> {
     let (b_enc, gate) = gate(&source, config, kind, &mut w_enc, &mut w_dec)?;
     if source.has("scaling_factor") {
         let factors = source.vector("scaling_factor", d_sae)?;
-        fold::scale_rows(&mut w_dec, &factors);
+        scale_rows(&mut w_dec, &factors);
     }
     let centre = centred(found, &record)?;
     let note = "its makers centred the weights that write to the residual stream, so each token's \

@@ -7,7 +7,9 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use saescope_kernels::{Matrix, dot};
+use saescope_kernels::{
+    Matrix, RowSet, add_direction, dot, project_out, row_stds, squared_row_norms,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::save_whole;
@@ -229,20 +231,26 @@ pub enum Unit {
 impl Unit {
     /// The multiple of `direction` that a scale of 1 adds to a token `x`.
     pub fn size(self, x: &[f32], direction: &[f32]) -> f32 {
+        let x = Matrix::from_vec(1, x.len(), x.to_vec());
+        self.sizes(&x, &[0], direction)[0]
+    }
+
+    /// The same for rows of `x`, `[tokens, d]`.
+    fn sizes(self, x: &Matrix, rows: &[usize], direction: &[f32]) -> Vec<f32> {
+        let set = RowSet::Only(rows);
         match self {
-            Unit::Raw => 1.0,
-            Unit::Std if x.len() < 2 => 0.0,
-            Unit::Std => {
-                let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / x.len() as f64;
-                let squares = x.iter().map(|&x| (f64::from(x) - mean).powi(2));
-                (squares.sum::<f64>() / (x.len() - 1) as f64).sqrt() as f32
-            }
+            Unit::Raw => vec![1.0; rows.len()],
+            Unit::Std if x.cols() < 2 => vec![0.0; rows.len()],
+            Unit::Std => row_stds(x, set).iter().map(|&std| std as f32).collect(),
             Unit::Norm => {
                 let norm = dot(direction, direction).sqrt();
                 if norm > 0.0 {
-                    (dot(x, x).sqrt() / norm) as f32
+                    let squares = squared_row_norms(x, set).into_iter();
+                    squares
+                        .map(|square| (square.sqrt() / norm) as f32)
+                        .collect()
                 } else {
-                    0.0
+                    vec![0.0; rows.len()]
                 }
             }
         }
@@ -346,11 +354,13 @@ impl DirectionEdit {
     /// When the direction is not as long as a row.
     pub fn apply(&self, rows: &Rows, original: &Matrix, x: &mut Matrix) -> Result<()> {
         self.op.check_fits(self.site, x.cols())?;
-        for (row, position) in rows.positions().enumerate() {
-            if self.span.contains(position) {
-                self.op.apply(original.row(row), x.row_mut(row));
-            }
-        }
+        let edited: Vec<usize> = rows
+            .positions()
+            .enumerate()
+            .filter(|&(_, position)| self.span.contains(position))
+            .map(|(row, _)| row)
+            .collect();
+        self.op.apply(&edited, original, x);
         Ok(())
     }
 }
@@ -382,7 +392,7 @@ impl DirectionOp {
         })
     }
 
-    fn apply(&self, original: &[f32], x: &mut [f32]) {
+    fn apply(&self, rows: &[usize], original: &Matrix, x: &mut Matrix) {
         match self {
             // Adding zero would turn -0.0 into 0.0; a scale of 0 changes nothing at all.
             DirectionOp::Add { scale: 0.0, .. } => {}
@@ -391,17 +401,11 @@ impl DirectionOp {
                 scale,
                 unit,
             } => {
-                let scale = scale * unit.size(original, direction);
-                for (x, d) in x.iter_mut().zip(direction) {
-                    *x += scale * d;
-                }
+                let sizes = unit.sizes(original, rows, direction).into_iter();
+                let factors: Vec<f32> = sizes.map(|size| scale * size).collect();
+                add_direction(x, rows, &factors, direction);
             }
-            DirectionOp::Ablate { direction } => {
-                let share = share(x, direction);
-                for (x, d) in x.iter_mut().zip(direction) {
-                    *x -= share * d;
-                }
-            }
+            DirectionOp::Ablate { direction } => project_out(x, rows, direction),
         }
     }
 }

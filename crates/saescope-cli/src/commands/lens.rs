@@ -90,7 +90,7 @@ fn table(tokenizer: &Tokenizer, tokens: &[u32], rows: &[LensRow]) -> Table {
     const PIECE_WIDTH: usize = 14;
     let shown = |piece: &str| cut(&visible(piece), PIECE_WIDTH);
     let mut table = Table::new(vec![Align::Left; tokens.len() + 1]);
-    let heads = tokens.iter().map(|&id| shown(&piece(tokenizer, id)));
+    let heads = tokens.iter().map(|&id| shown(&tokenizer.token_text(id)));
     table.header(std::iter::once("site".to_owned()).chain(heads));
     for row in rows {
         let ranks = row.positions.first().map_or(0, Vec::len);

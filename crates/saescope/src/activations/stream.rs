@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, copy_rows};
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Clocks};
@@ -150,13 +150,7 @@ impl<'a> Stream<'a> {
         }
         let start = Instant::now();
         let first = (self.next % batches) as usize * batch;
-        let cut = |matrix: &Matrix| {
-            let mut rows = Matrix::zeros(batch, matrix.cols());
-            let cols = matrix.cols();
-            let taken = &matrix.data()[first * cols..][..batch * cols];
-            rows.data_mut().copy_from_slice(taken);
-            rows
-        };
+        let cut = |matrix: &Matrix| matrix.copy_of_rows(first..first + batch);
         let batch = Batch {
             x: cut(&self.buffer.x),
             target: self.buffer.target.as_ref().map(cut),
@@ -328,11 +322,11 @@ impl Hook for Scatter<'_> {
 /// Copies the rows of `segments` out of `x`, `[tokens, d]`, to `places` in `to`.
 fn scatter(x: &Matrix, rows: &Rows, segments: &[Segment], places: &[u32], to: &mut Matrix) {
     let mut start = 0;
-    let mut places = places.iter();
+    let mut wanted = Vec::with_capacity(places.len());
     for (span, segment) in rows.spans().iter().zip(segments) {
-        for (row, &place) in (start + segment.first..start + span.len).zip(&mut places) {
-            to.row_mut(place as usize).copy_from_slice(x.row(row));
-        }
+        wanted.extend(start + segment.first..start + span.len);
         start += span.len;
     }
+    let places: Vec<usize> = places.iter().map(|&place| place as usize).collect();
+    copy_rows(x, &wanted, to, &places);
 }

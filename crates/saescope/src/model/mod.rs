@@ -17,8 +17,9 @@ mod texts;
 
 use std::path::Path;
 
-use rayon::prelude::*;
-use saescope_kernels::{Matrix, Precision, softcap};
+use saescope_kernels::{
+    Matrix, Precision, add_gathered_rows, centre_rows_in_f32, scale_columns, softcap,
+};
 
 use self::block::Weights;
 pub use self::cache::Cache;
@@ -251,16 +252,10 @@ impl Model {
     pub fn logit_effect(&self, directions: &Matrix) -> Matrix {
         let mut scaled = directions.clone();
         let norm = &self.weights.final_norm;
-        let d_model = scaled.cols();
-        for row in scaled.data_mut().chunks_exact_mut(d_model.max(1)) {
-            let mean = match self.config.norm {
-                NormKind::Layer { .. } => row.iter().sum::<f32>() / d_model as f32,
-                NormKind::Rms { .. } => 0.0,
-            };
-            for (x, gain) in row.iter_mut().zip(&norm.weight) {
-                *x = (*x - mean) * gain;
-            }
+        if matches!(self.config.norm, NormKind::Layer { .. }) {
+            centre_rows_in_f32(&mut scaled);
         }
+        scale_columns(&mut scaled, &norm.weight);
         let mut effect = Matrix::default();
         let weight = match &self.weights.unembed {
             Some(linear) => &linear.weight,
@@ -411,18 +406,15 @@ impl Model {
             .flat_map(|(_, tokens)| *tokens)
             .copied()
             .collect();
-        let d_model = self.config.d_model;
-        let mut x = pass.take(d_model);
-        x.reshape(tokens.len(), d_model);
-        let rows = x.data_mut().par_chunks_exact_mut(d_model).zip(&tokens);
-        rows.for_each(|(row, &token)| self.weights.embed.copy_row(token as usize, row));
+        let mut x = pass.take(self.config.d_model);
+        self.weights.embed.gather_rows(&tokens, &mut x);
         if let Some(scale) = self.config.embed_scale {
             x.scale(scale);
         }
         let mut x = pass.at(Site::Embed, x)?;
         if let Some(learned) = &self.weights.positions {
             let positions: Vec<usize> = pass.rows().positions().collect();
-            x.add(&learned.select_rows(&positions));
+            add_gathered_rows(&mut x, learned, &positions);
         }
         Ok(x)
     }

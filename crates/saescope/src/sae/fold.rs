@@ -2,8 +2,7 @@
 //!
 //! These are identities of the weights alone; who needs which is known to `foreign` and `train`.
 
-use rayon::prelude::*;
-use saescope_kernels::{Gate, Matrix};
+use saescope_kernels::{Gate, Matrix, row_norms, scale_rows};
 
 use super::Weights;
 use super::norm::InputNorm;
@@ -55,25 +54,4 @@ pub(super) fn input_scale(weights: &mut Weights) {
         weights.w_dec.scale(1.0 / scale);
         weights.b_dec.iter_mut().for_each(|b| *b /= scale);
     }
-}
-
-/// The norm of every row.
-pub(crate) fn row_norms(matrix: &Matrix) -> Vec<f32> {
-    let rows = matrix.data().par_chunks_exact(matrix.cols().max(1));
-    rows.map(|row| {
-        row.iter()
-            .map(|&w| f64::from(w).powi(2))
-            .sum::<f64>()
-            .sqrt() as f32
-    })
-    .collect()
-}
-
-/// Multiplies every row by its own factor.
-pub(super) fn scale_rows(matrix: &mut Matrix, factors: &[f32]) {
-    let cols = matrix.cols().max(1);
-    let rows = matrix.data_mut().par_chunks_exact_mut(cols);
-    rows.zip(factors).for_each(|(row, factor)| {
-        row.iter_mut().for_each(|w| *w *= factor);
-    });
 }

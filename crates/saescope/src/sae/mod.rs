@@ -19,11 +19,12 @@ mod splice;
 
 use std::path::Path;
 
-use rayon::prelude::*;
-use saescope_kernels::{Encoder, Epilogue, Gate, Matrix, Precision, Weight};
+use saescope_kernels::{
+    Encoder, Epilogue, Gate, Matrix, Precision, Weight, affine_rows, row_norms, subtract_row,
+};
 
 pub use encoded::Encoded;
-pub(crate) use fold::{gated, row_norms};
+pub(crate) use fold::gated;
 pub use norm::InputNorm;
 pub use record::{Format, Record, SourceFile};
 pub use splice::{FeatureChange, Splice};
@@ -254,8 +255,7 @@ impl Sae {
             return Ok(Encoded::new(self.encoder.encode(x), Vec::new(), skip));
         }
         let mut x = x.clone();
-        let rows = x.data_mut().par_chunks_exact_mut(self.d_in());
-        let frames: Vec<Frame> = rows.map(|row| self.enter(row)).collect();
+        let frames = self.enter(&mut x);
         let frames = if plain || self.transcoder {
             Vec::new()
         } else {
@@ -268,11 +268,9 @@ impl Sae {
     pub fn decode(&self, encoded: &Encoded) -> Matrix {
         let mut out = encoded.features.product(&self.w_dec, &self.b_dec);
         if let Some(frames) = encoded.frames() {
-            let rows = out.data_mut().par_chunks_exact_mut(self.w_dec.cols());
-            rows.zip(frames).for_each(|(row, frame)| {
-                row.iter_mut()
-                    .for_each(|x| *x = *x * frame.scale + frame.mean);
-            });
+            let scales: Vec<f32> = frames.iter().map(|frame| frame.scale).collect();
+            let means: Vec<f32> = frames.iter().map(|frame| frame.mean).collect();
+            affine_rows(&mut out, &scales, &means);
         }
         if let Some(skip) = encoded.skip() {
             out.add(skip);
@@ -296,37 +294,42 @@ impl Sae {
     /// The multiple of a feature's direction that one unit of its activation writes on the token whose
     /// activation is `x`, `[d_in]`: under a layer norm, the token's standard deviation.
     pub fn written_scale(&self, x: &[f32]) -> Result<f32> {
-        self.check_row(0, x)?;
-        let frame = self.input_norm.enter(self.centre, &mut x.to_vec());
-        Ok(if self.transcoder { 1.0 } else { frame.scale })
+        self.check_row(x)?;
+        let mut x = Matrix::from_vec(1, x.len(), x.to_vec());
+        let frames = self.input_norm.enter(self.centre, &mut x);
+        Ok(if self.transcoder {
+            1.0
+        } else {
+            frames[0].scale
+        })
     }
 
     /// A feature's value before the gate on the token whose activation is `x`, `[d_in]`.
     pub fn pre_activation(&self, x: &[f32], feature: u32) -> Result<f32> {
         self.checked(feature)?;
-        self.check_row(0, x)?;
-        let mut x = x.to_vec();
+        self.check_row(x)?;
+        let mut x = Matrix::from_vec(1, x.len(), x.to_vec());
         self.enter(&mut x);
-        Ok(self.encoder.pre_activation(&x, feature))
+        Ok(self.encoder.pre_activation(x.row(0), feature))
     }
 
     /// Norm of every feature's encoder row, `[d_sae]`.
     pub fn encoder_norms(&self) -> Vec<f32> {
-        fold::row_norms(self.encoder.weight())
+        row_norms(self.encoder.weight())
     }
 
     /// Norm of every feature's direction, `[d_sae]`.
     pub fn decoder_norms(&self) -> Vec<f32> {
-        fold::row_norms(&self.w_dec)
+        row_norms(&self.w_dec)
     }
 
-    /// Normalises and centres a row in place, as the encoder reads it.
-    fn enter(&self, x: &mut [f32]) -> Frame {
-        let frame = self.input_norm.enter(self.centre, x);
+    /// Normalises and centres rows in place, as the encoder reads them.
+    fn enter(&self, x: &mut Matrix) -> Vec<Frame> {
+        let frames = self.input_norm.enter(self.centre, x);
         if self.subtract_b_dec {
-            x.iter_mut().zip(&self.b_dec).for_each(|(x, b)| *x -= b);
+            subtract_row(x, &self.b_dec);
         }
-        frame
+        frames
     }
 
     fn checked(&self, feature: u32) -> Result<usize> {
@@ -341,15 +344,18 @@ impl Sae {
         if x.cols() != self.d_in() {
             return Err(self.wrong_width(x.cols()));
         }
-        (0..x.rows()).try_for_each(|row| self.check_row(row, x.row(row)))
+        match x.first_not_finite() {
+            Some((row, value)) => Err(Error::Activation { row, value }),
+            None => Ok(()),
+        }
     }
 
-    fn check_row(&self, row: usize, x: &[f32]) -> Result<()> {
+    fn check_row(&self, x: &[f32]) -> Result<()> {
         if x.len() != self.d_in() {
             return Err(self.wrong_width(x.len()));
         }
         match x.iter().find(|x| !x.is_finite()) {
-            Some(&value) => Err(Error::Activation { row, value }),
+            Some(&value) => Err(Error::Activation { row: 0, value }),
             None => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! The norm that a token's activation goes through before it is encoded, undone after decoding.
 
+use saescope_kernels::{Matrix, centre_rows, divide_rows_by_rms, standardise_rows};
 use serde::{Deserialize, Serialize};
 
 /// How a token's activation is normalised before it is encoded.
@@ -31,44 +32,24 @@ pub(crate) struct Frame {
 }
 
 impl InputNorm {
-    /// Normalises a row in place; `centre` subtracts its mean first, whatever the norm.
-    pub(crate) fn enter(self, centre: bool, x: &mut [f32]) -> Frame {
-        let mut frame = Frame {
-            mean: 0.0,
-            scale: 1.0,
+    /// Normalises every row of `x` in place; `centre` subtracts its mean first, whatever the norm.
+    pub(crate) fn enter(self, centre: bool, x: &mut Matrix) -> Vec<Frame> {
+        let means = if centre || self == InputNorm::LayerNorm {
+            centre_rows(x)
+        } else {
+            vec![0.0; x.rows()]
         };
-        if centre || self == InputNorm::LayerNorm {
-            frame.mean = mean(x) as f32;
-            x.iter_mut().for_each(|x| *x -= frame.mean);
-        }
-        let factor = match self {
-            InputNorm::None => return frame,
-            InputNorm::LayerNorm => {
-                // About the mean that rounding leaves after the subtraction, as torch computes it too.
-                let rest = mean(x);
-                let squares = x.iter().map(|&x| (f64::from(x) - rest).powi(2));
-                let std = (squares.sum::<f64>() / (x.len() - 1) as f64).sqrt();
-                frame.scale = std as f32;
-                1.0 / (std + EPS)
-            }
+        let scales = match self {
+            InputNorm::None => vec![1.0; x.rows()],
+            // About the mean that rounding leaves after the subtraction, as torch computes it too.
+            InputNorm::LayerNorm => standardise_rows(x, EPS),
             InputNorm::Scale(factor) => {
-                frame.scale = 1.0 / factor;
-                f64::from(factor)
+                x.scale(factor);
+                vec![1.0 / factor; x.rows()]
             }
-            InputNorm::ConstantNorm => {
-                let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
-                let share = (squares / x.len() as f64).sqrt();
-                frame.scale = share as f32;
-                // A row of zeros has no norm to divide by.
-                if share > 0.0 { 1.0 / share } else { 0.0 }
-            }
+            InputNorm::ConstantNorm => divide_rows_by_rms(x),
         };
-        x.iter_mut()
-            .for_each(|x| *x = (f64::from(*x) * factor) as f32);
-        frame
+        let frames = means.into_iter().zip(scales);
+        frames.map(|(mean, scale)| Frame { mean, scale }).collect()
     }
-}
-
-fn mean(x: &[f32]) -> f64 {
-    x.iter().map(|&x| f64::from(x)).sum::<f64>() / x.len() as f64
 }

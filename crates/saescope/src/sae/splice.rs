@@ -1,6 +1,6 @@
 //! Puts an autoencoder into a forward pass and changes features there.
 
-use saescope_kernels::{Matrix, SparseRows};
+use saescope_kernels::{Matrix, SparseRows, scatter_rows};
 
 use super::{Encoded, Sae};
 use crate::edit::{FeatureOp, Span};
@@ -137,10 +137,11 @@ impl<'a> Splice<'a> {
     /// Writes the touched rows of `x`; `encoded` holds the features of those rows alone.
     fn write(&self, touched: &TouchedRows, encoded: &Encoded, x: &mut Matrix) {
         if self.keep_error {
-            let touched = touched.rows.iter().zip(&touched.positions);
-            for (at, (&row, &position)) in touched.enumerate() {
-                self.add_difference(position, encoded, at, x.row_mut(row));
+            let mut differences = SparseRows::default();
+            for (at, &position) in touched.positions.iter().enumerate() {
+                differences.push(self.differences(position, encoded, at));
             }
+            differences.add_product_to_rows(&self.sae.w_dec, x, &touched.rows);
             return;
         }
         let mut features = SparseRows::default();
@@ -154,20 +155,19 @@ impl<'a> Splice<'a> {
             features.push(all);
         }
         let decoded = self.sae.decode(&encoded.with(features));
-        for (at, &row) in touched.rows.iter().enumerate() {
-            x.row_mut(row).copy_from_slice(decoded.row(at));
-        }
+        scatter_rows(&decoded, x, &touched.rows);
     }
 
-    fn add_difference(&self, position: usize, encoded: &Encoded, at: usize, x: &mut [f32]) {
+    /// The multiple of its direction that each changed feature adds to a row at `position`.
+    fn differences(&self, position: usize, encoded: &Encoded, at: usize) -> Vec<(u32, f32)> {
         let scale = encoded.written_scale(at);
-        for (feature, value) in self.changed(position, encoded, at) {
-            let difference = (value - encoded.features.value(at, feature)) * scale;
-            let direction = self.sae.w_dec.row(feature as usize);
-            x.iter_mut()
-                .zip(direction)
-                .for_each(|(x, d)| *x += difference * d);
-        }
+        let changed = self.changed(position, encoded, at).into_iter();
+        changed
+            .map(|(feature, value)| {
+                let difference = (value - encoded.features.value(at, feature)) * scale;
+                (feature, difference)
+            })
+            .collect()
     }
 }
 

@@ -3,11 +3,10 @@
 //! The decoder's bias is left out of what dead features make, in every form: the residual already
 //! lacks it.
 
-use saescope_kernels::{Encoder, Gate, Matrix, SparseRows};
+use saescope_kernels::{Encoder, Gate, Matrix, SparseRows, row_norms};
 
 use super::pass::{PassInput, ReconstructionError, variance, with_values};
 use super::{AuxForm, AuxK, Objective};
-use crate::sae::row_norms;
 
 /// What dead features make of the residual.
 pub(super) struct AuxReconstruction {

@@ -1,13 +1,12 @@
 //! The treatment of features that are never active.
 
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, row_norms, scale_rows_to_norm, scatter_rows, subtract_row};
 
 use super::activity::Activity;
-use super::random::{Draw, Random, scale_to};
+use super::random::{Draw, Random};
 use super::state::Learner;
 use super::weights::Vectors;
 use super::{Objective, TrainConfig, Treatment};
-use crate::sae::row_norms;
 
 /// The outcome of a step on its batch, from which dead features are treated.
 pub(super) struct BatchOutcome<'a> {
@@ -43,14 +42,20 @@ fn redraw(config: &TrainConfig, learner: &mut Learner, activity: &Activity, belo
     let limit = below * activity.tokens as f32;
     let (seed, draw) = (config.seed, Draw::Dead(learner.step));
     learner.weights.update(config, |w_enc, _, vectors| {
-        let factor = 1.0 / (w_enc.cols() as f32).sqrt();
-        let sums = activity.sums.iter().enumerate();
-        for (feature, _) in sums.filter(|(_, sum)| **sum < limit) {
-            let row = w_enc.row_mut(feature);
+        let d = w_enc.cols();
+        let weak = activity.sums.iter().enumerate();
+        let weak: Vec<usize> = weak
+            .filter(|(_, sum)| **sum < limit)
+            .map(|(feature, _)| feature)
+            .collect();
+        let mut values = vec![0.0; weak.len() * d];
+        for (row, &feature) in values.chunks_exact_mut(d).zip(&weak) {
             Random::new(seed, draw, feature as u32).normal(row);
-            row.iter_mut().for_each(|w| *w *= factor);
             reset(vectors, &config.objective, feature);
         }
+        let mut rows = Matrix::from_vec(weak.len(), d, values);
+        rows.scale(1.0 / (d as f32).sqrt());
+        scatter_rows(&rows, w_enc, &weak);
     });
 }
 
@@ -70,16 +75,16 @@ fn resample(config: &TrainConfig, learner: &mut Learner, outcome: &BatchOutcome)
     let norm = config.init.decoder_norm;
     let b_dec = weights.vectors.b_dec.clone();
     weights.update(config, |w_enc, w_dec, vectors| {
-        for (&feature, &token) in dead.iter().zip(&tokens) {
-            let feature = feature as usize;
-            let encoder_row = w_enc.row_mut(feature);
-            encoder_row.copy_from_slice(outcome.encoder_input.row(token));
-            scale_to(encoder_row, 0.2 * alive);
-            let direction = outcome.target.row(token).iter().zip(&b_dec);
-            for (w, (x, b)) in w_dec.row_mut(feature).iter_mut().zip(direction) {
-                *w = x - b;
-            }
-            scale_to(w_dec.row_mut(feature), norm);
+        let features = dead.iter().map(|&feature| feature as usize);
+        let features: Vec<usize> = features.take(tokens.len()).collect();
+        let mut rows = outcome.encoder_input.select_rows(&tokens); // [features, d_in]
+        scale_rows_to_norm(&mut rows, 0.2 * alive);
+        scatter_rows(&rows, w_enc, &features);
+        let mut rows = outcome.target.select_rows(&tokens); // [features, d_out]
+        subtract_row(&mut rows, &b_dec);
+        scale_rows_to_norm(&mut rows, norm);
+        scatter_rows(&rows, w_dec, &features);
+        for feature in features {
             reset(vectors, &config.objective, feature);
             optimiser.forget(feature);
             firing.since[feature] = 0;

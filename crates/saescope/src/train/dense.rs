@@ -1,11 +1,13 @@
 //! ReLU + L1 while many features are active: the same pass over dense activations, where products of
 //! whole matrices cost less than following entries.
 
-use rayon::prelude::*;
-use saescope_kernels::{Activation, Epilogue, Gradient, Matrix, Precision, Weight, transpose};
+use saescope_kernels::{
+    Activation, Epilogue, Gradient, Matrix, PositiveRows, Precision, Weight, positive_rows,
+    transpose,
+};
 
 use super::activity::{Activity, FiringCounts};
-use super::pass::{Loss, PassInput, PassResult, sum};
+use super::pass::{Loss, PassInput, PassResult};
 use super::plain::L1;
 use super::weights::{Gradients, Vectors};
 use super::{Products, TrainConfig};
@@ -96,12 +98,7 @@ fn product_transposed(packed: &mut Weight, x: &Matrix, w: &Matrix, bias: Option<
 
 /// Of activations by feature, `[d_sae, tokens]`. Nothing asks for the smallest one.
 fn activity(by_feature: &Matrix) -> Activity {
-    let rows = by_feature.data().par_chunks_exact(by_feature.cols());
-    let of_row = |row: &[f32]| {
-        let active: u32 = row.iter().map(|&x| u32::from(x > 0.0)).sum();
-        (active, sum(row))
-    };
-    let (counts, sums) = rows.map(of_row).unzip();
+    let PositiveRows { counts, sums } = positive_rows(by_feature);
     Activity {
         tokens: by_feature.cols(),
         least: f32::INFINITY,

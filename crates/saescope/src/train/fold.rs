@@ -1,7 +1,7 @@
 //! Folding: a trained state becomes an autoencoder of ReLU, TopK or JumpReLU that reads raw activations,
 //! with the input's scale and mean taken into the weights.
 
-use saescope_kernels::{Gate, Matrix, dot};
+use saescope_kernels::{Gate, Matrix, RowSet, row_dots};
 
 use super::state::{Learner, Setup, State};
 use super::weights::Vectors;
@@ -80,8 +80,9 @@ fn fold(setup: &Setup, trained: TrainedWeights, mut record: Record) -> Result<Sa
     let shifts: Vec<f32> = if subtract_b_dec {
         vec![0.0; config.d_sae]
     } else {
-        (0..config.d_sae)
-            .map(|feature| -dot(w_enc.row(feature), &x.mean) as f32)
+        row_dots(&w_enc, RowSet::All, &x.mean)
+            .into_iter()
+            .map(|product| -product as f32)
             .collect()
     };
     let (b_enc, gate) = gate(config, threshold, &mut w_enc, &vectors, &shifts);
@@ -91,9 +92,9 @@ fn fold(setup: &Setup, trained: TrainedWeights, mut record: Record) -> Result<Sa
     let w_skip = (!vectors.w_skip.is_empty()).then(|| {
         let mut skip = Matrix::from_vec(b_dec.len(), x.mean.len(), vectors.w_skip);
         skip.scale(x.scale / out.scale);
-        for (row, b) in b_dec.iter_mut().enumerate() {
-            *b -= dot(skip.row(row), &x.mean) as f32;
-        }
+        let products = row_dots(&skip, RowSet::All, &x.mean);
+        let pairs = b_dec.iter_mut().zip(products);
+        pairs.for_each(|(b, product)| *b -= product as f32);
         skip
     });
     note(setup, &mut record)?;

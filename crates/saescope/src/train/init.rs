@@ -1,7 +1,6 @@
 //! Where training starts.
 
-use rayon::prelude::*;
-use saescope_kernels::{Matrix, weighted_sum_of_rows};
+use saescope_kernels::{Matrix, squared_row_distances, weighted_sum_of_rows};
 
 use super::input::{PreparedBatch, column_means};
 use super::random::{Draw, directions};
@@ -47,10 +46,8 @@ pub(super) fn geometric_median(x: &Matrix) -> Vec<f32> {
     const ITERATIONS: usize = 100;
     let mut median = column_means(x);
     for _ in 0..ITERATIONS {
-        let distances: Vec<f64> = (0..x.rows())
-            .into_par_iter()
-            .map(|row| distance(x.row(row), &median))
-            .collect();
+        let distances = squared_row_distances(x, &median).into_iter();
+        let distances: Vec<f64> = distances.map(f64::sqrt).collect();
         let mean = distances.iter().sum::<f64>() / distances.len() as f64;
         // A row at the median itself would weigh infinitely much.
         let least = 1e-6 * mean;

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-use saescope_kernels::{Matrix, dot, weighted_sum_of_rows};
+use saescope_kernels::{
+    Matrix, RowSet, centre_and_scale, dot, squared_row_distances, squared_row_norms,
+    weighted_sum_of_rows,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Input, TrainConfig};
@@ -39,14 +41,8 @@ impl Affine {
             affine.mean = column_means(x);
         }
         if matches!(input, Input::Scale | Input::CentreAndScale) {
-            let norms = (0..x.rows()).into_par_iter().map(|row| {
-                let squares = x.row(row).iter().zip(&affine.mean);
-                squares
-                    .map(|(&x, &mean)| f64::from(x - mean).powi(2))
-                    .sum::<f64>()
-                    .sqrt()
-            });
-            let norms: Vec<f64> = norms.collect();
+            let squares = squared_row_distances(x, &affine.mean);
+            let norms: Vec<f64> = squares.iter().map(|square| square.sqrt()).collect();
             let norm = norms.iter().sum::<f64>() / norms.len() as f64;
             if norm > 0.0 {
                 affine.scale = ((x.cols() as f64).sqrt() / norm) as f32;
@@ -64,12 +60,7 @@ impl Affine {
             return Cow::Borrowed(x);
         }
         let mut out = x.clone();
-        let rows = out.data_mut().par_chunks_exact_mut(self.mean.len());
-        rows.for_each(|row| {
-            for (x, mean) in row.iter_mut().zip(&self.mean) {
-                *x = (*x - mean) * self.scale;
-            }
-        });
+        centre_and_scale(&mut out, &self.mean, self.scale);
         Cow::Owned(out)
     }
 }
@@ -125,10 +116,8 @@ impl InputTransform {
             };
         }
         let mut x = batch.x.clone();
-        let rows = x.data_mut().par_chunks_exact_mut(batch.x.cols());
-        let units: Vec<f32> = rows
-            .map(|row| InputNorm::LayerNorm.enter(false, row).scale)
-            .collect();
+        let frames = InputNorm::LayerNorm.enter(false, &mut x);
+        let units: Vec<f32> = frames.iter().map(|frame| frame.scale).collect();
         // A transcoder's target stays as it is: nothing is undone on the way out.
         let units = if own_target.is_some() {
             Vec::new()
@@ -148,8 +137,7 @@ impl InputStatistics {
     pub fn measure(x: &Matrix) -> InputStatistics {
         let n = x.rows().max(1) as f64;
         let mean = column_means(x);
-        let norm = |row: usize| dot(x.row(row), x.row(row));
-        let squares: Vec<f64> = (0..x.rows()).into_par_iter().map(norm).collect();
+        let squares = squared_row_norms(x, RowSet::All);
         let mean_squares = dot(&mean, &mean);
         let variance = (squares.iter().sum::<f64>() / n - mean_squares).max(0.0);
         InputStatistics {

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use saescope_kernels::{SparseRows, Term, dot};
+use saescope_kernels::{RowSet, SparseRows, Term, accumulate_rows, row_dots};
 
 use super::activity::{Activity, FiringCounts};
 use super::input::column_sums;
@@ -176,10 +176,10 @@ impl Jump {
         let mut loss = 0.0;
         let mut by_mean = vec![0.0; input.config.d_sae];
         let mut by_norm = vec![0.0; input.config.d_sae];
-        for &feature in dead {
-            let feature = feature as usize;
+        let rows: Vec<usize> = dead.iter().map(|&feature| feature as usize).collect();
+        let pres = row_dots(input.weights.w_enc(), RowSet::Only(&rows), &means);
+        for (&feature, pre) in rows.iter().zip(pres) {
             let weights = &input.weights.vectors;
-            let pre = dot(input.weights.w_enc().row(feature), &means);
             let below = f64::from(weights.threshold[feature] - weights.b_enc[feature]) - pre;
             let pull = self.pre_activation * norms[feature];
             by_mean[feature] = -pull;
@@ -190,7 +190,7 @@ impl Jump {
         }
         gradients.w_enc.add_outer(by_mean, means);
         if input.config.init.subtract_b_dec {
-            self.pull_b_dec(input, dead, &norms, gradients);
+            self.pull_b_dec(input, &rows, &norms, gradients);
         }
         gradients.add_norm_penalty(input, &by_norm);
         loss
@@ -200,16 +200,16 @@ impl Jump {
     fn pull_b_dec(
         &self,
         input: &PassInput,
-        dead: &[u32],
+        dead: &[usize],
         norms: &[f32],
         gradients: &mut Gradients,
     ) {
-        for &feature in dead {
-            let pull = self.pre_activation * norms[feature as usize];
-            let row = input.weights.w_enc().row(feature as usize);
-            let pairs = gradients.vectors.b_dec.iter_mut().zip(row);
-            pairs.for_each(|(g, w)| *g += pull * w);
-        }
+        let pulls = dead
+            .iter()
+            .map(|&feature| self.pre_activation * norms[feature]);
+        let pulls: Vec<f32> = pulls.collect();
+        let b_dec = &mut gradients.vectors.b_dec;
+        accumulate_rows(b_dec, input.weights.w_enc(), dead, &pulls);
     }
 }
 

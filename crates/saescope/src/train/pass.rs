@@ -8,17 +8,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use saescope_kernels::{
-    Columns, Epilogue, Gradient, Matrix, Precision, SparseRows, Term, Weight, transpose,
-    weighted_sum_of_rows,
+    Columns, Epilogue, Gradient, Matrix, Precision, SparseRows, Term, Weight, row_norms,
+    squared_error, squared_row_distances, transpose, weighted_sum_of_rows,
 };
 
 use super::activity::Activity;
 use super::input::{PreparedBatch, column_means, column_sums};
 use super::weights::{Gradients, Vectors, Weights};
 use super::{DecoderNorm, Reconstruction, TrainConfig};
-use crate::sae::row_norms;
 
 /// The parts of a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -115,30 +113,9 @@ impl PassInput<'_, '_> {
     }
 }
 
-/// The sum, of so many parts at once that none waits for another.
-pub(super) fn sum(row: &[f32]) -> f32 {
-    const PARTS: usize = 16;
-    let mut parts = [0.0; PARTS];
-    let chunks = row.chunks_exact(PARTS);
-    let rest: f32 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        let pairs = parts.iter_mut().zip(chunk);
-        pairs.for_each(|(part, x)| *part += x);
-    }
-    parts.iter().sum::<f32>() + rest
-}
-
 /// `sum |x - mean x|^2` over the rows of `x`.
 pub(super) fn variance(x: &Matrix) -> f64 {
-    let means = column_means(x);
-    let rows = x.data().par_chunks_exact(x.cols());
-    let rows: Vec<f64> = rows.map(|row| squared_distance(row, &means)).collect();
-    rows.iter().sum()
-}
-
-pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    let pairs = a.iter().zip(b);
-    pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum()
+    squared_row_distances(x, &column_means(x)).iter().sum()
 }
 
 /// `weight * sum |y - target|^2`, and its gradient.
@@ -153,12 +130,7 @@ pub(super) struct ReconstructionError {
 
 impl ReconstructionError {
     pub(super) fn new(mut y: Matrix, target: &Matrix, weight: f64) -> ReconstructionError {
-        let d = y.cols();
-        let rows = y.data_mut().par_chunks_exact_mut(d);
-        let rows = rows.zip(target.data().par_chunks_exact(d));
-        let squared: Vec<f64> = rows
-            .map(|(y, target)| to_gradient(y, target, weight))
-            .collect();
+        let squared = squared_error(&mut y, target, weight);
         ReconstructionError {
             loss: weight * squared.iter().sum::<f64>(),
             gradient: y,
@@ -173,16 +145,6 @@ impl ReconstructionError {
         residual.scale((-0.5 / self.weight) as f32);
         residual
     }
-}
-
-/// A token's reconstruction becomes the gradient of `weight |y - target|^2`; returns that distance's
-/// square.
-fn to_gradient(y: &mut [f32], target: &[f32], weight: f64) -> f64 {
-    let squared = squared_distance(y, target);
-    let factor = (2.0 * weight) as f32;
-    let pairs = y.iter_mut().zip(target);
-    pairs.for_each(|(y, target)| *y = factor * (*y - target));
-    squared
 }
 
 /// From what entries of sparse rows mean for a loss to its gradient.

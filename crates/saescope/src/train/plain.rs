@@ -3,11 +3,10 @@
 
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-use saescope_kernels::{Matrix, SparseRows, Term};
+use saescope_kernels::{Matrix, SparseRows, Term, relu_backward};
 
 use super::activity::{Activity, FiringCounts};
-use super::pass::{Backward, Loss, PassInput, PassResult, ReconstructionError, sum};
+use super::pass::{Backward, Loss, PassInput, PassResult, ReconstructionError};
 use super::weights::{Gradients, Vectors};
 use super::{Objective, aux};
 
@@ -91,16 +90,7 @@ impl L1 {
     /// From the gradient by activations `f` to that by pre-activations, this penalty included, both
     /// `[d_sae, tokens]`; returns the sum of every row of it.
     pub(super) fn add_dense(&self, f: &Matrix, d_pre: &mut Matrix) -> Vec<f32> {
-        let tokens = d_pre.cols();
-        let rows = d_pre.data_mut().par_chunks_exact_mut(tokens);
-        let rows = rows.zip(f.data().par_chunks_exact(tokens));
-        let rows = rows.zip(&self.slopes).map(|((d_pre, f), slope)| {
-            for (d_pre, f) in d_pre.iter_mut().zip(f) {
-                *d_pre = if *f > 0.0 { *d_pre + slope } else { 0.0 };
-            }
-            sum(d_pre)
-        });
-        rows.collect()
+        relu_backward(d_pre, f, &self.slopes)
     }
 
     /// The loss; adds the gradient by the decoder's norms.
@@ -262,8 +252,6 @@ impl Stack {
         if self.groups == 1 {
             return Cow::Borrowed(&self.errors);
         }
-        let d = self.errors.cols();
-        let values = self.errors.data()[..n * d].to_vec();
-        Cow::Owned(Matrix::from_vec(n, d, values))
+        Cow::Owned(self.errors.copy_of_rows(0..n))
     }
 }

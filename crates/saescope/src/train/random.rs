@@ -4,7 +4,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use rayon::prelude::*;
-use saescope_kernels::Matrix;
+use saescope_kernels::{Matrix, scale_rows_to_norm};
 
 /// What numbers are drawn for.
 #[derive(Clone, Copy)]
@@ -53,17 +53,7 @@ pub(super) fn directions((rows, d): (usize, usize), norm: f32, seed: u64, draw: 
     let each = matrix.data_mut().par_chunks_exact_mut(d).enumerate();
     each.for_each(|(row, out)| {
         Random::new(seed, draw, row as u32).normal(out);
-        scale_to(out, norm);
     });
+    scale_rows_to_norm(&mut matrix, norm);
     matrix
-}
-
-/// Gives a row the norm `norm`; a row of zeros stays.
-pub(super) fn scale_to(row: &mut [f32], norm: f32) {
-    let length = saescope_kernels::dot(row, row).sqrt();
-    if length > 0.0 {
-        let factor = f64::from(norm) / length;
-        row.iter_mut()
-            .for_each(|x| *x = (f64::from(*x) * factor) as f32);
-    }
 }

@@ -101,16 +101,11 @@ fn check_batch(step: u64, batch: &Batch) -> Result<()> {
                 x.rows(),
             ));
         }
-        if x.is_finite() {
-            continue;
-        }
-        if let Some(at) = x.data().iter().position(|x| !x.is_finite()) {
+        if let Some((row, value)) = x.first_not_finite() {
             return Err(Error::Training {
                 step,
                 reason: format!(
-                    "the {what} of row {} of the batch holds {}; the model overflowed on that text",
-                    at / x.cols().max(1),
-                    x.data()[at]
+                    "the {what} of row {row} of the batch holds {value}; the model overflowed on that text"
                 ),
             });
         }

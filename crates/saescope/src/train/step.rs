@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-use saescope_kernels::{AdamStep, Matrix, SparseRows};
+use saescope_kernels::{AdamStep, Matrix, SparseRows, subtract_row};
 
 use super::activity::{Activity, FiringCounts};
 use super::dead::{BatchOutcome, treat};
@@ -150,8 +149,7 @@ pub(super) fn encoder_input<'a>(
         return Cow::Borrowed(&tokens.x);
     }
     let mut encoder_input = tokens.x.clone().into_owned();
-    let rows = encoder_input.data_mut().par_chunks_exact_mut(b_dec.len());
-    rows.for_each(|row| row.iter_mut().zip(b_dec).for_each(|(x, b)| *x -= b));
+    subtract_row(&mut encoder_input, b_dec);
     Cow::Owned(encoder_input)
 }
 

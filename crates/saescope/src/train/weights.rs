@@ -180,8 +180,8 @@ impl MatrixMoments {
     }
 
     fn forget(&mut self, feature: usize) {
-        self.m.row_mut(feature).fill(0.0);
-        self.v.row_mut(feature).fill(0.0);
+        self.m.fill_row(feature, 0.0);
+        self.v.fill_row(feature, 0.0);
     }
 }
 

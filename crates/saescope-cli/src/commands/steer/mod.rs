@@ -12,7 +12,7 @@ use clap::ArgGroup;
 use saescope::checkpoint::save_whole;
 use saescope::edit::{Document, Edit};
 use saescope::model::Model;
-use saescope::sae::Sae;
+use saescope::session::LanguageModel;
 use saescope::steer::{
     LargestActivation, ReferenceActivations, RelativeSpan, Request, ScaleUnit, Setting, Slot,
     WeightedFeature, long_first_positions, steer,

@@ -14,7 +14,6 @@ use saescope::tokenizer::{Bos, Tokenizer};
 use saescope::vector::question::{self, Pair, Question, Style};
 use saescope::vector::text::sample;
 
-use crate::args::model::ModelArgs;
 use crate::print::bar::{Counted, bar};
 
 /// Build, measure and inspect steering vectors

@@ -3,7 +3,7 @@
 //! Before version 6 the configuration is flat and some keys have other names. Both layouts are read by
 //! the same code, which does not depend on the version.
 
-use saescope_kernels::{Gate, Matrix};
+use saescope_kernels::{Gate, Matrix, scale_rows};
 use serde_json::Value;
 
 use super::{
@@ -74,7 +74,7 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     let (b_enc, gate) = gate(&source, config, kind, &mut w_enc, &mut w_dec)?;
     if source.has("scaling_factor") {
         let factors = source.vector("scaling_factor", d_sae)?;
-        fold::scale_rows(&mut w_dec, &factors);
+        scale_rows(&mut w_dec, &factors);
     }
     let centre = centred(files, &record)?;
     let note = "its makers centred the weights that write to the residual stream, so each token's \

@@ -1,4 +1,4 @@
-//! Text with the model that stands in the repository.
+//! Text of the model in the repository.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ fn open(storage: Precision) -> Stories {
 }
 
 impl Stories {
-    /// Continues `prompts` greedily; each completion, and its text as it was shown.
+    /// Continues `prompts` greedily: each completion, and its text as it was streamed.
     fn write(&self, prompts: &[&str], n: usize, stops: &[&str]) -> Vec<(Completion, String)> {
         let prompt = |text: &&str| Prompt {
             tokens: self.tokenizer.encode(text, Bos::Auto).unwrap(),
@@ -50,7 +50,7 @@ impl Stories {
     }
 }
 
-/// What llama2.c's documentation shows that this model writes at temperature 0.
+/// The text of this model at temperature 0 in llama2.c's documentation.
 #[test]
 fn greedy_text_equals_the_published_sample() {
     let published = std::fs::read_to_string(folder().join("greedy.txt")).unwrap();

@@ -35,11 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Names of all files under `folder`, parts joined by `/`, each behind `before`.
-fn collect(folder: &Path, before: &str, files: &mut Vec<String>) -> Result<(), Box<dyn Error>> {
+/// Names of all files under `folder`, parts joined by `/`, each after `prefix`.
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<String>) -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = format!("{before}{}", entry.file_name().to_string_lossy());
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
             collect(&entry.path(), &format!("{name}/"), files)?;
         } else {

@@ -1,9 +1,9 @@
-//! Calls that make no sense, found when they are already parsed.
+//! Wrong usage that only a command can find, after parsing.
 
 use std::error::Error;
 use std::fmt;
 
-/// What is wrong with a call; the process ends as it does where parsing fails.
+/// A fault of the arguments; the process ends as after a failed parse.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -23,7 +23,7 @@ macro_rules! usage {
 }
 pub(crate) use usage;
 
-/// Returns with a [`Usage`] where a condition does not hold.
+/// Returns with a [`Usage`] if a condition does not hold.
 macro_rules! ensure_usage {
     ($condition:expr, $($message:tt)*) => {
         if !$condition {

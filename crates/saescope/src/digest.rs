@@ -1,4 +1,4 @@
-//! SHA-256: what tells that two things are the same without comparing them.
+//! SHA-256, by which two things are recognised as equal without comparing them.
 
 use std::io::Read;
 use std::path::Path;
@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::error::{Error, Result};
 
-/// A digest under way.
+/// A digest of the bytes so far.
 pub(crate) struct Digest(Context);
 
 impl Digest {
@@ -15,12 +15,12 @@ impl Digest {
         Digest(Context::new(&SHA256))
     }
 
-    /// Adds bytes that follow those before without a border.
+    /// Adds bytes that continue those before.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// Adds bytes with a border: two parts never read as one.
+    /// Adds bytes as a part of their own: the same bytes in other parts give another digest.
     pub(crate) fn part(&mut self, bytes: &[u8]) {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
@@ -48,7 +48,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The digest of what a file holds, and how many bytes that is.
+/// The digest of a file's content, and its number of bytes.
 pub(crate) fn of_file(path: &Path) -> Result<([u8; 32], u64)> {
     let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut digest = Digest::new();

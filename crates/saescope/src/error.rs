@@ -1,4 +1,4 @@
-//! What can go wrong, said so that a person knows the thing, the place and the next step.
+//! Errors of the library. Each names the thing, the place and the next step.
 //!
 //! Every variant that concerns a file names it, and the tensor where there is one. Messages are
 //! built here once; tests match on the variant, never on the text.
@@ -17,7 +17,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 
@@ -26,7 +26,7 @@ pub enum Error {
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and where.
+        /// The fault and its place.
         reason: String,
     },
 
@@ -39,14 +39,14 @@ pub enum Error {
         tensor: String,
     },
 
-    /// A tensor is there but unusable.
+    /// A tensor cannot be used.
     #[error("{}: tensor `{tensor}`: {reason}", path.display())]
     Tensor {
         /// The checkpoint.
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
 
@@ -57,7 +57,7 @@ pub enum Error {
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
-        /// Where in the tensor, in row-major order.
+        /// Index of the element in row-major order.
         index: usize,
         /// NaN or an infinity.
         value: f32,
@@ -71,7 +71,7 @@ pub enum Error {
     Pickle {
         /// The file.
         path: PathBuf,
-        /// The class or function it names.
+        /// The class or function that the pickle names.
         global: String,
     },
 
@@ -80,11 +80,11 @@ pub enum Error {
     Unsupported {
         /// The configuration that asks for it.
         path: PathBuf,
-        /// What is not supported, by name, and what is.
+        /// The unsupported thing by name, and what is supported instead.
         reason: String,
     },
 
-    /// A tokenizer could not be read or a text not be encoded.
+    /// A tokenizer cannot be read, or a text cannot be encoded.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
 
@@ -95,18 +95,18 @@ pub enum Error {
     /// A reference such as `org/name@revision` cannot be resolved.
     #[error("{reference}: {reason}")]
     Hub {
-        /// What the user typed.
+        /// The reference as it was written.
         reference: String,
-        /// Why it cannot be had, and the next step.
+        /// The cause, and the next step.
         reason: String,
     },
 
-    /// What a reference names would have to be downloaded, and downloads are turned off.
+    /// A reference to something that would have to be downloaded while downloads are turned off.
     #[error("{reference}: {reason}, and downloads are turned off")]
     Offline {
         /// The reference.
         reference: String,
-        /// What the cache lacks.
+        /// The place that lacks it.
         reason: String,
     },
 
@@ -119,7 +119,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// There is no folder for the cache of what is downloaded.
+    /// There is no folder for the cache of downloads.
     #[error("there is no home folder to keep models in; set HF_HOME to a folder")]
     NoHome,
 
@@ -134,14 +134,14 @@ pub enum Error {
     Site {
         /// The site as printed.
         site: String,
-        /// Why this model lacks it.
+        /// The reason why this model lacks it.
         reason: String,
     },
 
     /// Two things that must agree in shape do not.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
-        /// Which thing.
+        /// The thing.
         what: String,
         /// The shape or size it must have.
         expected: String,
@@ -154,18 +154,18 @@ pub enum Error {
         "row {row} of the activation holds {value}; a forward pass that overflowed cannot be encoded"
     )]
     Activation {
-        /// Which row, from 0.
+        /// The row, counted from 0.
         row: usize,
         /// NaN or an infinity.
         value: f32,
     },
 
-    /// More tokens than the model can look back on.
+    /// More tokens than the context of a model holds.
     #[error(
         "{needed} tokens do not fit the context of {limit}; shorten the prompt or generate fewer tokens"
     )]
     ContextOverflow {
-        /// Tokens that would have to be held.
+        /// Tokens that the context would have to hold.
         needed: usize,
         /// The model's limit.
         limit: usize,
@@ -200,12 +200,12 @@ pub enum Error {
         needed: u64,
     },
 
-    /// Training cannot begin or go on.
+    /// Training cannot begin or continue.
     #[error("step {step}: {reason}")]
     Training {
-        /// Steps that were done before.
+        /// Steps that were done before the failure.
         step: u64,
-        /// Why, and the next step.
+        /// The cause, and the next step.
         reason: String,
     },
 
@@ -273,7 +273,7 @@ pub enum Error {
         source: Box<Error>,
     },
 
-    /// An argument is outside what makes sense.
+    /// An argument is out of its range.
     #[error("{0}")]
     Argument(String),
 }
@@ -297,7 +297,7 @@ impl Error {
         }
     }
 
-    /// Says in which part of something larger the failure happened.
+    /// Names the part of something larger in which the failure happened.
     pub fn at(self, what: impl Into<String>) -> Error {
         Error::At {
             what: what.into(),
@@ -305,7 +305,7 @@ impl Error {
         }
     }
 
-    /// Attaches the path to what the system said.
+    /// Attaches a path to an error of the system.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Error {
         Error::Io {
             path: path.as_ref().to_path_buf(),
@@ -328,5 +328,22 @@ impl Error {
             tensor: tensor.to_owned(),
             reason: reason.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_arguments_are_usage_wherever_they_happen() {
+        let feature = || Error::NoFeature {
+            feature: 9,
+            d_sae: 8,
+        };
+        assert!(feature().is_usage());
+        assert!(feature().at("run 2").at("the sweep").is_usage());
+        let lost = Error::io("a", std::io::ErrorKind::NotFound.into());
+        assert!(!lost.at("run 2").is_usage());
     }
 }

@@ -1,9 +1,9 @@
-//! Orders by chance that are the same everywhere for the same seed.
+//! Random orders that are the same everywhere for the same seed.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-/// Random numbers for one purpose: streams of one seed share nothing.
+/// Random numbers for one purpose: streams of one seed are independent.
 pub(crate) fn random(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(stream);
@@ -12,7 +12,7 @@ pub(crate) fn random(seed: u64, stream: u64) -> ChaCha8Rng {
 
 /// A number below `n`, each as likely as any other; 0 when `n` is 0.
 ///
-/// The upper half of a product, its few unfair values drawn again (Lemire 2019).
+/// The upper half of a product; the few values that would be biased are drawn again (Lemire 2019).
 pub(crate) fn below(random: &mut ChaCha8Rng, n: u64) -> u64 {
     loop {
         let product = u128::from(random.next_u64()) * u128::from(n);
@@ -23,7 +23,7 @@ pub(crate) fn below(random: &mut ChaCha8Rng, n: u64) -> u64 {
     }
 }
 
-/// Puts `items` in an order by chance, every order as likely as any other (Fisher and Yates 1938).
+/// Puts `items` in a random order, every order as likely as any other (Fisher and Yates 1938).
 pub(crate) fn shuffle<T>(items: &mut [T], random: &mut ChaCha8Rng) {
     for last in (1..items.len()).rev() {
         let chosen = below(random, last as u64 + 1) as usize;
@@ -31,7 +31,7 @@ pub(crate) fn shuffle<T>(items: &mut [T], random: &mut ChaCha8Rng) {
     }
 }
 
-/// The numbers below `len` in an order by chance.
+/// The numbers below `len` in a random order.
 pub(crate) fn permutation(len: u32, random: &mut ChaCha8Rng) -> Vec<u32> {
     let mut order: Vec<u32> = (0..len).collect();
     shuffle(&mut order, random);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_and_streams_give_orders_of_their_own() {
+    fn seeds_and_streams_give_different_orders() {
         let order = |seed, stream| permutation(100, &mut random(seed, stream));
         assert_eq!(order(1, 2), order(1, 2));
         assert_ne!(order(1, 2), order(1, 3));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_below_zero_or_one_but_zero() {
+    fn zero_is_the_only_number_below_one_and_stands_for_none_below_zero() {
         assert_eq!(below(&mut random(0, 0), 0), 0);
         assert_eq!(below(&mut random(0, 0), 1), 0);
     }

@@ -1,4 +1,4 @@
-//! The texts that a command reads, many of them.
+//! Arguments of commands that read corpora of texts.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,25 +14,24 @@ use crate::print;
 use crate::print::bar::{Counted, bar};
 use crate::usage::ensure_usage;
 
-/// Tokens of a sequence, unless told otherwise.
+/// Default number of tokens of a sequence.
 const CONTEXT: usize = 128;
 
-/// Which texts, and how they become sequences. Whoever takes them says whether they are required.
+/// The texts, and the way from texts to sequences. Each command decides if they are required.
 #[derive(clap::Args)]
 pub(crate) struct CorpusArgs {
     /// Texts: plain text, JSON Lines or Parquet, also compressed with gzip or zstd, or a data set on
     /// the Hugging Face Hub, `org/name[@revision][:FILE-OR-FOLDER]`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     corpus: Vec<String>,
-    /// What of a record is its text: a field, or fields such as '{instruction}\n{output}'; once for
-    /// all FILEs, or once for each in their order (whatever you say for plain text is passed over)
-    /// [default: text]
+    /// The text of a record: a field, or fields such as '{instruction}\n{output}'; once for all FILEs,
+    /// or once for each in their order (plain text ignores its own) [default: text]
     #[arg(long, value_name = "TEMPLATE")]
     template: Vec<String>,
-    /// What a document is in plain text
+    /// The unit of plain text that is a document
     #[arg(long, value_parser = one_of::<TextUnit>(TextUnit::ALL.map(TextUnit::name)), default_value_t)]
     document: TextUnit,
-    /// Whether documents share sequences or have one each
+    /// Arrangement of documents: sharing sequences, or one each
     #[arg(long, value_parser = one_of::<Layout>(Layout::ALL.map(Layout::name)), default_value_t)]
     layout: Layout,
     /// Tokens of a sequence [default: 128]
@@ -41,23 +40,23 @@ pub(crate) struct CorpusArgs {
 }
 
 impl CorpusArgs {
-    /// What the texts are, data sets downloaded if need be.
+    /// The configuration of the corpus; data sets are downloaded if need be.
     pub(crate) fn config(&self, bos: Bos, seed: u64) -> anyhow::Result<CorpusConfig> {
         Ok(self.configs(&[], bos, seed)?.0)
     }
 
-    /// What the texts of `--corpus` are, and those of `more`, which are read alike; their templates
-    /// stand behind those of `--corpus`.
+    /// The configurations of the texts of `--corpus` and of `more`, which are read alike. Templates of
+    /// `more` follow those of `--corpus`.
     pub(crate) fn configs(
         &self,
         more: &[String],
         bos: Bos,
         seed: u64,
     ) -> anyhow::Result<(CorpusConfig, CorpusConfig)> {
-        let given = || self.corpus.iter().chain(more);
-        let templates = self.templates(given().count())?;
-        let located: Vec<Vec<PathBuf>> = given()
-            .map(|given| locate(given))
+        let references = || self.corpus.iter().chain(more);
+        let templates = self.templates(references().count())?;
+        let located: Vec<Vec<PathBuf>> = references()
+            .map(|reference| locate(reference))
             .collect::<anyhow::Result<_>>()?;
         let of = |range: Range<usize>| CorpusConfig {
             template: match templates.as_slice() {
@@ -82,7 +81,7 @@ impl CorpusArgs {
         Ok((of(0..border), of(border..located.len())))
     }
 
-    /// The templates as they are meant: none, one, or one for each of so many FILEs.
+    /// The templates: none, one, or one for each of `files`.
     fn templates(&self, files: usize) -> anyhow::Result<Vec<String>> {
         let given = self.template.len();
         ensure_usage!(
@@ -90,22 +89,22 @@ impl CorpusArgs {
             "--template is given {given} times for {files} FILEs; give it once for all, or once for \
              each in their order"
         );
-        // A shell passes the two characters on.
+        // A shell passes `\n` on as two characters.
         let template = |text: &String| text.replace("\\n", "\n");
         Ok(self.template.iter().map(template).collect())
     }
 
-    /// Tokens of a sequence, where that was said.
+    /// Tokens of a sequence, if the flag is given.
     pub(crate) fn context(&self) -> Option<usize> {
         self.context
     }
 
-    /// What was given, as it was given.
+    /// The references as they were given.
     pub(crate) fn given(&self) -> &[String] {
         &self.corpus
     }
 
-    /// The texts as sequences; what they become is kept for the next time.
+    /// The texts as sequences; their tokens are kept for the next time.
     pub(crate) fn open(
         &self,
         tokenizer: &Tokenizer,
@@ -141,15 +140,15 @@ pub(crate) fn corpus_cache() -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-/// The files that a person means.
-fn locate(given: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let path = Path::new(given);
-    let looks_like_path = given.starts_with(['.', '/', '~']) || path.is_absolute();
+/// The files that a reference names: a path, a bundled file or a data set.
+fn locate(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let path = Path::new(reference);
+    let looks_like_path = reference.starts_with(['.', '/', '~']) || path.is_absolute();
     if looks_like_path || path.exists() {
         return Ok(vec![path.to_path_buf()]);
     }
     if let Some(bundled) = hub::bundled(path)? {
         return Ok(vec![bundled]);
     }
-    hub::locate_dataset(given).with_context(|| format!("--corpus {given}"))
+    hub::locate_dataset(reference).with_context(|| format!("--corpus {reference}"))
 }

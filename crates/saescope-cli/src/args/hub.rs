@@ -1,4 +1,5 @@
-//! How the Hub is reached, as the variables of its own Python client say, and how that is shown.
+//! Access to the Hub by the environment variables of its own Python client, and the progress bar of
+//! downloads.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +12,12 @@ use saescope::show::number::bytes;
 
 use crate::print::bar::{Counted, bar};
 
-/// A session that reaches the Hub as the variables of its own client say, and shows downloads.
+/// A session with the options of the environment, which shows downloads.
 pub(crate) fn session() -> anyhow::Result<Session> {
     Ok(Session::new(shown(&Arc::new(Downloads::default()))?))
 }
 
-/// The options of the environment, downloads shown by `downloads`.
+/// The options of the environment, with downloads shown by `downloads`.
 fn shown(downloads: &Arc<Downloads>) -> anyhow::Result<HubOptions> {
     let downloads = Arc::clone(downloads);
     Ok(HubOptions {
@@ -27,7 +28,7 @@ fn shown(downloads: &Arc<Downloads>) -> anyhow::Result<HubOptions> {
     })
 }
 
-/// A file as given, or one of the bundled ones: `demo/NAME`.
+/// A file as given, or a bundled one: `demo/NAME`.
 pub(crate) fn locate_file(path: &Path) -> anyhow::Result<PathBuf> {
     let bundled = if path.exists() { None } else { bundled(path)? };
     Ok(bundled.unwrap_or_else(|| path.to_path_buf()))
@@ -49,20 +50,20 @@ pub(crate) fn locate_dataset(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found?)
 }
 
-/// The folder that keeps texts as tokens: beside the Hub's cache.
+/// The folder that keeps the tokens of texts, beside the Hub's cache.
 pub(crate) fn corpus_cache() -> anyhow::Result<PathBuf> {
     let options = options()?;
     Ok(options.storage_cache.join("corpora"))
 }
 
-/// The same session, which downloads nothing.
+/// The same session with downloads turned off.
 pub(crate) fn offline(session: &Session) -> Session {
     let mut session = session.clone();
     session.hub.offline = true;
     session
 }
 
-/// Bytes of a download whose size is said first.
+/// Bytes of a download whose size is printed first.
 const LARGE: u64 = 50_000_000;
 
 /// The options that the environment asks for.
@@ -86,11 +87,11 @@ impl Downloads {
             .as_ref()
             .is_none_or(|(file, _)| file != progress.file)
         {
-            // Also where no bar is drawn: a long download may be worth another thought.
+            // Printed even without a bar: a person may not want a long download.
             if progress.total >= LARGE {
                 let (total, done) = (bytes(progress.total), bytes(progress.done));
                 eprintln!(
-                    "downloading {}: {total}, of which {done} are here",
+                    "downloading {}: {total}, {done} of them already here",
                     progress.file
                 );
             }

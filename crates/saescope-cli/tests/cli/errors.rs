@@ -65,6 +65,28 @@ fn a_layer_that_the_model_lacks_is_refused() {
 }
 
 #[test]
+fn what_the_library_finds_wrong_with_the_arguments_is_wrong_usage() {
+    for args in [
+        &["feature", "9999999"][..],
+        &["features", "-p", "a", "--position", "7"],
+        &[
+            "capture",
+            MODEL,
+            "-p",
+            "a",
+            "--site",
+            "mlp_out.*",
+            "--site",
+            "embed.*",
+        ],
+    ] {
+        let output = run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
 fn a_chat_needs_a_template() {
     check("error-no-template", &["run", MODEL, "-p", "a", "--chat"]);
 }

@@ -1,5 +1,4 @@
-//! JSON as Python's `json.dumps` writes it: `", "` and `": "` between things, nothing escaped for
-//! HTML.
+//! JSON as Python's `json.dumps` writes it: `", "` and `": "` as separators, nothing escaped for HTML.
 
 use std::io;
 
@@ -9,10 +8,10 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// The filter `tojson`; `indent` is a number of spaces.
-#[allow(clippy::needless_pass_by_value)] // minijinja hands arguments over so
+#[allow(clippy::needless_pass_by_value)] // the signature that minijinja asks for
 pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
-    // Templates pass `ensure_ascii=False` and `separators`, which is what is written anyway.
+    // Templates pass `ensure_ascii=False` and `separators`, which are the defaults here.
     let _: Option<Value> = options.get("ensure_ascii")?;
     let failed =
         |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());

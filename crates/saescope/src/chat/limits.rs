@@ -1,7 +1,7 @@
-//! Bounds on what rendering a template may take: steps and memory.
+//! Bounds on the steps and the memory of rendering a template.
 //!
-//! Fuel, which `minijinja` counts, ends a template that runs on, but thirty doublings of a string
-//! take a hundred steps and all memory. So whatever makes something larger than what it is given
+//! Fuel, which `minijinja` counts, ends a template that runs on, but thirty doublings of a string take a
+//! hundred steps and all memory. Therefore everything that can make a result larger than its operands
 //! asks a [`Budget`] first: filters, methods, output, and the operators of `program`.
 
 use std::borrow::Cow;
@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use minijinja::value::{DynObject, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, filters};
 
-/// Steps that a template may take; the longest real ones take some hundred for each message.
+/// Most steps of a template; the longest real ones take some hundred for each message.
 const FUEL: u64 = 1_000_000;
-/// Bytes that a template may build, results on the way included.
+/// Most bytes that a template may build, intermediate results included.
 const BUDGET: usize = 64 << 20;
-/// Values within values that may be walked to see how deep they go: a list that grows by one,
-/// five hundred times, takes half of that.
+/// Most nested values that may be walked to measure their depth. A list that grows by one, five hundred
+/// times, takes half of them.
 const VISITS: usize = 1 << 18;
-/// How deep values may be nested; JSON schemas of tools are the deepest that templates meet.
+/// Deepest nesting of values; JSON schemas of tools are the deepest that templates meet.
 const DEPTH: usize = 64;
-/// What an element of a list or a map takes, whatever it is.
+/// Bytes of an element of a list or a map, beside its own content.
 pub(super) const ELEMENT: usize = 32;
 
-/// What a template may still do.
+/// Steps and memory that a template has left.
 #[derive(Clone)]
 pub(super) struct Budget {
     bytes: Arc<AtomicUsize>,
@@ -49,7 +49,10 @@ impl Budget {
         }
     }
 
-    /// The bytes that `value` holds, or an error when they are more than the budget.
+    /// The bytes that `value` holds.
+    ///
+    /// # Errors
+    /// When they exceed the budget.
     fn weigh(&self, value: &Value) -> Result<usize, Error> {
         let mut left = self.bytes.load(Ordering::Relaxed);
         let all = left;
@@ -104,7 +107,7 @@ pub(super) fn refused(reason: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason)
 }
 
-/// How many elements a list or map has.
+/// Number of elements of a list or map.
 pub(super) fn count(value: &Value) -> usize {
     match value.len() {
         Some(n) => n,
@@ -112,7 +115,7 @@ pub(super) fn count(value: &Value) -> usize {
     }
 }
 
-/// Whether `value` holds others.
+/// True if `value` holds other values.
 pub(super) fn is_container(value: &Value) -> bool {
     let kind = value.kind();
     matches!(kind, ValueKind::Seq | ValueKind::Iterable | ValueKind::Map)
@@ -164,7 +167,7 @@ macro_rules! builtin {
     };
 }
 
-/// The filters of Jinja whose cost is known; the others are left out.
+/// The filters of Jinja whose cost is known; others are not available.
 fn known_filters() -> Vec<(&'static str, Value)> {
     let mut all = builtin![
         abs, attr, bool, capitalize, default, dictsort, escape, first, float, format, groupby, int,
@@ -229,12 +232,12 @@ fn cost(budget: &Budget, name: &str, args: &[Value]) -> Result<usize, Error> {
                 sum.saturating_add(n.saturating_mul(ELEMENT))
             })
         }
-        // What makes a text of anything, or copies the texts in a list to compare them.
+        // Filters that make a text of any value, or copy the texts of a list to compare them.
         _ => all()?.saturating_mul(2),
     })
 }
 
-/// Refuses a value that is nested so deep, or in itself, that what walks it would not come back.
+/// Refuses a value that is nested too deep, or within itself, to be walked to its end.
 pub(super) fn nested(budget: &Budget, value: &Value) -> Result<(), Error> {
     let mut left = budget.visits.load(Ordering::Relaxed);
     let walked = walk(value, DEPTH, &mut left);
@@ -260,7 +263,7 @@ fn walk(value: &Value, depth: usize, visits: &mut usize) -> Result<(), Error> {
     for key in value.try_iter()? {
         *visits = visits
             .checked_sub(1)
-            .ok_or_else(|| refused("its values are too many"))?;
+            .ok_or_else(|| refused("it has too many values"))?;
         if value.kind() == ValueKind::Map {
             walk(&value.get_item(&key)?, depth, visits)?;
         }
@@ -285,13 +288,13 @@ mod tests {
         format!("{{% set ns = namespace(x={first}, n=1000000) %}}{body}")
     }
 
-    /// What does `body` with `ns.x` 60 times.
+    /// A template that runs `body` with `ns.x` 60 times.
     fn again(first: &str, body: &str) -> String {
         let body = format!("{{% for i in range(60) %}}{body}{{% endfor %}}{{{{ ns.x }}}}");
         with(first, &body)
     }
 
-    /// Twice the size each time around, in the ways that Jinja has.
+    /// Templates that double a size in every round, in each way that Jinja has.
     fn doubling() -> Vec<String> {
         let texts = [
             "ns.x ~ ns.x",
@@ -324,7 +327,7 @@ mod tests {
         texts.chain(lists).chain(others).collect()
     }
 
-    /// Much at once, many of something large, and values without an end.
+    /// Templates with one large result, many large values, or values without an end.
     fn large() -> Vec<String> {
         let shared = "{% set ns.x = [ns.x, ns.x] %}".repeat(14);
         let writes = [
@@ -367,7 +370,7 @@ mod tests {
             }
             return;
         }
-        // Once more, in a process that may have 1 GB.
+        // The same in a process that is limited to 1 GB.
         let module = module_path!().split_once("::").map_or("", |(_, path)| path);
         let status = Command::new("sh")
             .args([

@@ -1,7 +1,7 @@
 //! Conversations as the text that an instruct model was trained on.
 //!
-//! Templates are Jinja programs that come with a model, so they are not trusted: they see the
-//! messages and nothing else, and run out of fuel or memory of their own rather than run on.
+//! Templates are Jinja programs that come with a model, so they are not trusted: they see the messages
+//! and nothing else, within limits of fuel and memory.
 
 mod conversation;
 mod json;
@@ -23,14 +23,14 @@ use crate::tokenizer::Tokenizer;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`.
+    /// The speaker: `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
 impl Message {
-    /// What `role` says.
+    /// A turn of `role`.
     pub fn new(role: &str, content: &str) -> Message {
         Message {
             role: role.to_owned(),
@@ -47,7 +47,7 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Reads a template; `bos` and `eos` are the special tokens it may write.
+    /// Compiles a template; `bos` and `eos` are the special tokens that it may write.
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<ChatTemplate> {
         program::compile(source).map_err(|error| failed(&error))?;
         Ok(ChatTemplate {
@@ -74,12 +74,12 @@ impl ChatTemplate {
         ChatTemplate::new(source, bos.as_deref(), eos.as_deref())
     }
 
-    /// The conversation up to where the model is to speak.
+    /// The conversation up to the model's next turn.
     pub fn render_prompt(&self, messages: &[Message]) -> Result<String> {
         self.render_with(messages, true)
     }
 
-    /// The conversation as it is, such as one whose last turn is the model's.
+    /// The conversation as it is, for example with a last turn of the model.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
         self.render_with(messages, false)
     }
@@ -91,7 +91,7 @@ impl ChatTemplate {
         let budget = Budget::new();
         limits::limit(&mut environment, &budget);
         program::add_operators(&mut environment, &budget);
-        // A token that a tokenizer lacks is undefined there, not empty; templates ask which it is.
+        // A missing token is undefined and not empty; templates tell the two apart.
         let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
         let context = context! {
             messages => messages,
@@ -117,7 +117,7 @@ fn failed(error: &minijinja::Error) -> Error {
     Error::ChatTemplate(reason)
 }
 
-/// Tells what a template says on purpose from what it does wrong.
+/// Prefix of an error that a template raises on purpose.
 const RAISED: &str = "raised: ";
 
 fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_missing_is_undefined() {
+    fn a_missing_token_is_undefined() {
         assert_eq!(
             render("{{ bos_token }}{{ eos_token is defined }}").unwrap(),
             "<s>False"
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_date_is_there() {
+    fn the_date_is_available() {
         assert!(
             render("{{ strftime_now('%Y') }}")
                 .unwrap()

@@ -1,7 +1,7 @@
 //! A template as a program whose instructions keep within a [`Budget`].
 //!
-//! The instructions that make something larger than what they are given are replaced by calls of
-//! functions that ask the budget first. They bear names that no template can write.
+//! Instructions whose result can be larger than their operands are replaced by calls of functions that
+//! ask the budget first. No template can write the names of these functions.
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ pub(super) fn compile(source: &str) -> Result<CompiledTemplate<'_>, Error> {
     CompiledTemplate::new("chat_template", source, &config)
 }
 
-/// Constants are multiplied when a template is compiled, before any budget can be asked, so that
-/// one side of a `*` has to be a variable, or both numbers.
+/// Refuses `*` unless one side is a variable or both are numbers: constants are multiplied when a template
+/// is compiled, before any budget can be asked.
 fn refuse_repeated_constants(source: &str, config: &TemplateConfig) -> Result<(), Error> {
     let tokens = tokenize(
         source,
@@ -64,7 +64,7 @@ fn refuse_repeated_constants(source: &str, config: &TemplateConfig) -> Result<()
         config.syntax_config.clone(),
         config.ws_config,
     );
-    // What cannot be cut into tokens is the compiler's to report.
+    // The compiler reports text that cannot be cut into tokens.
     let tokens: Vec<Token> = tokens
         .map_while(Result::ok)
         .map(|(token, _)| token)
@@ -77,16 +77,16 @@ fn refuse_repeated_constants(source: &str, config: &TemplateConfig) -> Result<()
         };
         !(variable(left) || variable(right) || number(left) && number(right))
     });
-    match repeats {
-        true => Err(refused("it multiplies what may be a constant")),
-        false => Ok(()),
+    if repeats {
+        return Err(refused("it multiplies values that may be constants"));
     }
+    Ok(())
 }
 
-/// The same program, asking the budget before it makes something larger.
+/// The same program, which asks the budget before it makes a larger value.
 fn limited<'s>(program: &Instructions<'s>) -> Result<Instructions<'s>, Error> {
     let mut all = Vec::new();
-    // Where each instruction went.
+    // New index of each instruction.
     let mut places = Vec::new();
     while let Some(instruction) = program.get(places.len() as u32) {
         let line = program.get_line(places.len() as u32).unwrap_or(0);
@@ -114,7 +114,7 @@ fn limited<'s>(program: &Instructions<'s>) -> Result<Instructions<'s>, Error> {
     Ok(out)
 }
 
-/// What takes the place of an instruction.
+/// The instructions that replace an instruction.
 fn stand_in<'s>(instruction: &Instruction<'s>) -> Result<Vec<Instruction<'s>>, Error> {
     use Instruction::{CallFunction, Emit, LoadConst, Swap};
     let few = |n: usize| u16::try_from(n).map_err(|_| refused("it writes too long a list"));
@@ -202,11 +202,11 @@ fn concat(budget: &Budget, a: &Value, b: &Value) -> Result<Value, Error> {
     Ok(Value::from(format!("{a}{b}")))
 }
 
-/// What an operator says of values that have been asked for.
+/// Evaluates an operator after the budget was asked.
 fn evaluate(expression: &'static str, operands: Value) -> Result<Value, Error> {
     let environment = Environment::empty();
     let expression = environment.compile_expression(expression)?;
-    // Without the line of this expression, which is none of the template's.
+    // The error's line is one of this expression and not of the template, so it is dropped.
     expression.eval(operands).map_err(|error| {
         let reason = error.detail().unwrap_or("cannot be computed").to_owned();
         Error::new(error.kind(), reason)
@@ -222,9 +222,9 @@ mod tests {
         template.render_prompt(&[Message::new("user", "hello")])
     }
 
-    /// Against the engine as it is without limits.
+    /// Compares with the engine without limits.
     #[test]
-    fn limited_operators_do_what_jinja_s_do() {
+    fn limited_operators_agree_with_those_of_jinja() {
         let plain = |source: &str| {
             let messages = [Message::new("user", "hello")];
             let mut environment = minijinja::Environment::new();

@@ -1,4 +1,4 @@
-//! Dates in the forms that chat templates ask for.
+//! Dates in the formats that chat templates ask for.
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -24,7 +24,7 @@ const DAYS: [&str; 7] = [
     "Wednesday",
 ];
 
-/// The time `seconds` after the beginning of 1970, in UTC.
+/// Formats the time `seconds` after the beginning of 1970, in UTC.
 pub(super) fn format(format: &str, seconds: u64) -> Result<String, String> {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
@@ -63,7 +63,7 @@ pub(super) fn format(format: &str, seconds: u64) -> Result<String, String> {
 fn date(days: u64) -> (u64, usize, u64) {
     let leap =
         |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-    // Whole cycles of 400 years first, so that no clock makes the loop long.
+    // Whole cycles of 400 years are skipped first, so that no clock makes the loop long.
     let mut year = 1970 + days / 146_097 * 400;
     let mut rest = days % 146_097;
     while rest >= 365 + u64::from(leap(year)) {

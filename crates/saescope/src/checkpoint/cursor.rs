@@ -17,12 +17,12 @@ impl<'a> Cursor<'a> {
         Cursor { path, bytes, at: 0 }
     }
 
-    /// How many bytes were read.
+    /// Number of bytes that were read.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// How many bytes are left.
+    /// Number of bytes that are left.
     pub(super) fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
@@ -36,19 +36,19 @@ impl<'a> Cursor<'a> {
                 Ok(taken)
             }
             _ => Err(self.error(format!(
-                "{n} bytes are needed but the file ends {} bytes further",
+                "{n} bytes are needed and {} are left of the file",
                 self.left()
             ))),
         }
     }
 
-    /// A cursor over the next `n` bytes, which are passed over here.
+    /// A cursor over the next `n` bytes, which this cursor skips.
     pub(super) fn sub(&mut self, n: u64) -> Result<Cursor<'a>> {
         let bytes = self.take(n)?;
         Ok(Cursor::new(self.path, bytes))
     }
 
-    /// The bytes up to the next line end, which is passed over.
+    /// The bytes up to the next line end, which is skipped.
     pub(super) fn line(&mut self) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let len = rest.iter().position(|&b| b == b'\n');

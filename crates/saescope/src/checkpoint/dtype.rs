@@ -1,4 +1,4 @@
-//! How a file stores numbers, and their conversion to f32.
+//! The types of numbers in files, and their conversion to f32.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::quant;
 
-/// How the elements of a tensor are stored, little-endian.
+/// Type of the stored elements of a tensor, little-endian.
 ///
 /// The `Q` types are ggml's: elements share a scale per block, so they are read in whole blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -176,7 +176,7 @@ fn blocks<const BYTES: usize, const LEN: usize>(
     }
 }
 
-/// In pieces, because the machine's own conversion takes aligned halves and many at once.
+/// Converts in pieces: the machine's own conversion takes many halves at once, aligned.
 fn f16_to_f32(bytes: &[u8], out: &mut [f32]) {
     const PIECE: usize = 256;
     let mut halves = [f16::ZERO; PIECE];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::mmap::Map;
 use crate::error::Result;
 
-/// A file that was opened, or bytes that stand for one.
+/// An opened file, or bytes in memory that take its place.
 pub(crate) struct File {
     pub(crate) path: PathBuf,
     content: Content,

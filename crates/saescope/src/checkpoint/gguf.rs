@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use super::cursor::Cursor;
 use super::dtype::Dtype;
 use super::tensor::Entry;
-use super::{Metadata as Any, Parsed};
+use super::{FileContent, Metadata as Any};
 use crate::error::{Error, Result};
 
-/// What every GGUF file begins with.
+/// First bytes of every GGUF file.
 pub(super) const MAGIC: &[u8] = b"GGUF";
 const MAX_DIMS: u32 = 4;
 
 /// The key-value pairs of a GGUF file.
 ///
-/// Getters return `None` for a key that is not there and an error for one of another type.
+/// Getters return `None` for a missing key and an error for a value of another type.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     path: PathBuf,
@@ -37,7 +37,7 @@ pub enum Value {
     F32s(Vec<f32>),
     I32s(Vec<i32>),
     Bools(Vec<bool>),
-    /// An array of something else, which nothing here reads: its length.
+    /// The length of an array of another type, which no getter reads.
     Other(u64),
 }
 
@@ -117,7 +117,7 @@ impl Metadata {
         })
     }
 
-    /// The error for a key that has to be there.
+    /// The error for a missing key that is required.
     pub fn missing(&self, key: &str) -> Error {
         Error::format(&self.path, format!("there is no key `{key}`"))
     }
@@ -142,7 +142,7 @@ impl Metadata {
 }
 
 /// Finds every tensor of the file.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<FileContent> {
     let mut cursor = Cursor::new(path, bytes);
     cursor.take(MAGIC.len() as u64)?;
     match cursor.u32()? {
@@ -166,13 +166,13 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     };
     check_single(&metadata)?;
     let tensors = tensors(&mut cursor, n_tensors, &metadata, bytes.len())?;
-    Ok(Parsed {
+    Ok(FileContent {
         tensors,
         metadata: Any::Gguf(metadata),
     })
 }
 
-/// Refuses a count of things of at least `least` bytes each that the rest of the file cannot hold.
+/// Refuses a count that the rest of the file cannot hold, at `least` bytes for each thing counted.
 fn check_count(cursor: &Cursor, count: u64, least: u64, of: &str) -> Result<()> {
     if count > cursor.left() as u64 / least {
         return Err(cursor.error(format!("{count} {of} do not fit the rest of the file")));

@@ -1,14 +1,14 @@
 //! llama2.c's first `.bin` format: seven numbers, then every f32 weight in a fixed order.
 //!
-//! There is no magic number, so a file is one when its size is exactly what the seven numbers say.
-//! Tensors are called as in llama2.c, those of layer `L` as `wq.L`.
+//! The format has no magic number: a file is recognised by its size, which follows from the seven
+//! numbers. Tensors have the names of llama2.c, in layer `L` as `wq.L`.
 
 use std::path::Path;
 
 use super::cursor::Cursor;
 use super::dtype::Dtype;
 use super::tensor::Entry;
-use super::{Metadata, Parsed};
+use super::{FileContent, Metadata};
 use crate::error::{Error, Result};
 
 /// The sizes of a llama2.c model.
@@ -28,17 +28,17 @@ pub struct Header {
     pub vocab_size: usize,
     /// Longest context.
     pub seq_len: usize,
-    /// Whether the unembedding is the embedding; if not, there is a tensor `wcls`.
+    /// True if the unembedding is the embedding; if not, there is a tensor `wcls`.
     pub shared_classifier: bool,
 }
 
 /// Marks the later versions of the format ("ak42").
 const LATER_MAGIC: u32 = 0x616b_3432;
-/// No model has more; above it, a count is not one of layers.
+/// More layers than any model has; a larger number is not a count of layers.
 const MAX_LAYERS: usize = 4096;
 
 /// Finds every tensor of the file.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<FileContent> {
     let mut cursor = Cursor::new(path, bytes);
     if bytes.first_chunk().map(|n| u32::from_le_bytes(*n)) == Some(LATER_MAGIC) {
         return Err(Error::format(
@@ -75,7 +75,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
             ),
         ));
     }
-    Ok(Parsed {
+    Ok(FileContent {
         tensors,
         metadata: Metadata::Llama2c(header),
     })
@@ -104,7 +104,7 @@ fn header(cursor: &mut Cursor) -> Result<Header> {
         && n_layers <= MAX_LAYERS;
     if !sound {
         return Err(cursor.error(format!(
-            "not a checkpoint of a known format; as llama2.c sizes, {sizes:?} make no model"
+            "not a checkpoint of a known format; read as sizes of llama2.c, {sizes:?} do not make a model"
         )));
     }
     Ok(Header {
@@ -119,7 +119,7 @@ fn header(cursor: &mut Cursor) -> Result<Header> {
     })
 }
 
-/// Name, whether once per layer, and shape of one of them, in the order of the file.
+/// Name, true if there is one per layer, and shape of each tensor, in the order of the file.
 fn order(h: &Header) -> Vec<(&'static str, bool, Vec<usize>)> {
     let head_size = h.dim / h.n_heads;
     let kv_dim = head_size * h.n_kv_heads;

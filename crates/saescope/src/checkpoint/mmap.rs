@@ -15,7 +15,7 @@ pub(super) struct Map(Mmap);
 impl Map {
     /// Maps the regular file at `path`.
     pub(super) fn open(path: &Path) -> Result<Map> {
-        // Asked before opening: opening a pipe would wait for a writer.
+        // Checked before opening: opening a pipe would wait for a writer.
         let kind = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         if !kind.is_file() {
             return Err(Error::format(path, "not a regular file"));
@@ -29,7 +29,7 @@ impl Map {
         Ok(Map(map))
     }
 
-    /// Lets the system drop the pages of `range`; the next read brings them back from the file.
+    /// Releases the pages of `range`; the next read brings them back from the file.
     pub(super) fn evict(&self, range: Range<usize>) {
         #[cfg(unix)]
         if range.start < range.end && range.end <= self.0.len() {
@@ -42,7 +42,7 @@ impl Map {
                     range.len(),
                 )
             };
-            // A refusal costs memory, never correctness.
+            // A refusal costs memory and never correctness.
             drop(advised);
         }
         #[cfg(not(unix))]

@@ -1,8 +1,8 @@
-//! Checkpoint files of every format as named tensors; knows no model.
+//! Checkpoint files of every format as named tensors.
 //!
-//! Files are memory-mapped and read by code that cannot run what they say: every length is checked
-//! against the file before anything is allocated, and every refusal names the file and the tensor.
-//! Which names and shapes a model needs is [`model`](crate::model)'s to know.
+//! Files are mapped into memory and read by code that cannot run them: every length is checked against
+//! the file before anything is allocated, and every refusal names the file and the tensor. The names and
+//! shapes that a model needs are known to [`model`](crate::model) alone.
 
 mod cursor;
 mod dtype;
@@ -37,12 +37,12 @@ use tensor::Entry;
 pub struct Checkpoint {
     path: PathBuf,
     files: Vec<File>,
-    /// By name: the index of the file, and where in it.
+    /// By name: the index of the file, and the place in it.
     tensors: BTreeMap<String, (usize, Entry)>,
     metadata: Metadata,
 }
 
-/// What a file says besides its tensors.
+/// Metadata of a file, in the form of its format.
 enum Metadata {
     Safetensors(BTreeMap<String, String>),
     Gguf(gguf::Metadata),
@@ -51,8 +51,8 @@ enum Metadata {
     Npz,
 }
 
-/// What a reader finds in one file.
-struct Parsed {
+/// The tensors and the metadata of one file.
+struct FileContent {
     tensors: Vec<(String, Entry)>,
     metadata: Metadata,
 }
@@ -63,7 +63,7 @@ impl Checkpoint {
         open::open(path)
     }
 
-    /// Reads a checkpoint of one file that is in memory already; errors call it `path`.
+    /// Reads a checkpoint of one file from memory; errors name it `path`.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint> {
         open::single(path, File::held(path, bytes))
     }
@@ -104,13 +104,13 @@ impl Checkpoint {
         }
     }
 
-    /// Bytes that the tensors take as stored.
+    /// Bytes of the stored tensors.
     pub fn stored_bytes(&self) -> u64 {
         let spans = self.tensors.values().map(|(_, entry)| entry.span as u64);
         spans.sum()
     }
 
-    /// What a safetensors file says in its `__metadata__`.
+    /// The `__metadata__` of a safetensors file.
     pub fn metadata(&self) -> Option<&BTreeMap<String, String>> {
         match &self.metadata {
             Metadata::Safetensors(metadata) => Some(metadata),
@@ -134,7 +134,7 @@ impl Checkpoint {
         }
     }
 
-    /// What a file of `torch.save` holds, tensors by name.
+    /// The content of a file of `torch.save`, with tensors by name.
     pub fn torch(&self) -> Option<&torch::Value> {
         match &self.metadata {
             Metadata::Torch(value) => Some(value),
@@ -142,7 +142,7 @@ impl Checkpoint {
         }
     }
 
-    /// Whether the file is one of `numpy.savez`, which says nothing besides its tensors.
+    /// True if the file is one of `numpy.savez`, which has no metadata.
     pub fn is_npz(&self) -> bool {
         matches!(self.metadata, Metadata::Npz)
     }

@@ -1,7 +1,7 @@
 //! Files of `numpy.savez`: a zip archive with one array per entry.
 //!
-//! Only what `savez` writes is read: arrays of numbers, stored as they are. Arrays of objects, which
-//! numpy keeps as pickles, and compressed archives are refused by name.
+//! Arrays of numbers are read, as `savez` stores them. Arrays of objects, which numpy keeps as pickles,
+//! and compressed archives are refused by name.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,22 +9,22 @@ use std::path::Path;
 use super::dtype::Dtype;
 use super::tensor::{Entry, bytes_of};
 use super::zip::Archive;
-use super::{Metadata, Parsed};
+use super::{FileContent, Metadata};
 use crate::error::{Error, Result};
 
-/// What an array begins with.
+/// First bytes of an array.
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header of an array; numpy's own are under 200 bytes.
 const MAX_HEADER: usize = 1 << 16;
 
-/// Whether an archive is one of numpy's: it holds arrays and nothing else.
+/// True if an archive is one of numpy's: it holds arrays and nothing else.
 pub(super) fn is_npz(archive: &Archive) -> bool {
     let mut names = archive.names().peekable();
     names.peek().is_some() && names.all(|name| name.ends_with(".npy"))
 }
 
 /// Finds every array of the archive.
-pub(super) fn parse(path: &Path, bytes: &[u8], archive: &Archive) -> Result<Parsed> {
+pub(super) fn parse(path: &Path, bytes: &[u8], archive: &Archive) -> Result<FileContent> {
     let mut tensors = Vec::new();
     for entry in archive.names() {
         let name = entry.trim_end_matches(".npy").to_owned();
@@ -34,20 +34,20 @@ pub(super) fn parse(path: &Path, bytes: &[u8], archive: &Archive) -> Result<Pars
             .map_err(|reason| Error::tensor(path, &name, reason))?;
         tensors.push((name, found));
     }
-    Ok(Parsed {
+    Ok(FileContent {
         tensors,
         metadata: Metadata::Npz,
     })
 }
 
-/// The array that lies at `place`, or why it cannot be read.
+/// The array at `place`, or the reason why it cannot be read.
 fn array(bytes: &[u8], place: Range<usize>) -> Result<Entry, String> {
     let array = &bytes[place.clone()];
     let rest = array.strip_prefix(MAGIC).ok_or("not an array of numpy")?;
     let (len, rest) = match rest {
         [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
         [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
-        _ => return Err("an array of a version that is not known".to_owned()),
+        _ => return Err("an array of an unknown version".to_owned()),
     };
     if len > MAX_HEADER.min(rest.len()) {
         return Err(format!("its header claims {len} bytes"));

@@ -1,4 +1,4 @@
-//! Which files make a checkpoint, and which reader is theirs.
+//! Finds the files of a checkpoint, and opens each with the reader of its format.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::file::File;
 use super::tensor::Entry;
-use super::{Checkpoint, Metadata, Parsed, gguf, llama2c, npz, safetensors, torch, zip};
+use super::{Checkpoint, FileContent, Metadata, gguf, llama2c, npz, safetensors, torch, zip};
 use crate::error::{Error, Result};
 
-/// What a folder is searched for, first match first.
+/// Names of checkpoints in a folder, the most preferred first.
 const NAMES: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
@@ -19,7 +19,7 @@ const NAMES: [&str; 4] = [
     "pytorch_model.bin.index.json",
 ];
 
-/// An index is a list of names; the largest models' are under 1 MB.
+/// Most bytes of an index, a list of names; those of the largest models are under 1 MB.
 const MAX_INDEX: u64 = 64 << 20;
 
 pub(super) fn open(path: &Path) -> Result<Checkpoint> {
@@ -107,12 +107,12 @@ fn name_of(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// Reads one file by what it begins with, or else by what its name ends with.
-fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+/// Reads one file by its first bytes, or else by the end of its name.
+fn parse(path: &Path, bytes: &[u8]) -> Result<FileContent> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
     // A pickle begins with 0x80 and its protocol, or in the oldest protocols with anything. The size
-    // 640 of a llama2.c file begins alike, but then a zero follows, which is no opcode.
+    // 640 of a llama2.c file begins like one, and a zero follows, which is not an opcode.
     let pickle = matches!(extension, "pt" | "pth" | "pkl")
         || name.starts_with("pytorch_model")
         || matches!(bytes, [0x80, 2..=5, 1..=255, ..]);
@@ -136,7 +136,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     } else if extension == "bin" {
         llama2c::parse(path, bytes)
     } else {
-        // What another program made of llama2.c's file may be called anything.
+        // Other programs write llama2.c's format under any name.
         llama2c::parse(path, bytes).map_err(|_| {
             let known = "safetensors, a pickle of PyTorch, GGUF or llama2.c's";
             Error::format(path, format!("not a checkpoint of a known format: {known}"))
@@ -144,7 +144,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     }
 }
 
-/// The part of an index file that says where tensors are.
+/// The part of an index file that names the file of each tensor.
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
@@ -204,8 +204,8 @@ fn sharded(index: &Path) -> Result<Checkpoint> {
     })
 }
 
-/// Whether a name from an index stays in the index's folder. Links may lead out: the Hub's cache
-/// is made of them, and they are the user's own.
+/// True if a name from an index stays in the index's folder. Links may lead out of it: the Hub's cache
+/// is made of links, and they are the user's own.
 fn stays_inside(name: &str) -> bool {
     let mut parts = Path::new(name).components().peekable();
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))

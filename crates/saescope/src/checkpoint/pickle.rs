@@ -1,9 +1,9 @@
 //! A reader of pickles that builds plain values and can do nothing else.
 //!
-//! It knows the opcodes that lists, dicts, numbers and texts are written with, a list of names that
-//! may be called, and it calls none of them: a call is kept as data for the reader of the format.
-//! Values are made once each and refer to each other by number, so a pickle cannot make more of
-//! them than it has bytes, and no cycle can be followed by accident.
+//! It knows the opcodes of lists, dicts, numbers and texts, and the names that its caller allows. It calls
+//! none of them: a call is kept as data for the reader of the format. Values are made once each and
+//! refer to each other by number, so a pickle cannot make more values than it has bytes, and no cycle
+//! can be followed by accident.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 const MAX_BYTES: usize = 16 << 20;
 /// Most values on the stack and most opened marks.
 const MAX_STACK: usize = 1 << 20;
-/// Most values in all; each takes several times the byte it may be written with.
+/// Most values in all; each takes several times the one byte that it may be written with.
 const MAX_NODES: usize = 1 << 21;
 
 const ORDERED_DICT: &str = "collections.OrderedDict";
@@ -36,13 +36,13 @@ pub(super) enum Node {
     Dict(Vec<(Id, Id)>),
     /// One of the names that were allowed, by its place among them.
     Global(usize),
-    /// Such a name called with a tuple of arguments.
+    /// A call of an allowed name with a tuple of arguments.
     Call(usize, Id),
     /// Something kept outside the pickle, by its key.
     Persistent(Id),
 }
 
-/// What a pickle holds.
+/// The values of a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle {
     nodes: Vec<Node>,
@@ -50,7 +50,7 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    /// Reads one pickle off `cursor`. `allowed` are the names, as `module.name`, it may refer to.
+    /// Reads one pickle off `cursor`. `allowed` are the names, as `module.name`, that it may refer to.
     pub(super) fn read(path: &Path, cursor: &mut Cursor, allowed: &[&str]) -> Result<Pickle> {
         let mut machine = Machine {
             path,
@@ -85,7 +85,7 @@ impl Pickle {
         self.root
     }
 
-    /// Every value of the pickle, those it does not hold in the end as well.
+    /// Every value of the pickle, also those that its root does not refer to.
     pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
         0..self.nodes.len() as Id
     }
@@ -156,7 +156,7 @@ impl Machine<'_> {
                 self.stack.push(known);
             }
             b'c' | 0x93 | b'Q' | b'R' | b'b' => self.refer(opcode, cursor)?,
-            // NEWOBJ, NEWOBJ_EX, INST, OBJ would make objects; the rest is nothing torch writes.
+            // NEWOBJ, NEWOBJ_EX, INST, OBJ would make objects; torch writes no other opcode.
             other => {
                 return Err(cursor.error(format!("pickle opcode {other:#04x} is not read here")));
             }
@@ -201,7 +201,11 @@ impl Machine<'_> {
         match (&mut self.nodes[top as usize], opcode) {
             (Node::List(list), b'a' | b'e') => list.extend(items),
             (Node::Dict(dict), b's' | b'u') => dict.extend(pairs(&items, cursor)?),
-            _ => return Err(cursor.error("items are added to what is no list or dict")),
+            _ => {
+                return Err(
+                    cursor.error("items are added to a value that is neither a list nor a dict")
+                );
+            }
         }
         Ok(())
     }
@@ -219,7 +223,7 @@ impl Machine<'_> {
                 let [Node::Str(name), Node::Str(module)] =
                     [name, module].map(|id| &self.nodes[id as usize])
                 else {
-                    return Err(cursor.error("a global whose name is no text"));
+                    return Err(cursor.error("a global whose name is not a text"));
                 };
                 let (module, name) = (module.clone(), name.clone());
                 self.global(&module, &name)
@@ -234,13 +238,13 @@ impl Machine<'_> {
                 self.call(function, args, cursor)
             }
             _ => {
-                // State of an object: torch gives an OrderedDict its `_metadata`, versions of
-                // modules, which nothing here needs.
+                // The state of an object. torch sets `_metadata` on an OrderedDict: versions of modules,
+                // which no reader needs.
                 self.pop(cursor)?;
                 let top = self.top(cursor)?;
                 match self.nodes[top as usize] {
                     Node::Dict(_) => Ok(()),
-                    _ => Err(cursor.error("state is set on what is no dict")),
+                    _ => Err(cursor.error("state is set on a value that is not a dict")),
                 }
             }
         }
@@ -262,10 +266,10 @@ impl Machine<'_> {
 
     fn call(&mut self, function: Id, args: Id, cursor: &Cursor) -> Result<()> {
         let Node::Global(place) = self.nodes[function as usize] else {
-            return Err(cursor.error("a call of what is no function"));
+            return Err(cursor.error("a call of a value that is not a function"));
         };
         let Node::Tuple(items) = &self.nodes[args as usize] else {
-            return Err(cursor.error("a call whose arguments are no tuple"));
+            return Err(cursor.error("a call whose arguments are not a tuple"));
         };
         let node = if self.allowed[place] == ORDERED_DICT {
             match items.as_slice() {
@@ -280,9 +284,9 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The pairs of a list of pairs, which Python 2 writes an OrderedDict as.
+    /// The pairs of a list of pairs, the form of an OrderedDict in Python 2.
     fn listed_pairs(&self, list: Id, cursor: &Cursor) -> Result<Vec<(Id, Id)>> {
-        let no_pairs = || cursor.error("an OrderedDict of what is no list of pairs");
+        let no_pairs = || cursor.error("an OrderedDict of a value that is not a list of pairs");
         let Node::List(list) = &self.nodes[list as usize] else {
             return Err(no_pairs());
         };
@@ -297,12 +301,12 @@ impl Machine<'_> {
     }
 
     fn push(&mut self, node: Node) {
-        // Below `MAX_NODES`, which is checked after every opcode.
+        // The number is below `MAX_NODES`, which is checked after every opcode.
         self.stack.push(self.nodes.len() as Id);
         self.nodes.push(node);
     }
 
-    /// The value on top of the stack, which stays there. Nothing below the last mark can be had.
+    /// The value on top of the stack, which stays there. Values below the last mark are out of reach.
     fn top(&self, cursor: &Cursor) -> Result<Id> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
@@ -325,7 +329,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The values above the last mark, which goes with them.
+    /// Takes the last mark and the values above it off the stack.
     fn pop_mark(&mut self, cursor: &Cursor) -> Result<Vec<Id>> {
         let mark = self.marks.pop();
         let mark = mark.ok_or_else(|| cursor.error("a pickle without the mark it needs"))?;
@@ -353,7 +357,7 @@ fn number(opcode: u8, cursor: &mut Cursor) -> Result<Node> {
                 let number = std::str::from_utf8(digits)
                     .ok()
                     .and_then(|s| s.parse().ok());
-                Node::Int(number.ok_or_else(|| cursor.error("a number that is none"))?)
+                Node::Int(number.ok_or_else(|| cursor.error("a malformed number"))?)
             }
         },
         b'J' => Node::Int(cursor.i32()?.into()),

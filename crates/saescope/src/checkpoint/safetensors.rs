@@ -1,6 +1,7 @@
 //! The safetensors format: a length, a JSON header, then the tensors without gaps.
 //!
-//! The header is checked here rather than by the crate so that every refusal names its tensor.
+//! This reader checks the header, and not the crate `safetensors`, so that every refusal names its
+//! tensor.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,20 +12,20 @@ use serde_json::{Map, Value};
 use super::cursor::Cursor;
 use super::dtype::Dtype;
 use super::tensor::{Entry, bytes_of};
-use super::{Metadata, Parsed};
+use super::{FileContent, Metadata};
 use crate::error::{Error, Result};
 
 /// The format's own limit; a header is parsed into memory several times its size.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Whether `bytes` begin like a safetensors file.
+/// True if `bytes` begin like a safetensors file.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     let length = bytes.first_chunk().map(|n| u64::from_le_bytes(*n));
     length.is_some_and(|n| n <= MAX_HEADER) && bytes.get(8) == Some(&b'{')
 }
 
 /// Finds every tensor of the file.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<FileContent> {
     let mut cursor = Cursor::new(path, bytes);
     let header_len = cursor.u64()?;
     if header_len > MAX_HEADER {
@@ -50,7 +51,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     }
     tensors.sort_by_key(|(_, entry)| (entry.start, entry.span));
     check_gapless(path, &tensors, data_start, bytes.len())?;
-    Ok(Parsed {
+    Ok(FileContent {
         tensors,
         metadata: Metadata::Safetensors(metadata),
     })

@@ -1,4 +1,4 @@
-//! One tensor of a checkpoint: where it lies, and its conversion to f32.
+//! One tensor of a checkpoint: its place in a file, and its conversion to f32.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::dtype::Dtype;
 use super::file::File;
 use crate::error::{Error, Result};
 
-/// Where a tensor lies in its file. Made by the readers, which check it against the file's length.
+/// Place of a tensor in its file. Readers check it against the file's length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) dtype: Dtype,
@@ -15,14 +15,14 @@ pub(super) struct Entry {
     pub(super) shape: Vec<usize>,
     /// Byte at which the first element starts.
     pub(super) start: usize,
-    /// Bytes from the first element's first to the last element's last.
+    /// Bytes from the beginning of the first element to the end of the last.
     pub(super) span: usize,
-    /// Elements from one index to the next, per dimension, where that is not row-major.
+    /// Elements from one index to the next in each dimension; `None` for row-major.
     pub(super) strides: Option<Vec<usize>>,
 }
 
 impl Entry {
-    /// A row-major tensor at byte `start` of a file of `file_len` bytes, or why it cannot be.
+    /// A row-major tensor at byte `start` of a file of `file_len` bytes, or the reason why there is none.
     pub(super) fn row_major(
         dtype: Dtype,
         shape: Vec<usize>,
@@ -50,7 +50,7 @@ impl Entry {
     }
 }
 
-/// Bytes that a row-major tensor takes, or why there is no such tensor.
+/// Bytes of a row-major tensor, or the reason why there is no such tensor.
 pub(super) fn bytes_of(dtype: Dtype, shape: &[usize]) -> Result<usize, String> {
     // Blocks run along the last dimension and never from one row into the next.
     let row = shape.last().copied().unwrap_or(1);
@@ -100,12 +100,12 @@ impl<'a> Tensor<'a> {
         self.entry.len()
     }
 
-    /// Whether it has no element.
+    /// True if it has no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its elements as stored, little-endian and row-major, or `None` when they do not lie so.
+    /// Its elements as stored, little-endian; `None` if they are not stored row-major.
     pub fn bytes(&self) -> Option<&'a [u8]> {
         self.entry.strides.is_none().then(|| self.span())
     }
@@ -114,7 +114,7 @@ impl<'a> Tensor<'a> {
     /// For quantised types the range starts and ends on block boundaries.
     ///
     /// # Errors
-    /// When the range leaves the tensor, cuts a block, or is not as long as `out`.
+    /// When the range is not within the tensor, cuts a block, or is not as long as `out`.
     pub fn read(&self, range: Range<usize>, out: &mut [f32]) -> Result<()> {
         let dtype = self.entry.dtype;
         let at = dtype.bytes_of(range.start);
@@ -124,7 +124,7 @@ impl<'a> Tensor<'a> {
         };
         if range.start > range.end || range.end > self.len() || range.len() != out.len() {
             return Err(self.error(format!(
-                "elements {range:?} of {} were asked for, into room for {}",
+                "elements {range:?} of {} do not fit a buffer of {}",
                 self.len(),
                 out.len()
             )));
@@ -170,13 +170,13 @@ impl<'a> Tensor<'a> {
         numbers.ok_or_else(|| self.error(format!("{dtype} elements are not whole numbers in i64")))
     }
 
-    /// Refuses NaN and infinities among `values`, which were read from element `start` on.
+    /// Refuses NaN and infinities among `values`, the elements from `start` on.
     ///
     /// # Errors
     /// [`Error::NotFinite`] with the first of them.
     pub fn check_finite(&self, values: &[f32], start: usize) -> Result<()> {
         for (i, piece) in values.chunks(PIECE).enumerate() {
-            // Without a way out of the loop it compiles to vector instructions.
+            // A loop without an early exit compiles to vector instructions.
             let all = piece.iter().fold(true, |all, v| all & v.is_finite());
             if let Some((j, &value)) = (!all)
                 .then(|| piece.iter().enumerate().find(|(_, v)| !v.is_finite()))
@@ -193,8 +193,7 @@ impl<'a> Tensor<'a> {
         Ok(())
     }
 
-    /// Tells the system that the tensor's pages are no longer needed in memory; reading it again
-    /// brings them back.
+    /// Releases the tensor's pages of memory; the next read brings them back.
     pub fn evict(&self) {
         let Entry { start, span, .. } = *self.entry;
         self.file.evict(start..start + span);
@@ -218,7 +217,7 @@ impl<'a> Tensor<'a> {
         let mut at: usize = index.iter().zip(strides).map(|(i, s)| i * s).sum();
         for out in out.chunks_exact_mut(size) {
             out.copy_from_slice(&span[at * size..][..size]);
-            // The next index in row-major order, and where it lies.
+            // The next index in row-major order, and its place.
             for ((i, &d), &stride) in index.iter_mut().zip(shape).zip(strides).rev() {
                 *i += 1;
                 at += stride;
@@ -232,10 +231,10 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// Elements handled at a time, so that what is between two loops stays in the nearest cache.
+/// Elements handled at a time, so that they stay in the nearest cache between two loops.
 const PIECE: usize = 512;
 
-/// The index, per dimension, of the `at`th element in row-major order.
+/// Index in each dimension of the `at`th element in row-major order.
 fn index_of(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (i, &d) in index.iter_mut().zip(shape).rev() {

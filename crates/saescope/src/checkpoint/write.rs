@@ -1,4 +1,4 @@
-//! Writes tensors to a safetensors file, whole or not at all.
+//! Writes tensors to a safetensors file, completely or not at all.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -19,14 +19,14 @@ pub enum Elements<'a> {
     I64(&'a [i64]),
     /// f32, the columns of a matrix one after another.
     Transposed(&'a Matrix),
-    /// Elements of a type as files have them, little-endian.
+    /// Elements of any type as bytes, little-endian.
     Stored(Dtype, &'a [u8]),
 }
 
 /// A tensor to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTensor<'a> {
-    /// Its name; each one once.
+    /// Its name, which no other tensor of the file has.
     pub name: &'a str,
     /// Its dimensions, outermost first.
     pub shape: &'a [usize],
@@ -34,27 +34,27 @@ pub struct NewTensor<'a> {
     pub elements: Elements<'a>,
 }
 
-/// Writes `tensors` and `metadata` to `path`, beside it first, so that a file which is there
-/// already is replaced by a whole one or stays. The same input gives the same bytes.
+/// Writes `tensors` and `metadata` to `path`. An existing file is replaced by a complete one or stays
+/// as it is. The same input gives the same bytes.
 ///
 /// # Errors
-/// When a shape does not fit its elements, a name is there twice, or the system refuses.
+/// When a shape does not fit its elements, two tensors have one name, or the system refuses.
 pub fn save_safetensors(
     path: &Path,
     tensors: &[NewTensor],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let mut tensors = tensors.to_vec();
-    // Types of larger alignment first, as the format's own writers have it.
+    // Types of larger alignment come first, as the format's own writers order them.
     tensors.sort_by_key(|t| (!matches!(t.elements, Elements::I64(_)), t.name));
     let header = header(path, &tensors, metadata)?;
     save_whole(path, |file| write(file, &header, &tensors))
 }
 
-/// Writes a file beside `path`, then puts it in its place.
+/// Writes a file beside `path`, then renames it to `path`.
 ///
 /// # Errors
-/// When the system refuses; what was at `path` is there still.
+/// When the system refuses; an existing file stays as it is.
 pub fn save_whole(
     path: &Path,
     write: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
@@ -64,14 +64,14 @@ pub fn save_whole(
         _ => Path::new("."),
     };
     let mut new = tempfile::Builder::new();
-    // As any other file is made; a temporary one would be its owner's alone.
+    // The rights of any new file; a temporary file would be readable by its owner alone.
     #[cfg(unix)]
     new.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut new = new.tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
     let written = write(new.as_file_mut()).and_then(|()| new.as_file().sync_all());
     written.map_err(|e| Error::io(path, e))?;
     new.persist(path).map_err(|e| Error::io(path, e.error))?;
-    // The file is whole either way; this makes its name survive a crash as well.
+    // The file is complete in any case; this makes its name survive a crash too.
     #[cfg(unix)]
     std::fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
@@ -99,7 +99,7 @@ fn header(
             Elements::Stored(Dtype::F16, bytes) => (Written::F16, bytes.len() / 2, 2),
             Elements::Stored(Dtype::Bf16, bytes) => (Written::BF16, bytes.len() / 2, 2),
             Elements::Stored(dtype, _) => {
-                let reason = format!("{dtype} is not written");
+                let reason = format!("tensors of type {dtype} cannot be written");
                 return Err(Error::tensor(path, tensor.name, reason));
             }
         };
@@ -120,11 +120,15 @@ fn header(
         };
         let info = serde_json::to_value(info).map_err(|e| Error::format(path, e.to_string()))?;
         if header.insert(tensor.name.to_owned(), info).is_some() {
-            return Err(Error::tensor(path, tensor.name, "is to be written twice"));
+            return Err(Error::tensor(
+                path,
+                tensor.name,
+                "two tensors have this name",
+            ));
         }
     }
     let mut header = Value::Object(header).to_string().into_bytes();
-    // Tensors then start at a multiple of 8.
+    // Padding: tensors start at a multiple of 8.
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok(header)
 }

@@ -1,4 +1,4 @@
-//! Writes small tensors to a GGUF file, version 3, whole or not at all.
+//! Writes small tensors to a GGUF file, version 3, completely or not at all.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::gguf::MAGIC;
 use super::write::{Elements, NewTensor, save_whole};
 use crate::error::{Error, Result};
 
-/// ggml's alignment of tensor data where a file does not name another.
+/// ggml's default alignment of tensor data.
 const ALIGNMENT: usize = 32;
 
 /// A value of the metadata to be written.
@@ -19,8 +19,8 @@ pub enum NewValue<'a> {
     U32(u32),
 }
 
-/// Writes `metadata` and `tensors`, which are f32, to `path`, in the order given. A file that is
-/// there already is replaced by a whole one or stays.
+/// Writes `metadata` and f32 `tensors` to `path`, in their order. An existing file is replaced by a
+/// complete one or stays as it is.
 ///
 /// # Errors
 /// When a tensor is not f32, a shape does not fit its elements, or the system refuses.
@@ -45,7 +45,11 @@ pub fn save_gguf(path: &Path, metadata: &[(&str, NewValue)], tensors: &[NewTenso
     let mut data: Vec<u8> = Vec::new();
     for tensor in tensors {
         let Elements::F32(elements) = tensor.elements else {
-            return Err(Error::tensor(path, tensor.name, "only f32 is written"));
+            return Err(Error::tensor(
+                path,
+                tensor.name,
+                "only tensors of type f32 can be written",
+            ));
         };
         if tensor.shape.iter().product::<usize>() != elements.len() {
             let (shape, len) = (tensor.shape, elements.len());

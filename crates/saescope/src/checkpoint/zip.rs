@@ -1,8 +1,8 @@
-//! Where the entries of a zip archive lie, for those that are stored as they are.
+//! Places of the stored entries of a zip archive.
 //!
-//! torch, and numpy unless told otherwise, write archives so that tensors can be mapped: never
-//! compressed, never encrypted. So this reads the central directory and nothing else, and allocates
-//! by what it has read, not by what the archive claims.
+//! torch, and numpy by default, store entries neither compressed nor encrypted, so that tensors can be
+//! mapped. This reader therefore needs the central directory alone. It allocates by what it has read,
+//! not by what the archive claims.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use std::path::Path;
 use super::cursor::Cursor;
 use crate::error::{Error, Result};
 
-/// What every zip archive with an entry begins with.
+/// First bytes of every zip archive with an entry.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
@@ -29,10 +29,10 @@ pub(super) struct Archive {
 }
 
 struct Entry {
-    /// Where its local header starts.
+    /// Byte at which its local header starts.
     header: u64,
     size: u64,
-    /// Whether it is neither compressed nor encrypted.
+    /// True if it is neither compressed nor encrypted.
     plain: bool,
 }
 
@@ -41,7 +41,8 @@ impl Archive {
     pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Archive> {
         let (start, count) = directory(path, bytes)?;
         let start = usize::try_from(start).ok().filter(|&s| s <= bytes.len());
-        let start = start.ok_or_else(|| Error::format(path, "its zip directory is not in it"))?;
+        let start =
+            start.ok_or_else(|| Error::format(path, "its zip directory lies outside the file"))?;
         let mut cursor = Cursor::new(path, &bytes[start..]);
         let mut entries = HashMap::new();
         for _ in 0..count {
@@ -53,18 +54,18 @@ impl Archive {
         Ok(Archive { entries })
     }
 
-    /// The names of the entries, in no order.
+    /// The names of the entries, in no particular order.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The bytes of the archive `bytes` that are the entry `name`, or why there are none.
+    /// The range of `bytes`, the archive, that is the entry `name`, or the reason why there is none.
     pub(super) fn find(&self, bytes: &[u8], name: &str) -> Result<Range<usize>, String> {
         let entry = self.entries.get(name);
         let entry = entry.ok_or_else(|| format!("there is no `{name}` in the archive"))?;
         if !entry.plain {
             return Err(format!(
-                "`{name}` is compressed or encrypted; only archives that store their entries as they are can be read"
+                "`{name}` is compressed or encrypted; only stored entries can be read"
             ));
         }
         let outside = || format!("`{name}` does not lie in the archive");
@@ -88,9 +89,9 @@ impl Archive {
     }
 }
 
-/// Where the central directory starts, and how many entries it has.
+/// Byte at which the central directory starts, and the number of its entries.
 fn directory(path: &Path, bytes: &[u8]) -> Result<(u64, u64)> {
-    // The end record is last but for a comment of its own, whose length must then agree.
+    // Only a comment may follow the end record, which gives the comment's length.
     let window = bytes.len().saturating_sub(END_LEN + usize::from(u16::MAX));
     let end = (window..=bytes.len().saturating_sub(END_LEN))
         .rev()
@@ -118,7 +119,7 @@ fn directory(path: &Path, bytes: &[u8]) -> Result<(u64, u64)> {
     }
 }
 
-/// The same, from the record that archives over 4 GB or 65535 entries have, and torch always writes.
+/// The same, from the record of archives with over 4 GB or 65535 entries, which torch always writes.
 fn directory_64(path: &Path, bytes: &[u8], locator: &[u8]) -> Result<(u64, u64)> {
     let mut cursor = Cursor::new(path, locator);
     cursor.take(8)?;
@@ -128,7 +129,7 @@ fn directory_64(path: &Path, bytes: &[u8], locator: &[u8]) -> Result<(u64, u64)>
     if cursor.u32()? != END_64 {
         return Err(Error::format(
             path,
-            "its zip directory is not where it says",
+            "its zip directory is not at the place that it names",
         ));
     }
     cursor.take(28)?;
@@ -158,7 +159,7 @@ fn central(cursor: &mut Cursor) -> Result<(String, Entry)> {
     while extra.left() >= 4 {
         let [id, len] = [extra.u16()?, extra.u16()?];
         let mut field = extra.sub(len.into())?;
-        // The 64-bit field holds, in this order, those that do not fit 32 bits.
+        // The 64-bit field holds the values that do not fit 32 bits, in this order.
         if id == 1 {
             for value in [&mut size, &mut stored, &mut header] {
                 if *value == u64::from(u32::MAX) {

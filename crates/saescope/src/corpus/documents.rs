@@ -1,8 +1,8 @@
 //! Documents as ids, in memory or in a file of the cache.
 //!
-//! The file, all numbers little-endian: eight bytes that name the format, the key, the number of
-//! documents and of ids (u64 each), the SHA-256 of all that follows; then the ids (u32) of one document
-//! after another, and for each document where its ids end (u64).
+//! The file has little-endian numbers: eight bytes that name the format, the key, the numbers of documents
+//! and of ids (u64 each), the SHA-256 of the rest; then the ids (u32) of one document after another, and
+//! the end of each document's ids (u64).
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::read::Reading;
+use super::read::DocumentReader;
 use super::template::Template;
 use super::{CorpusConfig, Progress, Templates, TextUnit, open};
 use crate::checkpoint::{File, save_whole};
@@ -23,7 +23,7 @@ const HEADER: usize = 8 + 32 + 8 + 8 + 32;
 /// Bytes of text that are turned into ids at once.
 const PIECE_TEXT: usize = 4 << 20;
 
-/// The ids of all documents, without what a tokenizer puts around a text.
+/// The ids of all documents, without the tokens that a tokenizer puts around a text.
 pub(super) struct Documents {
     file: File,
     len: usize,
@@ -32,14 +32,14 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    /// Turns the files into ids, or takes those that the cache has.
+    /// Turns the files into ids, or takes the ids from the cache.
     pub(super) fn open(
         config: &CorpusConfig,
         tokenizer: &Tokenizer,
         cache: Option<&Path>,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Documents> {
-        let making = Making {
+        let source = DocumentSource {
             files: &config.files,
             templates: templates(config)?,
             text: config.text,
@@ -50,14 +50,14 @@ impl Documents {
         let Some(folder) = cache else {
             let name = Path::new("the corpus in memory");
             let mut bytes = io::Cursor::new(Vec::new());
-            making.write((name, &mut bytes), &key, on_progress)?;
+            source.write(name, &mut bytes, &key, on_progress)?;
             return Documents::check(File::held(name, bytes.into_inner()), key, d_vocab);
         };
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let path = folder.join(format!("{}.documents", &digest::hex(&key)[..32]));
         let open = || File::open(&path).and_then(|file| Documents::check(file, key, d_vocab));
         if path.exists()
-            // What is broken is made anew.
+            // A broken file is made again.
             && let Ok(documents) = open()
         {
             return Ok(documents);
@@ -65,7 +65,7 @@ impl Documents {
         let mut failure = None;
         let saved = save_whole(&path, |file| {
             let mut file = io::BufWriter::with_capacity(1 << 18, file);
-            let made = making.write((&path, &mut file), &key, on_progress);
+            let made = source.write(&path, &mut file, &key, on_progress);
             made.map_err(|error| {
                 failure = Some(error);
                 io::Error::other("the documents could not be read")
@@ -78,7 +78,7 @@ impl Documents {
         }
     }
 
-    /// Takes the bytes of a file for documents if they are exactly that.
+    /// Reads documents from a file, after checking every number in it.
     fn check(file: File, key: [u8; 32], d_vocab: usize) -> Result<Documents> {
         let broken = |reason: &str| Error::format(&file.path, reason);
         let bytes = file.bytes();
@@ -97,7 +97,7 @@ impl Documents {
         let mut digest = Digest::new();
         digest.add(body);
         if digest.finish() != header[56..88] {
-            return Err(broken("its checksum does not fit what it holds"));
+            return Err(broken("its checksum does not match its content"));
         }
         let documents = Documents {
             len: len as usize,
@@ -120,7 +120,7 @@ impl Documents {
             before = end;
         }
         if before != self.ids {
-            return broken("there are ids behind the last document");
+            return broken("there are ids after the last document");
         }
         let ids = self.body()[..4 * self.ids].as_chunks().0;
         if ids
@@ -167,7 +167,7 @@ impl Documents {
         to.extend(ids.iter().map(|id| u32::from_le_bytes(*id)));
     }
 
-    /// What tells a document from others.
+    /// Digest of a document's ids.
     pub(super) fn digest(&self, document: usize) -> [u8; 32] {
         let mut digest = Digest::new();
         digest.add(self.bytes(document, 0..self.ids(document)));
@@ -181,7 +181,7 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(array)
 }
 
-/// What decides on the ids of the documents.
+/// Digest of everything that determines the ids of the documents.
 fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
     let mut digest = Digest::new();
     digest.part(MAGIC);
@@ -219,23 +219,23 @@ fn templates(config: &CorpusConfig) -> Result<Vec<Template>> {
         Some(Templates::Each(each)) => {
             let found = each.len();
             let reason =
-                format!("{found} templates for {files} files; give one for each, or for all");
+                format!("{found} templates for {files} files; give one for each, or one for all");
             Err(Error::Argument(reason))
         }
     }
 }
 
-/// Documents in the making.
-struct Making<'a> {
+/// The files that documents are read from, and how they are read.
+struct DocumentSource<'a> {
     files: &'a [PathBuf],
-    /// That of each file.
+    /// The template of each file.
     templates: Vec<Template>,
     text: TextUnit,
     tokenizer: &'a Tokenizer,
 }
 
-/// What of the documents is written, and what is to come.
-struct Written<'a, W> {
+/// Writes the file of the documents.
+struct DocumentWriter<'a, W> {
     place: &'a Path,
     to: &'a mut W,
     tokenizer: &'a Tokenizer,
@@ -245,17 +245,18 @@ struct Written<'a, W> {
     waiting_text: usize,
 }
 
-impl Making<'_> {
-    /// Writes the file of the documents; errors call it `place`.
+impl DocumentSource<'_> {
+    /// Writes the file of the documents; errors name it `place`.
     fn write<W: Write + Seek>(
         &self,
-        (place, to): (&Path, &mut W),
+        place: &Path,
+        to: &mut W,
         key: &[u8; 32],
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
         let failed = |e| Error::io(place, e);
         to.write_all(&[0; HEADER]).map_err(failed)?;
-        let mut written = Written {
+        let mut written = DocumentWriter {
             place,
             to,
             tokenizer: self.tokenizer,
@@ -276,8 +277,8 @@ impl Making<'_> {
         let files = self.files.iter().zip(&self.templates);
         for ((path, template), len) in files.zip(lens) {
             let text = self.text;
-            let reading = Reading { template, text };
-            reading.documents(path, &mut |document, read| {
+            let reader = DocumentReader { template, text };
+            reader.documents(path, &mut |document, read| {
                 written.push(document)?;
                 if written.waiting.is_empty() {
                     progress.bytes = before + read;
@@ -299,7 +300,7 @@ fn len(path: &Path) -> Result<u64> {
     Ok(metadata.len())
 }
 
-impl<W: Write + Seek> Written<'_, W> {
+impl<W: Write + Seek> DocumentWriter<'_, W> {
     fn push(&mut self, document: String) -> Result<()> {
         self.waiting_text += document.len();
         self.waiting.push(document);
@@ -309,7 +310,7 @@ impl<W: Write + Seek> Written<'_, W> {
         Ok(())
     }
 
-    /// Turns what waits into ids.
+    /// Turns the waiting documents into ids.
     fn flush(&mut self) -> Result<()> {
         let tokenizer = self.tokenizer;
         let ids: Result<Vec<Vec<u32>>> = self
@@ -337,7 +338,7 @@ impl<W: Write + Seek> Written<'_, W> {
         self.to.write_all(bytes)
     }
 
-    /// Writes what follows the ids, and then what stands before them.
+    /// Writes the ends of the documents, and then the header.
     fn finish(mut self, key: &[u8; 32]) -> io::Result<()> {
         let ends = std::mem::take(&mut self.ends);
         for piece in ends.chunks(1 << 14) {

@@ -1,24 +1,24 @@
-//! How documents become sequences.
+//! Packs documents into sequences.
 
 use super::documents::Documents;
 
-/// What stands around the text of a document.
+/// Tokens around the text of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Around {
+pub(super) struct Delimiters {
     /// Before every sequence.
     pub(super) before: Vec<u32>,
-    /// Behind a document that has a sequence for itself.
+    /// After a document that has a sequence of its own.
     pub(super) after: Vec<u32>,
     /// Between two documents that share a sequence.
     pub(super) between: Vec<u32>,
 }
 
-/// Where a sequence begins.
+/// Beginning of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
-    /// Its first document, by its place among those chosen.
+    /// Its first document, by its place among the chosen ones.
     pub(super) place: u32,
-    /// The first of that document's ids.
+    /// Its first id in that document.
     pub(super) offset: u32,
 }
 
@@ -27,11 +27,11 @@ pub(super) struct Packing<'a> {
     pub(super) documents: &'a Documents,
     /// The numbers of the documents, in order.
     pub(super) chosen: &'a [u32],
-    pub(super) around: &'a Around,
+    pub(super) delimiters: &'a Delimiters,
     pub(super) context: usize,
 }
 
-/// What a sequence takes next.
+/// A part of a sequence.
 enum Piece {
     Between,
     /// The ids from `offset` on, `len` of them, of the document at `place`.
@@ -43,7 +43,7 @@ enum Piece {
 }
 
 impl Packing<'_> {
-    /// Where every full sequence begins, and how many ids of text are left over behind the last.
+    /// Beginnings of all full sequences, and the number of ids of text that are left after the last.
     pub(super) fn starts(&self) -> (Vec<Start>, usize) {
         let mut starts = Vec::new();
         let mut next = Start {
@@ -66,23 +66,23 @@ impl Packing<'_> {
 
     /// Appends the sequence that begins at `start`.
     pub(super) fn sequence(&self, start: Start, to: &mut Vec<u32>) {
-        to.extend_from_slice(&self.around.before);
-        let end = to.len() - self.around.before.len() + self.context;
+        to.extend_from_slice(&self.delimiters.before);
+        let end = to.len() - self.delimiters.before.len() + self.context;
         self.walk(start, |piece| match piece {
-            Piece::Between => to.extend_from_slice(&self.around.between),
+            Piece::Between => to.extend_from_slice(&self.delimiters.between),
             Piece::Text { place, offset, len } => {
                 let document = self.chosen[place] as usize;
                 self.documents.copy(document, offset..offset + len, to);
             }
         });
-        // What stands between two documents may reach over the end.
+        // The tokens between two documents may exceed the context.
         to.truncate(end);
     }
 
-    /// Shows what the sequence that begins at `start` is made of, and says where the next one begins;
-    /// `None` when the documents do not fill it.
+    /// Shows the parts of the sequence that begins at `start`, and returns the beginning of the next one;
+    /// `None` if the documents do not fill the sequence.
     fn walk(&self, start: Start, mut show: impl FnMut(Piece)) -> Option<Start> {
-        let mut room = self.context - self.around.before.len();
+        let mut room = self.context - self.delimiters.before.len();
         let (mut place, mut offset) = (start.place as usize, start.offset as usize);
         while room > 0 {
             let &document = self.chosen.get(place)?;
@@ -95,7 +95,7 @@ impl Packing<'_> {
                 (place, offset) = (place + 1, 0);
                 if room > 0 && place < self.chosen.len() {
                     show(Piece::Between);
-                    room = room.saturating_sub(self.around.between.len());
+                    room = room.saturating_sub(self.delimiters.between.len());
                 }
             }
         }

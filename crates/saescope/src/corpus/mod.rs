@@ -1,9 +1,9 @@
-//! Texts as training and evaluation read them: files of any kind as sequences of ids.
+//! Texts for training and evaluation: files of any kind as sequences of ids in a fixed order.
 //!
-//! Files hold documents: paragraphs of a text, lines of JSON Lines, rows of Parquet. Documents become
-//! ids once, which a cache keeps; sequences are cut out of them as they are asked for. Memory: 16
-//! bytes a document and 12 a sequence, and while documents become ids some 50 MB; the ids themselves
-//! are mapped from the cache, or held (4 bytes each) where there is none.
+//! Files hold documents: paragraphs of a text, lines of JSON Lines, rows of Parquet. Documents become ids
+//! once, which a cache keeps, and sequences are cut out of them on demand. Memory: 16 bytes a document
+//! and 12 a sequence, and some 50 MB while documents become ids. The ids themselves are mapped from the
+//! cache, or held in memory (4 bytes each) without one. This module knows no model.
 
 mod documents;
 mod layout;
@@ -23,48 +23,48 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::documents::Documents;
-use self::layout::{Around, Packing, Start};
+use self::layout::{Delimiters, Packing, Start};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::shuffle;
 use crate::tokenizer::{Bos, Tokenizer};
 
-/// Which texts, and how they become sequences.
+/// Files of texts, and the way from texts to sequences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusConfig {
-    /// The files, in order; their names say their formats.
+    /// The files, in order; the ends of their names give their formats.
     pub files: Vec<PathBuf>,
-    /// What of a record is its text. The field `text` where it is not said.
+    /// The text of a record; the field `text` by default.
     pub template: Option<Templates>,
-    /// What a document is in a file of plain text.
+    /// The unit of plain text that is a document.
     #[serde(default)]
     pub text: TextUnit,
-    /// How documents become sequences.
+    /// Arrangement of documents in sequences.
     pub layout: Layout,
-    /// Tokens of a sequence, those that the tokenizer puts around it included.
+    /// Tokens of a sequence, including those that the tokenizer puts around a text.
     pub context: usize,
-    /// Whether sequences begin with the beginning-of-sequence token.
+    /// Choice of whether sequences begin with the beginning-of-sequence token.
     pub bos: Bos,
-    /// Seed of the order of the sequences, and of what is held out.
+    /// Seed of the order of the sequences and of the held-out documents.
     pub seed: u64,
 }
 
-/// What of a record is its text: the name of a field, or text with `{field}` in it.
+/// Templates for the text of a record: the name of a field, or text with `{field}` in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Templates {
-    /// The same in all files.
+    /// One template for all files.
     All(String),
-    /// One for each file, in their order; for plain text, which has no records, it means nothing.
+    /// One template for each file, in their order. Plain text has no records and ignores its own.
     Each(Vec<String>),
 }
 
-/// What a document is in a file of plain text.
+/// The unit of plain text that is a document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextUnit {
-    /// What stands between blank lines.
+    /// The lines between two blank lines.
     #[default]
     Paragraph,
     /// A line.
@@ -106,14 +106,14 @@ impl FromStr for TextUnit {
     }
 }
 
-/// How documents become sequences.
+/// Arrangement of documents in sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// Documents follow each other, and are cut into sequences of exactly `context` tokens.
     #[default]
     Packed,
-    /// A document is a sequence of at most `context` tokens; what is longer is cut off.
+    /// A document is a sequence, cut off after `context` tokens.
     Rows,
 }
 
@@ -145,51 +145,51 @@ impl FromStr for Layout {
     }
 }
 
-/// How far the documents of a corpus are.
+/// Progress of turning documents into ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of the files that were read, as they are on the disk.
+    /// Bytes that were read from the files, compressed as they are.
     pub bytes: u64,
     /// Bytes of all files.
     pub total_bytes: u64,
-    /// Documents that are ids now.
+    /// Documents that have become ids.
     pub documents: u64,
-    /// Their ids.
+    /// Ids of these documents.
     pub tokens: u64,
 }
 
 /// Sequences of ids in a fixed order.
 #[derive(Clone)]
 pub struct Corpus {
-    whole: Arc<Whole>,
+    shared: Arc<SharedCorpus>,
     /// The numbers of its documents, ascending.
     chosen: Vec<u32>,
-    /// Where its sequences begin, in the order in which they are read.
+    /// Beginnings of its sequences, in the order in which they are read.
     starts: Vec<Start>,
     tokens: u64,
     left_out: u64,
     digest: String,
 }
 
-/// What the parts of a corpus share.
-struct Whole {
+/// Data that the parts of a corpus share.
+struct SharedCorpus {
     documents: Documents,
-    around: Around,
+    delimiters: Delimiters,
     layout: Layout,
     context: usize,
     seed: u64,
 }
 
-/// Streams of random numbers of a corpus' seed: one for what is held out, one for each epoch.
+/// Streams of random numbers of a corpus' seed: one for the held-out documents, one for each epoch.
 const HELD_OUT: u64 = 0;
 const EPOCHS: u64 = 1;
 
 impl Corpus {
-    /// Reads the files of `config`, or what `cache`, a folder, holds of them already: documents are
-    /// kept there under a digest of the files' content, the template and the tokenizer.
+    /// Reads the files of `config`, or their documents from `cache`: a folder that keeps documents under a
+    /// digest of the files' content, the template and the tokenizer.
     ///
     /// # Errors
-    /// When a file cannot be read, naming the line and the field, or the documents make no sequence.
+    /// When a file cannot be read, with the line and the field, or the documents do not fill a sequence.
     pub fn open(
         config: &CorpusConfig,
         tokenizer: &Tokenizer,
@@ -201,46 +201,51 @@ impl Corpus {
                 what: "the list of the corpus' files".to_owned(),
             });
         }
-        let around = around(config.bos, tokenizer)?;
-        let needed = around.before.len() + 1;
+        let delimiters = delimiters(config.bos, tokenizer)?;
+        let needed = delimiters.before.len() + 1;
         if config.context < needed {
             let context = config.context;
-            let reason = format!("a context of {context} tokens holds no text; {needed} do");
+            let reason = format!(
+                "`context` is {context}, which leaves no room for text; use {needed} or more"
+            );
             return Err(Error::Argument(reason));
         }
         let documents = Documents::open(config, tokenizer, cache, on_progress)?;
         let Ok(len) = u32::try_from(documents.len()) else {
-            let reason = format!("{} documents are more than 2^32", documents.len());
+            let reason = format!(
+                "{} documents are too many; the limit is 2^32",
+                documents.len()
+            );
             return Err(Error::Argument(reason));
         };
-        let whole = Whole {
+        let shared = SharedCorpus {
             documents,
-            around,
+            delimiters,
             layout: config.layout,
             context: config.context,
             seed: config.seed,
         };
-        Corpus::of(Arc::new(whole), (0..len).collect(), "all")
+        Corpus::of(Arc::new(shared), (0..len).collect(), "all")
     }
 
-    /// The sequences that some of the documents make; `part` says which these are.
-    fn of(whole: Arc<Whole>, chosen: Vec<u32>, part: &str) -> Result<Corpus> {
-        let (mut starts, left_out) = whole.starts(&chosen);
+    /// The sequences of some of the documents; `part` describes the choice for the digest.
+    fn of(shared: Arc<SharedCorpus>, chosen: Vec<u32>, part: &str) -> Result<Corpus> {
+        let (mut starts, left_out) = shared.starts(&chosen);
         if starts.is_empty() {
             let ids: usize = chosen
                 .iter()
-                .map(|&document| whole.documents.ids(document as usize))
+                .map(|&document| shared.documents.ids(document as usize))
                 .sum();
             return Err(Error::Argument(format!(
                 "the corpus has {ids} tokens, too few for one sequence of {}; take more text, a \
                  shorter context, or one document per row",
-                whole.context
+                shared.context
             )));
         }
-        shuffle::shuffle(&mut starts, &mut shuffle::random(whole.seed, EPOCHS));
+        shuffle::shuffle(&mut starts, &mut shuffle::random(shared.seed, EPOCHS));
         let mut corpus = Corpus {
-            digest: whole.digest(part),
-            whole,
+            digest: shared.digest(part),
+            shared,
             chosen,
             starts,
             tokens: 0,
@@ -267,18 +272,18 @@ impl Corpus {
         self.tokens
     }
 
-    /// Tokens of text that are in no sequence: the end of packed documents that fills no sequence, and
-    /// of documents in rows what is cut off.
+    /// Tokens of text that are in no sequence: of packed documents the end, which does not fill a
+    /// sequence, and of documents in rows the parts that are cut off.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// Tokens of the longest sequence there may be.
+    /// Most tokens of a sequence.
     pub fn context(&self) -> usize {
-        self.whole.context
+        self.shared.context
     }
 
-    /// What tells its sequences and their order from any others: SHA-256 in hexadecimal digits.
+    /// Digest of its sequences and their order: SHA-256 in hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -289,7 +294,7 @@ impl Corpus {
     /// When there are not that many sequences.
     pub fn sequence(&self, i: usize) -> Vec<u32> {
         let mut tokens = Vec::with_capacity(self.sequence_len(i));
-        self.whole
+        self.shared
             .sequence(&self.chosen, self.starts[i], &mut tokens);
         tokens
     }
@@ -299,35 +304,35 @@ impl Corpus {
     /// # Panics
     /// When there are not that many sequences.
     pub fn sequence_len(&self, i: usize) -> usize {
-        match self.whole.layout {
-            Layout::Packed => self.whole.context,
+        match self.shared.layout {
+            Layout::Packed => self.shared.context,
             Layout::Rows => {
                 let document = self.chosen[self.starts[i].place as usize];
-                self.whole.kept(document)
+                self.shared.kept(document)
             }
         }
     }
 
-    /// The order in which an epoch reads the sequences: the first reads 0, 1, 2, …, every later one in
-    /// an order of its own.
+    /// The order in which an epoch reads the sequences: 0, 1, 2, … in the first, and a random order in every
+    /// later one.
     pub fn order(&self, epoch: u64) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.starts.len() as u32).collect();
         if epoch > 0 {
             let stream = EPOCHS.wrapping_add(epoch);
-            shuffle::shuffle(&mut order, &mut shuffle::random(self.whole.seed, stream));
+            shuffle::shuffle(&mut order, &mut shuffle::random(self.shared.seed, stream));
         }
         order
     }
 
-    /// Holds documents out that have `tokens` tokens or a few more: the rest, and these. No document
-    /// is in both, nor is a text that several documents have.
+    /// Holds documents of `tokens` tokens or a few more out. Returns the rest and the held-out part. No
+    /// document is in both, nor is a text that several documents share.
     ///
     /// # Errors
     /// When either part would have no sequence.
     pub fn split_held_out(&self, tokens: u64) -> Result<(Corpus, Corpus)> {
-        let documents = &self.whole.documents;
+        let documents = &self.shared.documents;
         let mut order = self.chosen.clone();
-        let mut random = shuffle::random(self.whole.seed, HELD_OUT);
+        let mut random = shuffle::random(self.shared.seed, HELD_OUT);
         shuffle::shuffle(&mut order, &mut random);
         let mut texts = HashSet::new();
         let mut held: u64 = 0;
@@ -335,7 +340,7 @@ impl Corpus {
             if held >= tokens {
                 break;
             }
-            held += self.whole.kept(document) as u64;
+            held += self.shared.kept(document) as u64;
             texts.insert(documents.digest(document as usize));
         }
         let (held_out, train): (Vec<u32>, Vec<u32>) = self
@@ -343,10 +348,10 @@ impl Corpus {
             .iter()
             .partition(|&&document| texts.contains(&documents.digest(document as usize)));
         let part = |chosen, name: &str| {
-            let part = Corpus::of(Arc::clone(&self.whole), chosen, name);
+            let part = Corpus::of(Arc::clone(&self.shared), chosen, name);
             part.map_err(|error| match error {
                 Error::Argument(reason) => Error::Argument(format!(
-                    "{} documents cannot be parted into {tokens} tokens to hold out and the rest: \
+                    "{} documents cannot be split into {tokens} tokens to hold out and the rest: \
                      {reason}",
                     self.chosen.len()
                 )),
@@ -360,8 +365,8 @@ impl Corpus {
     }
 }
 
-impl Whole {
-    /// Where sequences begin, in the order of the documents, and how many tokens are in none.
+impl SharedCorpus {
+    /// Beginnings of the sequences, in the order of the documents, and the number of tokens in none.
     fn starts(&self, chosen: &[u32]) -> (Vec<Start>, u64) {
         match self.layout {
             Layout::Packed => {
@@ -381,7 +386,7 @@ impl Whole {
         Packing {
             documents: &self.documents,
             chosen,
-            around: &self.around,
+            delimiters: &self.delimiters,
             context: self.context,
         }
     }
@@ -394,10 +399,10 @@ impl Whole {
         }
     }
 
-    /// Tokens of a document with what stands around it, nothing cut off.
+    /// Tokens of a document with its delimiters, nothing cut off.
     fn row_len(&self, document: u32) -> usize {
-        let around = self.around.before.len() + self.around.after.len();
-        around + self.documents.ids(document as usize)
+        let delimiters = self.delimiters.before.len() + self.delimiters.after.len();
+        delimiters + self.documents.ids(document as usize)
     }
 
     fn sequence(&self, chosen: &[u32], start: Start, to: &mut Vec<u32>) {
@@ -406,10 +411,10 @@ impl Whole {
             Layout::Rows => {
                 let document = chosen[start.place as usize] as usize;
                 let ids = self.documents.ids(document);
-                to.extend_from_slice(&self.around.before);
-                let room = self.context - self.around.before.len();
+                to.extend_from_slice(&self.delimiters.before);
+                let room = self.context - self.delimiters.before.len();
                 self.documents.copy(document, 0..ids.min(room), to);
-                to.extend_from_slice(&self.around.after);
+                to.extend_from_slice(&self.delimiters.after);
                 to.truncate(self.context);
             }
         }
@@ -419,9 +424,9 @@ impl Whole {
         let mut digest = Digest::new();
         digest.part(&self.documents.key);
         for ids in [
-            &self.around.before,
-            &self.around.after,
-            &self.around.between,
+            &self.delimiters.before,
+            &self.delimiters.after,
+            &self.delimiters.between,
         ] {
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
             digest.part(&bytes);
@@ -432,15 +437,15 @@ impl Whole {
     }
 }
 
-/// What stands around documents. Between two that share a sequence stands what the tokenizer puts
-/// behind the one and before the other, or, where it puts nothing, the token that ends a text.
-fn around(bos: Bos, tokenizer: &Tokenizer) -> Result<Around> {
+/// The delimiters of documents. Two documents that share a sequence are separated by the tokens that the
+/// tokenizer puts after one text and before the next, or, without any, by the token that ends a text.
+fn delimiters(bos: Bos, tokenizer: &Tokenizer) -> Result<Delimiters> {
     let (before, after) = tokenizer.around(bos)?;
     let mut between = [after, before].concat();
     if between.is_empty() {
         between.extend(tokenizer.eos_ids().first());
     }
-    Ok(Around {
+    Ok(Delimiters {
         before: before.to_vec(),
         after: after.to_vec(),
         between,

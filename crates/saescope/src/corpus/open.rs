@@ -1,4 +1,4 @@
-//! Bytes of a file as they were before it was compressed.
+//! Opens files and decompresses them.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -10,13 +10,13 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use crate::error::{Error, Result};
 
-/// How many times as long a file may become. Text rarely shrinks to a twentieth; a file that grows
-/// more is made to fill the memory or the disk of whoever reads it.
+/// Largest ratio of decompressed to compressed bytes. Text rarely shrinks to a twentieth; a file that grows
+/// more is made to fill the memory or the disk of its reader.
 const MAX_GROWTH: u64 = 200;
-/// What a file may become whatever its own size.
+/// Decompressed bytes that any file may have.
 const SMALL: u64 = 16 << 20;
 
-/// How a file is compressed, by its first bytes.
+/// Compression of a file, recognised by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Compression {
     None,
@@ -26,14 +26,15 @@ enum Compression {
 
 /// An opened file.
 pub(super) struct Source {
-    /// Its bytes, no longer compressed.
+    /// Its decompressed bytes.
     pub(super) bytes: Box<dyn BufRead>,
-    /// How many of the file's own bytes were read.
+    /// Number of the file's own bytes that were read.
     pub(super) read: Rc<Cell<u64>>,
     pub(super) compressed: bool,
 }
 
-/// Refuses what is no regular file. Asked before opening: opening a pipe would wait for a writer.
+/// Refuses a path that is not a regular file. Checked before opening: opening a pipe would wait for a
+/// writer.
 pub(super) fn check(path: &Path) -> Result<()> {
     let kind = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if kind.is_file() {
@@ -41,8 +42,8 @@ pub(super) fn check(path: &Path) -> Result<()> {
     }
     Err(Error::format(
         path,
-        "not a regular file; name the files of a folder one by one, and save what comes out of a \
-         pipe, since a corpus is read twice",
+        "not a regular file; name the files of a folder one by one, and save the output of a pipe \
+         to a file, since a corpus is read twice",
     ))
 }
 
@@ -51,7 +52,7 @@ pub(super) fn open(path: &Path) -> Result<Source> {
     check(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let read = Rc::new(Cell::new(0));
-    let counted = Counted {
+    let counted = CountingReader {
         file,
         read: Rc::clone(&read),
     };
@@ -62,7 +63,7 @@ pub(super) fn open(path: &Path) -> Result<Source> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
         _ => Compression::None,
     };
-    let bounded = |inner| Bounded {
+    let bounded = |inner| BoundedReader {
         inner,
         read: Rc::clone(&read),
         given: 0,
@@ -74,11 +75,11 @@ pub(super) fn open(path: &Path) -> Result<Source> {
             Box::new(BufReader::with_capacity(1 << 16, bounded(decoder)))
         }
         Compression::Zstd => {
-            let decoder = Frames {
+            let decoder = ZstdFrames {
                 source: Some(plain),
                 frame: None,
             };
-            let bounded = Bounded {
+            let bounded = BoundedReader {
                 inner: decoder,
                 read: Rc::clone(&read),
                 given: 0,
@@ -93,13 +94,13 @@ pub(super) fn open(path: &Path) -> Result<Source> {
     })
 }
 
-/// Counts what is read of a file.
-struct Counted {
+/// A file whose bytes are counted as they are read.
+struct CountingReader {
     file: File,
     read: Rc<Cell<u64>>,
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.read.set(self.read.get() + read as u64);
@@ -107,19 +108,19 @@ impl Read for Counted {
     }
 }
 
-/// Ends a file that grows too much.
-struct Bounded<R> {
+/// A decompressed file that fails when it grows too much.
+struct BoundedReader<R> {
     inner: R,
     read: Rc<Cell<u64>>,
     given: u64,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.given += read as u64;
         if self.given > SMALL + MAX_GROWTH * self.read.get() {
-            let reason = format!("it becomes more than {MAX_GROWTH} times as long as it is");
+            let reason = format!("decompressed, it is more than {MAX_GROWTH} times as long");
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         Ok(read)
@@ -127,12 +128,12 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 /// The frames of a zstd file one after another, as `zstd` itself reads them.
-struct Frames<R: BufRead> {
+struct ZstdFrames<R: BufRead> {
     source: Option<R>,
     frame: Option<StreamingDecoder<R, FrameDecoder>>,
 }
 
-impl<R: BufRead> Read for Frames<R> {
+impl<R: BufRead> Read for ZstdFrames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some(frame) = &mut self.frame {
@@ -151,7 +152,7 @@ impl<R: BufRead> Read for Frames<R> {
                 {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
-                        "a frame's checksum does not fit what it holds",
+                        "a frame's checksum does not match its content",
                     ));
                 }
                 self.source = Some(frame.into_inner());

@@ -1,4 +1,4 @@
-//! The documents of a file, one after another, whatever the file's format.
+//! Reads the documents of a file of any format, one after another.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::TextUnit;
 use super::open::{Source, open};
-use super::parquet::{Broken, Parquet};
+use super::parquet::{Parquet, ParquetError};
 use super::template::Template;
 use crate::checkpoint::File;
 use crate::error::{Error, Result};
@@ -18,11 +18,11 @@ use crate::error::{Error, Result};
 /// Bytes of the longest document, and of the longest line: a novel has one million.
 pub(super) const MAX_DOCUMENT: usize = 16 << 20;
 
-/// Bytes of the longest Parquet file that is held instead of mapped, because it is compressed as a
-/// whole.
+/// Most bytes of a Parquet file that is held in memory instead of mapped, because the file itself is
+/// compressed.
 const MAX_HELD: u64 = 1 << 30;
 
-/// What a file holds, by its name. A Parquet file is one by its first bytes too.
+/// Format of a file, by its name. A Parquet file is also recognised by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Text,
@@ -31,7 +31,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// By the extension, less that of a compression.
+    /// The format that the extension gives, apart from one of a compression.
     pub(super) fn of(path: &Path) -> Format {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.to_ascii_lowercase();
@@ -47,18 +47,18 @@ impl Format {
     }
 }
 
-/// How a file is cut into documents.
-pub(super) struct Reading<'a> {
+/// Cuts files into documents.
+pub(super) struct DocumentReader<'a> {
     pub(super) template: &'a Template,
     pub(super) text: TextUnit,
 }
 
-/// Takes documents one after another, and how many bytes of their file were read so far.
-pub(super) type Take<'a> = &'a mut dyn FnMut(String, u64) -> Result<()>;
+/// Receives documents one after another, with the number of bytes of their file read so far.
+pub(super) type DocumentSink<'a> = &'a mut dyn FnMut(String, u64) -> Result<()>;
 
-impl Reading<'_> {
-    /// Hands every document of the file at `path` to `take`; those of white space alone are left out.
-    pub(super) fn documents(&self, path: &Path, take: Take) -> Result<()> {
+impl DocumentReader<'_> {
+    /// Hands every document of the file at `path` to `take`, except those of white space alone.
+    pub(super) fn documents(&self, path: &Path, take: DocumentSink) -> Result<()> {
         let mut some = |document: String, read: u64| {
             if document.trim().is_empty() {
                 Ok(())
@@ -81,7 +81,7 @@ impl Reading<'_> {
         }
     }
 
-    fn json_lines(&self, mut lines: Lines, take: Take) -> Result<()> {
+    fn json_lines(&self, mut lines: Lines, take: DocumentSink) -> Result<()> {
         while let Some(line) = lines.next()? {
             if line.trim().is_empty() {
                 continue;
@@ -95,7 +95,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn parquet(&self, path: &Path, source: Source, take: Take) -> Result<()> {
+    fn parquet(&self, path: &Path, source: Source, take: DocumentSink) -> Result<()> {
         let len = std::fs::metadata(path)
             .map_err(|e| Error::io(path, e))?
             .len();
@@ -126,34 +126,34 @@ impl Reading<'_> {
             });
             let read = (u128::from(len) * u128::from(row) / u128::from(total)) as u64;
             let taken = document.and_then(|document| take(document, read.min(len)));
-            taken.map_err(Stop::Taken)
+            taken.map_err(RowsError::Taken)
         });
         rows.map_err(|stop| match stop {
-            Stop::Taken(error) => error,
-            Stop::Broken(Broken { row: 0, reason }) => Error::format(path, reason),
-            Stop::Broken(Broken { row, reason }) => {
+            RowsError::Taken(error) => error,
+            RowsError::ParquetError(ParquetError { row: 0, reason }) => Error::format(path, reason),
+            RowsError::ParquetError(ParquetError { row, reason }) => {
                 Error::format(path, format!("row {row}: {reason}"))
             }
         })
     }
 }
 
-/// Why the rows of a Parquet file were not read to the end.
-enum Stop {
-    Broken(Broken),
+/// Failure of reading the rows of a Parquet file: of the file, or of the receiver.
+enum RowsError {
+    ParquetError(ParquetError),
     Taken(Error),
 }
 
-impl From<Broken> for Stop {
-    fn from(broken: Broken) -> Stop {
-        Stop::Broken(broken)
+impl From<ParquetError> for RowsError {
+    fn from(broken: ParquetError) -> RowsError {
+        RowsError::ParquetError(broken)
     }
 }
 
 fn parse(line: &str) -> Result<Value, String> {
     serde_json::from_str(line).map_err(|error| {
         let hint = match line.trim() {
-            "[" => "; one array is not read, write one object a line (JSON Lines)",
+            "[" => "; an array of objects is not supported, write one object per line (JSON Lines)",
             _ => "",
         };
         format!("not JSON: {error}{hint}")
@@ -163,7 +163,7 @@ fn parse(line: &str) -> Result<Value, String> {
 /// A field of a JSON object as text; `a.b` is the field `b` of the object `a`.
 fn json_field<'a>(record: &'a Value, field: &str) -> Result<Cow<'a, str>, String> {
     let mut value = record;
-    // A field that is called so comes before a path through objects.
+    // A field of exactly this name comes before a path through objects.
     match record.get(field) {
         Some(found) => value = found,
         None => {
@@ -193,12 +193,12 @@ fn missing_field(field: &str, record: &Value) -> String {
     };
     let names: Vec<&str> = object.keys().map(String::as_str).take(SHOWN).collect();
     format!(
-        "there is no field `{field}`, but {}; name one as the template (each file may have its own)",
+        "there is no field `{field}`; there are {}; name one as the template (each file may have its own)",
         names.join(", ")
     )
 }
 
-fn paragraphs(mut lines: Lines, take: Take) -> Result<()> {
+fn paragraphs(mut lines: Lines, take: DocumentSink) -> Result<()> {
     let mut paragraph = String::new();
     while let Some(line) = lines.next()? {
         if line.trim().is_empty() {
@@ -216,14 +216,14 @@ fn paragraphs(mut lines: Lines, take: Take) -> Result<()> {
     take(paragraph, lines.read.get())
 }
 
-fn single_lines(mut lines: Lines, take: Take) -> Result<()> {
+fn single_lines(mut lines: Lines, take: DocumentSink) -> Result<()> {
     while let Some(line) = lines.next()? {
         take(line.to_owned(), lines.read.get())?;
     }
     Ok(())
 }
 
-fn whole(mut lines: Lines, take: Take) -> Result<()> {
+fn whole(mut lines: Lines, take: DocumentSink) -> Result<()> {
     let mut text = String::new();
     while let Some(line) = lines.next()? {
         text.push_str(line);
@@ -238,15 +238,15 @@ fn whole(mut lines: Lines, take: Take) -> Result<()> {
 
 fn too_long(what: &str) -> String {
     let limit = MAX_DOCUMENT >> 20;
-    format!("the {what} is longer than {limit} MiB, the longest document that is read; cut it")
+    format!("the {what} is longer than {limit} MiB, the limit of a document; cut it")
 }
 
-/// A file line by line.
+/// The lines of a file.
 struct Lines {
     path: PathBuf,
     bytes: Box<dyn BufRead>,
     read: Rc<Cell<u64>>,
-    /// Of the line last read, from 1.
+    /// Number of the line last read, from 1.
     number: u64,
     line: Vec<u8>,
 }

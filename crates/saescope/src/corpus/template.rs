@@ -1,4 +1,4 @@
-//! What of a record becomes text.
+//! Templates that make the text of a document from the fields of a record.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads the name of a field, or text with `{field}` in it; `{{` and `}}` stand for braces.
+    /// Parses the name of a field, or text with `{field}` in it; `{{` and `}}` are braces.
     pub(super) fn parse(text: &str) -> Result<Template> {
         if !text.contains(['{', '}', '\n']) && !text.trim().is_empty() {
             let field = Part::Field(text.to_owned());
@@ -36,7 +36,7 @@ impl Template {
         Ok(template)
     }
 
-    /// The names of its fields, as often as they stand there.
+    /// The names of its fields, repeated as in the text.
     pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().flatten().filter_map(|part| match part {
             Part::Field(name) => Some(name.as_str()),
@@ -44,7 +44,7 @@ impl Template {
         })
     }
 
-    /// Fills the fields in. A line whose fields are all empty is left out with its line break.
+    /// Fills the fields in. A line whose fields are all empty is omitted with its line break.
     pub(super) fn render<'a>(
         &self,
         value: impl Fn(&str) -> Result<Cow<'a, str>>,
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_whose_fields_are_empty_is_left_out() {
+    fn a_line_whose_fields_are_empty_is_omitted() {
         let template = "{instruction}\n{input}\n{output}";
         let all = [("instruction", "i"), ("input", "n"), ("output", "o")];
         assert_eq!(render(template, &all), "i\nn\no");

@@ -62,7 +62,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_text_is_cut_as_it_is_asked_for() {
+fn plain_text_is_cut_into_the_chosen_units() {
     let folder = TempDir::new().unwrap();
     let text = "\u{feff}one\r\ntwo\r\n\r\n \nthree\n\n\n";
     let file = write(&folder, "a.txt", text.as_bytes());
@@ -79,7 +79,7 @@ fn a_text_is_cut_as_it_is_asked_for() {
 }
 
 #[test]
-fn a_compressed_file_is_the_file() {
+fn a_compressed_file_reads_as_the_file_itself() {
     let folder = TempDir::new().unwrap();
     let lines = "{\"text\": \"one day\"}\n\n{\"text\": \"two cats\"}\n".repeat(300);
     let plain = write(&folder, "a.jsonl", lines.as_bytes());
@@ -91,7 +91,7 @@ fn a_compressed_file_is_the_file() {
         ("b.jsonl.gz", [gzip(head), gzip(tail)].concat()),
         ("a.jsonl.zst", zstd(lines.as_bytes())),
         ("b.jsonl.zst", [zstd(head), zstd(tail)].concat()),
-        // By its first bytes, whatever its name.
+        // The first bytes decide, whatever the name.
         ("c.jsonl", zstd(lines.as_bytes())),
     ] {
         let file = write(&folder, name, &bytes);
@@ -111,7 +111,7 @@ fn a_file_made_to_fill_the_memory_is_refused() {
     let long = vec![b'x'; read::MAX_DOCUMENT + 2];
     for (name, bytes, reason) in [
         ("a.txt.gz", gzip(&blank), "200 times as long"),
-        ("b.txt.gz", gzip(&long), "longest document"),
+        ("b.txt.gz", gzip(&long), "limit of a document"),
     ] {
         let error = open(&config(vec![write(&folder, name, &bytes)]))
             .err()
@@ -137,7 +137,7 @@ fn fields_are_joined_by_a_template() {
     assert_eq!(with("q").unwrap(), ["who"]);
     let error = with("b").unwrap_err().to_string();
     assert!(
-        error.contains("a.ndjson: line 1: there is no field `b`, but q, more, a"),
+        error.contains("a.ndjson: line 1: there is no field `b`; there are q, more, a"),
         "{error}"
     );
     let error = with("more").unwrap_err().to_string();
@@ -302,7 +302,7 @@ fn lines_of_stories(layout: Layout) -> CorpusConfig {
 }
 
 #[test]
-fn nothing_is_held_out_and_trained_on() {
+fn no_text_is_both_held_out_and_trained_on() {
     for layout in [Layout::Packed, Layout::Rows] {
         let whole = open(&lines_of_stories(layout)).unwrap();
         let (train, held_out) = whole.split_held_out(2000).unwrap();
@@ -310,8 +310,8 @@ fn nothing_is_held_out_and_trained_on() {
             let documents = corpus.chosen.iter().map(|&document| {
                 let mut ids = Vec::new();
                 let document = document as usize;
-                let all = 0..corpus.whole.documents.ids(document);
-                corpus.whole.documents.copy(document, all, &mut ids);
+                let all = 0..corpus.shared.documents.ids(document);
+                corpus.shared.documents.copy(document, all, &mut ids);
                 ids
             });
             documents.collect()
@@ -321,7 +321,7 @@ fn nothing_is_held_out_and_trained_on() {
         assert!(held_out.tokens() >= 1900, "{}", held_out.tokens());
         assert!(held_out.tokens() < 4000, "{}", held_out.tokens());
         assert!(train.digest() != held_out.digest() && train.digest() != whole.digest());
-        // Not the end of the file: any part of it.
+        // Any part of the file is held out, not its end alone.
         let mean = held_out.chosen.iter().map(|&d| f64::from(d)).sum::<f64>();
         let mean = mean / held_out.documents() as f64 / whole.documents() as f64;
         assert!((0.2..0.8).contains(&mean), "{mean}");
@@ -329,20 +329,20 @@ fn nothing_is_held_out_and_trained_on() {
 }
 
 #[test]
-fn a_single_document_cannot_be_parted() {
+fn a_single_document_cannot_be_split() {
     let one = CorpusConfig {
         text: TextUnit::File,
         ..lines_of_stories(Layout::Packed)
     };
     let error = open(&one).unwrap().split_held_out(100).err().unwrap();
     assert!(
-        error.to_string().contains("1 documents cannot be parted"),
+        error.to_string().contains("1 documents cannot be split"),
         "{error}"
     );
 }
 
 #[test]
-fn the_order_is_that_of_the_seed() {
+fn the_seed_determines_the_order() {
     let sequences = |seed| {
         let corpus = open(&CorpusConfig {
             seed,
@@ -379,7 +379,7 @@ fn rows_are_cut_at_the_context() {
 }
 
 #[test]
-fn documents_are_read_once_and_a_broken_cache_is_made_anew() {
+fn documents_are_read_once_and_a_broken_cache_is_made_again() {
     let (folder, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let file = write(
         &folder,
@@ -437,7 +437,7 @@ fn a_cache_whose_checksum_fits_is_not_trusted_with_its_numbers() {
         .unwrap()
         .path();
     let mut bytes = std::fs::read(&path).unwrap();
-    // An id beyond the vocabulary, with the checksum of what is there.
+    // An id beyond the vocabulary, with a checksum that matches.
     bytes[88..92].copy_from_slice(&100_000_u32.to_le_bytes());
     let mut digest = Digest::new();
     digest.add(&bytes[88..]);
@@ -447,10 +447,10 @@ fn a_cache_whose_checksum_fits_is_not_trusted_with_its_numbers() {
     assert_eq!(open().sequence(0), first);
 }
 
-/// The documents of a file, as a template makes them.
+/// The documents of a file by a template.
 fn documents(path: &Path, template: &str) -> Result<Vec<String>> {
     let template = template::Template::parse(template)?;
-    let reading = read::Reading {
+    let reading = read::DocumentReader {
         template: &template,
         text: TextUnit::Paragraph,
     };
@@ -468,7 +468,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 #[test]
-fn parquet_holds_what_pyarrow_put_in() {
+fn parquet_files_of_pyarrow_are_read() {
     // Every row is a document, for `instruction` is never empty.
     let template = "{instruction}|{text}|{meta.note}";
     let lines = std::fs::read_to_string(golden("rows.jsonl")).unwrap();
@@ -501,19 +501,19 @@ fn parquet_holds_what_pyarrow_put_in() {
     assert_eq!(
         texts.len(),
         120 - empty,
-        "missing and empty texts are no documents"
+        "missing and empty texts are not documents"
     );
 }
 
 #[test]
-fn what_is_not_read_of_parquet_is_refused_by_name() {
+fn unsupported_parquet_is_refused_by_name() {
     for (name, template, reason) in [
         ("snappy", "label", "column `label` is INT64, not text"),
         ("snappy", "tags.list.element", "holds lists"),
         (
             "snappy",
             "title",
-            "there is no column `title`, but instruction, text",
+            "there is no column `title`; there are instruction, text",
         ),
         (
             "lz4",
@@ -537,7 +537,7 @@ fn what_is_not_read_of_parquet_is_refused_by_name() {
         (&bytes[..bytes.len() - 1], "may be cut"),
         (
             &[&bytes[..100], &bytes[bytes.len() - 8..]].concat(),
-            "longer than it is",
+            "longer than the file",
         ),
     ] {
         let error = documents(&write(&folder, "a.parquet", bytes), "text").unwrap_err();
@@ -554,7 +554,7 @@ fn a_parquet_file_with_any_byte_changed_is_read_or_refused() {
             let mut other = bytes.clone();
             other[at] = other[at].wrapping_add(1 + (at % 255) as u8);
             let path = write(&folder, "a.parquet", &other);
-            // Neither a panic nor an endless read; a changed letter is not to be noticed.
+            // Neither a panic nor an endless read. A changed letter need not be noticed.
             documents(&path, "{instruction}{text}{meta.note}").ok();
         }
     }

@@ -1,4 +1,4 @@
-//! Named activations: where in a forward pass one can look or intervene.
+//! Named activations: the places of a forward pass that can be read and changed.
 //!
 //! A site prints and parses as `resid_post.8`; anything else is an error, never a guess.
 //! Other people's names for the same places are known to [`transformer_lens`] and [`modules`] only.
@@ -30,7 +30,7 @@ pub enum Site {
     AttnPattern(usize),
     /// Every head's weighted values before the output projection: `[tokens, n_heads * d_head]`.
     AttnZ(usize),
-    /// What attention adds to the residual stream: `[tokens, d_model]`.
+    /// Output of attention, which is added to the residual stream: `[tokens, d_model]`.
     AttnOut(usize),
     /// The residual stream between attention and MLP: `[tokens, d_model]`. Parallel blocks have none.
     ResidMid(usize),
@@ -38,7 +38,7 @@ pub enum Site {
     MlpNorm(usize),
     /// The MLP's hidden activation, input of its last projection: `[tokens, d_mlp]`.
     MlpAct(usize),
-    /// What the MLP adds to the residual stream: `[tokens, d_model]`.
+    /// Output of the MLP, which is added to the residual stream: `[tokens, d_model]`.
     MlpOut(usize),
     /// The residual stream as it leaves a block: `[tokens, d_model]`.
     ResidPost(usize),
@@ -89,8 +89,8 @@ impl Site {
         }
     }
 
-    /// Whether it is a place in the residual stream between its writers: all that comes behind follows
-    /// from what stands there.
+    /// True if it is a place in the residual stream between its writers: the rest of the pass depends on
+    /// its value alone.
     pub fn is_residual(self) -> bool {
         matches!(
             self,
@@ -132,7 +132,7 @@ impl FromStr for Site {
         let unknown = || match transformer_lens::parse(name) {
             Ok(site) => Error::Site {
                 site: name.to_owned(),
-                reason: format!("so TransformerLens calls it; here it is `{site}`"),
+                reason: format!("this is the name in TransformerLens; the name here is `{site}`"),
             },
             Err(_) => Error::UnknownSite(name.to_owned()),
         };
@@ -147,7 +147,7 @@ impl FromStr for Site {
             .find(|(k, _)| *k == kind)
             .ok_or_else(unknown)?;
         let parsed = site(layer.parse().map_err(|_| unknown())?);
-        // `resid_post.08` and `resid_post.+8` parse as numbers but are not how a site is printed.
+        // `resid_post.08` and `resid_post.+8` parse as numbers and are not printed forms of a site.
         if parsed.to_string() == name {
             Ok(parsed)
         } else {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_site_prints_and_parses_to_itself_and_no_two_alike() {
+    fn every_site_parses_from_its_printed_form_and_no_two_print_alike() {
         let sites: Vec<Site> = Site::all(13).collect();
         let mut names: Vec<String> = sites.iter().map(Site::to_string).collect();
         for (site, name) in sites.iter().zip(&names) {
@@ -216,7 +216,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_string_panics_and_what_parses_prints_back(name in "\\PC{0,24}|[a-z_]{1,12}\\.[0-9]{1,22}") {
+        fn no_string_panics_and_parsed_sites_print_back(name in "\\PC{0,24}|[a-z_]{1,12}\\.[0-9]{1,22}") {
             if let Ok(site) = name.parse::<Site>() {
                 prop_assert_eq!(site.to_string(), name);
             }

@@ -1,22 +1,23 @@
-//! Paths of modules in Hugging Face's models, for reading other people's configurations.
+//! Paths of modules in Hugging Face's models, as other people's configurations name sites.
 
 use super::Site;
 use crate::error::{Error, Result};
 
-/// Which end of a module an activation was taken from.
+/// The end of a module that an activation was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// What goes into it.
+    /// Its input.
     Input,
-    /// What comes out of it.
+    /// Its output.
     Output,
 }
 
 /// The site at one end of the module at `path`, such as `model.layers.8.mlp`. A path that ends with
-/// `.input` or `.output` says itself which end it means.
+/// `.input` or `.output` names its end itself.
 ///
-/// Gemma 2 and 3 norm what attention and MLP put out before they add it. Our `attn_out` and `mlp_out`
-/// stand after that norm, the outputs of their `self_attn` and `mlp` before it: those are no sites.
+/// Gemma 2 and 3 norm the outputs of attention and MLP before they add them. The sites `attn_out` and
+/// `mlp_out` stand after that norm, and the outputs of their modules `self_attn` and `mlp` before it: the
+/// latter are not sites.
 pub fn parse(path: &str, end: End) -> Result<Site> {
     let unknown = || Error::UnknownSite(path.to_owned());
     let (module, end) = match path.rsplit_once('.') {

@@ -1,14 +1,12 @@
-//! TransformerLens' names for sites, for configurations that are shared with SAELens.
-//!
-//! saescope itself uses these names nowhere else.
+//! TransformerLens' names for sites, which configurations of SAELens use. No other module knows them.
 
 use super::Site;
 use crate::error::{Error, Result};
 
 /// The site that TransformerLens calls `name`, such as `blocks.8.hook_resid_post`.
 ///
-/// In RMS-norm models TransformerLens takes `hook_normalized` before the norm's gain, our
-/// `attn_norm` and `mlp_norm` are what the next product reads, gain included.
+/// In RMS-norm models TransformerLens takes `hook_normalized` before the norm's gain. The sites
+/// `attn_norm` and `mlp_norm` are the inputs of the next product, gain included.
 pub fn parse(name: &str) -> Result<Site> {
     let unknown = || Error::UnknownSite(name.to_owned());
     match name {
@@ -36,7 +34,7 @@ pub fn parse(name: &str) -> Result<Site> {
     })
 }
 
-/// What TransformerLens calls `site`.
+/// TransformerLens' name for `site`.
 pub fn name(site: Site) -> String {
     let (layer, hook) = match site {
         Site::Embed => return "hook_embed".to_owned(),
@@ -55,7 +53,7 @@ pub fn name(site: Site) -> String {
     format!("blocks.{layer}.{hook}")
 }
 
-/// What TransformerLens calls a model of the Hugging Face Hub: GPT-2 goes by a shorter name there.
+/// TransformerLens' name for a model of the Hugging Face Hub: GPT-2 has a shorter name there.
 pub fn model_name(model: &str) -> &str {
     match model {
         "openai-community/gpt2" => "gpt2-small",

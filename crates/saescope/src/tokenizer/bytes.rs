@@ -1,6 +1,6 @@
-//! The alphabet in which GPT-2 and its heirs write bytes as printable characters.
+//! The alphabet of GPT-2 and its successors, which writes bytes as printable characters.
 
-/// The byte that a character of the alphabet stands for.
+/// The byte of a character of the alphabet.
 pub(super) fn byte_of(c: char) -> Option<u8> {
     let code = u32::from(c);
     match code {
@@ -14,8 +14,8 @@ pub(super) fn byte_of(c: char) -> Option<u8> {
     }
 }
 
-/// The bytes of a token written in the alphabet; a token that is not (an added token with a plain
-/// space in it, say) stands for itself.
+/// The bytes of a token written in the alphabet. A token outside it, such as an added token with a plain
+/// space, keeps its own bytes.
 pub(super) fn bytes_of(token: &str) -> Vec<u8> {
     token
         .chars()
@@ -24,10 +24,10 @@ pub(super) fn bytes_of(token: &str) -> Vec<u8> {
         .unwrap_or_else(|| token.as_bytes().to_vec())
 }
 
-/// The byte that a piece such as `<0x0A>` stands for.
+/// The byte of a piece such as `<0x0A>`.
 pub(super) fn byte_fallback(token: &str) -> Option<u8> {
     let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    // The parser alone would take a sign.
+    // The parser alone would accept a sign.
     if hex.len() == 2 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         u8::from_str_radix(hex, 16).ok()
     } else {

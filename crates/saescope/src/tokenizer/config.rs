@@ -1,4 +1,4 @@
-//! The files beside a tokenizer: which tokens are special, what is added, how a chat is written.
+//! The configuration files beside a tokenizer: special tokens, tokens added to a text, chat template.
 
 use std::path::Path;
 
@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// What the files beside a tokenizer say. A token is given by its text or by its id.
+/// Settings from the files beside a tokenizer.
 #[derive(Default)]
-pub(super) struct Beside {
+pub(super) struct CompanionFiles {
     /// `Some(None)` when the files say that there is none.
     pub(super) bos: Option<Option<Token>>,
     pub(super) eos: Vec<Token>,
@@ -19,15 +19,15 @@ pub(super) struct Beside {
     pub(super) chat_template: Option<String>,
 }
 
-/// A special token as a configuration names it.
+/// A special token, by its text or by its id.
 pub(super) enum Token {
     Text(String),
     Id(u32),
 }
 
-impl Beside {
-    /// Reads whichever of the files are in `folder`.
-    pub(super) fn read(folder: &Path) -> Result<Beside> {
+impl CompanionFiles {
+    /// Reads those of the files that `folder` has.
+    pub(super) fn read(folder: &Path) -> Result<CompanionFiles> {
         let tokenizer = json(&folder.join("tokenizer_config.json"))?;
         let map = json(&folder.join("special_tokens_map.json"))?;
         let generation = json(&folder.join("generation_config.json"))?;
@@ -44,8 +44,8 @@ impl Beside {
         .find_map(|(file, key)| file.get(key))
         .map(|value| tokens(value).into_iter().next());
         // All of them end a text: instruct models list the end of a turn in generation_config.json
-        // and the end of a document in tokenizer_config.json, or the other way round. The
-        // tokenizer's own stands first, since it is the one that chat templates mean.
+        // and the end of a document in tokenizer_config.json, or the other way round. The tokenizer's
+        // own comes first, since chat templates mean that one.
         let mut eos: Vec<Token> = [(&tokenizer, "eos_token"), (&generation, "eos_token_id")]
             .into_iter()
             .filter_map(|(file, key)| file.get(key))
@@ -56,7 +56,7 @@ impl Beside {
             let found = others.into_iter().find_map(|(file, key)| file.get(key));
             eos = found.map(tokens).unwrap_or_default();
         }
-        Ok(Beside {
+        Ok(CompanionFiles {
             bos,
             eos,
             add_bos: flag("add_bos_token"),
@@ -71,7 +71,7 @@ impl Beside {
     }
 }
 
-/// The object in a file, or an empty one where there is no file.
+/// The object in a file; null if there is no file.
 fn json(path: &Path) -> Result<Value> {
     if !path.is_file() {
         return Ok(Value::Null);

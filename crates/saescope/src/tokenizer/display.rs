@@ -1,4 +1,4 @@
-//! Tokens as readable text: characters are never cut, wherever token borders lie.
+//! Tokens as readable text: a character that spans several tokens is never cut.
 
 use std::ops::Range;
 
@@ -8,13 +8,13 @@ use super::pieces::strip_space;
 /// A stretch of text and the tokens that make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The text. Bytes that are no UTF-8 even together show as U+FFFD.
+    /// The text. Bytes that are not UTF-8 even together become U+FFFD.
     pub text: String,
-    /// Which of the tokens, by position; more than one where a character spans several.
+    /// Positions of the tokens; more than one where a character spans several.
     pub tokens: Range<usize>,
 }
 
-/// How much of `bytes` can be shown: the part up to a character that may still be completed.
+/// Length of the part of `bytes` that can be shown: up to a character that may still be completed.
 fn complete(bytes: &[u8]) -> usize {
     let mut start = 0;
     loop {
@@ -36,7 +36,7 @@ impl Tokenizer {
         let mut pending: Vec<u8> = Vec::new();
         let mut first = 0;
         for (position, &id) in ids.iter().enumerate() {
-            // A control token completes nothing: what is pending stays as broken as it is.
+            // A control token completes no character: pending bytes stay incomplete.
             if self.is_special(id) && !pending.is_empty() {
                 pieces.push(piece(&pending, first..position));
                 pending.clear();
@@ -78,7 +78,7 @@ fn piece(bytes: &[u8], tokens: Range<usize>) -> Piece {
     }
 }
 
-/// Turns tokens into text as they come, holding back the bytes of a character until all are there.
+/// Decodes tokens one by one. Bytes of an incomplete character are held back.
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     pending: Vec<u8>,
@@ -117,7 +117,7 @@ impl<'a> StreamDecoder<'a> {
         String::from_utf8_lossy(&shown).into_owned()
     }
 
-    /// What was held back and will not be completed, as U+FFFD.
+    /// The bytes held back, which nothing completes, as U+FFFD.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }

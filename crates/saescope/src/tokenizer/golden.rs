@@ -1,4 +1,4 @@
-//! The ids that Hugging Face's libraries give: `tests/golden/make_tokens.py` wrote them.
+//! Ids against those of Hugging Face's libraries, which `tests/golden/make_tokens.py` wrote.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ struct Golden {
 struct Sample {
     text: String,
     ids: Vec<u32>,
-    /// What the ids decode to where that is not the text.
+    /// The decoded text where it differs from `text`.
     decoded: Option<String>,
 }
 
@@ -40,7 +40,7 @@ fn fnv(ids: &[u32]) -> String {
     format!("{hash:08x}")
 }
 
-/// Compares with every golden id; `normalizes` says that decoding need not give the text back.
+/// Compares with every golden id. `normalizes` is true if decoding need not give the text back.
 fn compare(tokenizer: &Tokenizer, name: &str, normalizes: bool) {
     let read = |path: &str| std::fs::read(tests().join(path)).unwrap();
     let golden: Golden =
@@ -128,7 +128,7 @@ fn pythia_gives_the_known_ids_and_its_bos_is_zero() {
     assert_eq!(tokenizer.bos(), Some(0));
     assert_eq!(tokenizer.encode("", Bos::Always).unwrap(), [0]);
     assert!(!tokenizer.adds_bos());
-    // It composes characters before it cuts.
+    // This tokenizer composes characters first.
     compare(&tokenizer, "pythia", true);
 }
 
@@ -146,7 +146,7 @@ fn llama2c_gives_the_ids_of_its_own_loop() {
 }
 
 #[test]
-fn the_files_beside_a_tokenizer_say_what_is_special() {
+fn the_files_beside_a_tokenizer_name_its_special_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, value: serde_json::Value| {
         std::fs::write(folder.path().join(name), value.to_string()).unwrap();
@@ -210,14 +210,14 @@ fn the_files_beside_a_tokenizer_say_what_is_special() {
 }
 
 #[test]
-fn korean_letters_cut_into_several_tokens_are_shown_whole() {
+fn korean_letters_of_several_tokens_are_shown_whole() {
     let tokenizer = Tokenizer::from_folder(&data("gpt2")).unwrap();
     let ids = tokenizer.encode("뷁 ok 😀", Bos::Always).unwrap();
     let pieces = tokenizer.readable_pieces(&ids);
     let texts: Vec<&str> = pieces.iter().map(|piece| piece.text.as_str()).collect();
     assert_eq!(texts, ["<|endoftext|>", "뷁", " ok", " 😀"]);
     assert!(pieces[1].tokens.len() > 1);
-    // A letter that a control token interrupts is no letter.
+    // A control token within a letter breaks it.
     let broken = [ids[1], 50256];
     let texts: Vec<String> = tokenizer
         .readable_pieces(&broken)

@@ -10,21 +10,21 @@ use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer as Library};
 
 use super::bytes::{byte_fallback, bytes_of};
-use super::config::{Beside, Token};
+use super::config::{CompanionFiles, Token};
 use super::pieces::{Entry, Pieces};
 use super::{Engine, Special, Tokenizer};
 use crate::error::{Error, Result};
 
-/// What GPT-2 and GPT-NeoX begin and end every document with.
+/// The token that begins and ends every document of GPT-2 and GPT-NeoX.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// How the tokens of a vocabulary are written.
+/// The spelling of tokens in a vocabulary.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelling {
     /// Bytes in GPT-2's alphabet.
     ByteLevel,
-    /// Text with `▁` for a space, and `<0x0A>` for a byte; `dummy_space` when a text's first token
-    /// has a space before it that is not in the text.
+    /// Text with `▁` for a space and `<0x0A>` for a byte. With `dummy_space`, a text's first token begins
+    /// with a space that is not in the text.
     Metaspace { dummy_space: bool },
 }
 
@@ -36,7 +36,7 @@ pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
     let spelling = spelling(&json).map_err(broken)?;
     let around = around(&json["post_processor"]).map_err(broken)?;
     let mut library = Library::from_bytes(&bytes).map_err(|error| broken(error.to_string()))?;
-    // Some files carry what their makers trained with; a prompt is never cut or padded silently.
+    // Some files keep the truncation and padding of training; a prompt is never cut or padded silently.
     library
         .with_truncation(None)
         .map_err(|error| broken(error.to_string()))?;
@@ -59,18 +59,20 @@ pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
 pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Tokenizer> {
     let read = |path: &Path| std::fs::read(path).map_err(|error| Error::io(path, error));
     let tokens: HashMap<String, u32> = serde_json::from_slice(&read(vocab)?)
-        .map_err(|error| Error::format(vocab, format!("no map from tokens to ids: {error}")))?;
+        .map_err(|error| Error::format(vocab, format!("not a map from tokens to ids: {error}")))?;
     let text =
         String::from_utf8(read(merges)?).map_err(|_| Error::format(merges, "not UTF-8 text"))?;
     let pairs = text
         .lines()
         .filter(|line| !line.starts_with("#version") && !line.is_empty())
-        .map(|line| merge(line).ok_or_else(|| Error::format(merges, format!("no merge: `{line}`"))))
+        .map(|line| {
+            merge(line).ok_or_else(|| Error::format(merges, format!("not a merge: `{line}`")))
+        })
         .collect::<Result<Vec<_>>>()?;
 
     let folder = vocab.parent().unwrap_or(Path::new("."));
-    let beside = Beside::read(folder)?;
-    // These two files do not say how text is cut into words. GPT-2's way is right for GPT-2 only.
+    let beside = CompanionFiles::read(folder)?;
+    // These two files do not name their pre-tokenizer. GPT-2's is right for GPT-2 alone.
     if let Some(class) = beside.class.as_deref()
         && !class.starts_with("GPT2Tokenizer")
     {
@@ -90,7 +92,13 @@ pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Token
         library.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
     }
     let kind = "byte-level BPE from vocab.json and merges.txt";
-    finish(library, Spelling::ByteLevel, Around::default(), vocab, kind)
+    finish(
+        library,
+        Spelling::ByteLevel,
+        Affixes::default(),
+        vocab,
+        kind,
+    )
 }
 
 /// The two sides of a line of merges.
@@ -102,7 +110,7 @@ pub(super) fn merge(line: &str) -> Option<(String, String)> {
     Some((left.to_owned(), right.to_owned()))
 }
 
-/// A BPE over bytes that still lacks the rule by which text is cut into words.
+/// A BPE over bytes that still lacks its pre-tokenizer.
 pub(super) fn byte_level_bpe(
     tokens: HashMap<String, u32>,
     merges: Vec<(String, String)>,
@@ -140,7 +148,7 @@ pub(super) fn pieces(library: &Library, spelling: Spelling) -> Result<Pieces, St
     Pieces::new(entries.collect(), dummy_space)
 }
 
-/// Reads from the decoder how tokens are written, and refuses what it would decode wrongly.
+/// The spelling that the decoder implies. A decoder with any other step is refused.
 fn spelling(json: &Value) -> Result<Spelling, String> {
     let decoder = &json["decoder"];
     let kind = |value: &Value| value["type"].as_str().unwrap_or("none").to_owned();
@@ -159,7 +167,7 @@ fn spelling(json: &Value) -> Result<Spelling, String> {
             "ByteLevel" => found = Some(Spelling::ByteLevel),
             "Metaspace" => {
                 found = Some(Spelling::Metaspace { dummy_space });
-                // `add_prefix_space` is how it was said before `prepend_scheme` existed.
+                // `add_prefix_space` is the older form of `prepend_scheme`.
                 let never = step["prepend_scheme"].as_str() == Some("never");
                 dummy_space |= !never && step["add_prefix_space"].as_bool() != Some(false);
             }
@@ -185,17 +193,16 @@ fn spelling(json: &Value) -> Result<Spelling, String> {
     }
 }
 
-/// What a post-processor puts around a text.
+/// Tokens that a post-processor puts around a text.
 #[derive(Default)]
-struct Around {
+struct Affixes {
     before: Vec<u32>,
     after: Vec<u32>,
 }
 
-/// Reads it from the file, since the library would panic over a template that names a token it does
-/// not define.
-fn around(processor: &Value) -> Result<Around, String> {
-    let mut around = Around::default();
+/// Reads them from the file, since the library panics over a template that names an undefined token.
+fn around(processor: &Value) -> Result<Affixes, String> {
+    let mut around = Affixes::default();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     match processor["type"].as_str() {
         None | Some("ByteLevel") => {}
@@ -232,11 +239,11 @@ fn around(processor: &Value) -> Result<Around, String> {
 fn finish(
     library: Library,
     spelling: Spelling,
-    around: Around,
+    around: Affixes,
     path: &Path,
     kind: &str,
 ) -> Result<Tokenizer> {
-    let beside = Beside::read(path.parent().unwrap_or(Path::new(".")))?;
+    let beside = CompanionFiles::read(path.parent().unwrap_or(Path::new(".")))?;
     let special = special(&library, &beside, around);
     let pieces = pieces(&library, spelling).map_err(|error| Error::format(path, error))?;
     Ok(Tokenizer {
@@ -248,7 +255,7 @@ fn finish(
     })
 }
 
-fn special(library: &Library, beside: &Beside, around: Around) -> Special {
+fn special(library: &Library, beside: &CompanionFiles, around: Affixes) -> Special {
     let id = |token: &Token| match token {
         Token::Id(id) => Some(*id),
         Token::Text(text) => library.token_to_id(text),
@@ -268,7 +275,7 @@ fn special(library: &Library, beside: &Beside, around: Around) -> Special {
         eos.extend(end_of_text);
     }
 
-    let Around {
+    let Affixes {
         mut before,
         mut after,
     } = around;

@@ -1,5 +1,5 @@
-//! llama2.c's `tokenizer.bin`: the longest length, then for each token its score, its length and
-//! its bytes, all little-endian and 4 bytes wide. The number of tokens stands in the model only.
+//! llama2.c's `tokenizer.bin`: the longest length, then for each token its score, its length and its
+//! bytes. Numbers are little-endian and 4 bytes wide. The model alone holds the number of tokens.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::spm::{Parts, Spm};
 use super::{Engine, Special, Tokenizer};
 use crate::error::{Error, Result};
 
-// The file has no place for them; llama2.c fixes them.
+// The file does not store these ids; llama2.c fixes them.
 const BOS: u32 = 1;
 const EOS: u32 = 2;
 const FIRST_BYTE: u32 = 3;
@@ -50,7 +50,7 @@ fn parse(file: &[u8], d_vocab: usize) -> Result<Vec<(f32, &[u8])>, String> {
         Ok(tokens)
     } else {
         Err(format!(
-            "{} bytes follow the {d_vocab} tokens of the model; the tokenizer belongs to another",
+            "{} bytes follow the {d_vocab} tokens of the model; the tokenizer belongs to another model",
             rest.len()
         ))
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn text_begins_with_a_space_that_decoding_takes_away() {
+    fn text_begins_with_a_space_that_decoding_removes() {
         let words = [" ", "a", "b", " a", "ab"];
         let tokenizer = read_bytes(&file(&words), 264).unwrap();
         let ids = tokenizer.encode("ab a\n", Bos::Auto).unwrap();

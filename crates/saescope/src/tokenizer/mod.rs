@@ -2,7 +2,7 @@
 //!
 //! One [`Tokenizer`] for every kind of file: `tokenizer.json`, GPT-2's `vocab.json` and
 //! `merges.txt`, the vocabulary inside a GGUF, and llama2.c's `tokenizer.bin`. It knows the special
-//! tokens and the chat template that its files carry; it does not know the model.
+//! tokens and the chat template of its files, and does not know the model.
 
 mod bytes;
 mod config;
@@ -34,12 +34,12 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bos {
-    /// As the tokenizer's makers have it.
+    /// The tokenizer's own default.
     #[default]
     Auto,
-    /// Always, even where the tokenizer does not by itself.
+    /// Always, whatever the default.
     Always,
-    /// Never, even where the tokenizer does by itself.
+    /// Never, whatever the default.
     Never,
 }
 
@@ -68,7 +68,7 @@ impl FromStr for Bos {
 
     fn from_str(name: &str) -> Result<Bos> {
         let known = Bos::ALL.into_iter().find(|known| known.name() == name);
-        known.ok_or_else(|| Error::Argument(format!("unknown choice of a beginning-of-sequence token `{name}`; use auto, always or never")))
+        known.ok_or_else(|| Error::Argument(format!("unknown setting `{name}` of the beginning-of-sequence token; use auto, always or never")))
     }
 }
 
@@ -86,7 +86,7 @@ enum Engine {
     Spm(Box<Spm>),
 }
 
-/// The special tokens of a tokenizer, and what it adds to a text by itself.
+/// The special tokens of a tokenizer, and those that it adds to a text by default.
 #[derive(Default)]
 struct Special {
     bos: Option<u32>,
@@ -124,7 +124,7 @@ impl Tokenizer {
         Err(Error::format(folder, reason))
     }
 
-    /// Reads one `tokenizer.json`, under whatever name, with the configuration beside it.
+    /// Reads one `tokenizer.json`, under any name, with the configuration beside it.
     pub fn from_file(path: &Path) -> Result<Tokenizer> {
         library::from_tokenizer_json(path)
     }
@@ -134,7 +134,7 @@ impl Tokenizer {
         gguf::read(metadata)
     }
 
-    /// Reads llama2.c's `tokenizer.bin`, which leaves the number of its tokens to the model.
+    /// Reads llama2.c's `tokenizer.bin`. The number of tokens, `d_vocab`, is known from the model.
     pub fn from_llama2c(path: &Path, d_vocab: usize) -> Result<Tokenizer> {
         llama2c::read(path, d_vocab)
     }
@@ -160,7 +160,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// What a text is put between.
+    /// The tokens before and after a text.
     ///
     /// # Errors
     /// When a beginning-of-sequence token is wanted and the tokenizer has none.
@@ -171,7 +171,7 @@ impl Tokenizer {
             Bos::Always if special.before.is_empty() => {
                 let bos = special.bos.as_ref().ok_or_else(|| {
                     Error::Tokenizer(
-                        "it has no beginning-of-sequence token to put first".to_owned(),
+                        "there is no beginning-of-sequence token to put first".to_owned(),
                     )
                 })?;
                 (std::slice::from_ref(bos), &[])
@@ -181,8 +181,7 @@ impl Tokenizer {
         })
     }
 
-    /// What tells it from tokenizers that would turn a text into other ids: SHA-256 in hexadecimal
-    /// digits.
+    /// Digest of everything that determines the ids of a text: SHA-256 in hexadecimal digits.
     pub fn digest(&self) -> Result<String> {
         let mut digest = Digest::new();
         match &self.engine {
@@ -204,29 +203,29 @@ impl Tokenizer {
         Ok(digest.hex())
     }
 
-    /// The ids of a text that already carries its special tokens, such as a rendered chat: nothing
-    /// is added.
+    /// The ids of a text that already contains its special tokens, such as a rendered chat: no token is
+    /// added.
     pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>> {
         self.encode(text, Bos::Never)
     }
 
-    /// The text that `ids` stand for, from its beginning, control tokens left out. Bytes that are
-    /// no UTF-8 become U+FFFD.
+    /// The text of `ids`, which begin a text, without control tokens. Bytes that are not UTF-8 become
+    /// U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
     }
 
-    /// The bytes of the text that `ids` stand for, from its beginning, control tokens left out.
+    /// The bytes of the text of `ids`, which begin a text, without control tokens.
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
         self.pieces.join(ids, false)
     }
 
-    /// The bytes of one token, a control token written out; none for an id outside the vocabulary.
+    /// The bytes of one token, a control token written out. Empty for an id outside the vocabulary.
     pub fn piece(&self, id: u32) -> &[u8] {
         self.pieces.get(id)
     }
 
-    /// Whether `id` controls the model instead of standing for text.
+    /// True if `id` is a control token and not text.
     pub fn is_special(&self, id: u32) -> bool {
         self.pieces.is_special(id)
     }
@@ -236,12 +235,12 @@ impl Tokenizer {
         self.special.bos
     }
 
-    /// The tokens after which a model has said all.
+    /// The tokens that end a text.
     pub fn eos_ids(&self) -> &[u32] {
         &self.special.eos
     }
 
-    /// Whether the tokenizer begins a text with the beginning-of-sequence token by itself.
+    /// True if the tokenizer begins a text with the beginning-of-sequence token by default.
     pub fn adds_bos(&self) -> bool {
         !self.special.before.is_empty()
     }
@@ -256,7 +255,7 @@ impl Tokenizer {
         self.chat_template.as_deref()
     }
 
-    /// What sort of tokenizer it is and which file it came from, for people.
+    /// The kind of tokenizer and the file that it was read from, for people.
     pub fn kind(&self) -> &str {
         &self.kind
     }

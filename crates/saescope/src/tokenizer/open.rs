@@ -1,4 +1,4 @@
-//! Which tokenizer goes with a model.
+//! Finds the tokenizer of a model.
 
 use std::path::Path;
 
@@ -16,8 +16,8 @@ pub(super) fn of_model(path: &Path) -> Result<Tokenizer> {
     let folder = folder.unwrap_or(Path::new(""));
     let checkpoint = match Checkpoint::open(path) {
         Ok(checkpoint) => checkpoint,
-        // A folder with nothing but a tokenizer can still cut a text into tokens; one without even
-        // that holds no model.
+        // A folder that holds only a tokenizer can still encode a text. A folder without one is
+        // refused as a model.
         Err(error) if path.is_dir() => {
             return match Tokenizer::from_folder(folder) {
                 Err(Error::Format { path, .. }) if path == folder => Err(error),
@@ -35,7 +35,7 @@ pub(super) fn of_model(path: &Path) -> Result<Tokenizer> {
     }
 }
 
-/// llama2.c calls the tokenizer of its large models `tokenizer.bin` and those of others by size.
+/// llama2.c names the tokenizer of its large models `tokenizer.bin`, and those of others by size.
 fn beside_llama2c(folder: &Path, d_vocab: usize) -> Result<Tokenizer> {
     let names = [format!("tok{d_vocab}.bin"), "tokenizer.bin".to_owned()];
     let paths = names.each_ref().map(|name| folder.join(name));
@@ -65,14 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_model_is_not_asked_for_its_tokenizer() {
+    fn a_folder_without_a_model_is_refused_as_a_model() {
         let folder = tempfile::tempdir().unwrap();
         let error = of_model(folder.path()).err().unwrap().to_string();
         assert!(error.contains("holds no checkpoint"), "{error}");
     }
 
     #[test]
-    fn a_model_without_its_tokenizer_says_what_was_looked_for() {
+    fn a_missing_tokenizer_is_refused_with_the_names_that_were_tried() {
         let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests");
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("model.bin");

@@ -1,28 +1,28 @@
-//! What every token id stands for, as bytes.
+//! The bytes of every token id.
 
 /// The bytes of every id, and whether it is text or a control token.
 pub(super) struct Pieces {
     bytes: Vec<u8>,
-    /// `ends[id]` is where the bytes of `id` end; they begin where those of `id - 1` end.
+    /// `ends[id]` is the end of the bytes of `id`, and the beginning of those of `id + 1`.
     ends: Vec<usize>,
     special: Vec<bool>,
-    /// Whether a text's first piece carries a space that is not in the text.
+    /// True if a text's first piece begins with a space that is not in the text.
     pub(super) dummy_space: bool,
 }
 
-/// One token as a vocabulary lists it.
+/// One token of a vocabulary.
 pub(super) struct Entry {
     pub(super) id: u32,
     pub(super) bytes: Vec<u8>,
     pub(super) special: bool,
 }
 
-/// Larger than any vocabulary (the largest have 2^18 tokens): an id above it comes from a broken
-/// file, and would make a table of that size.
+/// A bound above every vocabulary (the largest have 2^18 tokens): a larger id comes from a broken file
+/// and would make a table of its size.
 pub(super) const MAX_VOCAB: usize = 1 << 24;
 
 impl Pieces {
-    /// A table of `entries`, which may come in any order; ids between them stand for nothing.
+    /// A table of `entries`, in any order. Ids between them have no bytes.
     pub(super) fn new(mut entries: Vec<Entry>, dummy_space: bool) -> Result<Pieces, String> {
         entries.sort_by_key(|entry| entry.id);
         let len = entries.last().map_or(0, |last| last.id as usize + 1);
@@ -56,8 +56,8 @@ impl Pieces {
         self.ends.len()
     }
 
-    /// The bytes of `id`; none for an id outside the vocabulary, which models with padded
-    /// embeddings can produce.
+    /// The bytes of `id`. Empty for an id outside the vocabulary, which a model with padded embeddings
+    /// can produce.
     pub(super) fn get(&self, id: u32) -> &[u8] {
         let id = id as usize;
         let Some(&end) = self.ends.get(id) else {
@@ -67,13 +67,13 @@ impl Pieces {
         &self.bytes[start..end]
     }
 
-    /// Whether `id` controls the model instead of standing for text.
+    /// True if `id` is a control token and not text.
     pub(super) fn is_special(&self, id: u32) -> bool {
         self.special.get(id as usize).copied().unwrap_or(true)
     }
 
-    /// The text that `ids` stand for, control tokens left out. `text_before` says whether text
-    /// precedes them, so that no space of theirs is the dummy one.
+    /// The text of `ids`, without control tokens. With `text_before`, text precedes them and none of their
+    /// spaces is the dummy one.
     pub(super) fn join(&self, ids: &[u32], text_before: bool) -> Vec<u8> {
         let mut text = Vec::new();
         let mut strip = self.dummy_space && !text_before;

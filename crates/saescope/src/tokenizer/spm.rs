@@ -1,6 +1,6 @@
 //! SentencePiece's BPE: of all neighbours that join to a token, those with the best score join first.
 //!
-//! Pieces are bytes with plain spaces here; that files write them with `▁` is told in [`Parts`].
+//! Pieces are bytes with plain spaces here; files write them with `▁` ([`Parts`]).
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -11,19 +11,19 @@ use crate::digest::Digest;
 pub(super) struct Spm {
     /// Tokens that merging may produce, with their scores.
     merged: HashMap<Box<[u8]>, (u32, f32)>,
-    /// Tokens that are cut out of a text before anything else.
+    /// Tokens that are taken out of a text before anything else.
     whole: WholeTokens,
     /// The tokens of single bytes, for characters without one of their own.
     bytes: Box<[Option<u32>; 256]>,
-    /// What stands for a byte that has no token.
+    /// The token of bytes that have none of their own.
     unknown: Option<u32>,
-    /// Whether a space is put before each stretch of text.
+    /// True if a space is put before each stretch of text.
     dummy_space: bool,
-    /// Whether `▁` in a text is a space too, as it is for tokenizers that write one for the other.
+    /// True if `▁` in a text is a space too, as for tokenizers that write one for the other.
     metaspace: bool,
 }
 
-/// What [`Spm`] is made of.
+/// The tokens and settings that make an [`Spm`].
 pub(super) struct Parts {
     pub(super) merged: HashMap<Box<[u8]>, (u32, f32)>,
     pub(super) whole: Vec<(Box<[u8]>, u32)>,
@@ -45,7 +45,7 @@ impl Spm {
         }
     }
 
-    /// Adds everything that decides on ids to a digest.
+    /// Adds everything that determines ids to a digest.
     pub(super) fn digest(&self, digest: &mut Digest) {
         let mut merged: Vec<_> = self.merged.iter().collect();
         merged.sort_by(|(a, (x, _)), (b, (y, _))| (x, a).cmp(&(y, b)));
@@ -96,7 +96,7 @@ impl Spm {
         }
     }
 
-    /// A heap of the joins that are possible, so that a text of n bytes costs n log n.
+    /// Joins pieces with a heap of the possible joins, so that a text of n bytes costs n log n.
     fn merge(&self, text: &str, ids: &mut Vec<u32>) {
         let mut chain = Chain::of_characters(text);
         let mut heap: BinaryHeap<Join> = (0..chain.links.len())
@@ -117,7 +117,7 @@ impl Spm {
         }
     }
 
-    /// The join of a link with the next one, if they make a token.
+    /// The join of a link with the next one, if together they are a token.
     fn join(&self, text: &str, chain: &Chain, left: usize) -> Option<Join> {
         let link = chain.links[left];
         let end = chain.links[link.next?].end;
@@ -141,7 +141,7 @@ impl Spm {
     }
 }
 
-/// Stretches of a text in a row, each a token to be.
+/// A row of stretches of a text, each of which becomes a token.
 struct Chain {
     links: Vec<Link>,
 }
@@ -172,8 +172,8 @@ impl Chain {
         Chain { links }
     }
 
-    /// Whether the join still joins what it was proposed for: an earlier one may have taken a side,
-    /// which leaves an empty link or moves its end.
+    /// True if both sides of a join are still as they were when it was proposed: an earlier join may
+    /// have taken a side, which leaves an empty link or moves its end.
     fn accepts(&self, join: &Join) -> bool {
         let left = self.links[join.left];
         left.start < left.end
@@ -237,8 +237,8 @@ impl Eq for Join {}
 /// Finds tokens that stand in a text as they are, the leftmost and of those the longest.
 struct WholeTokens {
     ids: HashMap<Box<[u8]>, u32>,
-    /// The lengths that tokens beginning with a byte have. Gemma has 6,000 such tokens, almost all
-    /// of which begin with `<`, but in few lengths.
+    /// Lengths of the tokens that begin with each byte. Gemma has 6,000 such tokens, almost all of which
+    /// begin with `<`, in few lengths.
     lengths: Vec<BTreeSet<usize>>,
 }
 
@@ -254,7 +254,7 @@ impl WholeTokens {
         WholeTokens { ids, lengths }
     }
 
-    /// Where the first one begins, its length and its id; the end of the text where there is none.
+    /// Beginning, length and id of the first one; the end of the text if there is none.
     fn find(&self, text: &str) -> (usize, Option<(usize, u32)>) {
         for (start, byte) in text.bytes().enumerate() {
             for &len in self.lengths[usize::from(byte)].iter().rev() {
@@ -313,7 +313,7 @@ mod tests {
         ids
     }
 
-    /// llama2.c's way: look through all neighbours for the best join, again and again.
+    /// llama2.c's algorithm: search all neighbours for the best join, again and again.
     fn encode_slowly(spm: &Spm, text: &str) -> Vec<u32> {
         let mut parts: Vec<String> = text.chars().map(String::from).collect();
         loop {
@@ -351,20 +351,20 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_whole_token_is_cut_out_first() {
+    fn the_longest_whole_token_is_taken_first() {
         assert_eq!(encode(&spm(true), "a<x>>a<x>"), [306, 401, 306, 400]);
         assert!(encode(&spm(true), "").is_empty());
     }
 
     #[test]
-    fn a_long_text_takes_no_quadratic_time() {
+    fn a_long_text_does_not_take_quadratic_time() {
         let text = "ab".repeat(200_000);
         assert!(!encode(&spm(false), &text).is_empty());
     }
 
     proptest! {
         #[test]
-        fn the_heap_joins_as_looking_through_all_does(text in "[ab 가é]{0,40}") {
+        fn the_heap_joins_as_a_full_search_does(text in "[ab 가é]{0,40}") {
             prop_assert_eq!(encode(&spm(false), &text), encode_slowly(&spm(false), &text));
         }
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::{model, repository};
 
-/// What `tests/golden/make_tokens.py` wrote.
+/// The golden file of `tests/golden/make_tokens.py`.
 #[derive(Deserialize)]
 struct Golden {
     hashes: BTreeMap<String, String>,

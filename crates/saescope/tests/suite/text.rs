@@ -54,7 +54,7 @@ impl Stories {
     }
 }
 
-/// The documentation of llama2.c shows the text of this model at temperature 0.
+/// The text of this model at temperature 0 in llama2.c's documentation.
 #[test]
 fn greedy_text_equals_the_published_sample() {
     let published = std::fs::read_to_string(folder().join("greedy.txt")).unwrap();

@@ -1,7 +1,7 @@
-//! Files of `torch.save`: the zip archive of PyTorch 1.6 and later, and the one before it.
+//! Files of `torch.save`: the zip archive of PyTorch 1.6 and later, and the format before it.
 //!
-//! Both are a pickle that describes tensors and, apart from it, the bytes of their storages. The
-//! pickle is read by code that can only build tensors and plain containers.
+//! Both hold a pickle that describes tensors and, apart from it, the bytes of their storages. The pickle
+//! is read by code that can only build tensors and plain containers.
 
 mod value;
 
@@ -14,13 +14,13 @@ use super::dtype::Dtype;
 use super::pickle::{Id, Node, Pickle};
 use super::tensor::{Entry, bytes_of};
 use super::zip::Archive;
-use super::{Metadata, Parsed};
+use super::{FileContent, Metadata};
 use crate::error::{Error, Result};
 
 use value::Tree;
 pub use value::Value;
 
-/// The name of a tensor that is all a file holds.
+/// Name of a tensor that is the only content of a file.
 pub const ONLY_TENSOR: &str = "tensor";
 
 /// The names that a pickle may refer to. Functions come first, then storages in
@@ -58,15 +58,15 @@ const STORED: [Dtype; 10] = [
     Dtype::Bool,
 ];
 
-/// A view can repeat the elements of its storage; up to this many elements it may.
+/// Largest number of elements of a view that repeats elements of its storage.
 const MAX_REPEATED: usize = 1 << 24;
 
-/// What the old format begins with: a pickle of its magic number, after the protocol's number.
+/// First bytes of the old format after the protocol: a pickle of its magic number.
 const OLD_MAGIC: [u8; 13] = *b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
 /// A tensor as the pickle describes it.
-struct Described {
-    storage: Precision,
+struct TensorView {
+    storage: Storage,
     /// Elements before the first.
     offset: usize,
     shape: Vec<usize>,
@@ -74,16 +74,16 @@ struct Described {
 }
 
 /// The storage of a tensor as the pickle describes it.
-struct Precision {
+struct Storage {
     dtype: Dtype,
     key: String,
     len: usize,
-    /// The part that is seen of it, in the oldest files.
+    /// Start and length of the part that the tensor sees, in the oldest files.
     view: Option<(usize, usize)>,
 }
 
 /// Reads an archive of `torch.save`.
-pub(super) fn parse_zip(path: &Path, bytes: &[u8], archive: &Archive) -> Result<Parsed> {
+pub(super) fn parse_zip(path: &Path, bytes: &[u8], archive: &Archive) -> Result<FileContent> {
     let mut roots = archive
         .names()
         .filter_map(|name| name.strip_suffix("data.pkl"));
@@ -110,14 +110,14 @@ pub(super) fn parse_zip(path: &Path, bytes: &[u8], archive: &Archive) -> Result<
     })
 }
 
-/// Whether `bytes` begin like a file of `torch.save` before PyTorch 1.6.
+/// True if `bytes` begin like a file of `torch.save` before PyTorch 1.6.
 pub(super) fn begins_old(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x80) && bytes.get(2..15) == Some(&OLD_MAGIC)
 }
 
 /// Reads a file of `torch.save` before PyTorch 1.6: pickles of a magic number, a version, sizes of
 /// C types, the object and the keys of its storages, then the storages in that order.
-pub(super) fn parse_old(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+pub(super) fn parse_old(path: &Path, bytes: &[u8]) -> Result<FileContent> {
     let mut cursor = Cursor::new(path, bytes);
     cursor.take(2 + OLD_MAGIC.len() as u64)?;
     Pickle::read(path, &mut cursor, &[])?;
@@ -130,7 +130,7 @@ pub(super) fn parse_old(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     let sizes = storage_sizes(path, &pickle)?;
     let keys = Pickle::read(path, &mut cursor, &[])?;
     let (Value::List(keys), _) = Tree::grow(path, &keys)? else {
-        return Err(cursor.error("the keys of the storages are no list"));
+        return Err(cursor.error("the keys of the storages are not a list"));
     };
     let mut places = HashMap::new();
     for key in keys {
@@ -155,7 +155,7 @@ pub(super) fn parse_old(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     })
 }
 
-/// Reads a pickle that is not in a file of `torch.save`, to say what is wrong with it.
+/// The error for a pickle that is not in a file of `torch.save`.
 pub(super) fn refuse(path: &Path, bytes: &[u8]) -> Error {
     let mut cursor = Cursor::new(path, bytes);
     match Pickle::read(path, &mut cursor, &ALLOWED) {
@@ -164,21 +164,21 @@ pub(super) fn refuse(path: &Path, bytes: &[u8]) -> Error {
     }
 }
 
-/// Finds every tensor of a pickle where `find` says its storage lies in the file.
+/// Finds every tensor of a pickle; `find` gives the place of a storage in the file.
 fn place(
     path: &Path,
     pickle: &Pickle,
-    find: impl Fn(&Precision) -> Result<Range<usize>, String>,
-) -> Result<Parsed> {
-    let (value, described) = Tree::grow(path, pickle)?;
-    let tensors = described.into_iter().map(|(name, tensor)| {
+    find: impl Fn(&Storage) -> Result<Range<usize>, String>,
+) -> Result<FileContent> {
+    let (value, tensor_view) = Tree::grow(path, pickle)?;
+    let tensors = tensor_view.into_iter().map(|(name, tensor)| {
         let entry = find(&tensor.storage).and_then(|storage| tensor.place(storage));
         match entry {
             Ok(entry) => Ok((name, entry)),
             Err(reason) => Err(Error::tensor(path, &name, reason)),
         }
     });
-    Ok(Parsed {
+    Ok(FileContent {
         tensors: tensors.collect::<Result<_>>()?,
         metadata: Metadata::Torch(value),
     })
@@ -201,16 +201,19 @@ fn storage_sizes(path: &Path, pickle: &Pickle) -> Result<HashMap<String, (Dtype,
     Ok(sizes)
 }
 
-impl Described {
-    /// The tensor in its file, where `storage` is its storage, or why it cannot be there.
+impl TensorView {
+    /// The tensor in its file, in which its storage takes the bytes `storage`.
+    ///
+    /// # Errors
+    /// The reason why it cannot be there.
     fn place(self, storage: Range<usize>) -> Result<Entry, String> {
-        let Precision {
+        let Storage {
             dtype, len, view, ..
         } = self.storage;
         let size = dtype.block_bytes();
         if len.checked_mul(size).is_none_or(|n| n > storage.len()) {
             return Err(format!(
-                "its storage of {len} {dtype} elements has {} bytes only",
+                "its storage of {len} {dtype} elements has only {} bytes",
                 storage.len()
             ));
         }
@@ -260,10 +263,10 @@ impl Described {
     }
 }
 
-/// The tensor that the call `id` stands for.
-fn described(pickle: &Pickle, id: Id) -> Option<Described> {
+/// The tensor that the call `id` builds.
+fn tensor_view(pickle: &Pickle, id: Id) -> Option<TensorView> {
     let mut id = id;
-    // A parameter is a tensor in a wrapping; nobody wraps twice.
+    // A parameter wraps a tensor; no writer wraps twice.
     for _ in 0..2 {
         let Node::Call(function, args) = pickle.node(id) else {
             return None;
@@ -279,21 +282,21 @@ fn described(pickle: &Pickle, id: Id) -> Option<Described> {
         let Node::Persistent(key) = pickle.node(*key) else {
             return None;
         };
-        let described = Described {
+        let tensor_view = TensorView {
             storage: storage(pickle, *key)?,
             offset: size(pickle, *offset)?,
             shape: sizes(pickle, *shape)?,
             strides: sizes(pickle, *strides)?,
         };
-        let ranks_agree = described.shape.len() == described.strides.len();
-        return ranks_agree.then_some(described);
+        let ranks_agree = tensor_view.shape.len() == tensor_view.strides.len();
+        return ranks_agree.then_some(tensor_view);
     }
     None
 }
 
-/// The storage that `("storage", type, key, device, length)` stands for; in the oldest files a
-/// sixth item says which part of it is seen.
-fn storage(pickle: &Pickle, key: Id) -> Option<Precision> {
+/// The storage that `("storage", type, key, device, length)` describes; in the oldest files a sixth item
+/// gives the part that the tensor sees.
+fn storage(pickle: &Pickle, key: Id) -> Option<Storage> {
     let [tag, kind, key, _device, len, rest @ ..] = items(pickle, key)? else {
         return None;
     };
@@ -314,7 +317,7 @@ fn storage(pickle: &Pickle, key: Id) -> Option<Precision> {
         _ => return None,
     };
     let kind = kind.checked_sub(FIRST_STORAGE)?;
-    (tag == "storage").then_some(Precision {
+    (tag == "storage").then_some(Storage {
         dtype: *STORED.get(kind)?,
         key: key.clone(),
         len: size(pickle, *len)?,

@@ -1,17 +1,18 @@
-//! What a pickle of torch holds, as a tree, and the names of the tensors in it.
+//! The content of a torch pickle as a tree, and the names of its tensors.
 
 use std::path::Path;
 
-use super::{ALLOWED, Described, ONLY_TENSOR, SIZE, described};
+use super::{ALLOWED, ONLY_TENSOR, SIZE, TensorView, tensor_view};
 use crate::checkpoint::pickle::{Id, Node, Pickle};
 use crate::error::{Error, Result};
 
 /// Deepest nesting of containers.
 const MAX_DEPTH: usize = 64;
-/// What a tree of values may cost: 16 per value and the bytes of its texts. Shared values are
-/// copied, so a pickle of a kilobyte could otherwise unfold without end.
+/// Largest cost of a tree: 16 per value and the bytes of its texts. Shared values are copied, so a pickle
+/// of a kilobyte could otherwise unfold without end.
 const MAX_COST: usize = 32 << 20;
-/// What a file of `torch.save` holds, without the tensors' elements.
+
+/// The content of a file of `torch.save`, without the tensors' elements.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the names are those of the Python types
 pub enum Value {
@@ -33,7 +34,7 @@ impl Value {
         let Value::Dict(pairs) = self else {
             return None;
         };
-        // As in Python, of two values for a key the later one counts.
+        // The later of two values for a key counts, as in Python.
         let mut found = pairs.iter().rev();
         found
             .find(|(k, _)| matches!(k, Value::Str(k) if k == key))
@@ -79,7 +80,7 @@ pub(super) struct Tree<'a> {
     path: &'a Path,
     pickle: &'a Pickle,
     cost: usize,
-    tensors: Vec<(String, Described)>,
+    tensors: Vec<(String, TensorView)>,
 }
 
 impl<'a> Tree<'a> {
@@ -87,7 +88,7 @@ impl<'a> Tree<'a> {
     pub(super) fn grow(
         path: &'a Path,
         pickle: &'a Pickle,
-    ) -> Result<(Value, Vec<(String, Described)>)> {
+    ) -> Result<(Value, Vec<(String, TensorView)>)> {
         let mut tree = Tree {
             path,
             pickle,
@@ -121,13 +122,13 @@ impl<'a> Tree<'a> {
             Node::Dict(pairs) => Value::Dict(self.pairs(pairs, name, depth)?),
             Node::Call(SIZE, args) => match self.pickle.node(*args) {
                 Node::Tuple(args) if args.len() == 1 => self.value(args[0], name, depth + 1)?,
-                _ => return Err(self.error(name, "a torch.Size that is none")),
+                _ => return Err(self.error(name, "a malformed torch.Size")),
             },
             Node::Call(..) => {
                 let name = if name.is_empty() { ONLY_TENSOR } else { name };
-                let described = described(self.pickle, id)
+                let tensor_view = tensor_view(self.pickle, id)
                     .ok_or_else(|| self.error(name, "not described as torch describes a tensor"))?;
-                self.tensors.push((name.to_owned(), described));
+                self.tensors.push((name.to_owned(), tensor_view));
                 Value::Tensor(name.to_owned())
             }
             Node::Global(place) => {
@@ -160,7 +161,7 @@ impl<'a> Tree<'a> {
             let name = match &key {
                 Value::Str(key) => self.joined(name, key),
                 Value::Int(key) => self.joined(name, &key.to_string()),
-                // Leads to no tensor that could be asked for; it is named by where it is.
+                // No tensor below such a key can be asked for; the key is named for errors only.
                 other => self.joined(name, &format!("{other:?}")),
             };
             values.push((key, self.value(*value, &name, depth + 1)?));

@@ -32,31 +32,31 @@ pub(super) struct Column<'a> {
 
 struct Dictionary {
     bytes: Vec<u8>,
-    /// Where each value begins and ends.
+    /// Beginning and end of each value.
     values: Vec<(usize, usize)>,
 }
 
 /// A page of values, decompressed.
 struct Page {
     bytes: Vec<u8>,
-    /// Values and missing ones that are left.
+    /// Number of values that are left, missing ones included.
     left: u64,
-    /// For each value how many of its groups are there; none where nothing may be missing.
+    /// For each value the number of its groups that are not missing; `None` if no value may be missing.
     levels: Option<Runs>,
     values: Values,
 }
 
 enum Values {
-    /// A length and as many bytes, one value after another, from here on.
+    /// A length and as many bytes for each value, from this place on.
     Plain { at: usize },
-    /// Places in the dictionary.
+    /// Indices into the dictionary.
     Places(Runs),
-    /// All lengths first, then the bytes, from here on.
+    /// All lengths first, then the bytes, from this place on.
     Lengths { lengths: Deltas, at: usize },
 }
 
 impl<'a> Column<'a> {
-    /// The column whose pages `chunk` says are in `file`.
+    /// The column whose pages in `file` are those of `chunk`.
     pub(super) fn new(file: &'a [u8], leaf: &'a Leaf, chunk: &Chunk) -> Result<Self, String> {
         if chunk.elsewhere {
             return Err("its values are in another file".to_owned());
@@ -78,7 +78,7 @@ impl<'a> Column<'a> {
         })
     }
 
-    /// The value of the next row; nothing where it is missing.
+    /// The value of the next row; `None` if it is missing.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, String> {
         while self.page.left == 0 {
             self.next_page()?;
@@ -148,13 +148,13 @@ impl<'a> Column<'a> {
                 Ok(())
             }
             DICTIONARY => Err("a column has two dictionaries".to_owned()),
-            // Pages of other kinds help to find values, and are none.
+            // Pages of other kinds are indices and hold no values.
             _ => Ok(()),
         }
     }
 
-    /// Takes a page whose first `levels` bytes say what is missing; where it is not said how many
-    /// these are, the page does.
+    /// Reads a page whose first `levels` bytes mark missing values; without `levels`, the page begins with
+    /// their number.
     fn open_page(
         &mut self,
         header: &PageHeader,
@@ -167,7 +167,9 @@ impl<'a> Column<'a> {
             if levels.is_none() {
                 if header.level_encoding != RLE {
                     let encoding = header.level_encoding;
-                    return Err(format!("levels in the encoding {encoding} are not read"));
+                    return Err(format!(
+                        "levels in the encoding {encoding} are not supported"
+                    ));
                 }
                 start = 4;
             }
@@ -188,7 +190,7 @@ impl<'a> Column<'a> {
             PLAIN => Values::Plain { at: start },
             PLAIN_DICTIONARY | RLE_DICTIONARY => match bytes.get(start) {
                 Some(&width) => Values::Places(Runs::new(start + 1..end, width.into())?),
-                // A page of missing values alone may leave it out.
+                // A page that holds only missing values may omit it.
                 None => Values::Places(Runs::new(end..end, 0)?),
             },
             DELTA_LENGTH => Values::Lengths {
@@ -213,14 +215,16 @@ impl<'a> Column<'a> {
 
     fn decompress(&self, stored: &[u8], len: u64) -> Result<Vec<u8>, String> {
         if len > MAX_PAGE {
-            return Err(format!("a page becomes {len} bytes long"));
+            return Err(format!("a page has {len} bytes once decompressed"));
         }
         let bytes = match self.codec {
             0 => stored.to_vec(),
             1 => {
                 let found = snap::raw::decompress_len(stored).map_err(|e| e.to_string())?;
                 if found as u64 != len {
-                    return Err(format!("a page of {len} bytes becomes {found}"));
+                    return Err(format!(
+                        "a page of {len} bytes has {found} once decompressed"
+                    ));
                 }
                 let bytes = snap::raw::Decoder::new().decompress_vec(stored);
                 bytes.map_err(|e| e.to_string())?
@@ -245,7 +249,9 @@ impl<'a> Column<'a> {
         };
         if bytes.len() as u64 != len {
             let found = bytes.len();
-            return Err(format!("a page of {len} bytes becomes {found}"));
+            return Err(format!(
+                "a page of {len} bytes has {found} once decompressed"
+            ));
         }
         Ok(bytes)
     }
@@ -276,7 +282,7 @@ fn length(bytes: &[u8], at: usize) -> Result<usize, String> {
     Ok(u32::from_le_bytes(*stated) as usize)
 }
 
-/// Where the value at `at` begins and ends, behind its length.
+/// Beginning and end of the value at `at`, after its length.
 fn plain(bytes: &[u8], at: &mut usize) -> Result<(usize, usize), String> {
     let start = *at + 4;
     let end = start + length(bytes, *at)?;

@@ -1,8 +1,8 @@
-//! What the end of a Parquet file says: its columns, and where their pages are.
+//! The metadata at the end of a Parquet file: its columns and the places of their pages.
 
 use super::thrift::{Compact, Kind};
 
-/// Columns within groups of columns; as deep as anybody nests them.
+/// Deepest nesting of groups of columns.
 const MAX_DEPTH: usize = 32;
 
 /// The metadata of a file.
@@ -17,9 +17,9 @@ pub(super) struct Leaf {
     /// Its name and those of the groups around it, with dots between.
     pub(super) name: String,
     pub(super) kind: u64,
-    /// How many of its groups and itself may be missing.
+    /// Number of levels, its groups and itself, that may be missing.
     pub(super) max_definition: u32,
-    /// Whether it is part of a list.
+    /// True if it is part of a list.
     pub(super) repeated: bool,
 }
 
@@ -43,10 +43,10 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Where its first page is.
+    /// Place of its first page.
     pub(super) fn start(&self) -> u64 {
         match self.dictionary_page {
-            // Some writers say 0 where there is none.
+            // Some writers put 0 for none.
             Some(start) if start > 0 && start < self.data_page => start,
             _ => self.data_page,
         }
@@ -192,17 +192,17 @@ fn chunk(thrift: &mut Compact) -> Result<Chunk, String> {
     Ok(chunk)
 }
 
-/// What stands before a page.
+/// The header of a page.
 #[derive(Default)]
 pub(super) struct PageHeader {
     pub(super) kind: u64,
-    /// Bytes of the page once decompressed, and as it is in the file.
+    /// Bytes of the page decompressed, and as it is in the file.
     pub(super) len: u64,
     pub(super) stored: u64,
     pub(super) values: u64,
     pub(super) encoding: u64,
     pub(super) level_encoding: u64,
-    /// Of a page of the second version: bytes of its levels, and whether the rest is compressed.
+    /// Of a page of the second version: bytes of its levels, and true if the rest is compressed.
     pub(super) definition_bytes: u64,
     pub(super) repetition_bytes: u64,
     pub(super) plain: bool,
@@ -224,7 +224,7 @@ impl PageHeader {
         Ok(header)
     }
 
-    /// What the headers of each sort of page have in common, and what the second version adds.
+    /// The fields that headers of all kinds of pages share, and those of the second version.
     fn details(&mut self, thrift: &mut Compact, second: bool) -> Result<(), String> {
         thrift.structure(|thrift, number, kind| {
             match (number, kind, second) {

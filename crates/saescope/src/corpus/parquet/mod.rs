@@ -1,9 +1,9 @@
-//! Columns of text out of Parquet files, as data sets are published in them.
+//! Reads columns of text out of Parquet files, in which data sets are published.
 //!
-//! Written anew for what a corpus needs, texts in flat columns: files of unknown makers are read by
-//! code that checks every length before it believes it, holds a page at a time, and cannot be made to
-//! run out of memory by what a file claims. Compressed with Snappy, gzip or zstd or not at all;
-//! plain, dictionary and delta-length encodings; both versions of pages.
+//! A reader of its own for the needs of a corpus, texts in flat columns: files of unknown makers are read by
+//! code that checks every length first, holds one page at a time, and never allocates by a file's claims.
+//! Supported are Snappy, gzip, zstd and no compression; plain, dictionary and delta-length encodings; and
+//! both versions of pages.
 
 mod column;
 mod meta;
@@ -25,8 +25,9 @@ const KINDS: [&str; 8] = [
     "BYTE_ARRAY",
     "FIXED_LEN_BYTE_ARRAY",
 ];
-/// What a file may claim, in bytes of text and rows, for each of its own bytes, and beyond that.
+/// Most bytes of text and rows, for each byte of a file, beyond [`SMALL`].
 const MAX_GROWTH: u64 = 1000;
+/// Bytes of text and rows that any file may have.
 const SMALL: u64 = 16 << 20;
 
 /// A Parquet file.
@@ -36,7 +37,7 @@ pub(super) struct Parquet<'a> {
 }
 
 impl<'a> Parquet<'a> {
-    /// Reads what the end of a file says.
+    /// Reads the metadata at the end of a file.
     pub(super) fn open(bytes: &'a [u8]) -> Result<Parquet<'a>, String> {
         let end = bytes.len().checked_sub(8).filter(|end| *end >= 4);
         let (Some(end), true) = (end, bytes.starts_with(b"PAR1")) else {
@@ -46,11 +47,11 @@ impl<'a> Parquet<'a> {
         match &tail[4..] {
             b"PAR1" => {}
             b"PARE" => return Err("it is encrypted".to_owned()),
-            _ => return Err("it does not end as a Parquet file; it may be cut".to_owned()),
+            _ => return Err("it does not end as a Parquet file; it may be cut off".to_owned()),
         }
         let len = u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]) as usize;
         let start = before.len().checked_sub(len);
-        let start = start.ok_or("its metadata is longer than it is")?;
+        let start = start.ok_or("its metadata is longer than the file")?;
         Ok(Parquet {
             bytes,
             meta: Meta::parse(&before[start..])?,
@@ -63,13 +64,13 @@ impl<'a> Parquet<'a> {
         groups.fold(0, |rows, group| rows.saturating_add(group.rows))
     }
 
-    /// Hands the texts of some columns to `row`, row by row; a missing one is empty.
-    pub(super) fn rows<E: From<Broken>>(
+    /// Hands the texts of some columns to `row`, row by row; a missing text is empty.
+    pub(super) fn rows<E: From<ParquetError>>(
         &self,
         columns: &[&str],
         mut row: impl FnMut(u64, &[String]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let at = |reason: String, row| E::from(Broken { row, reason });
+        let at = |reason: String, row| E::from(ParquetError { row, reason });
         let chosen: Result<Vec<usize>, String> =
             columns.iter().map(|name| self.column(name)).collect();
         let chosen = chosen.map_err(|reason| at(reason, 0))?;
@@ -88,7 +89,7 @@ impl<'a> Parquet<'a> {
                     claimed += 1 + text.len() as u64;
                 }
                 if claimed > allowed {
-                    let reason = "its texts are more than 1000 times as long as it is";
+                    let reason = "its texts are more than 1000 times as long as the file";
                     return Err(at(reason.to_owned(), number));
                 }
                 row(number, &texts)?;
@@ -127,7 +128,7 @@ impl<'a> Parquet<'a> {
                 .take(12)
                 .collect();
             return Err(format!(
-                "there is no column `{name}`, but {}; name one as the template (each file may have \
+                "there is no column `{name}`; there are {}; name one as the template (each file may have \
                  its own)",
                 names.join(", ")
             ));
@@ -144,8 +145,8 @@ impl<'a> Parquet<'a> {
     }
 }
 
-/// What is wrong with a file, and at which row, from 1; 0 before the first.
-pub(super) struct Broken {
+/// A fault of a file, and its row, from 1; 0 before the first.
+pub(super) struct ParquetError {
     pub(super) row: u64,
     pub(super) reason: String,
 }

@@ -1,9 +1,9 @@
-//! Thrift's compact protocol, as far as Parquet's metadata needs it.
+//! Thrift's compact protocol, as far as Parquet's metadata uses it.
 
 /// Structures within structures; Parquet's own go four deep.
 const MAX_DEPTH: usize = 16;
 
-/// What a field or an element is.
+/// Type of a field or an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     True,
@@ -47,7 +47,7 @@ pub(super) struct Compact<'a> {
     depth: usize,
 }
 
-/// Reads a field, or says that it is not of interest.
+/// Reads a field and returns true, or returns false for a field to be skipped.
 pub(super) type Read = Result<bool, String>;
 
 impl<'a> Compact<'a> {
@@ -59,7 +59,7 @@ impl<'a> Compact<'a> {
         }
     }
 
-    /// How many bytes were read.
+    /// Number of bytes that were read.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -97,7 +97,7 @@ impl<'a> Compact<'a> {
         Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
-    /// A number that counts something or says where it is.
+    /// A number that is a count or a place.
     pub(super) fn count(&mut self) -> Result<u64, String> {
         let value = self.int()?;
         u64::try_from(value).map_err(|_| format!("its metadata counts {value} of something"))
@@ -110,8 +110,8 @@ impl<'a> Compact<'a> {
         std::str::from_utf8(bytes).map_err(|_| "a name in it is not UTF-8".to_owned())
     }
 
-    /// A structure: `field` is told the number and the kind of each field, and either reads it and
-    /// says so, or it is passed over.
+    /// A structure: `field` receives the number and the kind of each field. It reads the field and returns
+    /// true, or the field is skipped.
     pub(super) fn structure(
         &mut self,
         mut field: impl FnMut(&mut Self, i64, Kind) -> Read,
@@ -135,7 +135,7 @@ impl<'a> Compact<'a> {
         })
     }
 
-    /// The elements of a list, which have to be of one kind.
+    /// The elements of a list, which must be of one kind.
     pub(super) fn list(
         &mut self,
         kind: Kind,
@@ -144,7 +144,7 @@ impl<'a> Compact<'a> {
         let (len, found) = self.list_header()?;
         if found != kind && len > 0 {
             return Err(format!(
-                "a list in its metadata holds {found:?} for {kind:?}"
+                "a list in its metadata holds {found:?} instead of {kind:?}"
             ));
         }
         (0..len).try_for_each(|_| element(self))
@@ -199,7 +199,7 @@ impl<'a> Compact<'a> {
         }
     }
 
-    /// In a list or a map a truth value takes a byte.
+    /// A truth value takes a byte in a list or a map.
     fn skip_element(&mut self, kind: Kind) -> Result<(), String> {
         match kind {
             Kind::True | Kind::False => self.take(1).map(drop),

@@ -1,7 +1,6 @@
-//! Packed numbers within a page: levels, places in a dictionary, lengths.
+//! Packed numbers within a page: levels, indices into a dictionary, lengths.
 //!
-//! They are read one at a time: a few bytes can stand for billions of them, so that they are never
-//! held.
+//! They are read one at a time and never held, since a few bytes can encode billions of them.
 
 use std::ops::Range;
 
@@ -33,7 +32,7 @@ fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, String> {
     Err("a packed number has more than 64 bits".to_owned())
 }
 
-/// Runs of one number and stretches of packed ones in turn.
+/// Runs of one number and stretches of packed numbers, alternating.
 pub(super) struct Runs {
     at: usize,
     end: usize,
@@ -44,7 +43,7 @@ pub(super) struct Runs {
 
 enum Run {
     Same(u64),
-    /// From this bit on.
+    /// Packed numbers from this bit on.
     Packed(usize),
 }
 
@@ -63,7 +62,7 @@ impl Runs {
         })
     }
 
-    /// The next number; `page` is the page that the range is of.
+    /// The next number; `page` is the page of the range.
     pub(super) fn next(&mut self, page: &[u8]) -> Result<u64, String> {
         let bytes = &page[..self.end];
         while self.left == 0 {
@@ -98,7 +97,7 @@ impl Runs {
     }
 }
 
-/// Numbers by their differences (`DELTA_BINARY_PACKED`).
+/// Numbers as differences (`DELTA_BINARY_PACKED`).
 pub(super) struct Deltas {
     at: usize,
     end: usize,
@@ -109,9 +108,9 @@ pub(super) struct Deltas {
     last: i64,
     first: bool,
     min: i64,
-    /// Where the widths of the block are.
+    /// Place of the widths of the block.
     widths: usize,
-    /// The stretch under way, how many of its numbers are read, and where it begins.
+    /// The current stretch, the number of its numbers that were read, and its beginning.
     number: usize,
     read: usize,
 }
@@ -130,7 +129,7 @@ impl Deltas {
             && (block / stretches).is_multiple_of(8);
         if !fits {
             return Err(format!(
-                "differences stand in blocks of {block} in {stretches}"
+                "differences in blocks of {block} in {stretches} stretches are not supported"
             ));
         }
         Ok(Deltas {
@@ -167,7 +166,7 @@ impl Deltas {
         let width = u32::from(
             *bytes
                 .get(self.widths + self.number)
-                .ok_or("a block is cut")?,
+                .ok_or("a block is cut off")?,
         );
         let len = self.stretch / 8 * width as usize;
         if width > 64 || self.at > bytes.len() || len > bytes.len() - self.at {
@@ -184,7 +183,7 @@ impl Deltas {
         Ok(self.last)
     }
 
-    /// Where what follows the numbers begins.
+    /// Place of the first byte after the numbers.
     pub(super) fn end(mut self, page: &[u8]) -> Result<usize, String> {
         while self.left > 0 {
             self.next(page)?;
@@ -202,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_and_packed_numbers_take_turns() {
+    fn runs_and_packed_numbers_alternate() {
         // The example of Parquet's own documentation: 0 to 7 in three bits; then five times 4.
         let bytes = [0b11, 0b1000_1000, 0b1100_0110, 0b1111_1010, 0b1010, 4];
         let mut runs = Runs::new(0..6, 3).unwrap();

@@ -1,7 +1,7 @@
 //! The tokenizer inside a GGUF.
 //!
-//! llama.cpp defines what the keys mean: which regular expressions a `tokenizer.ggml.pre` stands
-//! for, what is added to a text where the file does not say, and how scores join pieces.
+//! llama.cpp defines the meaning of the keys: the regular expressions of each `tokenizer.ggml.pre`, the
+//! tokens added to a text by default, and how scores join pieces.
 
 mod pre;
 #[cfg(test)]
@@ -26,8 +26,8 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
-/// Control tokens that end a turn or a text in the families saescope runs. Files often name only
-/// one of the two that a model uses, so llama.cpp also goes by the names.
+/// Control tokens that end a turn or a text in the families that saescope runs. Files often name only one
+/// of the two that a model uses, so llama.cpp also recognises them by text.
 const ENDS: [&str; 7] = [
     "<|endoftext|>",
     "<|end_of_text|>",
@@ -38,7 +38,7 @@ const ENDS: [&str; 7] = [
     "<end_of_turn>",
 ];
 
-/// The vocabulary as the file lists it; the position in the list is the id.
+/// The vocabulary in the file's order; the position of a token is its id.
 struct Vocab<'a> {
     tokens: &'a [String],
     types: &'a [i32],
@@ -67,7 +67,7 @@ impl<'a> Vocab<'a> {
         matches!(self.kind(id), UNKNOWN | CONTROL)
     }
 
-    /// The id at `key`, or `default`, if it is one.
+    /// The id at `key`, or else `default`, if the vocabulary has it.
     fn id(&self, metadata: &Metadata, key: &str, default: Option<u32>) -> Result<Option<u32>> {
         let id = metadata.u32(&format!("tokenizer.ggml.{key}"))?.or(default);
         Ok(id.filter(|&id| (id as usize) < self.tokens.len()))
@@ -107,12 +107,13 @@ fn byte_level(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer> {
     let merges = merges
         .iter()
         .map(|line| {
-            library::merge(line)
-                .ok_or_else(|| Error::Tokenizer(format!("{key} has `{line}`, which is no merge")))
+            library::merge(line).ok_or_else(|| {
+                Error::Tokenizer(format!("{key} has `{line}`, which is not a merge"))
+            })
         })
         .collect::<Result<Vec<_>>>()?;
 
-    // Tokens that pad a vocabulary to a round size may share a name; the first is the one meant.
+    // Tokens that pad a vocabulary to a round size may share a name; the name means the first.
     let mut ids = HashMap::with_capacity(vocab.tokens.len());
     for (id, token) in (0u32..).zip(vocab.tokens) {
         ids.entry(token.clone()).or_insert(id);
@@ -189,7 +190,7 @@ fn sentence_piece(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer> {
     })
 }
 
-/// `bos_eos` and `add_bos` are what the kind of tokenizer has where the file does not say.
+/// `bos_eos` and `add_bos` are the defaults of this kind of tokenizer.
 fn special(
     metadata: &Metadata,
     vocab: &Vocab,

@@ -1,4 +1,4 @@
-//! How text is cut into words before byte-level BPE, by the names that GGUF files give it.
+//! Splitting of text into words before byte-level BPE, by the names in GGUF files.
 
 use tokenizers::SplitDelimiterBehavior::Isolated;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -8,15 +8,15 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 
 use crate::error::{Error, Result};
 
-/// One way of cutting.
+/// A pre-tokenizer.
 pub(super) struct Pre {
     names: &'static [&'static str],
-    /// Applied one after another, each to what the one before left: a match becomes a word, and so
-    /// does what lies between two matches.
+    /// Regular expressions, each applied to the words of the one before. A match becomes a word, and so
+    /// does the text between two matches.
     regexes: &'static [&'static str],
-    /// Whether a word that is a token is that token, whatever merging would give.
+    /// True if a word that is a token becomes that token without merging.
     pub(super) ignore_merges: bool,
-    /// Whether a text begins with the BOS token where the file does not say.
+    /// True if a text begins with the BOS token by default.
     pub(super) add_bos: bool,
 }
 
@@ -63,8 +63,8 @@ const ALL: [Pre; 6] = [
         ignore_merges: true,
         add_bos: true,
     },
-    // What llama.cpp does with files from before the key existed. It is nobody's training
-    // tokenizer, but the file's users see these ids.
+    // llama.cpp's default for files from before the key existed. No model was trained with it, but
+    // users of such files see these ids.
     Pre {
         names: &["default"],
         regexes: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"],
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_cuts_as_its_family_does() {
+    fn each_name_splits_text_as_its_family_does() {
         let text = "I'LL pay 1234\n\n  now";
         assert_eq!(
             words("gpt-2", text),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_way_is_refused_by_name() {
+    fn an_unknown_pre_tokenizer_is_refused_by_name() {
         let error = Pre::named("kimi-k2").err().unwrap();
         assert!(matches!(&error, Error::Tokenizer(reason) if reason.contains("`kimi-k2`")));
     }

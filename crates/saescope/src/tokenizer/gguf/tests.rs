@@ -1,4 +1,4 @@
-//! Vocabularies in GGUF files that are written here.
+//! Vocabularies in GGUF files that these tests write.
 
 use std::path::Path;
 
@@ -111,7 +111,7 @@ fn ids(gguf: &Gguf, text: &str) -> Vec<u32> {
 }
 
 #[test]
-fn sentence_piece_has_llama_cpps_habits_where_the_file_is_silent() {
+fn sentence_piece_has_the_defaults_of_llama_cpp() {
     let gguf = sentence_piece(12);
     let tokenizer = gguf.read().unwrap();
     assert_eq!(
@@ -121,15 +121,15 @@ fn sentence_piece_has_llama_cpps_habits_where_the_file_is_silent() {
     assert!(tokenizer.adds_bos());
     assert_eq!(ids(&gguf, "ab a"), [1, 8, 7, 8]);
     assert_eq!(tokenizer.decode(&[1, 8, 7, 8]), "ab a");
-    // A letter whose first byte has a token but whose others have not is unknown.
+    // A letter is unknown unless all of its bytes have tokens.
     assert_eq!(ids(&gguf, "\n한"), [1, 5, 4, 0]);
-    // A space is put before each stretch, those between whole tokens included.
+    // A space is put before each stretch of text, also between whole tokens.
     assert_eq!(ids(&gguf, "a[USER]a</s>"), [1, 8, 10, 8, 2]);
     assert_eq!(ids(&gguf, "a   b▁a"), [1, 8, 11, 5, 7, 8]);
 }
 
 #[test]
-fn what_the_file_says_goes_before_habit() {
+fn keys_of_the_file_override_the_defaults() {
     let gguf = sentence_piece(12)
         .bool("ggml.add_space_prefix", false)
         .bool("ggml.add_bos_token", false)
@@ -217,7 +217,7 @@ fn broken_vocabularies_are_refused() {
             "{error}"
         );
     }
-    // Ids outside the vocabulary are none.
+    // Ids outside the vocabulary are ignored.
     let tokenizer = bpe()
         .strs("ggml.merges", &["a b"])
         .u32("ggml.bos_token_id", 3)

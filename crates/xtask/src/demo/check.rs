@@ -197,6 +197,8 @@ fn written(
             "0.8",
             "--seed",
             seed,
+            "--span",
+            "all",
         ];
         let args = [&["steer"][..], edits, &["-p", prompt], &how].concat();
         let found = json(root, program, &args)?;

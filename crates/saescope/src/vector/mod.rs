@@ -181,17 +181,7 @@ impl Vector {
                 reason: "its width depends on the text, so that it has no direction".to_owned(),
             });
         }
-        if positive == 0 || negative == 0 {
-            let message = format!(
-                "both sets need texts, and there are {positive} positive and {negative} negative ones"
-            );
-            return Err(Error::Argument(message));
-        }
-        if matches!(contrast, Contrast::Texts(texts) if texts.pooling == Pooling::Max) {
-            let message = "a direction cannot be built with the pooling `max`: the components of an \
-                           activation have no zero from which a maximum could start; use last or mean";
-            return Err(Error::Argument(message.to_owned()));
-        }
+        contrast.check()?;
         let directions = match method {
             Method::Caa | Method::Difference => means(model, contrast, sites, hook, on_done)?,
             Method::PcaDiff | Method::PcaCenter if positive != negative => {
@@ -343,6 +333,23 @@ impl Contrast<'_> {
             Contrast::Answers(pairs) => (pairs.len(), pairs.len()),
             Contrast::Texts(texts) => (texts.positive.len(), texts.negative.len()),
         }
+    }
+
+    /// Refuses an empty set, and a pooling that no direction can be built with.
+    fn check(&self) -> Result<()> {
+        let (positive, negative) = self.counts();
+        if positive == 0 || negative == 0 {
+            let message = format!(
+                "both sets need texts, and there are {positive} positive and {negative} negative ones"
+            );
+            return Err(Error::Argument(message));
+        }
+        if matches!(self, Contrast::Texts(texts) if texts.pooling == Pooling::Max) {
+            let message = "a direction cannot be built with the pooling `max`: the components of an \
+                           activation have no zero from which a maximum could start; use last or mean";
+            return Err(Error::Argument(message.to_owned()));
+        }
+        Ok(())
     }
 }
 

@@ -198,6 +198,8 @@ fn continued(
             "0.8",
             "--seed",
             seed,
+            "--span",
+            "all",
         ];
         let args = [&["steer"][..], edits, &["-p", prompt], &sampling].concat();
         let found = json(root, program, &args)?;

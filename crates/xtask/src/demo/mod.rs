@@ -88,7 +88,8 @@ fn presets(root: &Path, program: &Path) -> anyhow::Result<()> {
             .collect();
         let file = format!("assets/demo/presets/{name}.json");
         let mut args = vec!["steer", "demo", "-p", "Lily was such a", "-n", "1"];
-        args.extend(["--unit", "activation", "--scale", SCALE, "--save", &file]);
+        args.extend(["--unit", "activation", "--scale", SCALE, "--span", "all"]);
+        args.extend(["--save", &file]);
         args.extend(flags.iter().map(String::as_str));
         run_program(root, program, &args)?;
     }

@@ -92,8 +92,9 @@ pub(crate) struct Args {
     /// Set the features' activations to 0
     #[arg(long, requires = "feature", conflicts_with_all = ["scale", "clamp", "slot", "unit"])]
     ablate: bool,
-    /// The positions to edit: `all`, `prompt`, `generated`, `N..` from N on, or `N,M,…`
-    #[arg(long, value_name = "SPAN", default_value = "all", requires = "turned")]
+    /// The positions to edit: `all`, `prompt`, `generated`, `N..` from N on, or `N,M,…`. The default
+    /// omits the first, whose activation is unlike all others
+    #[arg(long, value_name = "SPAN", default_value_t, requires = "turned")]
     span: RelativeSpan,
     /// Texts per setting, with the seeds N, N+1, …
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]

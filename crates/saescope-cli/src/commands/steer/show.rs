@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use saescope::edit::{DirectionOp, Edit, FeatureOp, Op, Unit};
 use saescope::show::number::{brief, whole_percent};
 use saescope::steer::{
-    Comparison, Effect, LargestActivation, ScaleUnit, Setting, SettingName, Slot, Steered, Text,
+    Comparison, Effect, LargestActivation, RelativeSpan, ScaleUnit, Setting, SettingName, Slot,
+    Steered, Text,
 };
 use serde::Serialize;
 
@@ -69,7 +70,9 @@ impl Report<'_> {
             let name = self.name(setting);
             let name = if name.is_empty() { "the edits" } else { &name };
             match effect {
-                Effect::Nothing => eprintln!("warning: {name}: nothing changed, not one logit"),
+                Effect::Nothing => {
+                    eprintln!("warning: {name}: no logit changed{}", self.span_advice());
+                }
                 Effect::Logits if self.args.sampling.max_tokens > 0 => {
                     let advice = if self.args.has_scale() {
                         "; try a larger --scale"
@@ -80,6 +83,16 @@ impl Report<'_> {
                 }
                 Effect::Logits | Effect::Text => {}
             }
+        }
+    }
+
+    /// Advice for a prompt of one position, which the default span omits.
+    fn span_advice(&self) -> &'static str {
+        let alone = self.tokens.len() == 1 && self.args.span == RelativeSpan::default();
+        if alone && self.args.has_scale() {
+            "; the span 1.. omits the only position of the prompt, and --span all edits it"
+        } else {
+            ""
         }
     }
 

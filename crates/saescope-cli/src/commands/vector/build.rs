@@ -142,7 +142,7 @@ struct TextsArgs {
     /// The field of a record that holds its label, or a list of labels
     #[arg(long, value_name = "FIELD", default_value = "emotions")]
     label_field: String,
-    /// How the tokens of a text become one: the `last`, or their `mean`
+    /// Pooling of the tokens of a text: the `last`, or their `mean`
     #[arg(long, value_name = "HOW", default_value_t)]
     pooling: Pooling,
     /// Count the first position in `mean` too; it is unlike all others, BOS or not

@@ -47,9 +47,9 @@ pub(super) struct EditsArgs {
     /// A site of the vector [default: all]. May be given several times
     #[arg(long, value_name = "SITE")]
     site: Vec<Site>,
-    /// Add it from this position on [default: everywhere]
-    #[arg(long, value_name = "POSITION")]
-    from: Option<usize>,
+    /// Add it from this position on; the default omits the first, whose activation is unlike all others
+    #[arg(long, value_name = "POSITION", default_value_t = 1)]
+    from: usize,
     /// The file to write [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -113,8 +113,7 @@ pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
     }
     let vector = Vector::open(&args.file.vector)?;
     vector.check_sites(&args.site)?;
-    let span = args.from.map_or(Span::All, Span::From);
-    let edits = vector.edits(args.scale, &span, &args.site);
+    let edits = vector.edits(args.scale, &Span::From(args.from), &args.site);
     let Some(path) = &args.output else {
         return print::json(&edits);
     };

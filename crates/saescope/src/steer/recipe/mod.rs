@@ -5,10 +5,11 @@
 //! [`Recipe::settings`] expands it without running a model. Files, flags and texts written under the
 //! edits are the business of others.
 
-use std::fmt;
-use std::str::FromStr;
+mod choice;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::choice::{FeatureSteering, ScaleUnit, Slot, WeightedFeature};
 
 use super::feature::{Amount, REFERENCE_TEXTS, feature_edit, largest_times, peaks};
 use super::span::RelativeSpan;
@@ -52,21 +53,6 @@ pub struct Recipe {
     pub combinations: bool,
 }
 
-/// A feature and a factor of its own, which the scale multiplies. Written as `N` or `N=WEIGHT`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WeightedFeature {
-    /// Number of the feature.
-    pub feature: u32,
-    /// The factor.
-    #[serde(default = "one")]
-    pub weight: f32,
-}
-
-fn one() -> f32 {
-    1.0
-}
-
 /// A direction at a site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,45 +74,6 @@ pub struct ReferenceTexts {
     pub name: String,
     /// The texts.
     pub texts: Vec<String>,
-}
-
-/// Unit of a scale. For features, see [`Amount`]; a direction has the units `raw` and `norm`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScaleUnit {
-    /// Multiples of the decoder row, or of the direction.
-    #[default]
-    Raw,
-    /// The feature's activation: its decoder row with the autoencoder's norm undone.
-    Activation,
-    /// Multiples of the feature's largest activation on reference texts.
-    Max,
-    /// Fractions of the token's norm.
-    Norm,
-}
-
-/// Change made to a feature.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FeatureSteering {
-    /// The feature's direction is added.
-    #[default]
-    Add,
-    /// The feature's activation is set.
-    Set,
-    /// The feature's activation is set to 0.
-    Ablate,
-}
-
-/// Factor of a feature besides scale and weight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Slot {
-    /// 1
-    #[default]
-    One,
-    /// Its largest activation on the reference prompt.
-    Actual,
 }
 
 /// A list of edits under which texts are written.
@@ -454,87 +401,6 @@ impl ReferenceTexts {
             name: "the built-in text".to_owned(),
             texts: REFERENCE_TEXTS.lines().map(str::to_owned).collect(),
         }
-    }
-}
-
-impl FromStr for WeightedFeature {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<WeightedFeature> {
-        let (feature, weight) = text.split_once('=').unwrap_or((text, "1"));
-        let feature = feature.parse().ok();
-        let weight = weight.parse().ok().filter(|w: &f32| w.is_finite());
-        match (feature, weight) {
-            (Some(feature), Some(weight)) => Ok(WeightedFeature { feature, weight }),
-            _ => Err(Error::Argument(
-                "expected a feature's number, such as 12 or 12=1.5".to_owned(),
-            )),
-        }
-    }
-}
-
-impl ScaleUnit {
-    /// Every unit.
-    pub const ALL: [ScaleUnit; 4] = [
-        ScaleUnit::Raw,
-        ScaleUnit::Activation,
-        ScaleUnit::Max,
-        ScaleUnit::Norm,
-    ];
-
-    /// Its name in files, JSON and arguments.
-    pub fn name(self) -> &'static str {
-        match self {
-            ScaleUnit::Raw => "raw",
-            ScaleUnit::Activation => "activation",
-            ScaleUnit::Max => "max",
-            ScaleUnit::Norm => "norm",
-        }
-    }
-}
-
-impl fmt::Display for ScaleUnit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for ScaleUnit {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<ScaleUnit> {
-        let found = ScaleUnit::ALL.into_iter().find(|unit| unit.name() == text);
-        found.ok_or_else(|| {
-            let message = format!("unknown unit `{text}`; use raw, activation, max or norm");
-            Error::Argument(message)
-        })
-    }
-}
-
-impl Slot {
-    /// Its name in files, JSON and arguments.
-    pub fn name(self) -> &'static str {
-        match self {
-            Slot::One => "one",
-            Slot::Actual => "actual",
-        }
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Slot {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Slot> {
-        let found = [Slot::One, Slot::Actual]
-            .into_iter()
-            .find(|slot| slot.name() == text);
-        found.ok_or_else(|| Error::Argument(format!("unknown slot `{text}`; use one or actual")))
     }
 }
 

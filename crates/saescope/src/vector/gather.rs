@@ -61,6 +61,7 @@ pub(super) fn gather(
 }
 
 /// One of the two sets, as tokens.
+#[derive(Clone, Copy)]
 struct TextSet<'a> {
     side: Side,
     texts: &'a [Vec<u32>],

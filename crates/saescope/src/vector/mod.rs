@@ -54,7 +54,7 @@ pub struct VectorRecord {
     /// Pooling of the tokens of a text.
     pub pooling: Option<Pooling>,
     /// True if the mean of a text's tokens counts the first.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub first: bool,
     /// Format in which questions were put.
     pub prompt: Option<question::Style>,
@@ -73,12 +73,6 @@ pub struct VectorRecord {
     pub bos: Option<String>,
     /// The version of saescope.
     pub saescope: Option<String>,
-}
-
-// serde takes the field by reference.
-#[expect(clippy::trivially_copy_pass_by_ref)]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// Method by which a direction is found from positive and negative activations.

@@ -1,4 +1,4 @@
-//! Configurations to start from; docs/training.md says where their numbers come from.
+//! Recipes: configurations to start from. docs/training.md has the sources of their numbers.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use super::{
 #[serde(rename_all = "snake_case")]
 pub enum Recipe {
     /// ReLU + L1 as in the article that started this project: no constraint on the decoder, dead
-    /// features drawn anew.
+    /// features redrawn.
     Article,
     /// ReLU + L1 weighted by the decoder's norms (Conerly et al. 2024).
     L1,
@@ -30,7 +30,7 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    /// All of them.
+    /// All recipes.
     pub const ALL: [Recipe; 7] = [
         Recipe::Article,
         Recipe::L1,
@@ -42,7 +42,7 @@ impl Recipe {
     ];
 }
 
-/// Active features of a token, unless told otherwise.
+/// Default number of active features per token.
 const K: usize = 32;
 
 /// Weight of the auxiliary loss (Gao et al. 2024, A.2).
@@ -77,7 +77,7 @@ impl TrainConfig {
         }
     }
 
-    /// What most recipes share.
+    /// The fields that most recipes share.
     fn base(recipe: Recipe, d_in: usize, d_sae: usize, steps: u64) -> TrainConfig {
         let objective = recipe.objective(d_in, d_sae);
         let batch_tokens = 4096;
@@ -117,7 +117,7 @@ impl TrainConfig {
         }
     }
 
-    /// The same for a transcoder, which reads elsewhere than it writes.
+    /// The same configuration for a transcoder.
     #[must_use]
     pub fn transcode(self, transcoder: Transcoder) -> TrainConfig {
         TrainConfig {
@@ -207,8 +207,8 @@ impl Recipe {
     fn lr(self, d_sae: usize, steps: u64) -> f32 {
         match self {
             Recipe::Article => 1e-3,
-            // As the libraries have it, but so that what Adam moves by a rate each step comes as far as
-            // biases and thresholds have to: to about 1.
+            // As in the libraries, but large enough for short runs: Adam moves a number by at most the
+            // rate in a step, and biases and thresholds have to move by about 1.
             Recipe::L1 | Recipe::JumpRelu | Recipe::Gated => {
                 (1.2 / steps.max(1) as f32).clamp(3e-4, 3e-3)
             }
@@ -220,7 +220,7 @@ impl Recipe {
     }
 }
 
-/// A sixteenth of the features, an eighth, and so on to all.
+/// A sixteenth, an eighth, a quarter, a half and all of the features.
 fn prefixes(d_sae: usize) -> Vec<usize> {
     let mut prefixes: Vec<usize> = [16, 8, 4, 2, 1].map(|part| d_sae.div_ceil(part)).to_vec();
     prefixes.dedup();

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use saescope::Isa;
 use saescope::activations::{Batches, Shards, Stream, StreamConfig};
 use saescope::model::Model;
-use saescope::runs::{Machine, ModelOrigin, Predicted, RunConfig, SavedRun};
+use saescope::runs::{Machine, ModelOrigin, ResourceEstimate, RunConfig, SavedRun};
 use saescope::sae::Record;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
@@ -206,8 +206,8 @@ impl Args {
     ) -> anyhow::Result<()> {
         let predicted = planned
             .iter()
-            .map(|run| Predicted::of(&run.config.train, given.d_in, given.d_out))
-            .fold(Predicted::default(), |all, one| all + one);
+            .map(|run| ResourceEstimate::of(&run.config.train, given.d_in, given.d_out))
+            .fold(ResourceEstimate::default(), |all, one| all + one);
         let model = given.model.bytes() as u64;
         let plan = Plan::new(predicted, model, source.predicted_bytes());
         if !self.json {

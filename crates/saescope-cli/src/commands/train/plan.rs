@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use saescope::runs::Predicted;
+use saescope::runs::ResourceEstimate;
 use saescope::show::number::bytes;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(runs: Predicted, model: u64, buffer: u64) -> Plan {
+    pub(crate) fn new(runs: ResourceEstimate, model: u64, buffer: u64) -> Plan {
         Plan {
             model,
             weights: runs.weights,

@@ -62,7 +62,7 @@ fn a_store_holds_what_was_asked_for() {
     let refused = run(&capture(&path, &more));
     assert_eq!(refused.status.code(), Some(1));
     let stderr = String::from_utf8(refused.stderr).unwrap();
-    assert!(stderr.contains("it is there and not empty"), "{stderr}");
+    assert!(stderr.contains("exists and is not empty"), "{stderr}");
 }
 
 #[test]

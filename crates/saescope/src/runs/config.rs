@@ -1,4 +1,4 @@
-//! Everything that made a run.
+//! The configuration of a run.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,63 +10,63 @@ use crate::sae::SourceFile;
 use crate::site::Site;
 use crate::train::{InputStatistics, TrainConfig};
 
-/// Everything that made a run: `config.json`.
+/// The configuration of a run: `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// The version of saescope that made it.
+    /// The version of saescope that began the run.
     pub saescope: String,
-    /// The model whose activations it learnt.
+    /// The model that provides the activations.
     pub model: ModelOrigin,
-    /// Where activations are read.
+    /// The site that is read.
     pub site: Site,
-    /// Where a transcoder writes.
+    /// The site that a transcoder reconstructs.
     pub out_site: Option<Site>,
-    /// Width of what is read.
+    /// Width of the activations that are read.
     pub d_in: usize,
-    /// Width of what is written.
+    /// Width of the activations that are reconstructed.
     pub d_out: usize,
-    /// Tokens of a text.
+    /// Tokens per sequence.
     pub context: usize,
-    /// The texts and how they become tokens, or the shards that holds their activations.
+    /// The texts and their tokenization; empty if activations come from shards.
     pub corpus: Value,
-    /// Identifies the tokens in their order.
+    /// Digest of the tokens in their order.
     pub corpus_digest: String,
-    /// How activations are drawn: buffer, seed, tokens left out.
+    /// The source of activations: the configuration of the stream, or the shards.
     pub activations: Value,
-    /// How the autoencoder is trained.
+    /// The configuration of the training.
     pub train: TrainConfig,
-    /// What the first batch's activations were like; nothing before the first checkpoint.
+    /// Statistics of the first batch; none before the first checkpoint.
     pub input: Option<InputStatistics>,
-    /// What computed it.
+    /// The machine.
     pub machine: Machine,
 }
 
-/// A model as a run names it.
+/// The model of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelOrigin {
-    /// What the user called it.
+    /// The reference that the user gave.
     pub reference: String,
-    /// Its weights' files with the SHA-256 of each.
+    /// The files of its weights, each with its SHA-256.
     pub files: Vec<SourceFile>,
-    /// How its weights are kept in memory.
+    /// The number format of its weights in memory.
     pub dtype: String,
-    /// Whether its texts begin with BOS.
+    /// True if its texts begin with BOS.
     pub prepend_bos: bool,
 }
 
-/// What computed a run.
+/// The machine of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
-    /// The instruction set; another rounds otherwise.
+    /// The instruction set, on which rounding depends.
     pub instruction_set: String,
-    /// Threads, on which results do not depend.
+    /// Number of threads, on which results do not depend.
     pub threads: usize,
 }
 
-/// Fields that change no result.
+/// Fields that do not change results.
 const NO_DIFFERENCE: [&str; 5] = [
     "model.reference",
     "corpus.files",
@@ -78,16 +78,16 @@ const NO_DIFFERENCE: [&str; 5] = [
 /// A field in which two configurations differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// The field's name with those it stands in, as `train.adam.lr`.
+    /// The path of the field, as `train.adam.lr`.
     pub field: String,
-    /// What the first has there; null where it has no such field.
+    /// The value of the first; null if it lacks the field.
     pub ours: Value,
-    /// What the second has.
+    /// The value of the second.
     pub theirs: Value,
 }
 
 impl ModelOrigin {
-    /// What a run has to know of a model: its files are read to the end.
+    /// Describes a model; hashes all its files.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -111,10 +111,10 @@ impl ModelOrigin {
 }
 
 impl RunConfig {
-    /// Every field in which `other` differs, but for what changes no result: names of files whose digest
-    /// is the same, what is measured, and the number of threads.
+    /// Every field in which `other` differs, except those that do not change results: names of files whose
+    /// digest is the same, measurements, and the number of threads.
     pub fn differences(&self, other: &RunConfig) -> Vec<Difference> {
-        // Through text, as a file has it: reading a number may change its last bit.
+        // Both pass through text, since reading a number may change its last bit.
         let value = |config: &RunConfig| -> Value {
             let text = serde_json::to_string(config).unwrap_or_default();
             serde_json::from_str(&text).unwrap_or_default()
@@ -130,7 +130,7 @@ impl RunConfig {
 }
 
 impl Difference {
-    /// Whether a run can go on all the same, if not bit for bit.
+    /// True if a run can still resume, though not bit for bit.
     pub fn is_tolerable(&self) -> bool {
         matches!(&*self.field, "saescope" | "machine.instruction_set")
     }

@@ -1,4 +1,4 @@
-//! Where in a run's folder its files are.
+//! The files of a run's folder: their paths, reading and writing.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use crate::run_folder::{AUTOENCODER, METRICS};
 /// if they are killed in between, all of them still have the previous one.
 pub(super) const CHECKPOINTS_KEPT: usize = 2;
 
-/// A configuration or an evaluation is no longer than this.
+/// Largest size of a configuration or an evaluation in bytes.
 const MAX_JSON: u64 = 16 << 20;
 
-/// Metrics are no longer than this: a million lines.
+/// Largest size of metrics in bytes: a million lines.
 const MAX_METRICS: u64 = 1 << 30;
 
 /// The folder of a run.
@@ -51,7 +51,7 @@ impl Folder {
         self.checkpoints().join(format!("step-{step}.safetensors"))
     }
 
-    /// The steps at which there are checkpoints, ascending.
+    /// The steps of all checkpoints, ascending.
     pub(super) fn steps(&self) -> Result<Vec<u64>> {
         let folder = self.checkpoints();
         let entries = match std::fs::read_dir(&folder) {
@@ -69,20 +69,20 @@ impl Folder {
     }
 }
 
-/// The step in a checkpoint's name, if it is one.
+/// The step in the name of a checkpoint; `None` for other names.
 fn step_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
     let step: u64 = digits.parse().ok()?;
-    // `step-007` and `step-+7` are not ours.
+    // `step-007` and `step-+7` parse, but no run writes them.
     (step.to_string() == digits).then_some(step)
 }
 
-/// Reads a small file; `None` where there is none.
+/// Reads a small file; `None` if it is missing.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     read_up_to(path, MAX_JSON)
 }
 
-/// Reads the metrics; `None` where there are none.
+/// Reads the metrics; `None` if they are missing.
 pub(super) fn read_metrics(path: &Path) -> Result<Option<Vec<u8>>> {
     read_up_to(path, MAX_METRICS)
 }
@@ -95,7 +95,7 @@ fn read_up_to(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         Err(e) => return Err(Error::io(path, e)),
     };
     if length > limit {
-        let reason = format!("{length} bytes are more than any run writes there");
+        let reason = format!("it has {length} bytes, more than a run writes");
         return Err(Error::format(path, reason));
     }
     std::fs::read(path)
@@ -117,7 +117,7 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write(path, &(text + "\n"))
 }
 
-/// Removes a file or a folder with all that is in it, if it is there.
+/// Removes a file or a folder with its contents, if it exists.
 pub(super) fn remove(path: &Path) -> Result<()> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),

@@ -8,22 +8,22 @@ use super::folder;
 use crate::error::{Error, Result};
 use crate::train::Metrics;
 
-/// One line of `metrics.jsonl`: what training said, and what it took.
+/// One line of `metrics.jsonl`: the metrics of training, memory and time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricsLine {
-    /// What training said.
+    /// The metrics of training.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// Memory held, in MB, where the system tells.
+    /// Memory of the process in MB, if the system reports it.
     #[serde(default)]
     pub memory_mb: Option<f64>,
-    /// Seconds that the steps left will take at this pace.
+    /// Seconds that the remaining steps will take at the speed so far.
     #[serde(default)]
     pub seconds_left: f64,
 }
 
 impl MetricsLine {
-    /// A line with what only training knows.
+    /// A line of metrics alone.
     pub fn new(metrics: &Metrics) -> MetricsLine {
         MetricsLine {
             metrics: metrics.clone(),
@@ -32,7 +32,7 @@ impl MetricsLine {
     }
 }
 
-/// The lines in a file. The last one may be cut off, where its writer was killed, and is left out then.
+/// Reads the lines of a file, without a last line that was cut off.
 pub(super) fn read(path: &Path) -> Result<Vec<MetricsLine>> {
     let bytes = folder::read_metrics(path)?.unwrap_or_default();
     let parsed = whole(&bytes)
@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<MetricsLine>> {
     parsed.collect()
 }
 
-/// The bytes of a file's lines that are not of later steps than `step`.
+/// The bytes of the lines of a file up to and including `step`.
 pub(super) fn until(path: &Path, step: u64) -> Result<Vec<u8>> {
     let bytes = folder::read_metrics(path)?.unwrap_or_default();
     let mut kept = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn until(path: &Path, step: u64) -> Result<Vec<u8>> {
     Ok(kept)
 }
 
-/// Lines with their ends.
+/// The complete lines, with their line ends.
 fn whole(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = bytes.split_inclusive(|&byte| byte == b'\n');
     lines.filter(|line| line.ends_with(b"\n"))
@@ -63,7 +63,7 @@ fn parse(path: &Path, at: usize, line: &[u8]) -> Result<MetricsLine> {
     serde_json::from_slice(line).map_err(|e| Error::format(path, format!("line {}: {e}", at + 1)))
 }
 
-/// A line as it stands in the file.
+/// The text of a line in the file.
 pub(super) fn text(path: &Path, line: &MetricsLine) -> Result<String> {
     let text = serde_json::to_string(line)
         .map_err(|e| Error::format(path, format!("a line cannot be written: {e}")))?;

@@ -1,17 +1,16 @@
-//! Run folders: what a training leaves on the disk. Nothing else knows their layout.
+//! Folders of training runs: written, read, judged and shown as pages. Owns their layout on disk.
 //!
 //! ```text
-//! RUN/config.json                     everything that made it, written before the first step
+//! RUN/config.json                     the configuration of the run, written before the first step
 //! RUN/metrics.jsonl                   one line for each log step
-//! RUN/checkpoints/step-N.safetensors  where it can go on; the last two are kept
+//! RUN/checkpoints/step-N.safetensors  states to resume from; the last two are kept
 //! RUN/sae/                            the autoencoder, as SAELens 6 lays it out
-//! RUN/eval.json                       how it does on texts it has not seen
-//! RUN/report.html                     all of it for people
+//! RUN/eval.json                       evaluation on held-out texts
+//! RUN/report.html                     report for people
 //! ```
 //!
-//! Every file is written beside its place and renamed, but for the metrics, which only grow: whatever
-//! kills a run, it loses what came after its last checkpoint and nothing else. A sweep is a folder of
-//! such folders.
+//! Every file but the metrics, which only grow, is written to a temporary file and renamed, so that an
+//! interrupted run loses only the steps since its last checkpoint. A sweep is a folder of such folders.
 
 mod advice;
 mod begin;
@@ -29,7 +28,7 @@ pub use advice::{Advice, FieldChange};
 pub use begin::{PlannedRun, ReadyRun, begin};
 pub use config::{Difference, Machine, ModelOrigin, RunConfig};
 pub use line::MetricsLine;
-pub use predict::Predicted;
+pub use predict::ResourceEstimate;
 pub use report::{ComparisonRow, write_comparison};
 pub use saved::SavedRun;
 pub use state::{load_state, save_state};

@@ -1,66 +1,65 @@
-//! What a run will take, before it begins.
+//! An estimate of the memory and disk of a run, before it begins.
 
 use std::ops::Add;
 
 use super::folder::CHECKPOINTS_KEPT;
 use crate::train::{Objective, TrainConfig};
 
-/// Bytes of a number.
+/// Bytes of an f32.
 const F32: u64 = 4;
-/// Bytes that the screen of an encoder keeps of a weight.
+/// Bytes per weight in the screen of an encoder.
 const SCREEN: u64 = 2;
 
-/// Bytes that a step has of an active feature of a token: where it is, by token and by feature, its
-/// value and what the gradient needs of it. Measured; docs/training.md has the comparison.
+/// Bytes per active feature of a token in a step: its indices by token and by feature, its value, and
+/// its gradients. Measured; docs/training.md has the comparison.
 const ENTRY: u64 = 50;
-/// The same of JumpReLU and of Gated, without what finds the largest.
+/// The same for JumpReLU and for Gated, which do not search for the largest.
 const JUMP_ENTRY: u64 = 40;
 const GATED_ENTRY: u64 = 56;
 
-/// What a run will take, in bytes.
+/// An estimate of the memory and disk of a run, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Predicted {
+pub struct ResourceEstimate {
     /// Memory of the weights.
     pub weights: u64,
     /// Memory of the optimiser's moments.
     pub moments: u64,
-    /// Memory that a step takes besides: activations of features and gradients.
+    /// Further memory of a step: activations of features, and gradients.
     pub step: u64,
-    /// Disk of the checkpoints, the one being written included.
+    /// Disk of the checkpoints, with the one that is being written.
     pub checkpoints: u64,
     /// Disk of the autoencoder.
     pub sae: u64,
 }
 
-impl Predicted {
-    /// What training activations of width `d_in` into such of width `d_out` takes.
-    pub fn of(config: &TrainConfig, d_in: usize, d_out: usize) -> Predicted {
+impl ResourceEstimate {
+    /// The estimate for an autoencoder from width `d_in` to width `d_out`.
+    pub fn of(config: &TrainConfig, d_in: usize, d_out: usize) -> ResourceEstimate {
         let (d_in, d_out, d_sae) = (d_in as u64, d_out as u64, config.d_sae as u64);
         let batch = config.batch_tokens as u64;
         let skip = config.transcoder.is_some_and(|transcoder| transcoder.skip);
         let skip = if skip { d_in * d_out } else { 0 };
-        // Biases and thresholds: four at most.
+        // There are at most four biases and thresholds per feature.
         let numbers = d_sae * (d_in + d_out + 4) + d_out + skip;
         let weights = numbers * F32;
         let rows = batch * (2 * d_in + 3 * d_out) * F32;
         let active = match &config.objective {
             Objective::TopK { k, .. } => ENTRY * batch * *k as u64,
-            // More than are chosen are found.
+            // More entries are found than chosen.
             Objective::BatchTopK { k, .. } => 2 * ENTRY * batch * *k as u64,
             Objective::Matryoshka { k, prefixes, .. } => {
-                // Each prefix has an error of its own, and tokens beside it.
+                // Each prefix has its own error and its own copy of the tokens.
                 let errors = prefixes.len() as u64 * batch * (d_in + 3 * d_out) * F32;
                 2 * ENTRY * batch * *k as u64 + errors
             }
-            // Before the penalty has an effect, half of the features are active.
+            // Until the penalty takes effect, half of the features are active.
             Objective::JumpRelu { .. } => JUMP_ENTRY * batch * d_sae / 2,
             Objective::Gated { .. } => GATED_ENTRY * batch * d_sae / 2,
-            // Activations and gradients of all features, and the gradients of the matrices, which the
-            // others never hold whole.
+            // Activations and gradients of all features, and whole gradients of the matrices.
             Objective::L1 { .. } => 2 * batch * d_sae * F32 + weights,
         };
         let step = d_sae * d_in * SCREEN + rows + active;
-        Predicted {
+        ResourceEstimate {
             weights,
             moments: 2 * weights,
             step,
@@ -69,23 +68,23 @@ impl Predicted {
         }
     }
 
-    /// Memory of all of it.
+    /// Total memory.
     pub fn memory(&self) -> u64 {
         self.weights + self.moments + self.step
     }
 
-    /// Disk of all of it.
+    /// Total disk.
     pub fn disk(&self) -> u64 {
         self.checkpoints + self.sae
     }
 }
 
-impl Add for Predicted {
-    type Output = Predicted;
+impl Add for ResourceEstimate {
+    type Output = ResourceEstimate;
 
-    /// Runs side by side take a step one after another.
-    fn add(self, other: Predicted) -> Predicted {
-        Predicted {
+    /// Adds up runs that train side by side; their steps alternate.
+    fn add(self, other: ResourceEstimate) -> ResourceEstimate {
+        ResourceEstimate {
             weights: self.weights + other.weights,
             moments: self.moments + other.moments,
             step: self.step.max(other.step),
@@ -100,10 +99,10 @@ mod tests {
     use super::*;
     use crate::train::Recipe;
 
-    /// Peak resident MB of `saescope train` in docs/training.md, less the model, the buffer and what a
-    /// process takes anyway.
+    /// Peak resident MB of `saescope train` in docs/training.md, less the model, the buffer and the
+    /// process itself.
     #[test]
-    fn what_was_measured_is_predicted_to_a_fifth() {
+    fn estimates_are_within_a_fifth_of_measurements() {
         for (recipe, measured) in [
             (Recipe::TopK, 20.2),
             (Recipe::L1, 152.8),
@@ -113,7 +112,7 @@ mod tests {
         ] {
             let config = TrainConfig::recipe(recipe, 64, 4096, 3);
             assert_eq!(config.batch_tokens, 4096);
-            let predicted = Predicted::of(&config, 64, 64).memory() as f64 / 1e6;
+            let predicted = ResourceEstimate::of(&config, 64, 64).memory() as f64 / 1e6;
             let off = predicted / measured - 1.0;
             assert!(
                 off.abs() < 0.2,

@@ -1,4 +1,4 @@
-//! Reads a run's folder.
+//! Reading the folder of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -13,20 +13,20 @@ use crate::error::{Error, Result};
 use crate::sae::Sae;
 use crate::train::State;
 
-/// A run as its folder has it, finished or not.
+/// A run in its folder, finished or not.
 #[derive(Clone, Debug)]
 pub struct SavedRun {
     pub(super) folder: Folder,
-    /// Everything that made it.
+    /// Its configuration.
     pub config: RunConfig,
     /// Its metrics, in the order of steps.
     pub lines: Vec<MetricsLine>,
-    /// How its autoencoder does on texts it has not seen, once that was measured.
+    /// The evaluation of its autoencoder on held-out data; none until it is measured.
     pub evaluation: Option<Value>,
 }
 
 impl SavedRun {
-    /// Whether `folder` holds a run. Other programs write a `config.json` too.
+    /// True if `folder` holds a run, and not the `config.json` of another program.
     pub fn is_at(folder: &Path) -> bool {
         let path = Folder(folder.to_path_buf()).config();
         config_at(&path).is_ok_and(|found| found.is_some())
@@ -35,7 +35,7 @@ impl SavedRun {
     /// Opens the run in a folder.
     ///
     /// # Errors
-    /// When there is none, or a file of it is not what a run writes.
+    /// When there is none, or one of its files is not valid.
     pub fn open(folder: &Path) -> Result<SavedRun> {
         let folder = Folder(folder.to_path_buf());
         let config = config_at(&folder.config())?.ok_or_else(|| {
@@ -52,15 +52,15 @@ impl SavedRun {
         })
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder.0
     }
 
-    /// Whether it is the run that `config` describes; returns in what harmless way it is not.
+    /// Checks that it is the run of `config`; returns the differences with which it can still resume.
     ///
     /// # Errors
-    /// When it is another run, naming the first field that differs.
+    /// When it is another run, with the first field that differs.
     pub fn check(&self, config: &RunConfig) -> Result<Vec<Difference>> {
         let differences = self.config.differences(config);
         match differences.iter().find(|d| !d.is_tolerable()) {
@@ -70,27 +70,27 @@ impl SavedRun {
                 ours,
                 theirs,
             }) => Err(Error::Argument(format!(
-                "{}: its `{field}` is {ours}, and not {theirs} as asked for now; a run goes on only as \
-                 it began",
+                "{}: its `{field}` is {ours}, but {theirs} was given; a run resumes only with its own \
+                 configuration",
                 self.folder.0.display()
             ))),
         }
     }
 
-    /// Where its autoencoder is, or will be.
+    /// Path of its autoencoder, which exists once the run is finished.
     pub fn sae_folder(&self) -> PathBuf {
         self.folder.sae()
     }
 
-    /// Whether the autoencoder is there: the run went to its end.
+    /// True if the run is finished: its autoencoder exists.
     pub fn is_finished(&self) -> bool {
         Sae::is_at(&self.folder.sae())
     }
 
-    /// Writes how its autoencoder does on texts it has not seen.
+    /// Writes the evaluation of its autoencoder.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn write_evaluation(&mut self, evaluation: &impl Serialize) -> Result<()> {
         let path = self.folder.evaluation();
         let value = serde_json::to_value(evaluation);
@@ -100,7 +100,7 @@ impl SavedRun {
         Ok(())
     }
 
-    /// The steps at which it can go on, ascending.
+    /// The steps of its checkpoints, ascending.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -108,7 +108,7 @@ impl SavedRun {
         self.folder.steps()
     }
 
-    /// The state at a step.
+    /// Reads the state at a step.
     ///
     /// # Errors
     /// When there is no such checkpoint, or it is broken.

@@ -1,4 +1,4 @@
-//! Folders of runs that no training wrote: what is kept, refused, and shown.
+//! Folders of runs without a training: writing, refusing, judging and showing them.
 
 use std::fs;
 use std::path::Path;
@@ -83,10 +83,10 @@ fn config() -> RunConfig {
     }
 }
 
-/// The line of a run that goes well.
+/// A line of a good run.
 fn line(step: u64) -> MetricsLine {
     let progress = step as f64 / 400.0;
-    // Few digits, since reading more of them may change the last bit.
+    // Few digits, since reading a number may change its last bit.
     let falling = ((-6.0 * progress).exp() * 1e4).round() / 1e4;
     let loss = 4.0 + 64.0 * falling;
     MetricsLine {
@@ -142,7 +142,7 @@ fn found(run: &SavedRun, level: Level, part: &str) -> bool {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_written_run_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let run = written(folder.path(), &[10, 20]);
     assert_eq!(run.config, config());
@@ -151,7 +151,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn a_folder_with_a_run_is_refused_unless_it_is_to_be_replaced() {
+fn a_folder_with_a_run_is_refused_unless_it_may_be_replaced() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), &[10]);
     let again = Writer::create(folder.path(), &config(), Existing::Refuse);
@@ -161,7 +161,7 @@ fn a_folder_with_a_run_is_refused_unless_it_is_to_be_replaced() {
 }
 
 #[test]
-fn files_of_others_are_never_replaced() {
+fn files_of_other_programs_are_never_replaced() {
     for (name, text) in [
         ("config.json", "{\"model_type\": \"gpt2\"}"),
         ("report.html", "<p>"),
@@ -194,14 +194,14 @@ fn another_configuration_is_refused_by_its_field() {
         .unwrap()
         .to_string();
     assert!(
-        error.contains("`train.adam.lr` is 0.0003, and not 0.001"),
+        error.contains("`train.adam.lr` is 0.0003, but 0.001 was given"),
         "{error}"
     );
     assert_eq!(SavedRun::open(folder.path()).unwrap().lines.len(), 1);
 }
 
 #[test]
-fn another_machine_is_said_and_another_number_of_threads_is_nothing() {
+fn another_machine_is_reported_and_another_number_of_threads_is_not() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), &[10]);
     let mut other = config();
@@ -214,7 +214,7 @@ fn another_machine_is_said_and_another_number_of_threads_is_nothing() {
 }
 
 #[test]
-fn going_on_forgets_later_lines_and_the_one_that_was_cut_off() {
+fn resuming_removes_later_lines_and_a_truncated_one() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), &[10, 20, 30]);
     let path = folder.path().join("metrics.jsonl");
@@ -226,12 +226,12 @@ fn going_on_forgets_later_lines_and_the_one_that_was_cut_off() {
         .sum();
     fs::write(&path, [&whole[..], b"{\"step\": 4"].concat()).unwrap();
     assert_eq!(SavedRun::open(folder.path()).unwrap().lines.len(), 3);
-    super::writer::forget(&super::folder::Folder(folder.path().to_path_buf()), 20).unwrap();
+    super::writer::rewind(&super::folder::Folder(folder.path().to_path_buf()), 20).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole[..two]);
 }
 
 #[test]
-fn a_checkpoint_that_is_not_there_is_named() {
+fn a_missing_checkpoint_is_named() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), &[10]);
     let error = Writer::resume(folder.path(), &config(), 100)
@@ -264,7 +264,7 @@ fn broken_folders_are_refused_by_file() {
 }
 
 #[test]
-fn runs_side_by_side_go_on_from_where_all_of_them_can() {
+fn runs_side_by_side_resume_from_their_last_common_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let runs: Vec<SavedRun> = [&[100, 200][..], &[200, 300], &[200]]
         .iter()
@@ -287,7 +287,7 @@ fn runs_side_by_side_go_on_from_where_all_of_them_can() {
 }
 
 #[test]
-fn a_page_shows_the_users_texts_as_texts_and_loads_nothing() {
+fn a_page_escapes_texts_of_users_and_loads_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let steps: Vec<u64> = (0..=40).map(|i| i * 10).collect();
     let run = written(folder.path(), &steps);
@@ -327,7 +327,7 @@ fn a_comparison_has_a_row_for_each_run_and_escapes_their_names() {
 }
 
 #[test]
-fn a_good_run_is_called_good() {
+fn a_good_run_gets_a_good_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let mut run = written(folder.path(), &[400]);
     assert_eq!(verdict(&run).level, Level::Good, "{:?}", levels(&run));
@@ -340,7 +340,7 @@ fn a_good_run_is_called_good() {
 }
 
 #[test]
-fn what_is_wrong_is_found() {
+fn every_fault_has_a_finding() {
     let folder = tempfile::tempdir().unwrap();
     let good = written(folder.path(), &[400]);
     let with = |change: fn(&mut Metrics)| {
@@ -369,7 +369,7 @@ fn what_is_wrong_is_found() {
 }
 
 #[test]
-fn a_run_that_is_still_learning_is_told_from_one_that_has_converged() {
+fn a_run_that_is_still_learning_is_distinguished_from_a_converged_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut run = written(folder.path(), &[]);
     run.lines = (1..=20).map(|i| line(i * 10)).collect();

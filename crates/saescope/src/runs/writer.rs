@@ -1,4 +1,4 @@
-//! Writes a run's folder while the run goes on.
+//! Writing the folder of a run while it trains.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -17,20 +17,20 @@ use crate::error::{Error, Result};
 use crate::sae::Sae;
 use crate::train::{Metrics, Sink, State};
 
-/// The fate of a run that is in the folder already.
+/// The treatment of a run that the folder already holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
-    /// It stays, and the new one is refused.
+    /// The old run stays, and the new one is refused.
     #[default]
     Refuse,
-    /// It is replaced.
+    /// The old run is removed.
     Replace,
     /// It continues.
     Resume,
 }
 
-/// Writes a run's folder.
+/// The writer of the folder of a run.
 #[derive(Debug)]
 pub struct Writer {
     folder: Folder,
@@ -42,16 +42,16 @@ impl Writer {
     /// Begins a run in `folder` and writes its configuration.
     ///
     /// # Errors
-    /// When the folder holds a run and is not to be replaced, holds another program's
-    /// `config.json`, or cannot be written.
+    /// When the folder holds a run that is not to be replaced, holds files of another program, or cannot
+    /// be written.
     pub fn create(folder: &Path, config: &RunConfig, existing: Existing) -> Result<Writer> {
         let folder = Folder(folder.to_path_buf());
         if folder.0.is_file() {
-            let reason = "it is a file, and a run is a folder";
+            let reason = "it is a file; a run needs a folder";
             return Err(Error::format(&folder.0, reason));
         }
         std::fs::create_dir_all(&folder.0).map_err(|e| Error::io(&folder.0, e))?;
-        // Before anything is removed: the folder may be a model's.
+        // Checked before anything is removed, since the folder may be that of a model.
         if saved::config_at(&folder.config())?.is_none() {
             refuse_others(&folder)?;
         } else if existing == Existing::Replace {
@@ -63,12 +63,12 @@ impl Writer {
         Writer::open(folder, config.clone())
     }
 
-    /// Goes on with the run in `folder`, from its checkpoint at `step` or from the start where that is
-    /// 0. What came after it is forgotten. Returns in what harmless way `config` differs from
-    /// that of the run.
+    /// Resumes the run in `folder` from its checkpoint at `step`, or from the start if that is 0, and
+    /// removes everything later. Returns the differences of `config` from that of the run, with which it
+    /// can still resume.
     ///
     /// # Errors
-    /// When the folder holds no run or one of another configuration, or cannot be written.
+    /// When the folder holds no run, a run of another configuration, or cannot be written.
     pub fn resume(
         folder: &Path,
         config: &RunConfig,
@@ -82,7 +82,7 @@ impl Writer {
         };
         let folder = saved.folder().to_path_buf();
         let folder = Folder(folder);
-        forget(&folder, step)?;
+        rewind(&folder, step)?;
         let writer = Writer::open(folder, saved.config)?;
         Ok((writer, state, differences))
     }
@@ -90,7 +90,7 @@ impl Writer {
     /// Adds a line to the metrics.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn line(&mut self, line: &MetricsLine) -> Result<()> {
         let path = self.folder.metrics();
         let text = line::text(&path, line)?;
@@ -98,10 +98,10 @@ impl Writer {
         written.map_err(|e| Error::io(path, e))
     }
 
-    /// Ends the run with its autoencoder.
+    /// Finishes the run with its autoencoder.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When a file cannot be written.
     pub fn finish(self, sae: &Sae) -> Result<()> {
         sae.save(&self.folder.sae())
     }
@@ -131,7 +131,7 @@ impl Sink for Writer {
     }
 
     fn checkpoint(&mut self, state: &State) -> Result<()> {
-        // The lines up to here, before what makes them count.
+        // The lines must be on disk before the checkpoint that they belong to.
         let synced = self.metrics.sync_data();
         synced.map_err(|e| Error::io(self.folder.metrics(), e))?;
         save_state(state, &self.folder.checkpoint(state.step()))?;
@@ -147,7 +147,7 @@ impl Sink for Writer {
     }
 }
 
-/// The last step at which all of `runs` have a checkpoint; 0 where there is none.
+/// The last step at which all of `runs` have a checkpoint; 0 if there is none.
 ///
 /// # Errors
 /// When a folder cannot be read.
@@ -168,8 +168,8 @@ fn write_config(folder: &Folder, config: &RunConfig) -> Result<()> {
     folder::write_json(&path, config)
 }
 
-/// Refuses a folder in which something has the name of what a run writes, and one that is an
-/// autoencoder itself, which would be found in the place of the run's.
+/// Refuses a folder with files whose names a run would use, and a folder that is an autoencoder itself,
+/// which would be opened in place of that of the run.
 fn refuse_others(folder: &Folder) -> Result<()> {
     let names = [
         folder.metrics(),
@@ -180,18 +180,18 @@ fn refuse_others(folder: &Folder) -> Result<()> {
     ];
     match names.iter().find(|path| path.symlink_metadata().is_ok()) {
         Some(path) => Err(Error::Argument(format!(
-            "{}: it is there, and no run has written it; choose another folder",
+            "{}: it exists, but was not written by a run; choose another folder",
             path.display()
         ))),
         None if Sae::is_at(&folder.0) => Err(Error::Argument(format!(
-            "{}: it holds an autoencoder that no run has written; choose another folder",
+            "{}: it holds an autoencoder that was not written by a run; choose another folder",
             folder.0.display()
         ))),
         None => Ok(()),
     }
 }
 
-/// Removes what a run wrote, its configuration last.
+/// Removes the files of a run, its configuration last.
 fn clear(folder: &Folder) -> Result<()> {
     for step in folder.steps()? {
         folder::remove(&folder.checkpoint(step))?;
@@ -201,15 +201,15 @@ fn clear(folder: &Folder) -> Result<()> {
     folder::remove(&folder.config())
 }
 
-/// Removes what is written at a run's end.
+/// Removes the results that are written at the end of a run.
 fn remove_results(folder: &Folder) -> Result<()> {
     folder::remove(&folder.report())?;
     folder::remove(&folder.evaluation())?;
     folder::remove(&folder.sae())
 }
 
-/// Takes a run back to `step`.
-pub(super) fn forget(folder: &Folder, step: u64) -> Result<()> {
+/// Removes everything of a run that is later than `step`.
+pub(super) fn rewind(folder: &Folder, step: u64) -> Result<()> {
     for later in folder.steps()?.into_iter().filter(|later| *later > step) {
         folder::remove(&folder.checkpoint(later))?;
     }

@@ -1,13 +1,8 @@
 //! Numbers as people read them.
 
-/// A share as a percentage: `12.3%`, with a second decimal below one percent.
+/// A share as a percentage: `12.3%`.
 pub fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent != 0.0 && percent.abs() < 1.0 {
-        format!("{percent:.2}%")
-    } else {
-        format!("{percent:.1}%")
-    }
+    format!("{:.1}%", share * 100.0)
 }
 
 /// A share as a whole percentage: `12%`.
@@ -124,7 +119,7 @@ mod tests {
     #[test]
     fn percentages_have_no_blank() {
         let shown = [0.0, 0.0012, 0.123, 1.0].map(percent);
-        assert_eq!(shown, ["0.0%", "0.12%", "12.3%", "100.0%"]);
+        assert_eq!(shown, ["0.0%", "0.1%", "12.3%", "100.0%"]);
         assert_eq!(whole_percent(0.127), "13%");
         assert_eq!(count_of(12, 360), "12 (3.3%)");
     }

@@ -1,8 +1,8 @@
-//! What a batch shows of features: all that is kept of its activations after a pass.
+//! The activity of features: on one batch, and counted over batches.
 
 use saescope_kernels::SparseRows;
 
-/// Which features were active on a batch, and how strongly.
+/// Counts and sums of the activations on a batch: all of them that is kept after a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Activity {
     pub(super) tokens: usize,
@@ -10,12 +10,12 @@ pub(super) struct Activity {
     pub(super) counts: Vec<u32>,
     /// The sum of each feature's activations, `[d_sae]`.
     pub(super) sums: Vec<f32>,
-    /// The smallest activation; infinite where there is none, or none was looked for.
+    /// The smallest activation; infinite if there is none, or if no objective needs it.
     pub(super) least: f32,
 }
 
 impl Activity {
-    /// Of the entries of `rows` with these values, those over 0.
+    /// Counts the entries of `rows` whose value in `values` is positive.
     pub(super) fn of(rows: &SparseRows, values: &[f32], d_sae: usize) -> Activity {
         let mut activity = Activity {
             tokens: rows.rows(),
@@ -33,7 +33,7 @@ impl Activity {
         activity
     }
 
-    /// Active features of all tokens together.
+    /// Number of active features over all tokens.
     pub(super) fn total(&self) -> u64 {
         self.counts.iter().map(|&count| u64::from(count)).sum()
     }
@@ -44,12 +44,12 @@ impl Activity {
     }
 }
 
-/// When features were active.
+/// Counters of when features were active.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FiringCounts {
     /// Tokens since each feature's last activation, `[d_sae]`.
     pub(super) since: Vec<i64>,
-    /// Tokens on which each was active since the last line of metrics, `[d_sae]`.
+    /// Tokens since the last line of metrics on which each feature was active, `[d_sae]`.
     pub(super) recent: Vec<i64>,
     /// Tokens since the last line of metrics.
     pub(super) recent_tokens: i64,
@@ -64,7 +64,7 @@ impl FiringCounts {
         }
     }
 
-    /// Counts a batch.
+    /// Adds a batch.
     pub(super) fn record(&mut self, activity: &Activity) {
         let n = activity.tokens as i64;
         let features = self.since.iter_mut().zip(&mut self.recent);
@@ -75,7 +75,7 @@ impl FiringCounts {
         self.recent_tokens += n;
     }
 
-    /// Features that were not active on as many tokens, ascending.
+    /// Features that were not active for `window_tokens` tokens, ascending.
     pub(super) fn dead(&self, window_tokens: u64) -> Vec<u32> {
         let is_dead = |since: i64| since.cast_unsigned() >= window_tokens;
         let features = (0..).zip(&self.since);

@@ -1,23 +1,22 @@
-//! Dead features are trained on what the others leave unexplained (Gao et al. 2024, A.2).
+//! The auxiliary loss: dead features reconstruct the residual of the others (Gao et al. 2024, A.2).
 //!
-//! The decoder's bias is left out of what dead features make, in every form: the residual already
-//! lacks it.
+//! In every form their reconstruction has no decoder bias, since the residual already lacks it.
 
 use saescope_kernels::{Encoder, Gate, Matrix, SparseRows, row_norms};
 
 use super::pass::{PassInput, ReconstructionError, variance, with_values};
 use super::{AuxForm, AuxK, Objective};
 
-/// What dead features make of the residual.
+/// The reconstruction of the residual by dead features.
 pub(super) struct AuxReconstruction {
     pub(super) loss: f64,
-    /// Dead features with what they contribute.
+    /// Dead features with their activations.
     pub(super) rows: SparseRows,
-    /// The gradient by what they make together, `[tokens, d_out]`.
+    /// The gradient by their reconstruction, `[tokens, d_out]`.
     pub(super) gradient: Matrix,
 }
 
-/// The auxiliary loss, when the objective has one and features are dead.
+/// The auxiliary loss; none if the objective has none, no feature is dead, or the residual is zero.
 pub(super) fn explain(
     input: &PassInput,
     error: &ReconstructionError,
@@ -40,30 +39,28 @@ pub(super) fn explain(
         AuxForm::Saelens => residual.rows() as f64,
         AuxForm::Sparsify => variance(input.tokens.target()),
     };
-    // Nothing is left to explain.
     if whole <= 0.0 {
         return None;
     }
     let rows = strongest(input, aux, dead);
     let zeros = vec![0.0; residual.cols()];
-    let made = rows.product(&input.weights.w_dec, &zeros);
+    let reconstruction = rows.product(&input.weights.w_dec, &zeros);
     let weight = f64::from(aux.coefficient) * scale / whole;
-    let made = ReconstructionError::new(made, &residual, weight);
+    let reconstruction = ReconstructionError::new(reconstruction, &residual, weight);
     Some(AuxReconstruction {
-        loss: made.loss,
+        loss: reconstruction.loss,
         rows,
-        gradient: made.gradient,
+        gradient: reconstruction.gradient,
     })
 }
 
-/// The largest pre-activations of dead features on every token; only the positive ones, but for
-/// SAELens.
+/// The largest pre-activations of dead features on every token. Only SAELens keeps negative ones.
 fn strongest(input: &PassInput, aux: &AuxK, dead: &[u32]) -> SparseRows {
     let indices: Vec<usize> = dead.iter().map(|&feature| feature as usize).collect();
     let w_enc = input.weights.w_enc().select_rows(&indices);
     let b_enc = &input.weights.vectors.b_enc;
     let signed = aux.form == AuxForm::Saelens;
-    // Adding what makes all of them positive changes nothing about which are the largest.
+    // A constant that makes all pre-activations positive does not change their order.
     let lift = if signed {
         bound(&w_enc, input.encoder_input, b_enc)
     } else {
@@ -87,7 +84,7 @@ fn strongest(input: &PassInput, aux: &AuxK, dead: &[u32]) -> SparseRows {
     with_values(&rows, &values)
 }
 
-/// More than any |pre-activation|.
+/// An upper bound of all |pre-activations|.
 fn bound(w_enc: &Matrix, x: &Matrix, b_enc: &[f32]) -> f32 {
     let largest = |values: &[f32]| values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
     let norms = largest(&row_norms(w_enc)) * largest(&row_norms(x));

@@ -1,14 +1,13 @@
-//! Which configurations make sense, said before the first step.
+//! Checks of a configuration before the first step.
 
 use super::{AuxK, DecoderNorm, Input, JumpPenalty, Objective, TrainConfig, Treatment};
 use crate::error::{Error, Result};
 
 impl TrainConfig {
-    /// Whether it makes sense for activations of width `d_in` that are to become such of width
-    /// `d_out`.
+    /// Checks the configuration for an autoencoder that maps width `d_in` to width `d_out`.
     ///
     /// # Errors
-    /// [`Error::Argument`] with the first thing that makes none, and what it should be.
+    /// [`Error::Argument`] with the first field that makes no sense, and what it should be.
     pub fn check(&self, d_in: usize, d_out: usize) -> Result<()> {
         let faults = self
             .shape_fault(d_in, d_out)
@@ -18,7 +17,7 @@ impl TrainConfig {
         match faults {
             None => Ok(()),
             Some(reason) => Err(Error::Argument(format!(
-                "the training makes no sense as configured: {reason}"
+                "the training configuration makes no sense: {reason}"
             ))),
         }
     }
@@ -27,32 +26,35 @@ impl TrainConfig {
         let transcoder = self.transcoder.is_some();
         let rows = self.init.decoder_norm;
         first(&[
-            (d_in == 0 || d_out == 0, "activations have no width"),
-            (self.d_sae == 0, "`d_sae` is 0; it has to be at least 1"),
+            (
+                d_in == 0 || d_out == 0,
+                "the activations have no components",
+            ),
+            (self.d_sae == 0, "`d_sae` is 0; it must be at least 1"),
             (
                 self.d_sae > u32::MAX as usize,
-                "`d_sae` is more than features can be numbered with 32 bits",
+                "`d_sae` does not fit into 32 bits",
             ),
             (self.batch_tokens == 0, "`batch_tokens` is 0"),
             (
                 !transcoder && d_in != d_out,
-                "an autoencoder reads and writes the same width; name a transcoder",
+                "an autoencoder reads and writes the same width; set `transcoder`",
             ),
             (
                 transcoder && self.init.tied,
-                "`init.tied` is for autoencoders; a transcoder's encoder reads elsewhere",
+                "`init.tied` is for autoencoders; a transcoder's encoder reads another site than its decoder writes",
             ),
             (
                 transcoder && self.init.subtract_b_dec,
-                "`init.subtract_b_dec` is for autoencoders; a transcoder's bias is not of its input",
+                "`init.subtract_b_dec` is for autoencoders; a transcoder's decoder bias belongs to its output",
             ),
             (
                 self.input == Input::LayerNorm && d_in < 2,
-                "`input` is `layer_norm`, which a width of 1 has not",
+                "`input` is `layer_norm`, which needs a width of at least 2",
             ),
             (
                 self.input == Input::LayerNorm && self.transcoder.is_some_and(|t| t.skip),
-                "`transcoder.skip` passes by a layer norm; choose another `input`",
+                "`transcoder.skip` bypasses a layer norm; choose another `input`",
             ),
             (
                 !(rows.is_finite() && rows > 0.0),
@@ -60,7 +62,7 @@ impl TrainConfig {
             ),
             (
                 self.decoder == DecoderNorm::Unit && rows != 1.0,
-                "`init.decoder_norm` has to be 1 where `decoder` is `unit`",
+                "`init.decoder_norm` must be 1 if `decoder` is `unit`",
             ),
         ])
     }
@@ -85,7 +87,7 @@ impl TrainConfig {
             ),
             (
                 !(decay(adam.beta1) && decay(adam.beta2)),
-                "`adam.beta1` and `adam.beta2` have to be at least 0 and less than 1",
+                "`adam.beta1` and `adam.beta2` must be at least 0 and less than 1",
             ),
             (
                 !(adam.eps.is_finite() && adam.eps > 0.0),
@@ -103,7 +105,7 @@ impl TrainConfig {
         match &self.objective {
             Objective::L1 { coefficient, .. } | Objective::Gated { coefficient, .. } => first(&[(
                 !weight(*coefficient),
-                "`coefficient` is not a number from 0 on",
+                "`coefficient` is not a number of at least 0",
             )]),
             Objective::TopK { k, aux } | Objective::BatchTopK { k, aux } => {
                 k_fault(*k, d_sae).or_else(|| aux_fault(*aux))
@@ -121,14 +123,17 @@ impl TrainConfig {
                     !positive(*bandwidth),
                     "`bandwidth` is not a positive number",
                 ),
-                (!weight(*threshold), "`threshold` is not a number from 0 on"),
+                (
+                    !weight(*threshold),
+                    "`threshold` is not a number of at least 0",
+                ),
                 (
                     !weight(*pre_activation),
-                    "`pre_activation` is not a number from 0 on",
+                    "`pre_activation` is not a number of at least 0",
                 ),
                 (
                     !makes_sense(*penalty, d_sae),
-                    "`penalty` holds what is no weight",
+                    "`penalty` holds a number that is negative or out of range",
                 ),
             ]),
         }
@@ -141,12 +146,12 @@ impl TrainConfig {
         };
         first(&[
             (self.dead.window_tokens == 0, "`dead.window_tokens` is 0"),
-            (every == 0, "`dead.treatment` is to happen every 0 steps"),
+            (every == 0, "`dead.treatment` has `every` = 0"),
         ])
     }
 }
 
-/// What is said of the first that is true.
+/// The reason of the first fault that is present.
 fn first(faults: &[(bool, &str)]) -> Option<String> {
     let fault = faults.iter().find(|(is, _)| *is);
     fault.map(|(_, reason)| (*reason).to_owned())
@@ -162,18 +167,14 @@ fn weight(value: f32) -> bool {
 
 fn k_fault(k: usize, d_sae: usize) -> Option<String> {
     let fits = (1..=d_sae).contains(&k);
-    (!fits).then(|| {
-        format!("`k` is {k}; of {d_sae} features at least 1 and at most all can be active")
-    })
+    (!fits).then(|| format!("`k` is {k}; of {d_sae} features between 1 and all can be active"))
 }
 
 fn prefix_fault(prefixes: &[usize], d_sae: usize) -> Option<String> {
     let ascend = prefixes.windows(2).all(|pair| pair[0] < pair[1]);
     let fits = ascend && prefixes.first() > Some(&0) && prefixes.last() == Some(&d_sae);
     (!fits).then(|| {
-        format!(
-            "`prefixes` are {prefixes:?}; they have to ascend from at least 1 and end at {d_sae}"
-        )
+        format!("`prefixes` are {prefixes:?}; they must ascend from at least 1 and end at {d_sae}")
     })
 }
 
@@ -183,7 +184,7 @@ fn aux_fault(aux: Option<AuxK>) -> Option<String> {
         (aux.k == 0, "`aux.k` is 0"),
         (
             !weight(aux.coefficient),
-            "`aux.coefficient` is not a number from 0 on",
+            "`aux.coefficient` is not a number of at least 0",
         ),
     ])
 }

@@ -1,21 +1,21 @@
-//! How an autoencoder is trained: everything but the activations, as plain data.
+//! The configuration of a training: everything but the activations, as plain data.
 
 use serde::{Deserialize, Serialize};
 
-/// How an autoencoder is trained. It is written into the run before the first step, and the same
+/// The configuration of a training. It is written into the run before the first step. The same
 /// configuration, activations and seed give the same autoencoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Number of features.
     pub d_sae: usize,
-    /// What is minimised, and which features are active.
+    /// The loss besides the reconstruction error, and the activation function.
     pub objective: Objective,
-    /// How the error of the reconstruction is measured.
+    /// The measure of the reconstruction error.
     pub reconstruction: Reconstruction,
-    /// Tokens of a step.
+    /// Tokens per step.
     pub batch_tokens: usize,
-    /// Steps in all.
+    /// Number of steps.
     pub steps: u64,
     /// The optimiser.
     pub adam: Adam,
@@ -25,29 +25,29 @@ pub struct TrainConfig {
     pub lr_decay_steps: u64,
     /// Steps over which the sparsity penalty rises from zero.
     pub sparsity_warmup_steps: u64,
-    /// The gradient is scaled down to this norm.
+    /// Largest norm of the gradient, which is scaled down to it.
     pub grad_clip: Option<f32>,
-    /// What happens to activations before they are encoded.
+    /// The transform of activations before they are encoded.
     pub input: Input,
-    /// What keeps the decoder's rows from growing.
+    /// The constraint on the norms of decoder rows.
     pub decoder: DecoderNorm,
-    /// Where training starts.
+    /// The starting values.
     pub init: Init,
-    /// What happens to features that are never active.
+    /// The treatment of features that are never active.
     pub dead: Dead,
-    /// Whether it writes elsewhere than it reads.
+    /// Set for a transcoder, which reconstructs another site than it reads.
     pub transcoder: Option<Transcoder>,
-    /// How the numbers of dense products are rounded; sums are f32 whatever it is.
+    /// Rounding of the operands of dense products; sums are always f32.
     pub products: Products,
     /// Steps between two lines of metrics.
     pub log_every: u64,
-    /// Steps between two checkpoints; 0 for none but the last.
+    /// Steps between two checkpoints; 0 for the last one only.
     pub checkpoint_every: u64,
     /// Seed of every random choice.
     pub seed: u64,
 }
 
-/// What is minimised besides the error of the reconstruction, and which features are active.
+/// The loss besides the reconstruction error, and the activation function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Objective {
@@ -56,37 +56,37 @@ pub enum Objective {
     L1 {
         /// Weight of the penalty.
         coefficient: f32,
-        /// Whether each activation counts times the norm of its decoder row.
+        /// True if each activation is weighted by the norm of its decoder row.
         decoder_norm: bool,
     },
-    /// The `k` largest of a token (Gao et al. 2024).
+    /// The `k` largest activations of a token (Gao et al. 2024).
     TopK {
         /// Active features of a token.
         k: usize,
-        /// Dead features explain what is left.
+        /// The auxiliary loss of dead features.
         aux: Option<AuxK>,
     },
-    /// The `k` largest of a token on average, chosen over the batch (Bussmann et al. 2024).
+    /// The `k` largest activations per token on average, chosen over the batch (Bussmann et al. 2024).
     BatchTopK {
         /// Mean number of active features of a token.
         k: usize,
-        /// Dead features explain what is left.
+        /// The auxiliary loss of dead features.
         aux: Option<AuxK>,
     },
-    /// BatchTopK whose first features reconstruct alone too (Bussmann et al. 2025).
+    /// BatchTopK whose prefixes of features also reconstruct alone (Bussmann et al. 2025).
     Matryoshka {
         /// Mean number of active features of a token.
         k: usize,
         /// Features of each prefix, ascending; the last is all of them.
         prefixes: Vec<usize>,
-        /// Dead features explain what is left.
+        /// The auxiliary loss of dead features.
         aux: Option<AuxK>,
     },
     /// A learnt threshold for each feature (Rajamanoharan et al. 2024).
     JumpRelu {
-        /// What is added for active features.
+        /// The sparsity penalty.
         penalty: JumpPenalty,
-        /// Width of the kernel through which thresholds get gradients.
+        /// Width of the kernel that gives thresholds their gradients.
         bandwidth: f32,
         /// Thresholds at the start.
         threshold: f32,
@@ -97,13 +97,13 @@ pub enum Objective {
     Gated {
         /// Weight of the penalty on the gate.
         coefficient: f32,
-        /// Whether the decoder gets gradients through the gate's own reconstruction too, as in
-        /// SAELens; the paper keeps it apart.
+        /// True if the gate's own reconstruction trains the decoder too, as in SAELens; in the paper it does
+        /// not.
         aux_trains_decoder: bool,
     },
 }
 
-/// What JumpReLU adds for active features.
+/// The sparsity penalty of JumpReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum JumpPenalty {
@@ -123,52 +123,51 @@ pub enum JumpPenalty {
     Target {
         /// Weight of the penalty.
         coefficient: f32,
-        /// The mean number of active features that is aimed at.
+        /// The target of the mean number of active features.
         l0: f32,
     },
 }
 
-/// Dead features are trained on what the others leave unexplained (Gao et al. 2024).
+/// The auxiliary loss: dead features reconstruct the residual (Gao et al. 2024).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuxK {
-    /// Dead features of a token.
+    /// Number of dead features per token.
     pub k: usize,
-    /// Weight.
+    /// Weight of the loss.
     pub coefficient: f32,
-    /// Whose form of the loss.
+    /// Form of the loss.
     pub form: AuxForm,
 }
 
-/// Forms of the auxiliary loss; docs/training.md has their formulas. The decoder's bias is no part of
-/// what dead features make, since the residual lacks it.
+/// Forms of the auxiliary loss; docs/training.md has their formulas. None adds the decoder's bias, which
+/// the residual lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuxForm {
     /// The paper's: divided by the variance of the residual.
     #[default]
     Paper,
-    /// SAELens': not divided, scaled by the share of dead features, whose negative pre-activations count
-    /// too.
+    /// SAELens': not divided, scaled by the share of dead features, with negative pre-activations.
     Saelens,
     /// sparsify's: divided by the variance of the target, scaled by the share of dead features.
     Sparsify,
 }
 
-/// How the error of a reconstruction is measured.
+/// The measure of the reconstruction error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reconstruction {
-    /// `sum |x - y|^2` of a token, the mean over tokens.
+    /// `sum |x - y|^2` per token, averaged over tokens.
     #[default]
     SquaredError,
-    /// The same as a mean over components.
+    /// `SquaredError` divided by the number of components.
     MeanSquaredError,
     /// `sum |x - y|^2 / sum |x - mean x|^2` over the batch.
     Fvu,
 }
 
-/// Kingma & Ba 2015.
+/// The optimiser Adam (Kingma & Ba 2015).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Adam {
@@ -182,22 +181,22 @@ pub struct Adam {
     pub eps: f32,
 }
 
-/// What happens to activations before they are encoded.
+/// The transform of activations before they are encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {
-    /// Nothing.
+    /// None.
     #[default]
     Raw,
-    /// Times a constant, measured first, that brings their mean norm to `sqrt(d_in)`.
+    /// A constant factor, measured on the first batch, that gives activations the mean norm `sqrt(d_in)`.
     Scale,
-    /// The same after their mean, measured first, is taken off.
+    /// The same after the mean of the first batch is subtracted.
     CentreAndScale,
-    /// Token by token to mean 0 and standard deviation 1, undone afterwards (Gao et al. 2024).
+    /// Every token to mean 0 and standard deviation 1, undone after decoding (Gao et al. 2024).
     LayerNorm,
 }
 
-/// What keeps the decoder's rows from growing.
+/// The constraint on the norms of decoder rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecoderNorm {
@@ -205,52 +204,52 @@ pub enum DecoderNorm {
     /// each step.
     #[default]
     Unit,
-    /// Nothing but a penalty that counts the norm.
+    /// No constraint; a penalty that weighs activations by the norm keeps rows from growing.
     Free,
 }
 
-/// Where training starts.
+/// The starting values of a training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
     /// Norm of the decoder's rows.
     pub decoder_norm: f32,
-    /// Whether the encoder starts as the decoder's transpose.
+    /// True if the encoder starts as the decoder's transpose.
     pub tied: bool,
-    /// The decoder's bias.
+    /// Start of the decoder's bias.
     pub b_dec: InitBias,
-    /// Whether the decoder's bias is subtracted from what is encoded.
+    /// True if the decoder's bias is subtracted from the input of the encoder.
     pub subtract_b_dec: bool,
 }
 
-/// Where the decoder's bias starts.
+/// The start of the decoder's bias.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitBias {
-    /// At zero.
+    /// Zero.
     Zero,
-    /// At the mean of the first batch.
+    /// The mean of the first batch.
     Mean,
-    /// At the geometric median of the first batch (Weiszfeld 1937).
+    /// The geometric median of the first batch (Weiszfeld 1937).
     #[default]
     GeometricMedian,
 }
 
-/// When a feature counts as dead, and what happens then.
+/// The definition of dead features, and their treatment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dead {
     /// Tokens without activation after which a feature is dead.
     pub window_tokens: u64,
-    /// What happens to dead features, besides an objective's own auxiliary loss.
+    /// The treatment of dead features, besides the auxiliary loss of an objective.
     pub treatment: Treatment,
 }
 
-/// What happens to dead features.
+/// A treatment of dead features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Treatment {
-    /// Nothing.
+    /// No treatment.
     #[default]
     None,
     /// Features whose mean activation over a batch stays under `below` get a new random encoder row
@@ -258,15 +257,15 @@ pub enum Treatment {
     Redraw {
         /// Steps between two draws.
         every: u64,
-        /// The mean activation under which a feature is drawn anew.
+        /// The mean activation below which a feature is redrawn.
         below: f32,
     },
-    /// Dead features take the direction of a badly reconstructed token, and their optimiser starts
-    /// anew (Bricken et al. 2023).
+    /// Dead features take the direction of a badly reconstructed token, and the optimiser
+    /// restarts for them (Bricken et al. 2023).
     Resample {
         /// Steps between two resamplings.
         every: u64,
-        /// How often at most.
+        /// Largest number of resamplings.
         times: u32,
     },
 }
@@ -275,15 +274,15 @@ pub enum Treatment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transcoder {
-    /// Whether a linear map passes by the features (Paulo et al. 2025).
+    /// True if a linear map bypasses the features (Paulo et al. 2025).
     pub skip: bool,
 }
 
-/// How the numbers of dense products are rounded.
+/// The rounding of the operands of dense products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Products {
-    /// Not at all.
+    /// No rounding.
     #[default]
     F32,
     /// To bf16; faster where the processor multiplies bf16.

@@ -1,5 +1,5 @@
-//! ReLU + L1 while many features are active: the same pass over dense activations, where products of
-//! whole matrices cost less than following entries.
+//! ReLU + L1 while many features are active: the pass over dense activations, since products of whole
+//! matrices then cost less than sparse ones.
 
 use saescope_kernels::{
     Activation, Epilogue, Gradient, Matrix, PositiveRows, Precision, Weight, positive_rows,
@@ -12,11 +12,11 @@ use super::plain::L1;
 use super::weights::{Gradients, Vectors};
 use super::{Products, TrainConfig};
 
-/// Share of active features from which on products of whole matrices are faster.
+/// Share of active features from which products of whole matrices are faster.
 pub(super) const WORTH_DENSE: f64 = 0.1;
 
-/// Workspace for what a pass makes of every feature, kept from one step to the next: memory that the system
-/// hands out anew takes a tenth of a step.
+/// Memory for the dense matrices of a pass, kept from step to step: fresh memory from the system would
+/// cost a tenth of a step.
 pub(super) struct DenseWorkspace {
     /// Activations `[tokens, d_sae]`, then their gradients `[d_sae, tokens]`.
     all: Matrix,
@@ -26,14 +26,14 @@ pub(super) struct DenseWorkspace {
 
 impl DenseWorkspace {
     pub(super) fn new(config: &TrainConfig) -> DenseWorkspace {
-        let storage = match config.products {
+        let precision = match config.products {
             Products::F32 => Precision::F32,
             Products::Bf16 => Precision::Bf16,
         };
         DenseWorkspace {
             all: Matrix::default(),
             by_feature: Matrix::default(),
-            packed: Weight::empty(storage),
+            packed: Weight::empty(precision),
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn pass<'x>(
         y.add(&skip);
     }
     let error = input.error(y);
-    // The gradients are sums over tokens: from here on features have the rows.
+    // The gradients are sums over tokens, so that from here on rows are features.
     transpose(all, by_feature); // [d_sae, tokens]
     let activity = activity(by_feature);
     firing.record(&activity);
@@ -88,7 +88,7 @@ pub(super) fn pass<'x>(
     }
 }
 
-/// `x W + bias`, `w` `[d_in, d_out]`, packed on the way.
+/// `x w + bias` for `w`, `[d_in, d_out]`, which is packed into `packed`.
 fn product_transposed(packed: &mut Weight, x: &Matrix, w: &Matrix, bias: Option<&[f32]>) -> Matrix {
     packed.repack_transposed(w);
     let mut out = Matrix::default();
@@ -96,7 +96,7 @@ fn product_transposed(packed: &mut Weight, x: &Matrix, w: &Matrix, bias: Option<
     out
 }
 
-/// Of activations by feature, `[d_sae, tokens]`. Nothing asks for the smallest one.
+/// The activity of activations by feature, `[d_sae, tokens]`. L1 does not need the smallest one.
 fn activity(by_feature: &Matrix) -> Activity {
     let PositiveRows { counts, sums } = positive_rows(by_feature);
     Activity {

@@ -1,7 +1,7 @@
 //! Gated: a feature is on where its gate `pi = e . x + b_gate` is positive, and then is
 //! `relu(exp(r) e . x + b_mag)` (Rajamanoharan et al. 2024).
 //!
-//! The loss adds `coefficient * sum relu(pi) |d|`, and the error of what `relu(pi)` would reconstruct.
+//! The loss adds `coefficient * sum relu(pi) |d|`, and the error of the reconstruction from `relu(pi)`.
 
 use std::borrow::Cow;
 
@@ -28,11 +28,12 @@ pub(super) fn pass<'x>(
     let entries = Entries::new(input, found);
     let activity = Activity::of(found, &entries.magnitudes, input.config.d_sae);
     firing.record(&activity);
-    let (error, by_magnitude) = input.error_of(&with_values(found, &entries.magnitudes));
-    let (by_gate, by_gate_too) = input.error_of(found);
+    let (error, magnitude) = input.error_of(&with_values(found, &entries.magnitudes));
+    let (by_gate, gate) = input.error_of(found);
+    let by_value = ByValue { magnitude, gate };
     let norms = input.decoder_norms();
     let weight = coefficient * input.sparsity / input.n() as f32;
-    let terms = entries.terms(input, (&by_magnitude, &by_gate_too), &norms, weight);
+    let terms = entries.terms(input, &by_value, &norms, weight);
     let columns = found.columns(input.config.d_sae);
     let errors = [&error.gradient, &by_gate.gradient];
     let errors = if aux_trains_decoder {
@@ -73,7 +74,7 @@ pub(super) fn pass<'x>(
     }
 }
 
-/// What the magnitudes are where gates are positive.
+/// The entries whose gate is positive, and their magnitudes.
 struct Entries<'a> {
     found: &'a SparseRows,
     /// `exp(r)` of every feature.
@@ -81,21 +82,27 @@ struct Entries<'a> {
     magnitudes: Vec<f32>,
 }
 
-/// Gradients by parts of each entry.
+/// The gradients of the two reconstruction errors by the values of each entry.
+struct ByValue {
+    magnitude: Vec<f32>,
+    gate: Vec<f32>,
+}
+
+/// The gradients by the parts of each entry.
 struct Terms {
     penalty: f64,
     d_gate: Vec<f32>,
     d_magnitude: Vec<f32>,
-    /// By `r`.
+    /// The gradient by `r`.
     d_scale: Vec<f32>,
-    /// By `e . x`, which gate and magnitude share.
+    /// The gradient by `e . x`, which gate and magnitude share.
     d_product: Vec<f32>,
 }
 
 impl Terms {
     /// The gradients of biases and of `r`; `errors` as [`Vectors::gradient`] takes them.
     fn vectors(&self, input: &PassInput, columns: &Columns, errors: &[&Matrix]) -> Vectors {
-        // Through the bias that is subtracted from what is encoded go gate and magnitude both.
+        // The bias that is subtracted from the input gets gradients from gate and magnitude.
         let through = Vectors::gradient(input, columns.sums(&self.d_product), errors);
         Vectors {
             b_enc: columns.sums(&self.d_gate),
@@ -124,14 +131,8 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// `errors` are the gradients by the two reconstructions.
-    fn terms(
-        &self,
-        input: &PassInput,
-        (by_magnitude, by_gate): (&[f32], &[f32]),
-        norms: &[f32],
-        weight: f32,
-    ) -> Terms {
+    /// `by_value` holds, for each entry, the gradients by its magnitude and by its gate.
+    fn terms(&self, input: &PassInput, by_value: &ByValue, norms: &[f32], weight: f32) -> Terms {
         let mut terms = Terms {
             penalty: 0.0,
             d_gate: Vec::new(),
@@ -144,9 +145,9 @@ impl<'a> Entries<'a> {
             let feature = feature as usize;
             let penalty = weight * norms[feature];
             terms.penalty += f64::from(penalty) * f64::from(gate);
-            let d_gate = by_gate[at] + penalty;
+            let d_gate = by_value.gate[at] + penalty;
             let on = self.magnitudes[at] > 0.0;
-            let d_magnitude = if on { by_magnitude[at] } else { 0.0 };
+            let d_magnitude = if on { by_value.magnitude[at] } else { 0.0 };
             let product = gate - input.weights.vectors.b_enc[feature];
             terms.d_gate.push(d_gate);
             terms.d_magnitude.push(d_magnitude);

@@ -1,4 +1,4 @@
-//! Where training starts.
+//! The starting weights.
 
 use saescope_kernels::{Matrix, squared_row_distances, weighted_sum_of_rows};
 
@@ -13,9 +13,10 @@ impl Weights {
         let (d_in, d_out) = (tokens.x.cols(), tokens.target().cols());
         let (d_sae, norm) = (config.d_sae, config.init.decoder_norm);
         let w_dec = directions((d_sae, d_out), norm, config.seed, Draw::Decoder);
-        let w_enc = match config.init.tied {
-            true => w_dec.clone(),
-            false => directions((d_sae, d_in), norm, config.seed, Draw::Encoder),
+        let w_enc = if config.init.tied {
+            w_dec.clone()
+        } else {
+            directions((d_sae, d_in), norm, config.seed, Draw::Encoder)
         };
         let for_features = |used: bool, value: f32| vec![value; if used { d_sae } else { 0 }];
         let threshold = match config.objective {
@@ -41,7 +42,7 @@ impl Weights {
 }
 
 /// The point whose distances from the rows of `x`, `[tokens, d]`, have the smallest sum
-/// (Weiszfeld 1937), to a thousandth of their mean.
+/// (Weiszfeld 1937), to a thousandth of the mean distance.
 pub(super) fn geometric_median(x: &Matrix) -> Vec<f32> {
     const ITERATIONS: usize = 100;
     let mut median = column_means(x);
@@ -49,7 +50,7 @@ pub(super) fn geometric_median(x: &Matrix) -> Vec<f32> {
         let distances = squared_row_distances(x, &median).into_iter();
         let distances: Vec<f64> = distances.map(f64::sqrt).collect();
         let mean = distances.iter().sum::<f64>() / distances.len() as f64;
-        // A row at the median itself would weigh infinitely much.
+        // A row at the median itself would have an infinite weight.
         let least = 1e-6 * mean;
         let weights: Vec<f64> = distances.iter().map(|d| 1.0 / d.max(least)).collect();
         let total: f64 = weights.iter().sum();

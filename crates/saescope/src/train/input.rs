@@ -1,4 +1,4 @@
-//! What happens to activations before they are encoded, and what is measured for it first.
+//! The transform of activations before they are encoded, measured on the first batch of a run.
 
 use std::borrow::Cow;
 
@@ -12,17 +12,17 @@ use super::{Input, TrainConfig};
 use crate::activations::Batch;
 use crate::sae::InputNorm;
 
-/// What was measured of the activations of a run's first batch.
+/// Statistics of the activations of a run's first batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputStatistics {
     /// `|mean| / |standard deviation|`, both over all components. The larger, the more features are
-    /// dead from the start unless the mean is taken off.
+    /// dead from the start unless the mean is subtracted.
     pub gamma: f64,
     /// Mean norm.
     pub mean_norm: f64,
 }
 
-/// A constant change of activations: `scale (x - mean)`.
+/// An affine transform of activations: `scale (x - mean)`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Affine {
     /// `[d]`
@@ -31,7 +31,7 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    /// What the configuration asks for, measured on `x`, `[tokens, d]`.
+    /// The transform that `input` asks for, measured on `x`, `[tokens, d]`.
     fn measure(input: Input, x: &Matrix) -> Affine {
         let mut affine = Affine {
             mean: vec![0.0; x.cols()],
@@ -65,27 +65,27 @@ impl Affine {
     }
 }
 
-/// How a run's activations enter: measured on its first batch, then the same for all.
+/// The transform of a run's activations, measured on its first batch and the same for all batches.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct InputTransform {
     pub(super) x: Affine,
-    /// A transcoder's target.
+    /// The transform of a transcoder's target.
     pub(super) target: Option<Affine>,
     pub(super) statistics: InputStatistics,
 }
 
-/// A batch as the autoencoder sees it.
+/// A transformed batch.
 pub(super) struct PreparedBatch<'a> {
     /// `[tokens, d_in]`
     pub(super) x: Cow<'a, Matrix>,
-    /// A transcoder's, `[tokens, d_out]`.
+    /// The target of a transcoder, `[tokens, d_out]`.
     own_target: Option<Cow<'a, Matrix>>,
-    /// What one unit is in the model's space, token by token; none where it is the same for all.
+    /// The length in the model's space of one unit, for each token; empty if it is the same for all.
     pub(super) units: Vec<f32>,
 }
 
 impl PreparedBatch<'_> {
-    /// What is to be reconstructed, `[tokens, d_out]`.
+    /// The target of the reconstruction, `[tokens, d_out]`.
     pub(super) fn target(&self) -> &Matrix {
         self.own_target.as_deref().unwrap_or(&self.x)
     }
@@ -118,7 +118,7 @@ impl InputTransform {
         let mut x = batch.x.clone();
         let frames = InputNorm::LayerNorm.enter(false, &mut x);
         let units: Vec<f32> = frames.iter().map(|frame| frame.scale).collect();
-        // A transcoder's target stays as it is: nothing is undone on the way out.
+        // The target of a transcoder is not normalised, so that nothing is undone after decoding.
         let units = if own_target.is_some() {
             Vec::new()
         } else {
@@ -133,7 +133,7 @@ impl InputTransform {
 }
 
 impl InputStatistics {
-    /// Of `x`, `[tokens, d]`.
+    /// The statistics of `x`, `[tokens, d]`.
     pub fn measure(x: &Matrix) -> InputStatistics {
         let n = x.rows().max(1) as f64;
         let mean = column_means(x);

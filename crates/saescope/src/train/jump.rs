@@ -3,7 +3,7 @@
 //!
 //! With `K` a rectangle of width `epsilon`, `dH/dtheta = -K((pre - theta) / epsilon) / epsilon` for the
 //! step `H(pre - theta)`, and `df/dtheta = -theta K((pre - theta) / epsilon) / epsilon`; the encoder
-//! gets no gradient through the step. So only entries from `theta - epsilon / 2` on matter.
+//! gets no gradient through the step. So only entries above `theta - epsilon / 2` matter.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use super::pass::{Backward, Loss, PassInput, PassResult, with_values};
 use super::weights::{Gradients, Vectors};
 use super::{JumpPenalty, Objective};
 
-/// What the objective says.
+/// The parameters of the objective.
 struct Jump {
     penalty: JumpPenalty,
     bandwidth: f32,
@@ -25,13 +25,13 @@ struct Jump {
 /// The entries of a pass, in the order of their sparse rows.
 struct Entries<'a> {
     rows: &'a SparseRows,
-    /// Whether each lies within the kernel.
+    /// True for entries within the kernel.
     near: Vec<bool>,
-    /// Activations; 0 for what is under its threshold.
+    /// Activations; 0 below the threshold.
     values: Vec<f32>,
 }
 
-/// The pass, over the entries `found` above `theta - epsilon / 2`: values are the distances from there.
+/// The pass over the entries `found` above `theta - epsilon / 2`, whose values are the distances from it.
 pub(super) fn pass<'x>(
     input: &PassInput<'_, 'x>,
     found: &SparseRows,
@@ -102,7 +102,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// What entries mean for the loss.
+/// The loss of entries, and its gradients by each of them.
 struct Terms {
     /// The penalty.
     loss: f64,
@@ -113,7 +113,7 @@ struct Terms {
 }
 
 impl Jump {
-    /// `by_value` is what the error of the reconstruction says of each activation.
+    /// `by_value` holds the gradient of the reconstruction error by each activation.
     fn terms(
         &self,
         input: &PassInput,
@@ -136,7 +136,7 @@ impl Jump {
             JumpPenalty::Tanh { coefficient, scale } => {
                 let weight = coefficient * input.sparsity / n;
                 let norms = input.decoder_norms();
-                let (loss, terms) = tanh(entries, &norms, (weight, scale), &mut by_value);
+                let (loss, terms) = tanh(entries, &norms, weight, scale, &mut by_value);
                 by_norm = Some(terms);
                 (loss, 0.0)
             }
@@ -163,7 +163,7 @@ impl Jump {
     }
 
     /// Adds the gradient of `pre_activation * sum relu(theta - pre) |d|` over dead features, and
-    /// returns that loss. A dead feature is under its threshold on every token, so that one sum over
+    /// returns that loss. A dead feature is below its threshold on every token, so that one sum over
     /// tokens serves all.
     fn pull_dead(&self, input: &PassInput, dead: &[u32], gradients: &mut Gradients) -> f64 {
         if self.pre_activation == 0.0 || dead.is_empty() {
@@ -196,7 +196,7 @@ impl Jump {
         loss
     }
 
-    /// What that means for the bias that is subtracted from what is encoded.
+    /// Adds the same gradient by the bias that is subtracted from the input of the encoder.
     fn pull_b_dec(
         &self,
         input: &PassInput,
@@ -213,12 +213,13 @@ impl Jump {
     }
 }
 
-/// `weight * sum tanh(scale f |d|)`: the loss, and the gradient by the norm for each entry; that by the
-/// activation is added to `by_value`.
+/// `weight * sum tanh(scale f |d|)`: the loss, and its gradient by the norm for each entry. Its gradient
+/// by the activation is added to `by_value`.
 fn tanh(
     entries: &Entries,
     norms: &[f32],
-    (weight, scale): (f32, f32),
+    weight: f32,
+    scale: f32,
     by_value: &mut [f32],
 ) -> (f64, Vec<f32>) {
     let mut loss = 0.0;

@@ -1,4 +1,4 @@
-//! Lines of metrics.
+//! The lines of metrics, and the clock behind them.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ impl Clock {
     }
 }
 
-/// Pairs of decoder rows that a line names.
+/// Number of decoder pairs that a line names.
 const NAMED_PAIRS: usize = 3;
 
 /// Multiply-adds that a line spends on the orthogonality of a decoder of `shape`, `(d_sae, d_out)`. Lines
@@ -78,7 +78,7 @@ pub(super) fn line(state: &mut State, report: &StepReport, clock: &mut Clock) ->
     let shape = (w_dec.rows(), w_dec.cols());
     let pairs = Pairs::within(budget(config, shape), shape, config.seed);
     let right_angles = orthogonality(w_dec, pairs, NAMED_PAIRS);
-    // Counts are kept signed as checkpoints store them.
+    // Counts are signed, as checkpoints store them.
     let firing: Vec<u64> = learner
         .firing
         .recent

@@ -1,5 +1,5 @@
-//! What every objective's pass over a batch is made of: the error of a reconstruction, and gradients
-//! from sparse entries.
+//! The parts of every objective's pass over a batch: the reconstruction error, and gradients from sparse
+//! entries.
 //!
 //! With `f` the activations, `d_i` the decoder's rows and `r = dL/dy` the gradient by the
 //! reconstruction, everything that trains a feature is a sum over the tokens it has entries on:
@@ -32,7 +32,7 @@ impl Loss {
     }
 }
 
-/// What a pass over a batch finds.
+/// The result of a pass over a batch.
 pub(super) struct PassResult<'x> {
     pub(super) loss: Loss,
     pub(super) activity: Activity,
@@ -41,14 +41,14 @@ pub(super) struct PassResult<'x> {
     pub(super) gradients: Gradients<'x>,
 }
 
-/// What a pass reads: the weights `'a`, and for longer the batch `'x`, of which gradients are made.
+/// The input of a pass: weights, which it borrows for `'a`, and a batch, which its gradients keep for `'x`.
 pub(super) struct PassInput<'a, 'x> {
     pub(super) config: &'a TrainConfig,
     pub(super) weights: &'a Weights,
     pub(super) tokens: &'x PreparedBatch<'x>,
-    /// What is encoded, `[tokens, d_in]`.
+    /// The input of the encoder, `[tokens, d_in]`.
     pub(super) encoder_input: &'x Matrix,
-    /// What the sparsity penalty is multiplied with by now.
+    /// The current factor of the sparsity penalty.
     pub(super) sparsity: f32,
 }
 
@@ -65,7 +65,7 @@ impl PassInput<'_, '_> {
         }
     }
 
-    /// What passes by the features, `[tokens, d_out]`.
+    /// The output of the linear map that bypasses the features, `[tokens, d_out]`.
     pub(super) fn skip(&self) -> Option<Matrix> {
         let w_skip = &self.weights.vectors.w_skip;
         if w_skip.is_empty() {
@@ -79,12 +79,12 @@ impl PassInput<'_, '_> {
         Some(out)
     }
 
-    /// How far `reconstruction`, `[tokens, d_out]`, is off.
+    /// The error of `reconstruction`, `[tokens, d_out]`.
     pub(super) fn error(&self, reconstruction: Matrix) -> ReconstructionError {
         ReconstructionError::new(reconstruction, self.tokens.target(), self.error_weight())
     }
 
-    /// How far what `rows` reconstruct is off, and its gradient by each of their values: `r . d_i`.
+    /// The error of the reconstruction from `rows`, and its gradient by each of their values: `r . d_i`.
     pub(super) fn error_of(&self, rows: &SparseRows) -> (ReconstructionError, Vec<f32>) {
         let (target, weight) = (self.tokens.target(), self.error_weight());
         let skip = self.skip();
@@ -101,7 +101,7 @@ impl PassInput<'_, '_> {
         (error, by_value)
     }
 
-    /// What squared errors are multiplied with.
+    /// The factor of squared errors in the loss.
     fn error_weight(&self) -> f64 {
         let target = self.tokens.target();
         let (n, d) = (target.rows() as f64, target.cols() as f64);
@@ -147,20 +147,21 @@ impl ReconstructionError {
     }
 }
 
-/// From what entries of sparse rows mean for a loss to its gradient.
+/// The gradients by each entry of sparse rows, from which those by the weights follow.
 pub(super) struct Backward<'x> {
     /// The entries by feature.
     pub(super) columns: Columns,
     /// `dL/dpre` of each entry.
     pub(super) d_pre: Vec<f32>,
-    /// What was encoded in each row of the entries, `[rows, d_in]`.
+    /// The input of the encoder in each row of the entries, `[rows, d_in]`.
     pub(super) x: Cow<'x, Matrix>,
-    /// Terms of the decoder's gradient: a value for each entry, and what it multiplies, `[rows, d_out]`.
+    /// Terms of the decoder's gradient: a value for each entry, and the rows that it multiplies,
+    /// `[rows, d_out]`.
     pub(super) decoder: Vec<Term<'x>>,
 }
 
 impl<'x> Backward<'x> {
-    /// The gradients, `vectors` among them.
+    /// The gradients by the weights, `vectors` among them.
     pub(super) fn gradients(self, vectors: Vectors) -> Gradients<'x> {
         let columns = Arc::new(self.columns);
         let w_enc = Term {
@@ -187,8 +188,8 @@ fn outer(a: &Matrix, b: &Matrix) -> Vec<f32> {
 }
 
 impl Vectors {
-    /// The gradients of biases and of the way past the features: `b_enc` `[d_sae]` is the sum of
-    /// `dL/dpre`, and `errors` are `dL/dy` wherever the decoder's bias is added, `[tokens, d_out]` each.
+    /// The gradients by the biases and the skip map: `b_enc`, `[d_sae]`, is the sum of `dL/dpre`, and
+    /// `errors`, `[tokens, d_out]` each, are `dL/dy` of all reconstructions that add the decoder's bias.
     pub(super) fn gradient(input: &PassInput, b_enc: Vec<f32>, errors: &[&Matrix]) -> Vectors {
         let mut b_dec = vec![0.0; input.weights.w_dec.cols()];
         for error in errors {
@@ -215,9 +216,9 @@ impl Vectors {
 }
 
 impl Gradients<'_> {
-    /// Adds the gradient of `sum factor_i |d_i|`, the factors `[d_sae]`.
+    /// Adds the gradient of `sum factor_i |d_i|`; `factors` is `[d_sae]`.
     pub(super) fn add_norm_penalty(&mut self, input: &PassInput, factors: &[f32]) {
-        // Along a unit direction it would only be taken off again.
+        // Rows of norm 1 lose their gradient along the row anyway.
         if input.config.decoder == DecoderNorm::Free {
             self.w_dec.add_along(factors);
         }

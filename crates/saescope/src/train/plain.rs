@@ -1,5 +1,5 @@
-//! Objectives whose activations are the positive pre-activations that were found: ReLU + L1, TopK,
-//! BatchTopK, and Matryoshka, where prefixes of the features reconstruct alone too.
+//! Objectives whose activations are the positive pre-activations: ReLU + L1, TopK, BatchTopK, and
+//! Matryoshka, whose prefixes of features also reconstruct alone.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,11 @@ pub(super) fn pass<'x>(
 ) -> PassResult<'x> {
     let activity = Activity::of(&found, found.values(), input.config.d_sae);
     firing.record(&activity);
-    let (groups, errors, by_value) = reconstructions(input, found);
+    let Reconstructions {
+        groups,
+        errors,
+        by_value,
+    } = reconstructions(input, found);
     let full = &errors[errors.len() - 1];
     let squared = full.squared.clone();
     let mut loss = Loss {
@@ -52,13 +56,13 @@ pub(super) fn pass<'x>(
 /// `weight * sum f_i |d_i|`, or without the norms.
 pub(super) struct L1 {
     by_norm: bool,
-    /// The gradient by an activation of each feature, `[d_sae]`; the mean over tokens is taken.
+    /// The gradient by one activation of each feature, `[d_sae]`, divided by the number of tokens.
     slopes: Vec<f32>,
     weight: f32,
 }
 
 impl L1 {
-    /// The penalty, where the objective is L1.
+    /// The penalty, if the objective is L1.
     pub(super) fn of(input: &PassInput) -> Option<L1> {
         let Objective::L1 {
             coefficient,
@@ -68,9 +72,10 @@ impl L1 {
             return None;
         };
         let weight = coefficient * input.sparsity / input.n() as f32;
-        let mut slopes = match decoder_norm {
-            true => input.decoder_norms(),
-            false => vec![1.0; input.config.d_sae],
+        let mut slopes = if decoder_norm {
+            input.decoder_norms()
+        } else {
+            vec![1.0; input.config.d_sae]
         };
         slopes.iter_mut().for_each(|slope| *slope *= weight);
         Some(L1 {
@@ -80,20 +85,20 @@ impl L1 {
         })
     }
 
-    /// Adds its gradient by each activation.
+    /// Adds the gradient of the penalty by each activation.
     fn add(&self, rows: &SparseRows, d_pre: &mut [f32]) {
         for (&feature, d_pre) in rows.features().iter().zip(d_pre) {
             *d_pre += self.slopes[feature as usize];
         }
     }
 
-    /// From the gradient by activations `f` to that by pre-activations, this penalty included, both
-    /// `[d_sae, tokens]`; returns the sum of every row of it.
+    /// Turns the gradient by the activations `f` into that by pre-activations, this penalty included; both
+    /// are `[d_sae, tokens]`. Returns the sum of every row.
     pub(super) fn add_dense(&self, f: &Matrix, d_pre: &mut Matrix) -> Vec<f32> {
         relu_backward(d_pre, f, &self.slopes)
     }
 
-    /// The loss; adds the gradient by the decoder's norms.
+    /// Returns the loss, and adds the gradient by the decoder's norms.
     pub(super) fn finish(
         &self,
         input: &PassInput,
@@ -111,12 +116,18 @@ impl L1 {
     }
 }
 
-/// The active features of every group of features that a prefix adds, the error of every prefix, and
-/// where there is but one its gradient by each activation.
-fn reconstructions(
-    input: &PassInput,
-    found: SparseRows,
-) -> (Vec<SparseRows>, Vec<ReconstructionError>, Option<Vec<f32>>) {
+/// The reconstructions of all prefixes; objectives without prefixes have one, of all features.
+struct Reconstructions {
+    /// The active features that each prefix adds.
+    groups: Vec<SparseRows>,
+    /// The error of each prefix.
+    errors: Vec<ReconstructionError>,
+    /// The gradient of the error by each activation, if there is one prefix.
+    by_value: Option<Vec<f32>>,
+}
+
+/// Reconstructs with every prefix of the features.
+fn reconstructions(input: &PassInput, found: SparseRows) -> Reconstructions {
     let one = [input.config.d_sae];
     let prefixes = match &input.config.objective {
         Objective::Matryoshka { prefixes, .. } => prefixes.as_slice(),
@@ -124,7 +135,11 @@ fn reconstructions(
     };
     if prefixes.len() == 1 {
         let (error, by_value) = input.error_of(&found);
-        return (vec![found], vec![error], Some(by_value));
+        return Reconstructions {
+            groups: vec![found],
+            errors: vec![error],
+            by_value: Some(by_value),
+        };
     }
     let (w_dec, b_dec) = (&input.weights.w_dec, &input.weights.vectors.b_dec);
     let (mut groups, mut errors) = (Vec::new(), Vec::new());
@@ -150,10 +165,14 @@ fn reconstructions(
         groups.push(group);
         start = end;
     }
-    (groups, errors, None)
+    Reconstructions {
+        groups,
+        errors,
+        by_value: None,
+    }
 }
 
-/// The entries of features from `start` to `end`.
+/// The entries of features from `start` up to, but not including, `end`.
 fn within(rows: &SparseRows, start: usize, end: usize) -> SparseRows {
     let mut out = SparseRows::default();
     for row in 0..rows.rows() {
@@ -163,8 +182,8 @@ fn within(rows: &SparseRows, start: usize, end: usize) -> SparseRows {
     out
 }
 
-/// For every prefix the sum of its gradient and those of all larger ones: what the features that it
-/// adds are part of.
+/// For every prefix the sum of its gradient and those of all larger prefixes: the features that it adds
+/// are part of all these reconstructions.
 fn from_each_on(errors: Vec<ReconstructionError>) -> Vec<Matrix> {
     let mut sums: Vec<Matrix> = errors.into_iter().map(|error| error.gradient).collect();
     for at in (1..sums.len()).rev() {
@@ -174,7 +193,7 @@ fn from_each_on(errors: Vec<ReconstructionError>) -> Vec<Matrix> {
     sums
 }
 
-/// Groups of entries one below the other: row `g tokens + t` is token `t` in group `g`.
+/// Groups of entries below each other: row `g tokens + t` is token `t` in group `g`.
 struct Stack {
     rows: SparseRows,
     /// `dL/dy` for the features of each group, `[groups * tokens, d_out]`.
@@ -185,7 +204,7 @@ struct Stack {
 }
 
 impl Stack {
-    /// `by_value` is `dL/dpre` of the entries, where it was found already.
+    /// `by_value` is `dL/dpre` of the entries, if it is known already.
     fn new(
         input: &PassInput,
         groups: Vec<SparseRows>,
@@ -235,7 +254,7 @@ impl Stack {
         backward.gradients(vectors)
     }
 
-    /// What was encoded in each row.
+    /// The input of the encoder for each row.
     fn x<'x>(&self, input: &PassInput<'_, 'x>) -> Cow<'x, Matrix> {
         if self.groups == 1 {
             return Cow::Borrowed(input.encoder_input);
@@ -247,7 +266,7 @@ impl Stack {
         Cow::Owned(x)
     }
 
-    /// The first group's errors, which are those of every reconstruction together.
+    /// The errors of the first group, which are summed over all reconstructions.
     fn first(&self, n: usize) -> Cow<'_, Matrix> {
         if self.groups == 1 {
             return Cow::Borrowed(&self.errors);

@@ -1,21 +1,21 @@
-//! Random numbers that depend on a seed and on what they are for, never on what was drawn before:
-//! a run that resumes draws what an uninterrupted one would.
+//! Random numbers that depend on a seed and a purpose, and never on earlier draws: a run that resumes
+//! draws the numbers of an uninterrupted one.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, scale_rows_to_norm};
 
-/// What numbers are drawn for.
+/// The purpose of random numbers.
 #[derive(Clone, Copy)]
 pub(super) enum Draw {
     Decoder,
     Encoder,
-    /// Dead features, in the step of this number.
+    /// Dead features, in this step.
     Dead(u64),
 }
 
-/// The numbers of one row of what is drawn.
+/// The random numbers of one row.
 pub(super) struct Random(ChaCha8Rng);
 
 impl Random {
@@ -30,7 +30,7 @@ impl Random {
         Random(random)
     }
 
-    /// From 0 to 1, 1 excluded.
+    /// A uniform number from 0 to 1, 1 excluded.
     pub(super) fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -47,8 +47,9 @@ impl Random {
     }
 }
 
-/// `[rows, d]`, in random directions, of norm `norm`.
-pub(super) fn directions((rows, d): (usize, usize), norm: f32, seed: u64, draw: Draw) -> Matrix {
+/// Rows of norm `norm` in random directions, in a matrix of `shape`.
+pub(super) fn directions(shape: (usize, usize), norm: f32, seed: u64, draw: Draw) -> Matrix {
+    let (rows, d) = shape;
     let mut matrix = Matrix::zeros(rows, d);
     let each = matrix.data_mut().par_chunks_exact_mut(d).enumerate();
     each.for_each(|(row, out)| {

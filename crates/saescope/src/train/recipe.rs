@@ -1,4 +1,4 @@
-//! Configurations to start from; docs/training.md says where their numbers come from.
+//! Recipes: configurations to start from. docs/training.md has the sources of their numbers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 #[serde(rename_all = "lowercase")]
 pub enum Recipe {
     /// ReLU + L1 as in the article that started this project: no constraint on the decoder, dead
-    /// features drawn anew.
+    /// features redrawn.
     Article,
     /// ReLU + L1 weighted by the decoder's norms (Conerly et al. 2024).
     L1,
@@ -34,7 +34,7 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    /// All of them.
+    /// All recipes.
     pub const ALL: [Recipe; 7] = [
         Recipe::Article,
         Recipe::L1,
@@ -77,7 +77,7 @@ impl FromStr for Recipe {
     }
 }
 
-/// Active features of a token, unless told otherwise.
+/// Default number of active features per token.
 const K: usize = 32;
 
 /// Weight of the auxiliary loss (Gao et al. 2024, A.2).
@@ -112,7 +112,7 @@ impl TrainConfig {
         }
     }
 
-    /// What most recipes share.
+    /// The fields that most recipes share.
     fn base(recipe: Recipe, d_in: usize, d_sae: usize, steps: u64) -> TrainConfig {
         let objective = recipe.objective(d_in, d_sae);
         let batch_tokens = 4096;
@@ -152,7 +152,7 @@ impl TrainConfig {
         }
     }
 
-    /// The same for a transcoder, which reads elsewhere than it writes.
+    /// The same configuration for a transcoder.
     #[must_use]
     pub fn transcode(self, transcoder: Transcoder) -> TrainConfig {
         TrainConfig {
@@ -242,8 +242,8 @@ impl Recipe {
     fn lr(self, d_sae: usize, steps: u64) -> f32 {
         match self {
             Recipe::Article => 1e-3,
-            // As the libraries have it, but so that what Adam moves by a rate each step comes as far as
-            // biases and thresholds have to: to about 1.
+            // As in the libraries, but large enough for short runs: Adam moves a number by at most the
+            // rate in a step, and biases and thresholds have to move by about 1.
             Recipe::L1 | Recipe::JumpRelu | Recipe::Gated => {
                 (1.2 / steps.max(1) as f32).clamp(3e-4, 3e-3)
             }
@@ -255,7 +255,7 @@ impl Recipe {
     }
 }
 
-/// A sixteenth of the features, an eighth, and so on to all.
+/// A sixteenth, an eighth, a quarter, a half and all of the features.
 fn prefixes(d_sae: usize) -> Vec<usize> {
     let mut prefixes: Vec<usize> = [16, 8, 4, 2, 1].map(|part| d_sae.div_ceil(part)).to_vec();
     prefixes.dedup();

@@ -1,4 +1,4 @@
-//! Several runs side by side on one stream of batches.
+//! Training several runs side by side on one stream of batches.
 
 use std::time::Instant;
 
@@ -54,7 +54,7 @@ pub fn train(runs: Vec<Run>, batches: &mut dyn Batches) -> Result<Vec<Sae>> {
         let batch = batch.ok_or_else(|| Error::Training {
             step: at,
             reason:
-                "the activations ended before the last step; give a larger corpus or fewer steps"
+                "the activations ended before the last step; use a larger corpus or fewer `steps`"
                     .to_owned(),
         })??;
         check_batch(at, &batch)?;

@@ -1,15 +1,15 @@
-//! BatchTopK's choice: the largest pre-activations of a whole batch, found without forming all.
+//! The selection of BatchTopK: the largest pre-activations of a whole batch, without computing all.
 
 use saescope_kernels::{Encoder, Gate, Matrix, SparseRows};
 
-/// Tokens from which a first threshold is guessed.
+/// Number of tokens from which the first threshold is guessed.
 const SAMPLE: usize = 64;
 
-/// The `count` largest positive pre-activations over all rows of `x`, `[tokens, d_in]`; of equal
-/// ones those of earlier tokens, then of lower features (Bussmann et al. 2024).
+/// The `count` largest positive pre-activations over all rows of `x`, `[tokens, d_in]`. Ties
+/// go to earlier tokens, then to lower features (Bussmann et al. 2024).
 ///
-/// `guess` is a threshold that few others exceed; it is brought up to date, and changes nothing but
-/// the time that is taken.
+/// `guess` is a threshold that few other pre-activations exceed. It is updated for the next batch, and
+/// affects only the time.
 pub(super) fn largest(
     encoder: &mut Encoder,
     x: &Matrix,
@@ -31,7 +31,7 @@ pub(super) fn largest(
             .iter()
             .copied()
             .fold(f32::INFINITY, f32::min);
-        // Low enough for the next batch, most of the time.
+        // Mostly low enough for the next batch.
         *guess = if least.is_finite() { 0.9 * least } else { 0.0 };
         return chosen;
     }
@@ -42,7 +42,7 @@ fn above(encoder: &mut Encoder, x: &Matrix, threshold: f32) -> SparseRows {
     encoder.encode(x)
 }
 
-/// What about enough pre-activations of some tokens exceed.
+/// A threshold that about enough pre-activations exceed, from a sample of the tokens.
 fn guess_from_sample(encoder: &mut Encoder, x: &Matrix, count: usize) -> f32 {
     let sampled = SAMPLE.min(x.rows());
     let rows: Vec<usize> = (0..sampled)

@@ -213,7 +213,7 @@ fn check(step: u64, what: &str, number: f64) -> Result<()> {
     }
     Err(Error::Training {
         step,
-        reason: format!("{what} is {number}; a lower learning rate or clipped gradients may help"),
+        reason: format!("{what} is {number}; a lower `adam.lr` or a `grad_clip` may help"),
     })
 }
 

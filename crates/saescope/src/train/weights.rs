@@ -1,4 +1,4 @@
-//! What is trained, the gradient of it, and the optimiser's moments.
+//! The trained weights, their gradients, and the optimiser's moments.
 
 use saescope_kernels::{
     AdamState, AdamStep, Encoder, Gate, Gradient, Matrix, RowNorm, adam_rows, adam_slice,
@@ -7,10 +7,10 @@ use saescope_kernels::{
 
 use super::{DecoderNorm, Objective, TrainConfig};
 
-/// Everything but the two large matrices.
+/// All weights but the two large matrices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Vectors {
-    /// `[d_sae]`; the gate's, where there is one.
+    /// `[d_sae]`; of Gated, the gate's bias.
     pub(super) b_enc: Vec<f32>,
     /// `[d_out]`
     pub(super) b_dec: Vec<f32>,
@@ -20,11 +20,11 @@ pub(super) struct Vectors {
     pub(super) r_mag: Vec<f32>,
     /// `[d_sae]`, of Gated.
     pub(super) b_mag: Vec<f32>,
-    /// `[d_out, d_in]`, of a transcoder with a way past the features.
+    /// `[d_out, d_in]`, of a transcoder with a skip map.
     pub(super) w_skip: Vec<f32>,
 }
 
-/// The names of the parts, in their order.
+/// The names of the parts of [`Vectors`], in order.
 pub(super) const VECTOR_NAMES: [&str; 6] =
     ["b_enc", "b_dec", "threshold", "r_mag", "b_mag", "w_skip"];
 
@@ -53,7 +53,7 @@ impl Vectors {
         [b_enc, b_dec, threshold, r_mag, b_mag, w_skip]
     }
 
-    /// Zeros of the same lengths.
+    /// Vectors of zeros of the same lengths.
     pub(super) fn zeros(&self) -> Vectors {
         let mut zeros = self.clone();
         for part in zeros.parts_mut() {
@@ -63,9 +63,9 @@ impl Vectors {
     }
 }
 
-/// What is trained.
+/// The trained weights.
 pub(super) struct Weights {
-    /// Holds `w_enc`, and what finds the features that a step has to look at.
+    /// `w_enc`, packed for finding the entries that a step has to compute.
     pub(super) encoder: Encoder,
     /// `[d_sae, d_out]`
     pub(super) w_dec: Matrix,
@@ -96,7 +96,7 @@ impl Weights {
         self.encoder.weight()
     }
 
-    /// Changes weights and brings what depends on them up to date.
+    /// Changes weights, and updates the packed encoder.
     pub(super) fn update(
         &mut self,
         config: &TrainConfig,
@@ -110,8 +110,8 @@ impl Weights {
     }
 }
 
-/// What the encoder adds so that the features a step has to look at come out positive: for JumpReLU
-/// those from half a kernel's width below the threshold on.
+/// The bias with which exactly the entries that a step has to compute are positive: for JumpReLU those
+/// above the threshold less half the width of the kernel.
 fn encoder_bias(config: &TrainConfig, vectors: &Vectors) -> Vec<f32> {
     match config.objective {
         Objective::JumpRelu { bandwidth, .. } => {
@@ -134,14 +134,14 @@ pub(super) struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
-    /// The norm of all of it.
+    /// The norm over all weights.
     pub(super) fn norm(&self, config: &TrainConfig, weights: &Weights) -> f64 {
         let w_enc = self.w_enc.squared_norm(weights.w_enc(), RowNorm::Free);
         let w_dec = (self.w_dec).squared_norm(&weights.w_dec, config.decoder.row_norm());
         self.norm_of(w_enc, w_dec)
     }
 
-    /// The same from the sums of squares of the large matrices.
+    /// The norm over all weights, from the sums of squares of the large matrices.
     fn norm_of(&self, w_enc: f64, w_dec: f64) -> f64 {
         let vectors = self.vectors.parts().map(|part| squared_norm(part));
         (w_enc + w_dec + vectors.iter().sum::<f64>()).sqrt()
@@ -204,7 +204,7 @@ impl Optimiser {
         }
     }
 
-    /// One step along `scale * gradients`; returns the norm of the gradients.
+    /// Takes one step on `scale * gradients`; returns the norm of the gradients.
     pub(super) fn step(
         &mut self,
         config: &TrainConfig,
@@ -229,13 +229,13 @@ impl Optimiser {
             for ((part, gradient), (m, v)) in parts.zip(moments) {
                 adam_slice(part, m, v, gradient, scale, step);
             }
-            // Below zero the gate would let negative pre-activations through.
+            // A negative threshold would let negative pre-activations through.
             vectors.threshold.iter_mut().for_each(|t| *t = t.max(0.0));
         });
         norm
     }
 
-    /// Starts anew for one feature.
+    /// Resets the moments of one feature.
     pub(super) fn forget(&mut self, feature: usize) {
         self.w_enc.forget(feature);
         self.w_dec.forget(feature);

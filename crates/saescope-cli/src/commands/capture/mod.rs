@@ -25,8 +25,8 @@ use saescope::session::LanguageModel;
 /// The file holds one f32 tensor per site, named as the site is printed and of shape [tokens, width],
 /// and the ids of the text as `tokens`. docs/sites.md lists every site.
 ///
-/// A folder of shards holds the activations at one site of many texts, in an order by chance, to train on:
-/// docs/corpora.md says how texts are read and what a folder of shards is.
+/// Shards hold the activations at one site of many texts, in random order, to train on. docs/corpora.md
+/// describes how texts are read, and the shards.
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["prompt", "shards"])))]
 #[command(after_help = "\
@@ -126,7 +126,7 @@ fn save(
     Ok(save_safetensors(output, &tensors, record)?)
 }
 
-/// What the file says of how it was made.
+/// The description in the file of how it was made.
 fn record(args: &Args, text: &str, edits: &Edits) -> anyhow::Result<BTreeMap<String, String>> {
     let mut pairs = vec![
         ("model", args.model.reference().to_owned()),

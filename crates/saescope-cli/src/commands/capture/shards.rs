@@ -19,15 +19,15 @@ use crate::print::{self, Align, Table};
 use crate::usage::usage;
 use saescope::session::LanguageModel;
 
-/// Tokens that pass from the model to the shards at once, and how many are computed in one go: enough
-/// that hardly a sequence is cut.
+/// Tokens that pass from the model to the shards at once.
 const BATCH_TOKENS: usize = 1024;
+/// Tokens that are computed at once: so many that few sequences are run twice.
 const FILL_TOKENS: usize = 16 * BATCH_TOKENS;
 
-/// A folder of shards, and what goes into it.
+/// A folder of shards, and its contents.
 #[derive(clap::Args)]
 pub(super) struct ShardsArgs {
-    /// Make a folder of shards of activations in this folder, which is not there yet
+    /// Write activations as shards into this folder, which must be new
     #[arg(
         long,
         value_name = "DIR",
@@ -41,19 +41,19 @@ pub(super) struct ShardsArgs {
     /// Tokens of the shards [default: all of the corpus, once]
     #[arg(long, value_name = "N", help_heading = "Shards")]
     tokens: Option<u64>,
-    /// How activations are kept; bf16 rounds them to 8 bits, f16 to 11 but ends at 65,504
+    /// Number format of activations; bf16 rounds them to 8 bits, f16 to 11 but ends at 65,504
     #[arg(long, value_enum, default_value_t = DtypeArg::Bf16, help_heading = "Shards")]
     shard_dtype: DtypeArg,
-    /// Keep what a transcoder has to reconstruct, the activation at this site, beside them
+    /// Also write the activations at this site, the targets of a transcoder
     #[arg(long, value_name = "SITE", help_heading = "Shards")]
     out_site: Option<Site>,
-    /// Leave the first token of every sequence out: its activation is like no other
+    /// Omit the first token of every sequence: its activation is like no other
     #[arg(long, help_heading = "Shards")]
     skip_first: bool,
     /// Seed of the order
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Shards")]
     seed: u64,
-    /// Print what was made as JSON
+    /// Print the result as JSON
     #[arg(long, requires = "shards", help_heading = "Shards")]
     json: bool,
 }
@@ -79,7 +79,7 @@ impl ShardsArgs {
     }
 }
 
-/// What `--json` prints.
+/// The result as `--json` prints it.
 #[derive(Serialize)]
 struct Record<'a> {
     shards: String,
@@ -97,9 +97,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let given = &args.shards;
     let folder = given.shards.as_deref().context("--shards")?;
     let &[Sites::One(site)] = &args.site[..] else {
-        usage!(
-            "a folder of shards holds the activations at one site; name one, as in --site resid_post.8"
-        );
+        usage!("shards hold the activations at one site; name one, as in --site resid_post.8");
     };
     let lm = args.model.open()?;
     let LanguageModel {
@@ -150,7 +148,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// Makes the shards under a bar on standard error, where that is a terminal.
+/// Writes the shards, and shows a bar.
 fn write(
     folder: &Path,
     config: &ShardsConfig,
@@ -160,7 +158,7 @@ fn write(
     let bar = bar("reading", Counted::Items("tokens"), config.tokens);
     let manifest = shards::write(folder, config, origin, stream, &mut |progress| {
         if progress.shuffled > 0 {
-            bar.set_message("mixing");
+            bar.set_message("shuffling");
             bar.set_position(progress.shuffled);
         } else {
             bar.set_position(progress.scattered);
@@ -170,14 +168,14 @@ fn write(
     Ok(manifest?)
 }
 
-/// Says before the work what it takes.
+/// Prints the disk and memory that the shards will take.
 fn predict(shards: &ShardsConfig, stream: &Stream) {
     let width = stream.d_in() + stream.d_out().unwrap_or(0);
     let disk = bytes(shards.predicted_bytes(width));
     let memory = shards.predicted_memory(width) + stream.predicted_bytes();
     let memory = bytes(memory);
     let (tokens, epoch) = (shards.tokens, stream.epoch_tokens());
-    eprintln!("{tokens} tokens: {disk} on the disk, {memory} of memory besides the model");
+    eprintln!("{tokens} tokens: {disk} on disk, {memory} of memory without the model");
     if tokens > epoch {
         let times = tokens as f64 / epoch as f64;
         eprintln!("the corpus has {epoch} tokens: it is read {times:.1} times");

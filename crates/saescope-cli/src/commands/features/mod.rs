@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use saescope::checkpoint::save_whole;
 use saescope::features::{self, Found, Position, Reading};
 use saescope::show::picture::{Stretch, picture};
+use saescope::tokenizer::Piece;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -178,6 +179,20 @@ struct Token<'a> {
     activation: f32,
 }
 
+/// The readable pieces of a text, for a picture.
+fn stretches<'a>(opened: &OpenedSae, ids: &[u32], activations: &'a [f32]) -> Vec<Stretch<'a>> {
+    let pieces = opened.tokenizer.readable_pieces(ids).into_iter();
+    let stretch = |piece: Piece| {
+        let text = printable(&piece.text);
+        Stretch {
+            columns: text.width(),
+            text,
+            activations: &activations[piece.tokens],
+        }
+    };
+    pieces.map(stretch).collect()
+}
+
 /// The texts by one feature.
 fn one(
     args: &Args,
@@ -193,19 +208,7 @@ fn one(
         let texts: Vec<Vec<Stretch>> = ids
             .iter()
             .zip(&activations)
-            .map(|(ids, activations)| {
-                let pieces = opened.lm.tokenizer.readable_pieces(ids).into_iter();
-                pieces
-                    .map(|piece| {
-                        let text = printable(&piece.text);
-                        Stretch {
-                            columns: text.width(),
-                            text,
-                            activations: &activations[piece.tokens],
-                        }
-                    })
-                    .collect()
-            })
+            .map(|(ids, activations)| stretches(opened, ids, activations))
             .collect();
         let title = format!("feature {feature}, strongest {strongest:.2}");
         let svg = picture(&title, &texts, strongest);

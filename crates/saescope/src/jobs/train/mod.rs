@@ -22,8 +22,8 @@ use crate::corpus::{self, CorpusConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runs::{
-    ComparisonRow, Existing, Machine, MetricsLine, ModelOrigin, PlannedRun, Predicted, RunConfig,
-    SavedRun, Verdict, begin, verdict, write_comparison,
+    ComparisonRow, Existing, Machine, MetricsLine, ModelOrigin, PlannedRun, ResourceEstimate,
+    RunConfig, SavedRun, Verdict, begin, verdict, write_comparison,
 };
 use crate::sae::Record;
 use crate::session::{LanguageModel, Warning};
@@ -178,7 +178,7 @@ impl<'a> TrainJob<'a> {
             request,
             widths,
             planned: Vec::new(),
-            plan: Plan::new(Predicted::default(), 0, 0),
+            plan: Plan::new(ResourceEstimate::default(), 0, 0),
             warnings: Vec::new(),
         };
         let origin = job.model_origin()?;
@@ -343,8 +343,8 @@ impl<'a> TrainJob<'a> {
         let predicted = self
             .planned
             .iter()
-            .map(|run| Predicted::of(&run.config.train, d_in, d_out))
-            .fold(Predicted::default(), |all, one| all + one);
+            .map(|run| ResourceEstimate::of(&run.config.train, d_in, d_out))
+            .fold(ResourceEstimate::default(), |all, one| all + one);
         let buffer = self.batches()?.predicted_bytes();
         self.plan = Plan::new(predicted, self.lm.model.bytes() as u64, buffer);
         let warning = self.plan.check(&self.request.folder)?;

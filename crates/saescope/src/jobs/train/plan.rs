@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::resources;
-use crate::runs::Predicted;
+use crate::runs::ResourceEstimate;
 use crate::session::Warning;
 
 /// Bytes of the program, its threads and a tokenizer.
@@ -32,7 +32,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(runs: Predicted, model: u64, buffer: u64) -> Plan {
+    pub(super) fn new(runs: ResourceEstimate, model: u64, buffer: u64) -> Plan {
         Plan {
             model,
             weights: runs.weights,

@@ -27,7 +27,7 @@ const ROWS: [(&str, &str, usize); 19] = [
     ),
     ("kl_with_sae", "divergence (KL) with the reconstruction", 4),
     ("kl_with_zero_ablation", "divergence (KL) with zeros", 4),
-    ("dead", "features not active once", 0),
+    ("dead", "features that were never active", 0),
     (
         "dense",
         "features active on more than a tenth of the tokens",

@@ -1,4 +1,4 @@
-//! What happens to features that are never active.
+//! The treatment of features that are never active.
 
 use super::*;
 use saescope_kernels::dot;
@@ -6,7 +6,7 @@ use saescope_kernels::dot;
 const D: usize = 12;
 const TOKENS: usize = 64;
 
-/// Features that never are active.
+/// Features that are never active.
 const DEAD: [usize; 2] = [3, 8];
 
 fn config(treatment: Treatment) -> TrainConfig {
@@ -51,7 +51,7 @@ fn norm(row: &[f32]) -> f64 {
 }
 
 #[test]
-fn resampled_features_point_at_a_token_and_start_anew() {
+fn resampled_features_point_at_a_token_and_restart() {
     let config = config(Treatment::Resample { every: 2, times: 1 });
     let mut state = state(&config);
     step::step(&mut state, &batch(), false).unwrap();
@@ -137,7 +137,7 @@ fn redrawn_features_get_a_random_row_and_no_bias() {
 }
 
 #[test]
-fn nothing_is_drawn_anew_after_the_last_step() {
+fn nothing_is_redrawn_after_the_last_step() {
     let every = 1;
     for treatment in [
         Treatment::Redraw { every, below: 1e-5 },

@@ -1,4 +1,4 @@
-//! What is kept of a run computes what the run computed.
+//! The autoencoder of a run computes what the run computed.
 
 use super::plain64::{Params, Plain, Rows, rows};
 use super::*;
@@ -18,7 +18,7 @@ fn batch(index: u64, transcoder: bool) -> Batch {
     }
 }
 
-/// Trains some steps and gives the state.
+/// Trains some steps and returns the state.
 fn trained(config: &TrainConfig) -> State {
     let transcoder = config.transcoder.is_some();
     let mut batches = (0..).map(|index| Ok(batch(index, transcoder)));
@@ -29,7 +29,7 @@ fn trained(config: &TrainConfig) -> State {
     crate::runs::load_state(&path).unwrap()
 }
 
-/// The reconstruction in the space of training, brought back to the model's.
+/// The reconstruction of a state, mapped from its own space to that of the model.
 fn expected(state: &State, batch: &Batch) -> Rows {
     let config = state.config();
     let tokens = state.setup.transform.apply(config, batch);
@@ -81,7 +81,7 @@ fn expected(state: &State, batch: &Batch) -> Rows {
 }
 
 #[test]
-fn what_is_kept_of_a_run_reconstructs_as_the_run_did() {
+fn the_autoencoder_of_a_run_reconstructs_as_the_run_did() {
     for (name, objective) in objectives(3, 16) {
         for input in [
             Input::Raw,
@@ -117,7 +117,7 @@ fn what_is_kept_of_a_run_reconstructs_as_the_run_did() {
 }
 
 #[test]
-fn what_is_kept_says_how_it_was_trained() {
+fn the_autoencoder_records_its_configuration_and_notes() {
     let mut config = TrainConfig::recipe(Recipe::BatchTopK, D_IN, 16, 5);
     config.batch_tokens = TOKENS;
     let state = trained(&config);

@@ -1,5 +1,5 @@
-//! Three steps of every objective against the library that owns it; `tests/golden/make_train.py` makes
-//! the files.
+//! Three steps of every objective compared with the library that it comes from;
+//! `tests/golden/make_train.py` makes the files.
 
 use std::path::PathBuf;
 
@@ -91,7 +91,7 @@ impl Case {
         batches.collect()
     }
 
-    /// The weights of a time, `before` or `after`.
+    /// The weights `before` or `after` the steps.
     fn weights(&self, when: &str) -> Weights {
         let mut vectors = Vectors::default();
         for (name, part) in VECTOR_NAMES.iter().zip(vectors.parts_mut()) {
@@ -116,7 +116,7 @@ impl Case {
     }
 }
 
-/// The largest difference, and between which values.
+/// The largest difference, and the two values.
 fn difference(found: &[f32], expected: &[f32]) -> (f32, f32, f32) {
     assert_eq!(found.len(), expected.len());
     let pairs = found
@@ -130,7 +130,7 @@ fn difference(found: &[f32], expected: &[f32]) -> (f32, f32, f32) {
 }
 
 #[test]
-fn three_steps_of_every_case_are_those_of_its_own_library() {
+fn three_steps_of_every_case_match_its_own_library() {
     let mut off = Vec::new();
     for name in CASES {
         let case = Case::open(name);
@@ -189,7 +189,7 @@ fn every_golden_file_is_a_case() {
 }
 
 #[test]
-fn the_cases_hold_what_they_are_for() {
+fn the_cases_exercise_their_features() {
     let objective = |name: &str| Case::open(name).config.objective;
     let forms = ["dictionary_learning_topk", "saelens_topk", "sparsify_topk"].map(|name| {
         let Objective::TopK { aux: Some(aux), .. } = objective(name) else {

@@ -1,4 +1,4 @@
-//! Closed-form gradients against finite differences of losses written down plainly in f64.
+//! Closed-form gradients compared with finite differences of losses written down plainly in f64.
 
 use super::plain64::{Params, Plain, Rows, rows};
 use super::*;
@@ -16,7 +16,7 @@ fn config(objective: Objective) -> TrainConfig {
     config.objective = objective;
     config.batch_tokens = TOKENS;
     config.input = Input::Raw;
-    // Along a unit direction gradients are not even formed.
+    // Rows of norm 1 have no gradient along the row.
     config.decoder = DecoderNorm::Free;
     config.init.decoder_norm = 0.8;
     config
@@ -29,7 +29,7 @@ fn batch(transcoder: bool) -> Batch {
     }
 }
 
-/// A state whose every parameter has some value.
+/// A state in which every parameter has a non-zero value.
 fn state(config: &TrainConfig, batch: &Batch) -> State {
     let mut state = State::new(config, batch);
     state
@@ -63,15 +63,15 @@ fn state(config: &TrainConfig, batch: &Batch) -> State {
     state
 }
 
-/// What a pass found.
+/// The result of a pass.
 struct Found {
     loss: f64,
-    /// Of every parameter its name, its place in `Params`, and the gradient.
+    /// The name, the place in `Params` and the gradient of every parameter.
     gradients: Vec<(String, Place, f64)>,
     dead: Vec<usize>,
 }
 
-/// The pass of a state over a batch, over dense activations where that is another one.
+/// The pass of a state over a batch, over dense activations if the objective has a pass for them.
 fn pass_of(state: &mut State, batch: &Batch, dense: bool) -> Found {
     let config = state.setup.config.clone();
     let transform = state.setup.transform.clone();
@@ -153,7 +153,7 @@ impl Place {
     }
 }
 
-/// By how much the loss grows with one parameter.
+/// The slope of the loss by one parameter.
 fn slope(plain: &Plain, params: &Params, place: &Place) -> f64 {
     const H: f64 = 1e-6;
     if place.name == "threshold" {
@@ -167,8 +167,8 @@ fn slope(plain: &Plain, params: &Params, place: &Place) -> f64 {
     (at(H) - at(-H)) / (2.0 * H)
 }
 
-/// The straight-through estimator: the loss's own slope by activations and by what counts as on, times
-/// what the kernel says of these.
+/// The straight-through estimator: the slopes of the loss by activations and by the step function, times
+/// the derivative that the kernel gives these.
 fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
     const H: f64 = 1e-6;
     let Objective::JumpRelu { bandwidth, .. } = plain.config.objective else {
@@ -194,7 +194,7 @@ fn threshold_slope(plain: &Plain, params: &Params, feature: usize) -> f64 {
         -(theta * by_value + by_on) / bandwidth
     });
     let sum: f64 = sums.sum();
-    // What pulls dead features up has a slope of its own.
+    // The pull on dead features has a slope of its own.
     let mut higher = params.clone();
     higher.vectors[2][feature] += H;
     sum + (plain.loss_of(&higher, &f, &on) - plain.loss_of(params, &f, &on)) / H

@@ -1,4 +1,4 @@
-//! What makes no sense is refused by name, and what is not a number ends a run.
+//! Configurations that make no sense are refused by field, and numbers that are not finite end a run.
 
 use super::*;
 use crate::Error;
@@ -27,7 +27,7 @@ fn refused(config: &TrainConfig) -> String {
     }
 }
 
-/// What is done to a configuration, and what its refusal has to name.
+/// The field that a refusal names, and a change of the configuration that causes it.
 type Case = (&'static str, fn(&mut TrainConfig));
 
 fn check(cases: &[Case]) {

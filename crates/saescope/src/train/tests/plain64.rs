@@ -54,7 +54,7 @@ pub(super) struct Plain<'a> {
     pub(super) x: Rows,
     pub(super) target: Rows,
     pub(super) dead: Vec<usize>,
-    /// The weights where no gradient flows.
+    /// The weights that get no gradient.
     pub(super) stopped: Params,
 }
 
@@ -65,7 +65,7 @@ impl Plain<'_> {
         self.loss_of(p, &f, &on)
     }
 
-    /// The loss of given activations, and of what counts as on for a penalty.
+    /// The loss of given activations, and of given values of the step function.
     pub(super) fn loss_of(&self, p: &Params, f: &Rows, on: &Rows) -> f64 {
         let one = vec![self.config.d_sae];
         let prefixes = match &self.config.objective {

@@ -1,5 +1,5 @@
-//! The same seed gives the same bytes: whatever the number of threads, and whether or not training
-//! stopped on the way.
+//! The same seed gives the same bytes: with any number of threads, and with or without an
+//! interruption.
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn cases() -> Vec<(String, TrainConfig)> {
     cases
 }
 
-/// What a run leaves: its checkpoints, its metrics without times, its weights.
+/// The results of a run: its checkpoints, its metrics without times, its weights.
 fn traces(config: &TrainConfig, resume: Option<State>) -> (Vec<Vec<u8>>, Vec<Metrics>, Matrix) {
     let transcoder = config.transcoder.is_some();
     let done = resume.as_ref().map_or(0, State::step);
@@ -86,7 +86,7 @@ fn load(bytes: &[u8]) -> Result<State> {
 }
 
 #[test]
-fn a_run_that_resumes_leaves_the_bytes_of_one_that_never_stopped() {
+fn a_resumed_run_leaves_the_bytes_of_an_uninterrupted_one() {
     for (name, config) in cases() {
         let (checkpoints, lines, weights) = traces(&config, None);
         assert_eq!(checkpoints.len(), 3, "after 4, 8 and 9 steps");
@@ -140,7 +140,7 @@ fn a_run_that_is_stopped_writes_a_checkpoint() {
 }
 
 #[test]
-fn runs_side_by_side_end_as_each_alone() {
+fn runs_side_by_side_end_like_each_alone() {
     let cases: Vec<TrainConfig> = cases().into_iter().map(|(_, config)| config).collect();
     let cases: Vec<&TrainConfig> = cases
         .iter()
@@ -175,7 +175,7 @@ fn a_checkpoint_of_another_configuration_is_refused() {
 }
 
 #[test]
-fn a_checkpoint_that_is_cut_or_bent_is_refused() {
+fn a_truncated_or_altered_checkpoint_is_refused() {
     let config = config(Objective::Gated {
         coefficient: 0.1,
         aux_trains_decoder: true,

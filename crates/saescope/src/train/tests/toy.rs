@@ -1,4 +1,4 @@
-//! Planted directions are found.
+//! Training recovers planted directions.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn planted() -> Matrix {
     random::directions((PLANTED, D), 1.0, 77, random::Draw::Decoder)
 }
 
-/// Endless batches, the same ones over and over: every token is the sum of a few planted directions
+/// Endless batches that repeat: every token is the sum of a few planted directions
 /// with strengths from 0.5 to 1.5.
 fn superposition(directions: &Matrix) -> impl Iterator<Item = Result<Batch>> {
     let pool: Vec<Matrix> = (0..40)

@@ -209,6 +209,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A path that is to be written exists already, and something else is in it.
+    #[error("{}: {reason}", path.display())]
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its content, and the next step.
+        reason: String,
+    },
+
     /// A feature that an autoencoder does not have.
     #[error("there is no feature {feature}; the autoencoder has features 0 to {}", d_sae.saturating_sub(1))]
     NoFeature {

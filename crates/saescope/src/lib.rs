@@ -2,7 +2,8 @@
 //!
 //! Modules stand in the order in which data flows; each imports only what stands before it.
 //!
-//! A model, an autoencoder of it, what a text activates, and a text with the strongest feature turned up:
+//! The example opens a model and its autoencoder, reads the features that a text activates, and turns the
+//! strongest one up:
 //!
 //! ```
 //! use std::path::Path;

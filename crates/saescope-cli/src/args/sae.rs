@@ -175,12 +175,7 @@ impl PromptsArgs {
 
 /// The texts of a file: its lines that are not empty, or the `text` of each record of JSON Lines.
 pub(crate) fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
-    let selection = text::Selection {
-        text: "text".to_owned(),
-        label_field: String::new(),
-        label: None,
-    };
-    Ok(text::read(&locate_file(file)?, &selection)?)
+    Ok(text::read_all(&locate_file(file)?)?)
 }
 
 /// Ids as the library takes them.

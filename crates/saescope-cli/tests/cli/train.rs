@@ -389,13 +389,13 @@ fn a_run_that_is_there_is_neither_overwritten_nor_continued_as_another() {
     let stderr = fails(
         &run,
         &[&SHORT[..], &["--resume", "--lr", "0.5"]].concat(),
-        1,
+        2,
     );
     assert!(stderr.contains("`train.adam.lr`"), "{stderr}");
     let stderr = fails(
         &run,
         &[&SHORT[..], &["--resume", "--skip-first"]].concat(),
-        1,
+        2,
     );
     assert!(
         stderr.contains("`activations.skip_first` is false"),

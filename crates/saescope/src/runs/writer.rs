@@ -179,14 +179,15 @@ fn refuse_others(folder: &Folder) -> Result<()> {
         folder.report(),
     ];
     match names.iter().find(|path| path.symlink_metadata().is_ok()) {
-        Some(path) => Err(Error::Argument(format!(
-            "{}: it exists, but was not written by a run; choose another folder",
-            path.display()
-        ))),
-        None if Sae::is_at(&folder.0) => Err(Error::Argument(format!(
-            "{}: it holds an autoencoder that was not written by a run; choose another folder",
-            folder.0.display()
-        ))),
+        Some(path) => Err(Error::Exists {
+            path: path.clone(),
+            reason: "no run has written it; choose another folder".to_owned(),
+        }),
+        None if Sae::is_at(&folder.0) => Err(Error::Exists {
+            path: folder.0.clone(),
+            reason: "it holds an autoencoder that no run has written; choose another folder"
+                .to_owned(),
+        }),
         None => Ok(()),
     }
 }

@@ -59,6 +59,19 @@ pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
     Ok(texts)
 }
 
+/// Reads all texts of a file: its lines, or the field `text` of each record of JSON Lines.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_all(path: &Path) -> Result<Vec<String>> {
+    let selection = Selection {
+        text: "text".to_owned(),
+        label_field: String::new(),
+        label: None,
+    };
+    read(path, &selection)
+}
+
 impl Selection {
     /// The text of a record, if the record is selected.
     fn text_of(&self, record: &str) -> Result<Option<String>, String> {

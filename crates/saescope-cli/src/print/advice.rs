@@ -30,7 +30,7 @@ fn answer(warning: &Warning) -> Option<String> {
             context,
             ..
         } => format!("--context {context} cuts them to what it knows"),
-        Warning::LongFirstPosition { .. } => "--span 1.. leaves it out".to_owned(),
+        Warning::LongFirstPosition { .. } => "--span 1.. omits it".to_owned(),
         Warning::LittleMemory { .. } => {
             "fewer features, a smaller --batch or --buffer need less".to_owned()
         }

@@ -11,6 +11,7 @@
 //! of a result, and neither does the number of tokens that a pass reads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::iter::Peekable;
 use std::ops::Range;
 
@@ -179,8 +180,8 @@ impl<T: AsRef<[u32]>> TextBatch<T> {
         self.run(model, &mut (hook, &mut capture))?;
         let mut activations = BTreeMap::new();
         for site in sites {
-            if !activations.contains_key(&site) {
-                activations.insert(site, capture.take(site)?);
+            if let Entry::Vacant(entry) = activations.entry(site) {
+                entry.insert(capture.take(site)?);
             }
         }
         Ok(activations)

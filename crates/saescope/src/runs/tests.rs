@@ -155,7 +155,7 @@ fn a_folder_with_a_run_is_refused_unless_it_may_be_replaced() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), &[10]);
     let again = Writer::create(folder.path(), &config(), Existing::Refuse);
-    assert!(matches!(again, Err(Error::Argument(_))));
+    assert!(matches!(again, Err(Error::RunExists { .. })));
     Writer::create(folder.path(), &config(), Existing::Replace).unwrap();
     assert!(SavedRun::open(folder.path()).unwrap().lines.is_empty());
 }

@@ -1,18 +1,20 @@
 //! Warnings: doubts that do not keep anything from being computed.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::show::number::bytes;
 use crate::site::Site;
+use crate::steer::LongFirstPosition;
 
 /// A doubt that a person should know of.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "warning")]
 #[non_exhaustive]
 pub enum Warning {
     /// An autoencoder is used on a model of another name than the one it was trained on.
+    #[error("{sae} was trained on {trained_on} and is used on {used_on}")]
     OtherModel {
         /// Reference of the autoencoder.
         sae: String,
@@ -22,6 +24,7 @@ pub enum Warning {
         used_on: String,
     },
     /// An autoencoder is used at another site than the one it was trained at.
+    #[error("{sae} was trained at {trained_at} and is used at {used_at}")]
     OtherSite {
         /// Reference of the autoencoder.
         sae: String,
@@ -31,6 +34,7 @@ pub enum Warning {
         used_at: Site,
     },
     /// Texts begin in another way than those that an autoencoder was trained on.
+    #[error("{sae} was trained on texts {} a beginning-of-sequence token; these are not", with(*trained_with))]
     Bos {
         /// Reference of the autoencoder.
         sae: String,
@@ -38,6 +42,11 @@ pub enum Warning {
         trained_with: bool,
     },
     /// A text is longer than those that an autoencoder was trained on.
+    #[error(
+        "{} {tokens} tokens, and {sae} was trained on texts of {context}; it has seen nothing like what \
+         comes after",
+        long(text.as_deref())
+    )]
     LongText {
         /// Reference of the autoencoder.
         sae: String,
@@ -49,6 +58,7 @@ pub enum Warning {
         context: usize,
     },
     /// Edits are used on a model of another name than the one they were made for.
+    #[error("the edits were made for {made_for} and are used on {used_on}")]
     EditsOfOtherModel {
         /// The model that their document names.
         made_for: String,
@@ -56,6 +66,7 @@ pub enum Warning {
         used_on: String,
     },
     /// All edits come after the only site that is read, so that they change nothing there.
+    #[error("all edits come after {read_at}, the first at {edited_at}; they change nothing there")]
     EditsAfterSite {
         /// The site that is read.
         read_at: Site,
@@ -64,6 +75,10 @@ pub enum Warning {
     },
     /// An edit in proportion to the token meets a first position that is many times as long as the
     /// others.
+    #[error(
+        "the first position is {times:.0} times as long as the others at {site}, and an edit in proportion \
+         to it is as large"
+    )]
     LongFirstPosition {
         /// The site of the edit.
         site: Site,
@@ -71,11 +86,17 @@ pub enum Warning {
         times: f64,
     },
     /// The corpus has fewer tokens than were asked for; all of them are read.
+    #[error("the corpus has {tokens} tokens, and all of them are read")]
     ShortCorpus {
         /// Tokens of the corpus.
         tokens: u64,
     },
     /// Shards hold activations of a model of another name than the one that is trained on.
+    #[error(
+        "{}: the activations are those of {captured_from}, and the autoencoder will record {recorded_as} as \
+         its model",
+        shards.display()
+    )]
     ShardsOfOtherModel {
         /// Folder of the shards.
         shards: PathBuf,
@@ -85,6 +106,10 @@ pub enum Warning {
         recorded_as: String,
     },
     /// A resumed run differs from its beginning in a way that changes the last bits of its results.
+    #[error(
+        "{}: `{field}` was {began_with} and is {is_now} now; the run continues, but not bit for bit",
+        run.display()
+    )]
     NotBitForBit {
         /// Folder of the run.
         run: PathBuf,
@@ -96,6 +121,11 @@ pub enum Warning {
         is_now: String,
     },
     /// A job may need more memory than the machine has left.
+    #[error(
+        "the machine has {} of memory left, and the job needs about {} more",
+        bytes(*free),
+        bytes(*needed)
+    )]
     LittleMemory {
         /// Bytes that the machine has left.
         free: u64,
@@ -103,6 +133,7 @@ pub enum Warning {
         needed: u64,
     },
     /// The tokens of texts cannot be kept for the next time.
+    #[error("the tokens of texts are not kept for the next time: {}: {reason}", folder.display())]
     NoCorpusCache {
         /// The folder that was to keep them.
         folder: PathBuf,
@@ -111,99 +142,24 @@ pub enum Warning {
     },
 }
 
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Warning::OtherModel {
-                sae,
-                trained_on,
-                used_on,
-            } => write!(
-                f,
-                "{sae} was trained on {trained_on} and is used on {used_on}"
-            ),
-            Warning::OtherSite {
-                sae,
-                trained_at,
-                used_at,
-            } => write!(
-                f,
-                "{sae} was trained at {trained_at} and is used at {used_at}"
-            ),
-            Warning::Bos { sae, trained_with } => {
-                let with = if *trained_with { "with" } else { "without" };
-                write!(
-                    f,
-                    "{sae} was trained on texts {with} a beginning-of-sequence token; these are not"
-                )
-            }
-            Warning::LongText {
-                sae,
-                text,
-                tokens,
-                context,
-            } => {
-                match text {
-                    Some(text) => write!(f, "`{text}` has {tokens} tokens")?,
-                    None => write!(f, "the texts have up to {tokens} tokens")?,
-                }
-                write!(
-                    f,
-                    ", and {sae} was trained on texts of {context}; it has seen nothing like what comes after"
-                )
-            }
-            Warning::EditsOfOtherModel { made_for, used_on } => {
-                write!(
-                    f,
-                    "the edits were made for {made_for} and are used on {used_on}"
-                )
-            }
-            Warning::EditsAfterSite { read_at, edited_at } => write!(
-                f,
-                "all edits come after {read_at}, the first at {edited_at}; they change nothing there"
-            ),
-            Warning::LongFirstPosition { site, times } => write!(
-                f,
-                "the first position is {times:.0} times as long as the others at {site}, and an edit in \
-                 proportion to it is as large"
-            ),
-            Warning::ShortCorpus { tokens } => {
-                write!(
-                    f,
-                    "the corpus has {tokens} tokens, and all of them are read"
-                )
-            }
-            Warning::ShardsOfOtherModel {
-                shards,
-                captured_from,
-                recorded_as,
-            } => write!(
-                f,
-                "{}: the activations are those of {captured_from}, and the autoencoder will record \
-                 {recorded_as} as its model",
-                shards.display()
-            ),
-            Warning::NotBitForBit {
-                run,
-                field,
-                began_with,
-                is_now,
-            } => write!(
-                f,
-                "{}: `{field}` was {began_with} and is {is_now} now; the run goes on, but not bit for bit",
-                run.display()
-            ),
-            Warning::LittleMemory { free, needed } => write!(
-                f,
-                "the machine has {:.1} GB of memory left, and the job needs about {:.1} GB more",
-                *free as f64 / 1e9,
-                *needed as f64 / 1e9
-            ),
-            Warning::NoCorpusCache { folder, reason } => write!(
-                f,
-                "the tokens of texts are not kept for the next time: {}: {reason}",
-                folder.display()
-            ),
+impl From<LongFirstPosition> for Warning {
+    fn from(long: LongFirstPosition) -> Warning {
+        Warning::LongFirstPosition {
+            site: long.site,
+            times: long.times,
         }
+    }
+}
+
+/// `with` or `without`.
+fn with(bos: bool) -> &'static str {
+    if bos { "with" } else { "without" }
+}
+
+/// The texts that are too long: one of them, or all of a corpus.
+fn long(text: Option<&str>) -> String {
+    match text {
+        Some(text) => format!("`{text}` has"),
+        None => "the texts have up to".to_owned(),
     }
 }

@@ -84,7 +84,10 @@ impl Selection {
             let chosen = match field(&self.label_field)? {
                 Value::String(found) => found == label,
                 Value::Array(all) => matches!(&all[..], [Value::String(only)] if only == label),
-                other => other.to_string() == *label,
+                other => {
+                    let printed = other.to_string();
+                    printed == *label
+                }
             };
             if !chosen {
                 return Ok(None);

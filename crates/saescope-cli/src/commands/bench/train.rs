@@ -221,7 +221,7 @@ impl Batches for SameBatch<'_> {
     }
 
     fn predicted_bytes(&self) -> u64 {
-        (self.x.data().len() * size_of::<f32>()) as u64
+        size_of_val(self.x.data()) as u64
     }
 }
 

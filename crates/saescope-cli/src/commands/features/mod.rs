@@ -181,7 +181,7 @@ struct Token<'a> {
 
 /// The readable pieces of a text, for a picture.
 fn stretches<'a>(opened: &OpenedSae, ids: &[u32], activations: &'a [f32]) -> Vec<Stretch<'a>> {
-    let pieces = opened.tokenizer.readable_pieces(ids).into_iter();
+    let pieces = opened.lm.tokenizer.readable_pieces(ids).into_iter();
     let stretch = |piece: Piece| {
         let text = printable(&piece.text);
         Stretch {

@@ -12,10 +12,10 @@ use clap::ArgGroup;
 use saescope::checkpoint::save_whole;
 use saescope::edit::{Document, Edit};
 use saescope::model::Model;
-use saescope::session::LanguageModel;
+use saescope::session::{Edits, LanguageModel, Warning};
 use saescope::steer::{
-    LargestActivation, ReferenceActivations, RelativeSpan, Request, ScaleUnit, Setting, Slot,
-    WeightedFeature, long_first_positions, steer,
+    Comparison, LargestActivation, ReferenceActivations, RelativeSpan, Request, ScaleUnit, Setting,
+    Slot, WeightedFeature, long_first_positions, steer,
 };
 
 use crate::args::edits::EditsArgs;
@@ -23,7 +23,7 @@ use crate::args::model::{TextArgs, finite};
 use crate::args::output::check_output;
 use crate::args::sae::{SaeArgs, Subject, encode};
 use crate::args::sampling::SamplingArgs;
-use crate::print::visible;
+use crate::print::{self, visible};
 use crate::usage::usage;
 
 /// Turn features up and see the plain and the steered text side by side
@@ -152,17 +152,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let session = args.sae.load.session()?;
     let edits = session.edits(all.collect(), sae.into_iter().collect(), model)?;
 
-    let seed = |sample| args.sampling.seed.wrapping_add(u64::from(sample));
-    let seeds: Vec<u64> = (0..args.samples).map(seed).collect();
-    let lists: Vec<&[Edit]> = settings.iter().map(|s| s.edits.as_slice()).collect();
-    let request = Request {
-        prompt: &tokens,
-        settings: &lists,
-        saes: &edits.saes(),
-        sampling: &args.sampling.sampling(tokenizer.eos_ids()),
-        seeds: &seeds,
-    };
-    let comparison = steer(model, tokenizer, &request)?;
+    let comparison = compared(args, &lm, &tokens, &settings, &edits)?;
     let report = show::Report {
         args,
         unit: recipe.unit(),
@@ -187,6 +177,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
+/// The texts that are written without edits and under each setting.
+fn compared(
+    args: &Args,
+    lm: &LanguageModel,
+    tokens: &[u32],
+    settings: &[Setting],
+    edits: &Edits,
+) -> anyhow::Result<Comparison> {
+    let seed = |sample| args.sampling.seed.wrapping_add(u64::from(sample));
+    let seeds: Vec<u64> = (0..args.samples).map(seed).collect();
+    let lists: Vec<&[Edit]> = settings.iter().map(|s| s.edits.as_slice()).collect();
+    let request = Request {
+        prompt: tokens,
+        settings: &lists,
+        saes: &edits.saes(),
+        sampling: &args.sampling.sampling(lm.tokenizer.eos_ids()),
+        seeds: &seeds,
+    };
+    Ok(steer(&lm.model, &lm.tokenizer, &request)?)
+}
+
 impl Args {
     /// True if there is anything that the scale multiplies.
     fn has_scale(&self) -> bool {
@@ -208,13 +219,9 @@ fn shown(activations: ReferenceActivations) -> Vec<LargestActivation> {
 /// the others.
 fn warn_of_first(model: &Model, tokens: &[u32], settings: &[Setting]) -> anyhow::Result<()> {
     let edits = settings.iter().flat_map(|setting| &setting.edits);
-    for long in long_first_positions(model, tokens, edits)? {
-        eprintln!(
-            "warning: at {} the first position is {:.0} times as long as the others, and so are the edits \
-             there; --span 1.. omits it",
-            long.site, long.times
-        );
-    }
+    let long = long_first_positions(model, tokens, edits)?;
+    let warnings: Vec<Warning> = long.into_iter().map(Warning::from).collect();
+    print::warnings(&warnings);
     Ok(())
 }
 

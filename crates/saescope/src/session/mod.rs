@@ -4,6 +4,46 @@
 //! A command, a server and a notebook name these by references; a [`Session`] turns references into
 //! opened things that fit each other. A warning is a value ([`Warning`]): a command prints it, a server
 //! sends it, a notebook raises it. This module reads no environment variable and computes nothing.
+//!
+//! A pair opened from references, and a text steered by a recipe:
+//!
+//! ```
+//! use saescope::hub::HubOptions;
+//! use saescope::generate::Sampling;
+//! use saescope::session::{Selection, Session};
+//! use saescope::steer::{Recipe, ReferenceActivations, Request, ScaleUnit, WeightedFeature, steer};
+//!
+//! # fn main() -> saescope::Result<()> {
+//! # let cache = std::env::temp_dir();
+//! # let (model, sae) = ("../../tests/data/stories260K", "../../tests/data/sae");
+//! let session = Session::new(HubOptions::new(cache));
+//! let selection = Selection { saes: &[sae], model: Some(model), site: None };
+//! let (lm, sae, warnings) = session.open(&selection)?.into_pair()?;
+//! for warning in warnings {
+//!     println!("warning: {warning}");
+//! }
+//! let recipe = Recipe {
+//!     features: vec![WeightedFeature { feature: 269, weight: 1.0 }],
+//!     scales: vec![2.0, 4.0],
+//!     unit: Some(ScaleUnit::Activation),
+//!     ..Recipe::default()
+//! };
+//! let prompt = lm.encode(&["Lily was sad".to_owned()])?.concat();
+//! let settings = recipe.settings(Some(&sae.sae), &ReferenceActivations::default(), prompt.len())?;
+//! let lists: Vec<_> = settings.iter().map(|setting| setting.edits.as_slice()).collect();
+//! let request = Request {
+//!     prompt: &prompt,
+//!     settings: &lists,
+//!     saes: &[(sae.reference.as_str(), &sae.sae)],
+//!     sampling: &Sampling { max_tokens: 12, ..Sampling::default() },
+//!     seeds: &[0],
+//! };
+//! let texts = steer(&lm.model, &lm.tokenizer, &request)?;
+//! println!("plain: {}", texts.plain[0].completion.text);
+//! # assert_eq!(texts.steered.len(), 2);
+//! # Ok(())
+//! # }
+//! ```
 
 mod edits;
 mod language_model;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use indicatif::ProgressDrawTarget;
-use saescope::jobs::train::{Event, Outcome, Plan, TrainJob, TrainRequest, check_free};
+use saescope::jobs::train::{
+    BUFFER_TOKENS, Event, Outcome, Plan, TrainJob, TrainRequest, check_free,
+};
 use saescope::runs::Existing;
 use saescope::show::number::bytes;
 use saescope::site::Site;
@@ -55,7 +57,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 262_144,
+        default_value_t = BUFFER_TOKENS,
         conflicts_with = "shards"
     )]
     buffer: usize,

@@ -62,6 +62,30 @@ pub struct TrainRequest {
     pub existing: Existing,
 }
 
+/// Default number of tokens whose activations are mixed with each other.
+pub const BUFFER_TOKENS: usize = 262_144;
+
+impl TrainRequest {
+    /// An autoencoder of the activations at `site`, by the defaults, in `folder`.
+    pub fn new(site: Site, activations: ActivationSource, folder: PathBuf) -> TrainRequest {
+        TrainRequest {
+            site,
+            out_site: None,
+            skip: false,
+            activations,
+            eval_corpus: None,
+            context_of_shards: true,
+            eval_tokens: None,
+            buffer_tokens: BUFFER_TOKENS,
+            skip_first: false,
+            choice: Choice::default(),
+            sweep: Vec::new(),
+            folder,
+            existing: Existing::Refuse,
+        }
+    }
+}
+
 /// An event of a training under way.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {

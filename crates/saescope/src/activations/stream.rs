@@ -322,11 +322,13 @@ impl Hook for Scatter<'_> {
 /// Copies the rows of `segments` out of `x`, `[tokens, d]`, to `places` in `to`.
 fn scatter(x: &Matrix, rows: &Rows, segments: &[Segment], places: &[u32], to: &mut Matrix) {
     let mut start = 0;
-    let mut wanted = Vec::with_capacity(places.len());
+    let mut wanted = Vec::new();
     for (span, segment) in rows.spans().iter().zip(segments) {
         wanted.extend(start + segment.first..start + span.len);
         start += span.len;
     }
-    let places: Vec<usize> = places.iter().map(|&place| place as usize).collect();
+    // Later places belong to later passes.
+    let places = places[..wanted.len()].iter();
+    let places: Vec<usize> = places.map(|&place| place as usize).collect();
     copy_rows(x, &wanted, to, &places);
 }

@@ -23,6 +23,7 @@
 //!     println!("warning: {warning}");
 //! }
 //! let recipe = Recipe {
+//!     sae: Some(sae.reference.clone()),
 //!     features: vec![WeightedFeature { feature: 269, weight: 1.0 }],
 //!     scales: vec![2.0, 4.0],
 //!     unit: Some(ScaleUnit::Activation),

@@ -226,7 +226,11 @@ fn classes_and_activations_that_are_not_known_are_refused() {
     ));
     let model = super::folder().join("../models/gpt2/model.safetensors");
     let error = refusal(Sae::open(&model));
-    assert!(error.to_string().contains("no autoencoder"), "{error}");
+    let message = error.to_string();
+    assert!(
+        message.contains("no known kind of autoencoder"),
+        "{message}"
+    );
     refusal(Sae::open(&super::folder()));
 }
 

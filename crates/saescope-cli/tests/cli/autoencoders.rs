@@ -243,7 +243,7 @@ fn a_model_that_does_not_fit_is_refused_with_both_sides_named() {
     ];
     let output = run(&args);
     let refused = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     for named in [SAE, gpt2, "(gpt2)", "64 wide", MODEL] {
         assert!(refused.contains(named), "{refused}");
     }

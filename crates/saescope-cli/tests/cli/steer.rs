@@ -406,40 +406,37 @@ fn what_changes_nothing_is_said() {
 fn what_does_not_fit_is_refused_with_both_sides_named() {
     let other = "tests/golden/saes/openai_v5/resid_post_mlp_v5_32k/autoencoders/8.pt";
     let golden = ["steer", other, "-p", "a", "-f", "1", "--scale", "1"];
-    let message = |args: &[&str]| {
+    let refused = |args: &[&str], code| {
         let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let family = message(&[&golden[..], &["--model", MODEL]].concat());
+    let family = refused(&[&golden[..], &["--model", MODEL]].concat(), 2);
     for part in ["gpt2", MODEL, other] {
         assert!(family.contains(part), "{family}");
     }
-    let missing = message(&golden);
+    let missing = refused(&golden, 1);
     assert!(missing.contains("--model"), "{missing}");
-    let width = message(&steer(&[
-        "-p",
-        "a",
-        "-f",
-        "1",
-        "--scale",
-        "1",
-        "--site",
-        "mlp_act.2",
-    ]));
+    let width = refused(
+        &steer(&["-p", "a", "-f", "1", "--scale", "1", "--site", "mlp_act.2"]),
+        2,
+    );
     for part in ["mlp_act.2", "172 wide", "64 wide", MODEL, SAE] {
         assert!(width.contains(part), "{width}");
     }
-    let site = message(&steer(&[
-        "-p",
-        "a",
-        "-f",
-        "1",
-        "--scale",
-        "1",
-        "--site",
-        "resid_post.9",
-    ]));
+    let site = refused(
+        &steer(&[
+            "-p",
+            "a",
+            "-f",
+            "1",
+            "--scale",
+            "1",
+            "--site",
+            "resid_post.9",
+        ]),
+        2,
+    );
     assert!(
         site.contains("resid_post.9") && site.contains("layers 0 to 4"),
         "{site}"

@@ -288,7 +288,7 @@ fn what_cannot_be_evaluated_is_said() {
     assert!(matches!(evaluate(&[&[1], &[2]]), Error::Argument(_)));
     // Behind the first position there is one token, and no variance.
     assert!(matches!(evaluate(&[&[1, 2]]), Error::Argument(_)));
-    assert!(matches!(evaluate(&[&[1, 2, 3], &[]]), Error::Argument(_)));
+    assert!(matches!(evaluate(&[&[1, 2, 3], &[]]), Error::Empty { .. }));
     let config = EvalConfig::default();
     let found =
         saescope::eval::evaluate(&model, &[&beyond], &TEXTS, &config, &mut (), &mut |_, _| {});

@@ -42,12 +42,20 @@ fn answer(warning: &Warning) -> Option<String> {
 /// An error with its causes in one line, and the flags that may mend it.
 pub(crate) fn refusal(error: &anyhow::Error) -> String {
     let message = super::chain(error);
-    let causes = error
+    let library = error
         .chain()
-        .filter_map(|cause| cause.downcast_ref::<Error>());
-    causes
+        .find_map(|cause| cause.downcast_ref::<Error>());
+    std::iter::successors(library, |&error| part(error))
         .filter_map(mend)
         .fold(message, |text, advice| format!("{text}; {advice}"))
+}
+
+/// The failure of a part that an error is about. Boxed, it is hidden in the chain of causes.
+fn part(error: &Error) -> Option<&Error> {
+    match error {
+        Error::At { source, .. } | Error::ModelOfSae { source } => Some(source),
+        _ => None,
+    }
 }
 
 /// The flag or the variable that mends an error.

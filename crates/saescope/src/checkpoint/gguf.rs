@@ -291,16 +291,16 @@ fn tensors(
     metadata: &Metadata,
     file_len: usize,
 ) -> Result<Vec<(String, Entry)>> {
-    let described: Vec<Described> = (0..count)
-        .map(|_| Described::read(cursor))
+    let headers: Vec<TensorHeader> = (0..count)
+        .map(|_| TensorHeader::read(cursor))
         .collect::<Result<_>>()?;
     let alignment = metadata.u32("general.alignment")?.unwrap_or(32) as usize;
     if !alignment.is_power_of_two() {
         return Err(cursor.error(format!("alignment {alignment} is not a power of two")));
     }
     let data_start = cursor.at().next_multiple_of(alignment);
-    let mut tensors = Vec::with_capacity(described.len());
-    for tensor in described {
+    let mut tensors = Vec::with_capacity(headers.len());
+    for tensor in headers {
         let name = tensor.name.clone();
         let entry = tensor
             .place(data_start, alignment, file_len)
@@ -324,15 +324,15 @@ fn tensors(
 }
 
 /// A tensor as the header describes it.
-struct Described {
+struct TensorHeader {
     name: String,
     shape: Vec<u64>,
     kind: u32,
     offset: u64,
 }
 
-impl Described {
-    fn read(cursor: &mut Cursor) -> Result<Described> {
+impl TensorHeader {
+    fn read(cursor: &mut Cursor) -> Result<TensorHeader> {
         let name = text(cursor)?;
         let n_dims = cursor.u32()?;
         if n_dims > MAX_DIMS {
@@ -343,7 +343,7 @@ impl Described {
             .collect::<Result<Vec<u64>>>()?;
         // The file has the innermost dimension first.
         shape.reverse();
-        Ok(Described {
+        Ok(TensorHeader {
             name,
             shape,
             kind: cursor.u32()?,

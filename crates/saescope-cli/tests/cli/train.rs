@@ -290,7 +290,7 @@ fn ctrl_c_ends_behind_a_step_and_the_run_goes_on_as_if_nothing_had_been() {
     let stopped = hit(&parts, &LONG, "-INT");
     let stderr = String::from_utf8(stopped.stderr).unwrap();
     assert!(
-        stderr.contains("stopped behind step") && stderr.contains("--resume"),
+        stderr.contains("stopped after step") && stderr.contains("--resume"),
         "{stderr}"
     );
     assert!(!parts.join("sae").exists());
@@ -376,7 +376,7 @@ fn a_run_that_is_there_is_neither_overwritten_nor_continued_as_another() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let stderr = fails(&run, &[&SHORT[..], &["--resume"]].concat(), 1);
-    assert!(stderr.contains("there is no run to go on with"), "{stderr}");
+    assert!(stderr.contains("there is no run to resume"), "{stderr}");
     trained(&run, &SHORT);
     let before = read(&run.join("sae/sae_weights.safetensors"));
     let stderr = fails(&run, &SHORT, 1);
@@ -467,7 +467,7 @@ fn a_loss_that_overflows_ends_the_run_and_keeps_its_checkpoint() {
     ];
     let stderr = fails(&run, &[&SHORT[..], &wild].concat(), 1);
     assert!(
-        stderr.contains("training ended; its last checkpoint is kept") && stderr.contains("step"),
+        stderr.contains("training ended; the last checkpoint is kept") && stderr.contains("step"),
         "{stderr}"
     );
     assert!(run.join("config.json").exists() && !run.join("sae").exists());
@@ -510,7 +510,11 @@ fn wrong_usage_is_said_before_anything_is_done() {
         (&["--steps", "3", "--tokens", "9"], 2, "--tokens"),
         (&["--skip"], 2, "--out-site"),
         (&["--resume", "--force"], 2, "--force"),
-        (&["--recipe", "l1", "--k", "3"], 2, "--coefficient"),
+        (
+            &["--recipe", "l1", "--k", "3"],
+            2,
+            "its coefficient decides it",
+        ),
         (&["--set", "adam.beta3=1"], 2, "beta1"),
         (&["--sweep", "steps=1,2"], 2, "one stream"),
         (&["--out-site", "mlp_out.1"], 2, "reads first"),
@@ -531,7 +535,7 @@ fn wrong_usage_is_said_before_anything_is_done() {
     let done = command(&small_buffer).output().unwrap();
     let stderr = String::from_utf8(done.stderr).unwrap();
     assert!(
-        done.status.code() == Some(2) && stderr.contains("--buffer 64"),
+        done.status.code() == Some(2) && stderr.contains("buffer 64"),
         "{stderr}"
     );
 }

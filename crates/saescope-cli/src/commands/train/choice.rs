@@ -3,6 +3,8 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use saescope::train::{Assignment, Axis, Choice, Recipe};
 
+use crate::usage::usage;
+
 /// How an autoencoder is trained.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Training")]
@@ -58,7 +60,24 @@ fn recipe() -> impl TypedValueParser<Value = Recipe> {
     PossibleValuesParser::new(Recipe::ALL.map(Recipe::name)).try_map(|name| name.parse::<Recipe>())
 }
 
+/// Fields that other fields follow from, and their own flags.
+const FLAGS: [(&str, &str); 3] = [
+    ("steps", "--steps"),
+    ("batch_tokens", "--batch"),
+    ("d_sae", "--d-sae"),
+];
+
 impl ChoiceArgs {
+    /// Refuses `--set` of a field that has a flag and that other fields follow from.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        for Assignment { field, .. } in &self.set {
+            if let Some((_, flag)) = FLAGS.iter().find(|(of, _)| of == field) {
+                usage!("--set {field}: use {flag}, from which other fields follow");
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn choice(&self) -> Choice {
         Choice {
             recipe: self.recipe,

@@ -83,6 +83,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = args.folder();
+    args.choice.check()?;
     check_free(&folder, args.existing())?;
     let lm = args.model.open()?;
     let request = args.request(folder.clone())?;

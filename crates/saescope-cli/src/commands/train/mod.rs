@@ -95,12 +95,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     });
     reading.finish_and_clear();
     let job = job?;
+    print::warnings(&job.warnings);
     if job.is_trained()? {
         if !args.json {
             eprintln!("{}: all steps were done before", folder.display());
         }
     } else {
-        print::warnings(&job.warnings);
         if !args.json {
             announce(job.plan());
         }

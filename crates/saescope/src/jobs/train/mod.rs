@@ -22,8 +22,8 @@ use crate::corpus::{self, CorpusConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runs::{
-    ComparisonRow, Existing, Machine, MetricsLine, ModelOrigin, PlannedRun, ResourceEstimate,
-    RunConfig, SavedRun, Verdict, begin, verdict, write_comparison,
+    ComparisonRow, Difference, Existing, Machine, MetricsLine, ModelOrigin, PlannedRun,
+    ResourceEstimate, RunConfig, SavedRun, Verdict, begin, verdict, write_comparison,
 };
 use crate::sae::Record;
 use crate::session::{LanguageModel, Warning};
@@ -219,8 +219,24 @@ impl<'a> TrainJob<'a> {
             };
             job.planned.push(run);
         }
-        job.predict()?;
+        // A finished run takes no more memory or disk.
+        if job.is_trained()? {
+            job.warn_of_differences()?;
+        } else {
+            job.predict()?;
+        }
         Ok(job)
+    }
+
+    /// Warns of tolerable differences between finished runs and what is asked for now.
+    fn warn_of_differences(&mut self) -> Result<()> {
+        for run in &self.planned {
+            for difference in run.finished()?.unwrap_or_default() {
+                self.warnings
+                    .push(not_bit_for_bit(&run.folder, &difference));
+            }
+        }
+        Ok(())
     }
 
     /// The runs that will be trained.
@@ -286,12 +302,10 @@ impl<'a> TrainJob<'a> {
         let ready = begin(&self.planned, self.request.existing)?;
         for (run, planned) in ready.iter().zip(&self.planned) {
             for difference in &run.differences {
-                on_event(Event::Warning(&Warning::NotBitForBit {
-                    run: planned.folder.clone(),
-                    field: difference.field.clone(),
-                    began_with: difference.ours.to_string(),
-                    is_now: difference.theirs.to_string(),
-                }));
+                on_event(Event::Warning(&not_bit_for_bit(
+                    &planned.folder,
+                    difference,
+                )));
             }
         }
         batches.seek(ready[0].state.as_ref().map_or(0, State::step));
@@ -509,6 +523,15 @@ impl<'a> TrainJob<'a> {
                 threads: rayon::current_num_threads(),
             },
         }
+    }
+}
+
+fn not_bit_for_bit(run: &Path, difference: &Difference) -> Warning {
+    Warning::NotBitForBit {
+        run: run.to_path_buf(),
+        field: difference.field.clone(),
+        began_with: difference.ours.to_string(),
+        is_now: difference.theirs.to_string(),
     }
 }
 

@@ -1,24 +1,24 @@
-//! How often features are active: on which share of the tokens, and how that is spread.
+//! The densities of features: the share of tokens on which each is active, and their distribution.
 
-/// The share of tokens above which a feature is dense.
+/// The density above which a feature is called dense.
 pub const DENSE: f64 = 0.1;
 
-/// Bins of [`Densities::histogram`]: one for what is below 1e-6, and one for each half decade up to 1.
+/// Number of bins of [`Densities::histogram`]: one below 1e-6, and one for each half decade up to 1.
 pub const BINS: usize = 13;
 
-/// How the features of a dictionary are spread over densities.
+/// The distribution of a dictionary's features over densities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Densities {
-    /// Features that were never active.
+    /// Number of features that were never active.
     pub never: usize,
-    /// Features active on more than a tenth of the tokens.
+    /// Number of features that were active on more than a tenth of the tokens.
     pub dense: usize,
-    /// Features by the decimal logarithm of their density: what is below 1e-6 in the first bin, then
-    /// bins of half a decade, 1 in the last.
+    /// Number of features by the decimal logarithm of their density: densities below 1e-6 in the first
+    /// bin, then bins of half a decade, density 1 in the last.
     pub histogram: Vec<usize>,
 }
 
-/// How features are spread that were active on so many of `tokens` tokens each.
+/// The densities of features, given the number of tokens, out of `tokens`, on which each was active.
 pub fn densities(active: &[u64], tokens: u64) -> Densities {
     let mut found = Densities {
         histogram: vec![0; BINS],
@@ -28,7 +28,7 @@ pub fn densities(active: &[u64], tokens: u64) -> Densities {
         let density = active as f64 / tokens.max(1) as f64;
         found.never += usize::from(active == 0);
         found.dense += usize::from(density > DENSE);
-        // What never was active is at minus infinity, and clamped like all that is rare.
+        // A density of 0 has the logarithm minus infinity, which is clamped to the first bin.
         let bin = ((density.log10() + 6.0) * 2.0).floor() + 1.0;
         found.histogram[bin.clamp(0.0, (BINS - 1) as f64) as usize] += 1;
     }

@@ -75,6 +75,8 @@ pub mod pooling;
 
 pub mod edit;
 
+pub mod origin;
+
 pub mod model;
 
 pub mod sae;
@@ -82,6 +84,7 @@ pub mod sae;
 pub mod density;
 pub mod direction;
 pub mod distribution;
+mod variance;
 
 pub mod activations;
 

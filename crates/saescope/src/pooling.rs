@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::hook::pooled_positions;
 
-/// How the rows of a text's tokens become one row.
+/// The way in which the rows of a text's tokens become one row.
 ///
 /// The last token is the default: in a causal model it alone has read the whole text, and probes,
 /// contrastive activation addition (Rimsky et al. 2023) and repeng all read it.

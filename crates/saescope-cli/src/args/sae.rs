@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use saescope::origin::Origin;
 use saescope::session::{LanguageModel, NamedSae, Selection};
 use saescope::site::Site;
 use saescope::vector::text;
-use serde::Serialize;
 
 use crate::args::hub::{self, DEMO, locate_file};
 use crate::args::model::{LoadArgs, prompt};
@@ -57,7 +57,7 @@ pub(crate) struct PromptsArgs {
 pub(crate) struct OpenedSae {
     pub(crate) sae: NamedSae,
     pub(crate) lm: LanguageModel,
-    /// What made an output, to be written with it.
+    /// The origin of an output, written with it.
     pub(crate) origin: Origin,
 }
 
@@ -67,30 +67,20 @@ pub(crate) struct Subject {
     pub(crate) lm: LanguageModel,
 }
 
-/// What made an output.
-#[derive(Clone, Serialize)]
-pub(crate) struct Origin {
-    pub(crate) sae: String,
-    pub(crate) model: String,
-    pub(crate) site: Site,
-    pub(crate) dtype: &'static str,
-    pub(crate) bos: &'static str,
-}
-
 impl SaeRef {
-    /// What the autoencoder is called.
+    /// The reference of the autoencoder.
     pub(crate) fn reference(&self) -> &str {
         self.sae.as_deref().unwrap_or(DEMO)
     }
 
-    /// Where it lies, downloaded if need be.
+    /// The path of the autoencoder, downloaded if needed.
     pub(crate) fn locate(&self) -> anyhow::Result<PathBuf> {
         Ok(hub::session()?.locate_sae(self.reference())?)
     }
 }
 
 impl SaeArgs {
-    /// What the autoencoder is called.
+    /// The reference of the autoencoder.
     pub(crate) fn reference(&self) -> &str {
         self.sae.reference()
     }
@@ -101,11 +91,12 @@ impl SaeArgs {
             self.open_subject(Some(self.reference()), self.model.as_deref())?;
         let sae = sae.context("an autoencoder is needed")?;
         let origin = Origin {
-            sae: self.reference().to_owned(),
+            sae: Some(self.reference().to_owned()),
             model: lm.reference.clone(),
-            site: sae.sae.site()?,
-            dtype: self.load.dtype.name(),
-            bos: self.load.bos.name(),
+            site: Some(sae.sae.site()?),
+            dtype: self.load.dtype.name().to_owned(),
+            bos: self.load.bos.name().to_owned(),
+            ..Origin::default()
         };
         Ok(OpenedSae { sae, lm, origin })
     }

@@ -3,18 +3,21 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use saescope::edit::Edit;
-use saescope::features::{self, Contrasted, Pooling, Position, Rank, Reading};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use saescope::features::{self, FeatureContrast, Position, PromptSets, Rank, Reading};
+use saescope::origin::Origin;
+use saescope::pooling::Pooling;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
-use crate::args::sae::{Origin, SaeArgs, encode, lines, slices};
+use crate::args::sae::{SaeArgs, encode, lines, slices};
 use crate::print::{self, Align, Table};
 
-/// Show which features tell two sets of texts apart
+/// Show which features separate two sets of texts
 ///
-/// Each text counts once, its tokens pooled. The AUROC is the chance that a positive text activates
-/// the feature more than a negative one does: 1 and 0 tell the sets apart, 0.5 tells nothing.
+/// Each text counts once, by its last token or with its tokens pooled. The AUROC is the probability that
+/// a random positive text activates the feature more than a random negative one: 1 and 0 separate the
+/// sets, 0.5 does not.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -23,24 +26,24 @@ Example:
 pub(crate) struct Args {
     #[command(flatten)]
     sae: SaeArgs,
-    /// A file with a text on each line
+    /// A file with one text per line
     #[arg(long, value_name = "FILE")]
     positive: PathBuf,
-    /// The same, of what is not like the positive texts
+    /// A file of texts to compare with, one per line
     #[arg(long, value_name = "FILE")]
     negative: PathBuf,
     #[command(flatten)]
     edits: EditsArgs,
-    /// What features are ranked by: the further from 0.5, or from 0, the earlier
-    #[arg(long, value_enum, default_value_t = By::Auroc)]
-    by: By,
-    /// How the tokens of a text become one: the `last`, or each feature's `max` or `mean`
+    /// The measure that ranks the features: the further from 0.5, or from 0, the earlier
+    #[arg(long, default_value_t, value_parser = ranks())]
+    by: Rank,
+    /// The row of a text: that of its `last` token, or each feature's `max` or `mean` over its tokens
     #[arg(long, value_name = "HOW", default_value_t)]
     pooling: Pooling,
     /// Count the first position in `max` and `mean` too; it is unlike all others, BOS or not
     #[arg(long)]
     first: bool,
-    /// How many features
+    /// Number of features to show
     #[arg(long, value_name = "K", default_value_t = 20)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -49,57 +52,29 @@ pub(crate) struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum By {
-    Auroc,
-    Difference,
+fn ranks() -> impl clap::builder::TypedValueParser<Value = Rank> {
+    PossibleValuesParser::new(Rank::ALL.map(Rank::name)).try_map(|name| name.parse::<Rank>())
 }
 
+/// The output of `--json`.
 #[derive(Serialize)]
-struct Record<'a> {
+struct ContrastReport<'a> {
     #[serde(flatten)]
-    origin: &'a Origin,
-    by: &'static str,
-    pooling: String,
+    origin: Origin,
+    by: Rank,
+    pooling: Pooling,
     first: bool,
-    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
-    edits: &'a [Edit],
-    positive: Set<'a>,
-    negative: Set<'a>,
-    /// Features that are active on some text.
+    positive: TextSet<'a>,
+    negative: TextSet<'a>,
+    /// Number of features that are active on some text.
     active: usize,
-    features: Vec<Feature>,
+    features: &'a [FeatureContrast],
 }
 
 #[derive(Serialize)]
-struct Set<'a> {
+struct TextSet<'a> {
     file: &'a PathBuf,
     texts: usize,
-}
-
-#[derive(Serialize)]
-struct Feature {
-    feature: u32,
-    auroc: f64,
-    difference: f64,
-    mean_positive: f64,
-    mean_negative: f64,
-    fires_positive: f64,
-    fires_negative: f64,
-}
-
-impl From<&Contrasted> for Feature {
-    fn from(c: &Contrasted) -> Feature {
-        Feature {
-            feature: c.feature,
-            auroc: c.auroc,
-            difference: c.difference,
-            mean_positive: c.mean_positive,
-            mean_negative: c.mean_negative,
-            fires_positive: c.fires_positive,
-            fires_negative: c.fires_negative,
-        }
-    }
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -107,49 +82,46 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let opened = args.sae.open()?;
     let both = [positive.as_slice(), &negative].concat();
     let ids = encode(&opened.lm, Some(&opened.sae), &both)?;
-    let (with, without) = ids.split_at(positive.len());
-    let (rank, by) = match args.by {
-        By::Auroc => (Rank::Auroc, "auroc"),
-        By::Difference => (Rank::Difference, "difference"),
+    let ids = slices(&ids);
+    let (positive_ids, negative_ids) = ids.split_at(positive.len());
+    let sets = PromptSets {
+        positive: positive_ids,
+        negative: negative_ids,
     };
     let (model, sae) = (&opened.lm.model, &opened.sae.sae);
-    let sets = (slices(with), slices(without));
     let reading = Reading {
         position: Position::Pooled(args.pooling),
         count_first: args.first,
     };
     let edits = args.edits.open(&opened.lm)?;
     print::warnings(edits.check_read_at(model, sae.site()?).as_ref());
-    let sets = (&sets.0[..], &sets.1[..]);
-    let all = features::contrast(model, sae, sets, reading, rank, &mut edits.hook()?)?;
-    let record = Record {
-        origin: &opened.origin,
-        by,
-        pooling: args.pooling.to_string(),
+    let all = features::contrast(model, sae, sets, reading, args.by, &mut edits.hook()?)?;
+    let report = ContrastReport {
+        origin: Origin {
+            edits: edits.edits,
+            ..opened.origin.clone()
+        },
+        by: args.by,
+        pooling: args.pooling,
         first: args.first,
-        edits: &edits.edits,
-        positive: Set {
+        positive: TextSet {
             file: &args.positive,
             texts: positive.len(),
         },
-        negative: Set {
+        negative: TextSet {
             file: &args.negative,
             texts: negative.len(),
         },
         active: all.len(),
-        features: all
-            .iter()
-            .take(args.top as usize)
-            .map(Feature::from)
-            .collect(),
+        features: &all[..all.len().min(args.top as usize)],
     };
     if args.json {
-        return print::json(&record);
+        return print::json(&report);
     }
-    print(&record)
+    print(&report)
 }
 
-fn print(record: &Record) -> anyhow::Result<()> {
+fn print(report: &ContrastReport) -> anyhow::Result<()> {
     let mut table = Table::new(vec![Align::Right; 7]);
     table.header([
         "feature",
@@ -160,7 +132,7 @@ fn print(record: &Record) -> anyhow::Result<()> {
         "fires +",
         "fires -",
     ]);
-    for feature in &record.features {
+    for feature in report.features {
         let cells = [
             feature.feature.to_string(),
             format!("{:.3}", feature.auroc),
@@ -172,12 +144,16 @@ fn print(record: &Record) -> anyhow::Result<()> {
         ];
         table.row(cells.into_iter().map(Into::into).collect());
     }
+    let tokens = match report.pooling {
+        Pooling::Last => "last token".to_owned(),
+        pooling => format!("{pooling} over tokens"),
+    };
     let mut out = print::styled_stdout();
     table.write(&mut out, None)?;
     writeln!(
         out,
-        "{} positive and {} negative texts, {} pooled over tokens, {} features active",
-        record.positive.texts, record.negative.texts, record.pooling, record.active
+        "{} positive and {} negative texts, {tokens}, {} features active",
+        report.positive.texts, report.negative.texts, report.active
     )?;
     Ok(())
 }

@@ -16,8 +16,8 @@ use crate::usage::usage;
 
 /// Write an autoencoder as a folder that SAELens opens too
 ///
-/// The folder holds cfg.json and sae_weights.safetensors. docs/formats.md says which files are read
-/// and what is folded when they are.
+/// The folder holds cfg.json and sae_weights.safetensors. docs/formats.md lists the files that can be read
+/// and what is folded on reading.
 #[derive(clap::Args)]
 #[command(override_usage = "saescope convert [OPTIONS] [SAE] <OUT_FOLDER>")]
 #[command(after_help = "\
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// The folder to write
     #[arg(value_name = "OUT_FOLDER")]
     output: Option<PathBuf>,
-    /// Write into a folder that is there already
+    /// Write into an existing folder
     #[arg(long)]
     force: bool,
     /// Print JSON
@@ -39,8 +39,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The output of `--json`.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ConvertReport<'a> {
     sae: &'a str,
     output: &'a PathBuf,
     record: &'a Record,
@@ -48,27 +49,27 @@ struct Written<'a> {
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     if args.output.is_none() && args.force {
-        // The only reference may be the autoencoder, with the folder forgotten.
+        // The only name may be the autoencoder's, with the folder forgotten.
         usage!(
-            "{}: is it the autoencoder, or the folder to write? Name both where --force may overwrite one",
+            "{}: name both the autoencoder and the folder to write, since --force may overwrite a folder",
             args.sae.reference()
         );
     }
     let output = last_of(&mut args.sae.sae, args.output, "folder");
     if output == Path::new(DEMO) {
         usage!(
-            "`{DEMO}` is the bundled autoencoder; name the folder to write behind it, or write ./{DEMO}"
+            "`{DEMO}` is the bundled autoencoder; name the folder to write after it, or write to ./{DEMO}"
         );
     }
     if output.exists() && !args.force {
         bail!(
-            "{}: it is there already; name another folder, or overwrite with --force",
+            "{}: the folder exists already; name another, or overwrite it with --force",
             output.display()
         );
     }
     if output.is_file() {
         bail!(
-            "{}: it is a file, and a folder is written",
+            "{}: this is a file; name a folder to write",
             output.display()
         );
     }
@@ -78,7 +79,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     sae.save(&output)?;
     let record = sae.record();
     if args.json {
-        return print::json(&Written {
+        return print::json(&ConvertReport {
             sae: args.sae.reference(),
             output: &output,
             record,

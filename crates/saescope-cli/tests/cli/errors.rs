@@ -242,7 +242,7 @@ fn the_bundled_autoencoder_is_converted_but_never_over_one_that_is_there() {
     assert!(run(&["convert", &saved]).status.success());
     // With the folder forgotten, the autoencoder is taken for it.
     let (code, stderr) = refused(&["convert", &saved, "--force"]);
-    assert!(code == Some(2) && stderr.contains("Name both"), "{stderr}");
+    assert!(code == Some(2) && stderr.contains("name both"), "{stderr}");
     let (code, stderr) = refused(&["convert", "demo"]);
     assert!(code == Some(2) && stderr.contains("./demo"), "{stderr}");
 }

@@ -1,8 +1,8 @@
-//! Directions of features, the rows of a decoder: how far they are from standing at right angles.
+//! Cosines between directions, which are the rows of a matrix: orthogonality, nearest rows, companions.
 //!
-//! Everything here is about cosines between rows of one matrix. They are computed block by block, so
-//! that no more than a few thousand rows and columns of all the pairs ever stand in memory. Rows of
-//! zeros have no direction and are left out. No model and no autoencoder is needed.
+//! Cosines are computed block by block, so that only a few thousand rows and columns of all the pairs are
+//! in memory at a time. Rows of zeros have no direction and are omitted. Models and autoencoders are
+//! unknown here.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -13,21 +13,21 @@ use rayon::prelude::*;
 use saescope_kernels::{Epilogue, Matrix, Precision, Weight, dot};
 use serde::{Deserialize, Serialize};
 
-/// Rows of a block of cosines.
+/// Number of rows of a block of cosines.
 const BLOCK_ROWS: usize = 256;
-/// Columns of a block of cosines, packed once for all rows.
+/// Number of columns of a block of cosines, packed once for all rows.
 const BLOCK_COLS: usize = 2048;
-/// Bins of [`Orthogonality::histogram`].
+/// Number of bins of [`Orthogonality::histogram`].
 const BINS: usize = 20;
 
-/// Which pairs of rows are looked at.
+/// The pairs of rows that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairs {
     /// Every row with every other.
     All,
     /// This many rows, drawn with the seed, each with every other row of the matrix.
     Sampled {
-        /// Rows drawn.
+        /// Number of rows drawn.
         rows: usize,
         /// Seed of the draw.
         seed: u64,
@@ -35,9 +35,9 @@ pub enum Pairs {
 }
 
 impl Pairs {
-    /// All pairs of `[rows, cols]` where that takes no more than `budget` multiply-adds, otherwise as
-    /// many rows as it pays for, at least two.
-    pub fn within(budget: u64, (rows, cols): (usize, usize), seed: u64) -> Pairs {
+    /// All pairs of a matrix `[rows, cols]` if they cost at most `budget` multiply-adds; otherwise a
+    /// sample of as many rows as the budget covers, at least two.
+    pub fn within(budget: u64, rows: usize, cols: usize, seed: u64) -> Pairs {
         let a_row = (rows as u64).saturating_mul(cols as u64).max(1);
         match usize::try_from(budget / a_row) {
             Ok(affordable) if affordable < rows => Pairs::Sampled {
@@ -49,52 +49,52 @@ impl Pairs {
     }
 }
 
-/// Two rows and the cosine of the angle between them.
+/// Two rows and the cosine between them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
-    /// The lower of the two.
+    /// The lower number of the two.
     pub a: u32,
-    /// The higher.
+    /// The higher number.
     pub b: u32,
     /// Their cosine.
     pub cosine: f32,
 }
 
-/// How far the rows of a matrix are from standing at right angles to each other.
+/// Statistics of the cosines between the rows of a matrix, which are 0 if the rows are orthogonal.
 ///
 /// Random directions in `d` dimensions have a mean |cosine| of about `sqrt(2 / (pi d))`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Orthogonality {
-    /// Mean |cosine| of the pairs: off the diagonal of the matrix of cosines.
+    /// Mean |cosine| of the pairs, off the diagonal of the matrix of cosines.
     pub mean: f64,
     /// The largest |cosine|.
     pub max: f64,
     /// The pairs of largest |cosine|, the largest first.
     pub largest: Vec<Pair>,
-    /// Mean over the rows looked at of the largest cosine, with its sign, to any other row.
+    /// Mean, over the rows compared, of the largest signed cosine to any other row.
     pub mean_nearest: f64,
-    /// Pairs by |cosine|: 20 bins of 0.05 from 0 to 1. Every bin is from its lower end on, the last
-    /// one up to 1 and what rounding adds.
+    /// Number of pairs by |cosine|: 20 bins of 0.05 from 0 to 1. A bin includes its lower end; the last
+    /// one also holds 1 and values that rounding puts above it.
     pub histogram: Vec<u64>,
-    /// Rows looked at, each with every other: all that are not zero, or those drawn.
+    /// Number of rows compared, each with every other: all that are not zero, or those drawn.
     pub rows: usize,
-    /// Ordered pairs counted: `rows` times what each has to be compared with.
+    /// Number of ordered pairs: `rows` times the number of rows that each is compared with.
     pub pairs: u64,
-    /// Rows that are zero.
+    /// Number of rows that are zero.
     pub zero: usize,
-    /// Whether only a sample of the rows was looked at.
+    /// True if only a sample of the rows was compared.
     pub sampled: bool,
 }
 
-/// How close the rows of `directions`, `[features, d]`, stand to each other, with the `top` pairs of
-/// largest |cosine|.
+/// The orthogonality of the rows of `directions`, `[features, d]`, with the `top` pairs of largest
+/// |cosine|.
 ///
 /// The same seed draws the same rows; the number of threads changes no bit of the result.
 pub fn orthogonality(directions: &Matrix, pairs: Pairs, top: usize) -> Orthogonality {
     let inverse = inverse_norms(directions);
     let all = nonzero(&inverse);
     let (rows, sampled) = chosen(&all, pairs);
-    let mut seen = vec![Seen::default(); rows.len()];
+    let mut seen = vec![RowCosines::default(); rows.len()];
     let mut largest = Largest::new(top, &rows, directions.rows());
     for_each_block(
         &[(directions, &inverse)],
@@ -109,9 +109,10 @@ pub fn orthogonality(directions: &Matrix, pairs: Pairs, top: usize) -> Orthogona
                 .map(|(row, (seen, &own))| {
                     let cosines = cosines[0].row(row);
                     seen.add(own, others, cosines);
-                    match seen.max() < floor {
-                        true => Vec::new(),
-                        false => largest.candidates(own, others, cosines, floor),
+                    if seen.max() < floor {
+                        Vec::new()
+                    } else {
+                        largest.candidates(own, others, cosines, floor)
                     }
                 })
                 .collect();
@@ -125,8 +126,10 @@ pub fn orthogonality(directions: &Matrix, pairs: Pairs, top: usize) -> Orthogona
         let bins = histogram.iter_mut().zip(seen.bins);
         bins.for_each(|(sum, bin)| *sum += u64::from(bin));
     }
-    let nearest = seen.iter().map(|seen| seen.largest);
-    let nearest = nearest.filter(|cosine| cosine.is_finite());
+    let nearest = seen
+        .iter()
+        .map(|row| row.largest)
+        .filter(|cosine| cosine.is_finite());
     Orthogonality {
         mean: per(seen.iter().map(|seen| seen.sum).sum(), pairs),
         max: seen.iter().map(|s| f64::from(s.max())).fold(0.0, f64::max),
@@ -140,22 +143,21 @@ pub fn orthogonality(directions: &Matrix, pairs: Pairs, top: usize) -> Orthogona
     }
 }
 
-/// A feature and the one that is most like it, or most opposed to it, in what both read and write.
+/// A feature and the other one that reads and writes the most similar, or the most opposite, directions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Companion {
-    /// Which feature.
+    /// Id of the feature.
     pub feature: u32,
-    /// Which other one.
+    /// Id of the other one.
     pub other: u32,
     /// The product of the cosines of their encoder rows and of their decoder rows.
     pub score: f32,
 }
 
-/// For every feature looked at, the other one with the largest `cos(enc_i, enc_j) cos(dec_i, dec_j)`,
-/// from the rows of `encoder`, `[features, d_in]`, and `decoder`, `[features, d_out]`; features are in
-/// the order of their numbers, and those with a row of zeros are left out. A score near 1 means the
-/// same feature twice, or a pair that reads and writes the two ends of one line, as dense features
-/// often do (Sun et al. 2025).
+/// For every feature compared, the other one with the largest `cos(enc_i, enc_j) cos(dec_i, dec_j)`, from
+/// the rows of `encoder`, `[features, d_in]`, and `decoder`, `[features, d_out]`. Features are in the
+/// order of their ids; those with a row of zeros are omitted. A score near 1 means a duplicate, or a pair
+/// that reads and writes the two ends of one line, as dense features often do (Sun et al. 2025).
 ///
 /// # Panics
 /// When the two have different numbers of rows.
@@ -187,7 +189,7 @@ pub fn companions(encoder: &Matrix, decoder: &Matrix, pairs: Pairs) -> Vec<Compa
     best.into_iter().flatten().collect()
 }
 
-/// The cosine of `row` with each row of `directions`, `[features, d]`; 0 where either is zero.
+/// The cosine of `row` with each row of `directions`, `[features, d]`; 0 if either is zero.
 ///
 /// # Panics
 /// When their widths differ.
@@ -197,7 +199,7 @@ pub fn cosines(directions: &Matrix, row: &[f32]) -> Vec<f32> {
     rows.map(|other| cosine(other, row)).collect()
 }
 
-/// The cosine of two rows; 0 where either is zero.
+/// The cosine of two rows; 0 if either is zero.
 pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let norms = (dot(a, a) * dot(b, b)).sqrt();
     if norms > 0.0 {
@@ -207,18 +209,18 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     }
 }
 
-/// What a row has seen of the others.
+/// The statistics of a row's cosines with the others.
 #[derive(Clone)]
-struct Seen {
+struct RowCosines {
     sum: f64,
     largest: f32,
     smallest: f32,
     bins: [u32; BINS],
 }
 
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen {
+impl Default for RowCosines {
+    fn default() -> RowCosines {
+        RowCosines {
             sum: 0.0,
             largest: f32::NEG_INFINITY,
             smallest: f32::INFINITY,
@@ -227,7 +229,7 @@ impl Default for Seen {
     }
 }
 
-impl Seen {
+impl RowCosines {
     fn add(&mut self, own: u32, others: &[u32], cosines: &[f32]) {
         match others.binary_search(&own) {
             Ok(at) => {
@@ -239,7 +241,7 @@ impl Seen {
     }
 
     fn add_all(&mut self, cosines: &[f32]) {
-        /// Sums and counts side by side: a single one would wait for itself at every cosine.
+        /// Number of independent sums and counts: with a single one every cosine would wait for the last.
         const LANES: usize = 8;
         let (mut sums, mut bins) = ([0.0; LANES], [[0_u32; BINS]; LANES]);
         for cosines in cosines.chunks(LANES) {
@@ -259,7 +261,7 @@ impl Seen {
         self.smallest = cosines.iter().fold(self.smallest, |a, &b| a.min(b));
     }
 
-    /// The largest |cosine|, 0 where nothing was seen.
+    /// The largest |cosine|; 0 if there was none.
     fn max(&self) -> f32 {
         self.largest.max(-self.smallest).max(0.0)
     }
@@ -269,7 +271,7 @@ impl Seen {
 struct Largest {
     top: usize,
     pairs: Vec<Pair>,
-    /// For each feature whether it is among the rows: two rows meet twice, and count once.
+    /// For each feature, true if it is one of the rows: a pair of two rows is met twice and counts once.
     is_row: Vec<bool>,
 }
 
@@ -284,17 +286,18 @@ impl Largest {
         }
     }
 
-    /// What a pair has to reach to be among them.
+    /// The |cosine| that a pair has to reach to be kept.
     fn floor(&self) -> f32 {
-        match self.pairs.len() < self.top {
-            true => 0.0,
-            false => self.pairs.last().map_or(f32::INFINITY, |p| p.cosine.abs()),
+        if self.pairs.len() < self.top {
+            0.0
+        } else {
+            self.pairs.last().map_or(f32::INFINITY, |p| p.cosine.abs())
         }
     }
 
-    /// The `top` pairs of a row, of those that reach `floor`.
+    /// The `top` pairs of a row among those that reach `floor`.
     fn candidates(&self, own: u32, others: &[u32], cosines: &[f32], floor: f32) -> Vec<Pair> {
-        /// Pairs beyond twice those wanted before the list is sorted.
+        /// Number of pairs beyond twice `top` at which the list is sorted and cut.
         const SLACK: usize = 20;
         let mut found = Vec::new();
         for (&other, &cosine) in others.iter().zip(cosines) {
@@ -320,7 +323,7 @@ impl Largest {
     }
 }
 
-/// Sorts pairs by falling |cosine|, of equal ones by their features, and keeps the first.
+/// Sorts pairs by falling |cosine|, equal ones by their ids, and keeps the first `top`.
 fn keep_largest(pairs: &mut Vec<Pair>, top: usize) {
     let order = |p: &Pair, q: &Pair| -> Ordering {
         let sizes = q.cosine.abs().total_cmp(&p.cosine.abs());
@@ -330,7 +333,7 @@ fn keep_largest(pairs: &mut Vec<Pair>, top: usize) {
     pairs.truncate(top);
 }
 
-/// `1 / |row|` of every row, 0 for rows of zeros.
+/// `1 / |row|` of every row; 0 for rows of zeros.
 fn inverse_norms(matrix: &Matrix) -> Vec<f32> {
     let rows = matrix.data().par_chunks_exact(matrix.cols().max(1));
     let inverse = |norm: f64| if norm > 0.0 { 1.0 / norm } else { 0.0 };
@@ -338,7 +341,7 @@ fn inverse_norms(matrix: &Matrix) -> Vec<f32> {
         .collect()
 }
 
-/// The rows that have a direction.
+/// The rows that are not zero.
 fn nonzero(inverse: &[f32]) -> Vec<u32> {
     let all = (0..).zip(inverse);
     all.filter(|(_, inverse)| **inverse > 0.0)
@@ -346,7 +349,7 @@ fn nonzero(inverse: &[f32]) -> Vec<u32> {
         .collect()
 }
 
-/// The rows to look at out of `all`, ascending, and whether they are not all.
+/// The rows to compare out of `all`, ascending, and true if they are a sample.
 fn chosen(all: &[u32], pairs: Pairs) -> (Vec<u32>, bool) {
     match pairs {
         Pairs::Sampled { rows, seed } if rows < all.len() => {
@@ -364,9 +367,9 @@ fn chosen(all: &[u32], pairs: Pairs) -> (Vec<u32>, bool) {
     }
 }
 
-/// Calls `each` with a range of `rows`, some of `cols`, and for each matrix the cosines of those of
-/// its rows, `[range, some of cols]`, until every row has met every column once. A row meets the
-/// columns in their order.
+/// Calls `each` with a range of `rows`, a chunk of `cols`, and for each matrix the cosines between those
+/// of its rows, `[range, chunk]`, until every row has met every column once. A row meets the columns in
+/// their order.
 fn for_each_block(
     matrices: &[(&Matrix, &[f32])],
     rows: &[u32],
@@ -387,7 +390,7 @@ fn for_each_block(
     }
 }
 
-/// The named rows at length 1.
+/// Some rows, scaled to norm 1.
 fn unit_rows(matrix: &Matrix, inverse: &[f32], rows: &[u32]) -> Matrix {
     let mut unit = Matrix::zeros(rows.len(), matrix.cols());
     for (to, &from) in rows.iter().enumerate() {
@@ -402,7 +405,7 @@ fn unit_row(matrix: &Matrix, inverse: &[f32], row: u32, out: &mut [f32]) {
     pairs.for_each(|(out, x)| *out = x * inverse[row]);
 }
 
-/// The same, packed for products.
+/// Some rows, scaled to norm 1 and packed for products.
 fn pack(matrix: &Matrix, inverse: &[f32], rows: &[u32]) -> Weight {
     let d = matrix.cols();
     let packed = Weight::pack(rows.len(), d, Precision::F32, |range, out| {

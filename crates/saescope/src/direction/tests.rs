@@ -1,8 +1,8 @@
-//! Cosines of blocks against plain loops in f64.
+//! Compares the cosines of blocks with plain loops in f64.
 
 use super::*;
 
-/// `[rows, cols]` of normal numbers (Box and Muller 1958).
+/// A matrix `[rows, cols]` of normal numbers (Box and Muller 1958).
 fn normal(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut uniform = || (random.next_u32() as f64 + 0.5) / 2_f64.powi(32);
@@ -31,7 +31,7 @@ fn plain(matrix: &Matrix) -> Vec<(u32, u32, f64)> {
     all
 }
 
-/// More rows than a block has, two of them zero, one the opposite of another.
+/// More rows than a block has; two are zero, and one is the opposite of another.
 fn directions() -> Matrix {
     let mut matrix = normal(BLOCK_ROWS + 41, 24, 1);
     let opposite: Vec<f32> = matrix.row(3).iter().map(|x| -2.5 * x).collect();
@@ -46,7 +46,7 @@ fn near(found: f64, expected: f64) {
 }
 
 #[test]
-fn orthogonality_is_that_of_a_plain_loop() {
+fn orthogonality_agrees_with_a_plain_loop() {
     let matrix = directions();
     let found = orthogonality(&matrix, Pairs::All, 5);
     let mut pairs = plain(&matrix);
@@ -77,7 +77,7 @@ fn orthogonality_is_that_of_a_plain_loop() {
 }
 
 #[test]
-fn a_sample_is_rows_with_all_others_and_the_same_for_the_same_seed() {
+fn a_sample_compares_its_rows_with_all_others_and_depends_on_the_seed_alone() {
     let matrix = directions();
     let sampled = |rows, seed| orthogonality(&matrix, Pairs::Sampled { rows, seed }, 400);
     let found = sampled(60, 4);
@@ -86,7 +86,7 @@ fn a_sample_is_rows_with_all_others_and_the_same_for_the_same_seed() {
     assert_eq!(found.histogram.iter().sum::<u64>(), found.pairs);
     assert_eq!(found, sampled(60, 4));
     assert_ne!(found, sampled(60, 5));
-    // No pair twice, though two rows of the sample meet twice.
+    // No pair is listed twice, though two rows of the sample meet twice.
     let mut pairs: Vec<_> = found.largest.iter().map(|p| (p.a, p.b)).collect();
     pairs.sort_unstable();
     pairs.dedup();
@@ -97,7 +97,7 @@ fn a_sample_is_rows_with_all_others_and_the_same_for_the_same_seed() {
 }
 
 #[test]
-fn random_directions_have_the_mean_cosine_that_is_known() {
+fn random_directions_have_the_mean_cosine_of_theory() {
     let matrix = normal(1000, 768, 2);
     let found = orthogonality(&matrix, Pairs::All, 0);
     let expected = (2.0 / (std::f64::consts::PI * 768.0)).sqrt();
@@ -106,7 +106,7 @@ fn random_directions_have_the_mean_cosine_that_is_known() {
 }
 
 #[test]
-fn columns_of_several_blocks_are_all_met() {
+fn rows_are_compared_with_the_columns_of_every_block() {
     let matrix = normal(BLOCK_COLS + 3, 4, 3);
     let found = orthogonality(&matrix, Pairs::Sampled { rows: 9, seed: 0 }, 3);
     let pairs = plain(&Matrix::from_fn(2, 4, |row, col| {
@@ -118,7 +118,7 @@ fn columns_of_several_blocks_are_all_met() {
 }
 
 #[test]
-fn nothing_to_compare_is_no_error() {
+fn matrices_without_pairs_have_zeros_and_empty_lists() {
     for rows in [0, 1, 2] {
         let mut matrix = Matrix::zeros(rows, 3);
         if rows > 0 {
@@ -143,7 +143,7 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
-fn companions_are_those_of_a_plain_loop() {
+fn companions_agree_with_a_plain_loop() {
     let (encoder, decoder) = (directions(), normal(BLOCK_ROWS + 41, 9, 8));
     let found = companions(&encoder, &decoder, Pairs::All);
     assert_eq!(found.len(), encoder.rows() - 2);
@@ -162,10 +162,10 @@ fn companions_are_those_of_a_plain_loop() {
 }
 
 #[test]
-fn a_budget_buys_all_pairs_or_a_sample() {
-    assert_eq!(Pairs::within(100, (10, 1), 7), Pairs::All);
+fn a_budget_covers_all_pairs_or_a_sample() {
+    assert_eq!(Pairs::within(100, 10, 1, 7), Pairs::All);
     let sampled = Pairs::Sampled { rows: 9, seed: 7 };
-    assert_eq!(Pairs::within(99, (10, 1), 7), sampled);
+    assert_eq!(Pairs::within(99, 10, 1, 7), sampled);
     let least = Pairs::Sampled { rows: 2, seed: 7 };
-    assert_eq!(Pairs::within(0, (10, 1), 7), least);
+    assert_eq!(Pairs::within(0, 10, 1, 7), least);
 }

@@ -1,4 +1,4 @@
-//! What a model predicts with an activation reconstructed, or taken away.
+//! A model's predictions with an activation reconstructed, or ablated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use saescope_kernels::Matrix;
 use serde::Serialize;
 
-use super::reconstruction::{ByToken, Seen};
+use super::reconstruction::{ExplainedByToken, ReconstructionSums};
 use super::{COUNTED, Counted, Walk, firsts};
 use crate::distribution::Distributions;
 use crate::edit::Span;
@@ -16,14 +16,14 @@ use crate::model::{BatchText, Model, TextBatch, UNEMBED_ROWS};
 use crate::sae::{Sae, Splice};
 use crate::site::Site;
 
-/// What a model predicts with an activation reconstructed, or taken away. `ce` is the mean of
-/// `-ln p(next token)`, and `kl` the mean of `KL(plain || changed)` of the next-token distributions,
+/// A model's predictions with an activation reconstructed, or ablated. `ce` is the mean of
+/// `-ln p(next token)`, and `kl` the mean of `KL(unchanged || changed)` of the next-token distributions,
 /// both in nats.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Behaviour {
-    /// Tokens predicted: behind every token counted that is not the last of its text.
+    /// Number of tokens predicted: the one after every token counted that is not the last of its text.
     pub predictions: usize,
-    /// Of the model as it is.
+    /// Of the unchanged model.
     pub ce_without_sae: f64,
     /// With the reconstruction in the activation's place.
     pub ce_with_sae: f64,
@@ -37,7 +37,7 @@ pub struct Behaviour {
     pub ce_increase_with_zero_ablation: f64,
     /// `ce_with_mean_ablation - ce_without_sae`
     pub ce_increase_with_mean_ablation: f64,
-    /// `1 - ce_increase / ce_increase_with_zero_ablation`; none where ablation changes nothing.
+    /// `1 - ce_increase / ce_increase_with_zero_ablation`; none if ablation changes nothing.
     pub ce_recovered: Option<f64>,
     /// The same against the mean.
     pub ce_recovered_from_mean: Option<f64>,
@@ -53,27 +53,31 @@ pub struct Behaviour {
     pub kl_score_from_mean: Option<f64>,
 }
 
-/// Behaviour, and what is explained of each token on average.
-pub(super) type Found = (Behaviour, f64);
+/// Measurements of one autoencoder that need the second reading of the texts.
+pub(super) struct Prediction {
+    pub(super) behaviour: Behaviour,
+    /// The mean over tokens of `1 - |x - y|^2 / |x - mean x|^2`.
+    pub(super) explained_variance_of_tokens: f64,
+}
 
-/// What is put in the place of an activation.
+/// A substitute for an activation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    /// What the autoencoder of this number makes of it.
+enum Substitute {
+    /// The reconstruction of the autoencoder of this number.
     Sae(usize),
     /// Zeros.
     Zero(Site),
-    /// Its mean.
+    /// The mean of the activation.
     Mean(Site),
 }
 
-/// Every change that is tried with `saes`.
-fn changes(saes: &[&Sae]) -> Result<Vec<(Change, Counted)>> {
-    let mut changes: Vec<Change> = (0..saes.len()).map(Change::Sae).collect();
+/// Every substitute that is tried with `saes`, at either choice of positions.
+fn changes(saes: &[&Sae]) -> Result<Vec<(Substitute, Counted)>> {
+    let mut changes: Vec<Substitute> = (0..saes.len()).map(Substitute::Sae).collect();
     for sae in saes {
         let site = sae.out_site()?;
-        if !changes.contains(&Change::Zero(site)) {
-            changes.extend([Change::Zero(site), Change::Mean(site)]);
+        if !changes.contains(&Substitute::Zero(site)) {
+            changes.extend([Substitute::Zero(site), Substitute::Mean(site)]);
         }
     }
     let both = changes.into_iter();
@@ -82,12 +86,12 @@ fn changes(saes: &[&Sae]) -> Result<Vec<(Change, Counted)>> {
         .collect())
 }
 
-/// How often the model reads every text.
+/// Number of times that the model reads every text.
 pub(super) fn passes(saes: &[&Sae]) -> Result<u64> {
     Ok(1 + changes(saes)?.len() as u64)
 }
 
-/// Sums over tokens.
+/// Sums over tokens of the losses and divergences of predictions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     ce: f64,
@@ -115,69 +119,78 @@ impl Sums {
     }
 }
 
-/// Reads all texts to the end: as they are, and with every change. For each autoencoder what is found
-/// over all positions, and without the first of every text.
+/// Reads all texts to the end, unchanged and with every substitute. Returns the measurements of each
+/// autoencoder over all positions, and without the first of every text.
 pub(super) fn measure(
     walk: &mut Walk,
     saes: &[&Sae],
-    seen: &[Seen],
+    sums: &[ReconstructionSums],
     on_read: &mut dyn FnMut(usize),
-) -> Result<Vec<[Found; 2]>> {
+) -> Result<Vec<[Prediction; 2]>> {
     let changes = changes(saes)?;
-    let replacements = Replacements::new(saes, seen)?;
-    let mut sites = replacements.starts(walk.model, &changes)?;
+    let substitutes = SubstituteRows::new(saes, sums)?;
+    let mut sites = substitutes.starts(walk.model, &changes)?;
     for sae in saes {
         sites.insert(sae.out_site()?);
     }
-    let mut explained: Vec<ByToken> = seen.iter().map(ByToken::new).collect();
+    let mut explained: Vec<ExplainedByToken> = sums.iter().map(ExplainedByToken::new).collect();
     let mut outcomes = Outcomes::new(&changes);
     for batch in walk.batches() {
-        let rows = Predicted::new(&batch);
-        let plain = Plain::run(walk, &batch, &sites)?;
+        let rows = NextTokens::new(&batch);
+        let plain = UnchangedBatch::run(walk, &batch, &sites)?;
         on_read(rows.next.len());
         for (sae, explained) in saes.iter().zip(&mut explained) {
             explained.add(&plain.at[&sae.out_site()?], &rows.firsts);
         }
         let mut changed = Vec::with_capacity(changes.len());
         for &(change, counted) in &changes {
-            let mut hook = replacements.hook(change, counted)?;
+            let mut hook = substitutes.hook(change, counted)?;
             changed.push(plain.changed(walk, &batch, &mut *hook)?);
             on_read(rows.next.len());
         }
-        outcomes.add(walk.model, &rows, (plain.ends(), &changed));
+        outcomes.add(walk.model, &rows, plain.final_norm(), &changed);
     }
-    let found = saes.iter().zip(&explained).enumerate();
-    let found = found.map(|(number, (sae, explained))| {
-        let site = sae.out_site()?;
-        let of = |counted| outcomes.behaviour((number, site), counted);
-        let [all, without_first] = explained.means();
-        Ok([
-            (of(Counted::All), all),
-            (of(Counted::WithoutFirst), without_first),
-        ])
-    });
-    found.collect()
+    let results = saes.iter().zip(&explained).enumerate();
+    results
+        .map(|(number, (sae, explained))| {
+            let site = sae.out_site()?;
+            let prediction = |counted, explained| Prediction {
+                behaviour: outcomes.behaviour(number, site, counted),
+                explained_variance_of_tokens: explained,
+            };
+            let [all, without_first] = explained.means();
+            Ok([
+                prediction(Counted::All, all),
+                prediction(Counted::WithoutFirst, without_first),
+            ])
+        })
+        .collect()
 }
 
-/// A batch as the model reads it.
-struct Plain {
-    /// What it is at some sites and behind the final norm, `[tokens, width]` each.
+/// A batch as the unchanged model reads it.
+struct UnchangedBatch {
+    /// The activations at some sites and after the final norm, `[tokens, width]` each.
     at: BTreeMap<Site, Matrix>,
 }
 
-impl Plain {
-    fn run(walk: &mut Walk, batch: &TextBatch<&[u32]>, sites: &BTreeSet<Site>) -> Result<Plain> {
+impl UnchangedBatch {
+    fn run(
+        walk: &mut Walk,
+        batch: &TextBatch<&[u32]>,
+        sites: &BTreeSet<Site>,
+    ) -> Result<UnchangedBatch> {
         let mut sites = sites.clone();
         sites.insert(Site::FinalNorm);
         let at = walk.activations(batch, &sites)?;
-        Ok(Plain { at })
+        Ok(UnchangedBatch { at })
     }
 
-    fn ends(&self) -> &Matrix {
+    /// The output of the final norm, `[tokens, d_model]`.
+    fn final_norm(&self) -> &Matrix {
         &self.at[&Site::FinalNorm]
     }
 
-    /// What the final norm makes of the batch with a change, from where it begins to matter.
+    /// The output of the final norm under a change, computed from the first site that the change reaches.
     fn changed(
         &self,
         walk: &mut Walk,
@@ -193,36 +206,38 @@ impl Plain {
     }
 }
 
-/// The logits of some rows.
-fn project(model: &Model, ends: &Matrix, rows: Range<usize>) -> Matrix {
-    model.project(&ends.select_rows(&rows.collect::<Vec<usize>>()))
+/// The logits of some rows of the final norm's output.
+fn project(model: &Model, final_norm: &Matrix, rows: Range<usize>) -> Matrix {
+    model.project(&final_norm.select_rows(&rows.collect::<Vec<usize>>()))
 }
 
-/// The rows of a batch and what comes behind each.
-struct Predicted {
-    /// None behind the last token of a text.
+/// The next token of every row of a batch.
+struct NextTokens {
+    /// None for the last token of a text.
     next: Vec<Option<u32>>,
+    /// True for the first token of a text.
     firsts: Vec<bool>,
 }
 
-impl Predicted {
-    fn new(batch: &TextBatch<&[u32]>) -> Predicted {
+impl NextTokens {
+    fn new(batch: &TextBatch<&[u32]>) -> NextTokens {
         let next = |text: BatchText| {
             let next = text.tokens[1..].iter().copied().map(Some);
             next.chain([None]).collect::<Vec<_>>()
         };
-        Predicted {
+        NextTokens {
             next: batch.texts().flat_map(next).collect(),
             firsts: firsts(batch),
         }
     }
 
-    /// Adds the rows of `range` that are counted; row 0 of the distributions is the first of them.
+    /// Adds the counted rows of `range` to `sums`; row 0 of the distributions is the first of the range.
     fn add(
         &self,
         range: Range<usize>,
         counted: Counted,
-        (before, after): (&Distributions, &Distributions),
+        before: &Distributions,
+        after: &Distributions,
         sums: &mut Sums,
     ) {
         let unchanged = std::ptr::eq(before, after);
@@ -239,28 +254,28 @@ impl Predicted {
     }
 }
 
-/// What changes put in the place of activations.
-struct Replacements<'a> {
+/// The rows that substitutes put in the place of activations.
+struct SubstituteRows<'a> {
     saes: &'a [&'a Sae],
     /// By site: zeros, and the means over all positions and without the first.
     rows: BTreeMap<Site, [Vec<f32>; 3]>,
 }
 
-impl<'a> Replacements<'a> {
-    fn new(saes: &'a [&'a Sae], seen: &[Seen]) -> Result<Replacements<'a>> {
+impl<'a> SubstituteRows<'a> {
+    fn new(saes: &'a [&'a Sae], sums: &[ReconstructionSums]) -> Result<SubstituteRows<'a>> {
         let mut rows = BTreeMap::new();
-        for (sae, seen) in saes.iter().zip(seen) {
-            let [all, without_first] = COUNTED.map(|counted| seen.mean(counted));
+        for (sae, sums) in saes.iter().zip(sums) {
+            let [all, without_first] = COUNTED.map(|counted| sums.mean(counted));
             rows.insert(
                 sae.out_site()?,
                 [vec![0.0; sae.d_out()], all, without_first],
             );
         }
-        Ok(Replacements { saes, rows })
+        Ok(SubstituteRows { saes, rows })
     }
 
-    /// Where passes with these changes part from the plain one.
-    fn starts(&self, model: &Model, changes: &[(Change, Counted)]) -> Result<BTreeSet<Site>> {
+    /// The sites from which passes with these changes differ from the unchanged one.
+    fn starts(&self, model: &Model, changes: &[(Substitute, Counted)]) -> Result<BTreeSet<Site>> {
         let mut starts = BTreeSet::new();
         for &(change, counted) in changes {
             starts.extend(model.restart(&*self.hook(change, counted)?));
@@ -268,26 +283,26 @@ impl<'a> Replacements<'a> {
         Ok(starts)
     }
 
-    fn hook(&self, change: Change, counted: Counted) -> Result<Box<dyn Hook + '_>> {
+    fn hook(&self, change: Substitute, counted: Counted) -> Result<Box<dyn Hook + '_>> {
         let span = match counted {
             Counted::All => Span::All,
             Counted::WithoutFirst => Span::From(1),
         };
         let (site, which) = match (change, counted) {
-            (Change::Sae(number), _) => {
+            (Substitute::Sae(number), _) => {
                 let splice = Splice::replace(self.saes[number], Vec::new())?;
                 return Ok(Box::new(splice.within(span)));
             }
-            (Change::Zero(site), _) => (site, 0),
-            (Change::Mean(site), Counted::All) => (site, 1),
-            (Change::Mean(site), Counted::WithoutFirst) => (site, 2),
+            (Substitute::Zero(site), _) => (site, 0),
+            (Substitute::Mean(site), Counted::All) => (site, 1),
+            (Substitute::Mean(site), Counted::WithoutFirst) => (site, 2),
         };
         let row = &self.rows[&site][which];
         Ok(Box::new(Ablate { site, row, span }))
     }
 }
 
-/// A hook that puts one row in the place of every token of a span.
+/// A hook that replaces every token of a span by one row.
 struct Ablate<'a> {
     site: Site,
     row: &'a [f32],
@@ -309,15 +324,15 @@ impl Hook for Ablate<'_> {
     }
 }
 
-/// The sums of all changes.
+/// The sums of the unchanged model and of every change.
 struct Outcomes<'a> {
-    changes: &'a [(Change, Counted)],
+    changes: &'a [(Substitute, Counted)],
     plain: [Sums; 2],
     changed: Vec<Sums>,
 }
 
 impl<'a> Outcomes<'a> {
-    fn new(changes: &'a [(Change, Counted)]) -> Outcomes<'a> {
+    fn new(changes: &'a [(Substitute, Counted)]) -> Outcomes<'a> {
         Outcomes {
             changes,
             plain: [Sums::default(); 2],
@@ -325,25 +340,25 @@ impl<'a> Outcomes<'a> {
         }
     }
 
-    /// Adds a batch: what the final norm makes of it as it is, and with every change.
-    fn add(&mut self, model: &Model, rows: &Predicted, (plain, changed): (&Matrix, &[Matrix])) {
+    /// Adds a batch, given the outputs of the final norm of the unchanged model and under every change.
+    fn add(&mut self, model: &Model, rows: &NextTokens, plain: &Matrix, changed: &[Matrix]) {
         for start in (0..rows.next.len()).step_by(UNEMBED_ROWS) {
             let range = start..(start + UNEMBED_ROWS).min(rows.next.len());
             let logits = project(model, plain, range.clone());
             let before = Distributions::new(&logits);
             for (sums, counted) in self.plain.iter_mut().zip(COUNTED) {
-                rows.add(range.clone(), counted, (&before, &before), sums);
+                rows.add(range.clone(), counted, &before, &before, sums);
             }
             let changes = self.changes.iter().zip(changed).zip(&mut self.changed);
-            for ((&(_, counted), ends), sums) in changes {
-                let logits = project(model, ends, range.clone());
+            for ((&(_, counted), final_norm), sums) in changes {
+                let logits = project(model, final_norm, range.clone());
                 let after = Distributions::new(&logits);
-                rows.add(range.clone(), counted, (&before, &after), sums);
+                rows.add(range.clone(), counted, &before, &after, sums);
             }
         }
     }
 
-    fn of(&self, change: Change, counted: Counted) -> Sums {
+    fn of(&self, change: Substitute, counted: Counted) -> Sums {
         let at = self
             .changes
             .iter()
@@ -351,12 +366,12 @@ impl<'a> Outcomes<'a> {
         at.map_or(Sums::default(), |at| self.changed[at])
     }
 
-    /// Of the autoencoder of a number, which writes at a site.
-    fn behaviour(&self, (number, out_site): (usize, Site), counted: Counted) -> Behaviour {
+    /// The behaviour with the autoencoder of a number, which writes at `out_site`.
+    fn behaviour(&self, number: usize, out_site: Site, counted: Counted) -> Behaviour {
         let plain = self.plain[usize::from(counted == Counted::WithoutFirst)];
-        let sae = self.of(Change::Sae(number), counted);
-        let zero = self.of(Change::Zero(out_site), counted);
-        let mean = self.of(Change::Mean(out_site), counted);
+        let sae = self.of(Substitute::Sae(number), counted);
+        let zero = self.of(Substitute::Zero(out_site), counted);
+        let mean = self.of(Substitute::Mean(out_site), counted);
         let increase = |sums: Sums| sums.ce() - plain.ce();
         Behaviour {
             predictions: plain.predictions,
@@ -378,7 +393,7 @@ impl<'a> Outcomes<'a> {
     }
 }
 
-/// Which share of `ablated` does not occur with the autoencoder.
+/// The share of the ablation's damage that the autoencoder avoids; none if there is no damage.
 fn recovered(with_sae: f64, ablated: f64) -> Option<f64> {
     let share = 1.0 - with_sae / ablated;
     share.is_finite().then_some(share)

@@ -1,11 +1,11 @@
-//! Whether an autoencoder is any good: what it reconstructs, what it costs the model, and how its
-//! features are spread.
+//! The evaluation of autoencoders: their reconstructions, their cost to the model's predictions, and the
+//! densities and directions of their features.
 //!
-//! Two walks over the texts. The first runs the model as far as the deepest site and looks at
-//! reconstructions; the second runs it to the end, as it is and with every autoencoder in its place,
-//! and looks at what it predicts. Several autoencoders share the model's own passes, and a pass with a
-//! change begins where that does. Every number is defined in docs/metrics.md; all sums are in f64, and
-//! no logits are held but those of [`UNEMBED_ROWS`](crate::model::UNEMBED_ROWS) rows.
+//! The texts are read twice. The first time the model runs as far as the deepest site, for the
+//! reconstructions; the second time it runs to the end, unchanged and with every autoencoder in its
+//! place, for the predictions. Several autoencoders share the unchanged passes, and a changed pass begins
+//! at its change. docs/metrics.md defines every number. All sums are in f64; only the logits of
+//! [`UNEMBED_ROWS`](crate::model::UNEMBED_ROWS) rows are in memory at a time.
 
 mod behaviour;
 mod reconstruction;
@@ -29,16 +29,17 @@ use crate::hook::Hook;
 use crate::model::{Model, PASS_TOKENS, TextBatch, TextBatches};
 use crate::sae::Sae;
 use crate::site::Site;
+use behaviour::Prediction;
 
-/// How an evaluation is done.
+/// The settings of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvalConfig {
-    /// Tokens that the model reads at once, or one text where that has more.
+    /// Number of tokens that the model reads at once; a longer text is read alone.
     pub batch_tokens: usize,
-    /// Multiply-adds that may be spent on the cosines of one matrix of directions; where all pairs take
-    /// more, a sample is drawn ([`Pairs::within`]).
+    /// The most multiply-adds spent on the cosines of one matrix of directions; if all pairs cost more, a
+    /// sample is drawn ([`Pairs::within`]).
     pub cosine_budget: u64,
-    /// How many pairs of features are listed that are closest to each other.
+    /// Number of closest pairs of features that are listed.
     pub top: usize,
     /// Seed of that sample.
     pub seed: u64,
@@ -48,7 +49,7 @@ impl Default for EvalConfig {
     fn default() -> EvalConfig {
         EvalConfig {
             batch_tokens: PASS_TOKENS,
-            // All pairs of 16,384 directions of width 512: a second or two.
+            // All pairs of 16,384 directions of width 512, which take a second or two.
             cosine_budget: 1 << 37,
             top: 10,
             seed: 0,
@@ -56,79 +57,79 @@ impl Default for EvalConfig {
     }
 }
 
-/// What an evaluation found about one autoencoder.
+/// The evaluation of one autoencoder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Where it reads.
+    /// The site that it reads.
     pub site: Site,
-    /// Where it writes.
+    /// The site that it writes.
     pub out_site: Site,
-    /// Width of what it reads.
+    /// Width of the activation that it reads.
     pub d_in: usize,
-    /// Width of what it writes.
+    /// Width of the activation that it writes.
     pub d_out: usize,
     /// Number of features.
     pub d_sae: usize,
-    /// Texts read.
+    /// Number of texts read.
     pub sequences: usize,
     /// Over all positions.
     #[serde(flatten)]
     pub all: Quality,
-    /// The first position of every text left as it is: neither counted, nor replaced.
+    /// Without the first position of every text, which is neither counted nor replaced.
     pub without_first: Quality,
-    /// How far decoder rows are from right angles.
+    /// Orthogonality of the decoder rows.
     pub decoder: Orthogonality,
-    /// How far encoder rows are from right angles.
+    /// Orthogonality of the encoder rows.
     pub encoder: Orthogonality,
-    /// The features that are most like another one, or opposed to it, in what they read and write.
+    /// The pairs of features that read and write the most similar, or the most opposite, directions.
     pub companions: Vec<Companion>,
 }
 
-/// What an evaluation found about one autoencoder on activations alone. Without texts nothing is known
-/// of what a model would predict, nor of which tokens were the first of theirs.
+/// The evaluation of one autoencoder on activations alone. Without texts, a model's predictions and the
+/// first positions are unknown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OnActivations {
-    /// Width of what it reads.
+    /// Width of the activation that it reads.
     pub d_in: usize,
-    /// Width of what it writes.
+    /// Width of the activation that it writes.
     pub d_out: usize,
     /// Number of features.
     pub d_sae: usize,
-    /// Tokens counted.
+    /// Number of tokens counted.
     pub tokens: usize,
-    /// How well activations are reconstructed.
+    /// Quality of the reconstructions.
     #[serde(flatten)]
     pub reconstruction: Reconstruction,
-    /// How many features are active, and how often.
+    /// Number and densities of active features.
     #[serde(flatten)]
     pub activity: Activity,
-    /// How far decoder rows are from right angles.
+    /// Orthogonality of the decoder rows.
     pub decoder: Orthogonality,
-    /// How far encoder rows are from right angles.
+    /// Orthogonality of the encoder rows.
     pub encoder: Orthogonality,
-    /// The features that are most like another one, or opposed to it, in what they read and write.
+    /// The pairs of features that read and write the most similar, or the most opposite, directions.
     pub companions: Vec<Companion>,
 }
 
 /// The numbers that depend on which positions count.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Quality {
-    /// Tokens counted. Features are dead that were not active on one of them.
+    /// Number of tokens counted. A feature is dead if it is active on none of them.
     pub tokens: usize,
-    /// How well activations are reconstructed.
+    /// Quality of the reconstructions.
     #[serde(flatten)]
     pub reconstruction: Reconstruction,
     /// The mean over tokens of `1 - |x - y|^2 / |x - mean x|^2`.
     pub explained_variance_of_tokens: f64,
-    /// What the model predicts with the reconstruction in the activation's place.
+    /// The model's predictions with the reconstruction in the activation's place.
     #[serde(flatten)]
     pub behaviour: Behaviour,
-    /// How many features are active, and how often.
+    /// Number and densities of active features.
     #[serde(flatten)]
     pub activity: Activity,
 }
 
-/// Which positions count, and are replaced.
+/// The positions that are counted and replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counted {
     All,
@@ -137,7 +138,7 @@ enum Counted {
 
 const COUNTED: [Counted; 2] = [Counted::All, Counted::WithoutFirst];
 
-/// Sums over first positions and over the others, apart.
+/// Separate sums over first positions and over the others.
 #[derive(Clone, Debug, Default)]
 struct ByPosition<T> {
     first: T,
@@ -164,9 +165,9 @@ impl<T: Clone + Add<Output = T>> ByPosition<T> {
 }
 
 /// Evaluates `saes` on `texts`, which are token ids, each from its first token on; results are in the
-/// order of `saes`. `hook` belongs to the model: what it changes is changed in every pass, the one
-/// without an autoencoder too, and before an autoencoder reads. `on_progress` is told how much of the
-/// work, in passes times tokens, is done, and of how much.
+/// order of `saes`. `hook` changes the model in every pass, also in the one without an autoencoder, and
+/// before an autoencoder reads. `on_progress` receives the work done and its total, in passes times
+/// tokens.
 ///
 /// # Errors
 /// When an autoencoder does not fit the model, a text is empty or too long, no text has two tokens, or
@@ -197,17 +198,17 @@ pub fn evaluate(
         done += tokens as u64;
         on_progress(done, total);
     };
-    let seen = reconstruction::measure(&mut walk, saes, &mut read)?;
-    let behaviours = behaviour::measure(&mut walk, saes, &seen, &mut read)?;
-    let all = saes.iter().zip(&seen).zip(behaviours);
-    all.map(|((sae, seen), [all, without_first])| {
-        let quality = |counted, (behaviour, explained)| -> Result<Quality> {
+    let sums = reconstruction::measure(&mut walk, saes, &mut read)?;
+    let predictions = behaviour::measure(&mut walk, saes, &sums, &mut read)?;
+    let all = saes.iter().zip(&sums).zip(predictions);
+    all.map(|((sae, sums), [all, without_first])| {
+        let quality = |counted, prediction: Prediction| -> Result<Quality> {
             Ok(Quality {
-                tokens: seen.tokens(counted),
-                reconstruction: seen.reconstruction(counted)?,
-                explained_variance_of_tokens: explained,
-                behaviour,
-                activity: seen.activity(counted),
+                tokens: sums.tokens(counted),
+                reconstruction: sums.reconstruction(counted)?,
+                explained_variance_of_tokens: prediction.explained_variance_of_tokens,
+                behaviour: prediction.behaviour,
+                activity: sums.activity(counted),
             })
         };
         let directions = Directions::of(sae, config);
@@ -228,26 +229,26 @@ pub fn evaluate(
     .collect()
 }
 
-/// Evaluates `saes` on `batches`, activations at their sites, of which all are read; results are in the
-/// order of `saes`.
+/// Evaluates `saes` on all of `batches`, which are activations at their sites; results are in the order
+/// of `saes`.
 ///
 /// # Errors
-/// When a batch cannot be had or does not fit an autoencoder, or all activations are the same.
+/// When a batch is an error or does not fit an autoencoder, or all activations are the same.
 pub fn evaluate_activations(
     saes: &[&Sae],
     batches: impl Iterator<Item = Result<Batch>>,
     config: &EvalConfig,
 ) -> Result<Vec<OnActivations>> {
-    let seen = reconstruction::measure_batches(saes, batches)?;
-    let all = saes.iter().zip(&seen).map(|(sae, seen)| {
+    let sums = reconstruction::measure_batches(saes, batches)?;
+    let all = saes.iter().zip(&sums).map(|(sae, sums)| {
         let directions = Directions::of(sae, config);
         Ok(OnActivations {
             d_in: sae.d_in(),
             d_out: sae.d_out(),
             d_sae: sae.d_sae(),
-            tokens: seen.tokens(Counted::All),
-            reconstruction: seen.reconstruction(Counted::All)?,
-            activity: seen.activity(Counted::All),
+            tokens: sums.tokens(Counted::All),
+            reconstruction: sums.reconstruction(Counted::All)?,
+            activity: sums.activity(Counted::All),
             decoder: directions.decoder,
             encoder: directions.encoder,
             companions: directions.companions,
@@ -256,7 +257,7 @@ pub fn evaluate_activations(
     all.collect()
 }
 
-/// How an autoencoder's directions lie to each other.
+/// The cosines among an autoencoder's directions.
 struct Directions {
     decoder: Orthogonality,
     encoder: Orthogonality,
@@ -266,7 +267,7 @@ struct Directions {
 impl Directions {
     fn of(sae: &Sae, config: &EvalConfig) -> Directions {
         let (encoder, decoder) = (sae.encoder().0, sae.decoder().0);
-        let pairs = |width| Pairs::within(config.cosine_budget, (sae.d_sae(), width), config.seed);
+        let pairs = |width| Pairs::within(config.cosine_budget, sae.d_sae(), width, config.seed);
         let wider = pairs(sae.d_in().max(sae.d_out()));
         Directions {
             decoder: orthogonality(decoder, pairs(sae.d_out()), config.top),
@@ -276,7 +277,7 @@ impl Directions {
     }
 }
 
-/// The companions with the largest scores, the largest first; of a pair that is each other's only one.
+/// The companions with the largest scores, the largest first; a pair of mutual companions is listed once.
 fn closest(mut companions: Vec<Companion>, top: usize) -> Vec<Companion> {
     companions.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.feature.cmp(&b.feature)));
     let mut kept: Vec<Companion> = Vec::new();
@@ -289,7 +290,7 @@ fn closest(mut companions: Vec<Companion>, top: usize) -> Vec<Companion> {
     kept
 }
 
-/// Texts, as a model reads them.
+/// The texts, and the model that reads them.
 struct Walk<'a> {
     model: &'a Model,
     hook: &'a mut dyn Hook,
@@ -327,7 +328,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the model's own hook has done all it does where a pass begins at `site`.
+    /// True if the model's own hook wants no site from `site` on, where a pass begins.
     fn is_done_before(&self, site: Site) -> bool {
         let mut rest = self.model.sites().skip_while(|&before| before != site);
         rest.all(|site| !self.hook.wants(site))

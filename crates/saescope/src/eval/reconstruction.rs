@@ -1,4 +1,4 @@
-//! How well activations are reconstructed, and which features are active.
+//! The quality of reconstructions, and the features that are active.
 
 use std::collections::BTreeSet;
 use std::ops::Add;
@@ -12,48 +12,51 @@ use crate::activations::Batch;
 use crate::density::densities;
 use crate::error::{Error, Result};
 use crate::sae::Sae;
+use crate::variance::variance_from_sums;
 
-/// How well activations `x` are reconstructed by `y`. A transcoder's `x` is what it has to write.
+/// The quality of the reconstructions `y` of activations `x`. A transcoder's `x` is the activation that it
+/// has to write.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Reconstruction {
     /// `1 - sum |x - y|^2 / sum |x - mean x|^2`, both sums and the mean over all tokens.
     pub explained_variance: f64,
     /// `sum |x - y|^2` over tokens times components.
     pub mse: f64,
-    /// Mean cosine of `x` and `y`; 0 where one of them is zero.
+    /// Mean cosine of `x` and `y`; 0 for tokens where one of them is zero.
     pub cosine: f64,
     /// Mean `|x|`.
     pub norm_in: f64,
     /// Mean `|y|`.
     pub norm_out: f64,
-    /// Mean `|y| / |x|` of tokens where `x` is not zero: below 1 where reconstructions shrink.
+    /// Mean `|y| / |x|` of tokens where `x` is not zero: below 1 if reconstructions shrink.
     pub norm_ratio: f64,
     /// `sum |y|^2 / sum x . y` (equation 10 of Rajamanoharan et al. 2024, Gated): 1 without shrinkage.
     pub reconstruction_bias: f64,
 }
 
-/// How many features are active, and how often.
+/// The number and densities of active features.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Activity {
     /// Mean number of active features of a token.
     pub l0: f64,
     /// Mean sum of the activations of a token.
     pub l1: f64,
-    /// Features that were active on none of the tokens counted.
+    /// Number of features that were active on none of the tokens counted.
     pub dead: usize,
-    /// Features that were active on more than a tenth of them.
+    /// Number of features that were active on more than a tenth of them.
     pub dense: usize,
-    /// Features by density, as [`Densities::histogram`](crate::density::Densities::histogram) has it.
+    /// Number of features by density, in the bins of
+    /// [`Densities::histogram`](crate::density::Densities::histogram).
     pub density_histogram: Vec<usize>,
-    /// On how many tokens each feature was active.
+    /// Number of tokens on which each feature was active.
     #[serde(skip)]
     pub active: Vec<u64>,
 }
 
-/// What was seen of one autoencoder.
-pub(super) struct Seen {
+/// Sums over the reconstructions of one autoencoder.
+pub(super) struct ReconstructionSums {
     sums: ByPosition<Sums>,
-    /// `|x - y|^2` of every token, in the order in which they were seen.
+    /// `|x - y|^2` of every token, in the order in which they were read.
     errors: Vec<f64>,
 }
 
@@ -61,16 +64,16 @@ pub(super) struct Seen {
 #[derive(Clone, Debug, Default)]
 struct Sums {
     tokens: u64,
-    rows: Row,
+    rows: TokenTerms,
     /// Sum of `x`, `[d_out]`.
     x: Vec<f64>,
-    /// How often each feature was active, `[d_sae]`.
+    /// Number of tokens on which each feature was active, `[d_sae]`.
     active: Vec<u64>,
 }
 
-/// What one token adds.
+/// The terms that one token adds to the sums.
 #[derive(Clone, Copy, Debug, Default)]
-struct Row {
+struct TokenTerms {
     /// `|x - y|^2`
     error: f64,
     /// `|x|^2`
@@ -94,34 +97,36 @@ pub(super) fn measure(
     walk: &mut Walk,
     saes: &[&Sae],
     on_read: &mut dyn FnMut(usize),
-) -> Result<Vec<Seen>> {
+) -> Result<Vec<ReconstructionSums>> {
     let mut sites = BTreeSet::new();
     for sae in saes {
         sites.extend([sae.site()?, sae.out_site()?]);
     }
-    let mut all: Vec<Seen> = saes.iter().map(|sae| Seen::new(sae)).collect();
+    let mut all: Vec<ReconstructionSums> = saes
+        .iter()
+        .map(|sae| ReconstructionSums::new(sae))
+        .collect();
     for batch in walk.batches() {
         let taken = walk.activations(&batch, &sites)?;
         let firsts = firsts(&batch);
         for (sae, seen) in saes.iter().zip(&mut all) {
-            seen.add(
-                sae,
-                (&taken[&sae.site()?], &taken[&sae.out_site()?]),
-                &firsts,
-            )?;
+            let (x, target) = (&taken[&sae.site()?], &taken[&sae.out_site()?]);
+            seen.add(sae, x, target, &firsts)?;
         }
         on_read(firsts.len());
     }
     Ok(all)
 }
 
-/// Reconstructs every token of `batches`. Which of them were the first of their texts is not known:
-/// none counts as one.
+/// Reconstructs every token of `batches`. First positions are unknown: no token counts as one.
 pub(super) fn measure_batches(
     saes: &[&Sae],
     batches: impl Iterator<Item = Result<Batch>>,
-) -> Result<Vec<Seen>> {
-    let mut all: Vec<Seen> = saes.iter().map(|sae| Seen::new(sae)).collect();
+) -> Result<Vec<ReconstructionSums>> {
+    let mut all: Vec<ReconstructionSums> = saes
+        .iter()
+        .map(|sae| ReconstructionSums::new(sae))
+        .collect();
     for batch in batches {
         let Batch { x, target } = batch?;
         let target = target.as_ref().unwrap_or(&x);
@@ -133,20 +138,20 @@ pub(super) fn measure_batches(
                     found: target.cols().to_string(),
                 });
             }
-            seen.add(sae, (&x, target), &vec![false; x.rows()])?;
+            seen.add(sae, &x, target, &vec![false; x.rows()])?;
         }
     }
     Ok(all)
 }
 
-impl Seen {
-    fn new(sae: &Sae) -> Seen {
+impl ReconstructionSums {
+    fn new(sae: &Sae) -> ReconstructionSums {
         let sums = Sums {
             x: vec![0.0; sae.d_out()],
             active: vec![0; sae.d_sae()],
             ..Sums::default()
         };
-        Seen {
+        ReconstructionSums {
             sums: ByPosition {
                 first: sums.clone(),
                 others: sums,
@@ -155,14 +160,14 @@ impl Seen {
         }
     }
 
-    /// Adds the tokens whose activations are `x`, `[tokens, d_in]`, and have to become `target`,
-    /// `[tokens, d_out]`.
-    fn add(&mut self, sae: &Sae, (x, target): (&Matrix, &Matrix), firsts: &[bool]) -> Result<()> {
+    /// Adds tokens whose activations are `x`, `[tokens, d_in]`, and whose reconstructions should be
+    /// `target`, `[tokens, d_out]`.
+    fn add(&mut self, sae: &Sae, x: &Matrix, target: &Matrix, firsts: &[bool]) -> Result<()> {
         let encoded = sae.encode(x)?;
         let y = sae.decode(&encoded);
         let rows = (0..target.rows()).into_par_iter();
-        let rows: Vec<Row> = rows
-            .map(|row| Row::new(target.row(row), y.row(row), encoded.features.row(row).1))
+        let rows: Vec<TokenTerms> = rows
+            .map(|row| TokenTerms::new(target.row(row), y.row(row), encoded.features.row(row).1))
             .collect();
         self.errors.extend(rows.iter().map(|row| row.error));
         for (row, (&found, &is_first)) in rows.iter().zip(firsts).enumerate() {
@@ -194,12 +199,10 @@ impl Seen {
             tokens, rows, x, ..
         } = self.sums.counted(counted);
         let n = tokens as f64;
-        // Around the mean; the difference of two large numbers, which f64 has the digits for.
-        let variance = rows.xx - x.iter().map(|sum| sum * sum).sum::<f64>() / n;
-        if variance.is_nan() || variance <= rows.xx * 1e-14 {
+        let Some(variance) = variance_from_sums(rows.xx, &x, n) else {
             let message = "all activations are the same: there is no variance to explain";
             return Err(Error::Argument(message.to_owned()));
-        }
+        };
         Ok(Reconstruction {
             explained_variance: 1.0 - rows.error / variance,
             mse: rows.error / (n * x.len() as f64),
@@ -225,34 +228,47 @@ impl Seen {
     }
 }
 
-/// What is explained of each token, which takes a second look: how far a token is from the mean is only
-/// known after the first.
-pub(super) struct ByToken<'a> {
-    /// `|x - y|^2` of the tokens to come.
+/// The explained variance of each token. It needs a second reading of the texts, since the mean of `x` is
+/// known only after the first.
+pub(super) struct ExplainedByToken<'a> {
+    /// `|x - y|^2` of the tokens that are still to come.
     errors: std::slice::Iter<'a, f64>,
-    /// For each way of counting the mean of `x`, the sum of what is explained, and of how many tokens.
-    sums: [(Vec<f32>, f64, usize); 2],
+    /// One for each choice of positions.
+    sums: [ExplainedSum; 2],
 }
 
-impl<'a> ByToken<'a> {
-    pub(super) fn new(seen: &'a Seen) -> ByToken<'a> {
-        ByToken {
+/// The sum of the explained variances of tokens.
+struct ExplainedSum {
+    /// Mean of `x`, `[d_out]`.
+    mean: Vec<f32>,
+    explained: f64,
+    /// Number of tokens in the sum.
+    tokens: usize,
+}
+
+impl<'a> ExplainedByToken<'a> {
+    pub(super) fn new(seen: &'a ReconstructionSums) -> ExplainedByToken<'a> {
+        ExplainedByToken {
             errors: seen.errors.iter(),
-            sums: COUNTED.map(|counted| (seen.mean(counted), 0.0, 0)),
+            sums: COUNTED.map(|counted| ExplainedSum {
+                mean: seen.mean(counted),
+                explained: 0.0,
+                tokens: 0,
+            }),
         }
     }
 
-    /// Adds the tokens that were seen next.
+    /// Adds the tokens that come next, in the order of the first reading.
     pub(super) fn add(&mut self, target: &Matrix, firsts: &[bool]) {
         for (row, (&is_first, &error)) in firsts.iter().zip(&mut self.errors).enumerate() {
-            for (counted, (mean, sum, tokens)) in COUNTED.into_iter().zip(&mut self.sums) {
-                let pairs = target.row(row).iter().zip(mean.iter());
+            for (counted, sum) in COUNTED.into_iter().zip(&mut self.sums) {
+                let pairs = target.row(row).iter().zip(&sum.mean);
                 let distance = pairs.map(|(&x, &mean)| (f64::from(x) - f64::from(mean)).powi(2));
                 let explained = 1.0 - error / distance.sum::<f64>();
-                // Of a token at the mean nothing can be explained.
+                // A token at the mean has no variance to explain.
                 if (counted == Counted::All || !is_first) && explained.is_finite() {
-                    *sum += explained;
-                    *tokens += 1;
+                    sum.explained += explained;
+                    sum.tokens += 1;
                 }
             }
         }
@@ -260,16 +276,16 @@ impl<'a> ByToken<'a> {
 
     /// The means over tokens, over all of them and without the first of every text.
     pub(super) fn means(&self) -> [f64; 2] {
-        [0, 1].map(|way| self.sums[way].1 / self.sums[way].2 as f64)
+        [0, 1].map(|choice| self.sums[choice].explained / self.sums[choice].tokens as f64)
     }
 }
 
-impl Row {
-    fn new(x: &[f32], y: &[f32], activations: &[f32]) -> Row {
-        let mut row = Row {
+impl TokenTerms {
+    fn new(x: &[f32], y: &[f32], activations: &[f32]) -> TokenTerms {
+        let mut row = TokenTerms {
             l0: activations.len() as f64,
             l1: activations.iter().map(|&a| f64::from(a).abs()).sum(),
-            ..Row::default()
+            ..TokenTerms::default()
         };
         for (&x, &y) in x.iter().zip(y) {
             let (x, y) = (f64::from(x), f64::from(y));
@@ -290,11 +306,11 @@ impl Row {
     }
 }
 
-impl Add for Row {
-    type Output = Row;
+impl Add for TokenTerms {
+    type Output = TokenTerms;
 
-    fn add(self, other: Row) -> Row {
-        Row {
+    fn add(self, other: TokenTerms) -> TokenTerms {
+        TokenTerms {
             error: self.error + other.error,
             xx: self.xx + other.xx,
             yy: self.yy + other.yy,

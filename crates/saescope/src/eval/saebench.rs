@@ -4,31 +4,31 @@ use serde::Serialize;
 
 use super::{Evaluation, Quality};
 
-/// What SAEBench writes where a share has nothing to be a share of.
+/// The value that SAEBench writes for a share without a denominator.
 const NOT_A_NUMBER: f64 = -1.0;
 
-/// `eval_result_metrics` of SAEBench's `core`. Where a name of SAEBench stands for several
-/// definitions, it is the one of SAELens 6.54; docs/metrics.md lists them.
+/// `eval_result_metrics` of SAEBench's `core`. Where a name of SAEBench has several
+/// definitions, the one of SAELens 6.54 is used; docs/metrics.md lists them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Core {
-    model_behavior_preservation: Kept,
-    model_performance_preservation: Performance,
-    reconstruction_quality: Reconstructed,
+    model_behavior_preservation: BehaviourPreservation,
+    model_performance_preservation: PerformancePreservation,
+    reconstruction_quality: ReconstructionQuality,
     shrinkage: Shrinkage,
     sparsity: Sparsity,
-    token_stats: Tokens,
-    misc_metrics: Misc,
+    token_stats: TokenStats,
+    misc_metrics: MiscMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Kept {
+struct BehaviourPreservation {
     kl_div_score: f64,
     kl_div_with_ablation: f64,
     kl_div_with_sae: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Performance {
+struct PerformancePreservation {
     ce_loss_score: f64,
     ce_loss_with_ablation: f64,
     ce_loss_with_sae: f64,
@@ -36,7 +36,7 @@ struct Performance {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Reconstructed {
+struct ReconstructionQuality {
     explained_variance: f64,
     explained_variance_legacy: f64,
     /// The sum over components, unlike that of [`Evaluation`].
@@ -59,13 +59,13 @@ struct Sparsity {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Tokens {
+struct TokenStats {
     total_tokens_eval_reconstruction: usize,
     total_tokens_eval_sparsity_variance: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Misc {
+struct MiscMetrics {
     freq_over_1_percent: f64,
     freq_over_10_percent: f64,
     normalized_freq_over_1_percent: f64,
@@ -75,43 +75,44 @@ struct Misc {
     frac_alive: f64,
 }
 
-/// `evaluation` as SAEBench's `core` has it: of all positions, or without the first of every text,
-/// which is what SAEBench's leaving special tokens out comes to where texts begin with BOS.
+/// `evaluation` in the shape of SAEBench's `core`: of all positions, or without the first of every text.
+/// The latter equals SAEBench's omission of special tokens if texts begin with BOS.
 pub fn core(evaluation: &Evaluation, with_first: bool) -> Core {
-    let quality = match with_first {
-        true => &evaluation.all,
-        false => &evaluation.without_first,
+    let quality = if with_first {
+        &evaluation.all
+    } else {
+        &evaluation.without_first
     };
-    let (kept, built) = (&quality.behaviour, &quality.reconstruction);
+    let (behaviour, reconstruction) = (&quality.behaviour, &quality.reconstruction);
     Core {
-        model_behavior_preservation: Kept {
-            kl_div_score: kept.kl_score.unwrap_or(NOT_A_NUMBER),
-            kl_div_with_ablation: kept.kl_with_zero_ablation,
-            kl_div_with_sae: kept.kl_with_sae,
+        model_behavior_preservation: BehaviourPreservation {
+            kl_div_score: behaviour.kl_score.unwrap_or(NOT_A_NUMBER),
+            kl_div_with_ablation: behaviour.kl_with_zero_ablation,
+            kl_div_with_sae: behaviour.kl_with_sae,
         },
-        model_performance_preservation: Performance {
-            ce_loss_score: kept.ce_recovered.unwrap_or(NOT_A_NUMBER),
-            ce_loss_with_ablation: kept.ce_with_zero_ablation,
-            ce_loss_with_sae: kept.ce_with_sae,
-            ce_loss_without_sae: kept.ce_without_sae,
+        model_performance_preservation: PerformancePreservation {
+            ce_loss_score: behaviour.ce_recovered.unwrap_or(NOT_A_NUMBER),
+            ce_loss_with_ablation: behaviour.ce_with_zero_ablation,
+            ce_loss_with_sae: behaviour.ce_with_sae,
+            ce_loss_without_sae: behaviour.ce_without_sae,
         },
-        reconstruction_quality: Reconstructed {
-            explained_variance: built.explained_variance,
+        reconstruction_quality: ReconstructionQuality {
+            explained_variance: reconstruction.explained_variance,
             explained_variance_legacy: quality.explained_variance_of_tokens,
-            mse: built.mse * evaluation.d_out as f64,
-            cossim: built.cosine,
+            mse: reconstruction.mse * evaluation.d_out as f64,
+            cossim: reconstruction.cosine,
         },
         shrinkage: Shrinkage {
-            l2_norm_in: built.norm_in,
-            l2_norm_out: built.norm_out,
-            l2_ratio: built.norm_ratio,
-            relative_reconstruction_bias: built.reconstruction_bias,
+            l2_norm_in: reconstruction.norm_in,
+            l2_norm_out: reconstruction.norm_out,
+            l2_ratio: reconstruction.norm_ratio,
+            relative_reconstruction_bias: reconstruction.reconstruction_bias,
         },
         sparsity: Sparsity {
             l0: quality.activity.l0,
             l1: quality.activity.l1,
         },
-        token_stats: Tokens {
+        token_stats: TokenStats {
             total_tokens_eval_reconstruction: quality.tokens,
             total_tokens_eval_sparsity_variance: quality.tokens,
         },
@@ -119,7 +120,7 @@ pub fn core(evaluation: &Evaluation, with_first: bool) -> Core {
     }
 }
 
-fn misc(evaluation: &Evaluation, quality: &Quality) -> Misc {
+fn misc(evaluation: &Evaluation, quality: &Quality) -> MiscMetrics {
     let active = &quality.activity.active;
     let total: u64 = active.iter().sum();
     // A feature is over 1% when it was active on more than one in a hundred tokens.
@@ -131,7 +132,7 @@ fn misc(evaluation: &Evaluation, quality: &Quality) -> Misc {
     };
     let ((count_1, sum_1), (count_10, sum_10)) = (over(100), over(10));
     let (features, total) = (evaluation.d_sae as f64, total.max(1) as f64);
-    Misc {
+    MiscMetrics {
         freq_over_1_percent: count_1 / features,
         freq_over_10_percent: count_10 / features,
         normalized_freq_over_1_percent: sum_1 / total,

@@ -1,6 +1,10 @@
-//! Which features tell two sets of prompts apart.
+//! The contrast of two sets of prompts: which features tell them apart.
+
+use std::fmt;
+use std::str::FromStr;
 
 use saescope_kernels::SparseRows;
+use serde::Serialize;
 
 use super::{Reading, pooled};
 use crate::error::{Error, Result};
@@ -8,25 +12,65 @@ use crate::hook::Hook;
 use crate::model::Model;
 use crate::sae::Sae;
 
-/// What features are ranked by; the further from telling nothing, the earlier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The measure by which features are ranked: the further from its neutral value, the earlier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rank {
-    /// How far the AUROC is from a half.
+    /// The AUROC, neutral at a half.
     #[default]
     Auroc,
-    /// How far the difference of the means is from zero.
+    /// The difference of the means, neutral at zero.
     Difference,
 }
 
-/// How one feature behaves on two sets of prompts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Contrasted {
-    /// Which.
+impl Rank {
+    /// Every measure.
+    pub const ALL: [Rank; 2] = [Rank::Auroc, Rank::Difference];
+
+    /// The name in flags and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rank::Auroc => "auroc",
+            Rank::Difference => "difference",
+        }
+    }
+}
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Rank {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Rank> {
+        let known = Rank::ALL.into_iter().find(|known| known.name() == text);
+        known.ok_or_else(|| {
+            Error::Argument(format!("unknown rank `{text}`; use auroc or difference"))
+        })
+    }
+}
+
+/// Two sets of prompts, as token ids.
+#[derive(Clone, Copy, Debug)]
+pub struct PromptSets<'a> {
+    /// Prompts that show what is looked for.
+    pub positive: &'a [&'a [u32]],
+    /// Prompts that do not.
+    pub negative: &'a [&'a [u32]],
+}
+
+/// One feature on two sets of prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FeatureContrast {
+    /// Id of the feature.
     pub feature: u32,
-    /// Chance that a positive prompt has a larger activation than a negative one, equal ones counted
-    /// as half: 1 and 0 tell the sets apart, a half tells nothing (Hanley & McNeil 1982).
+    /// Probability that a random positive prompt activates it more than a random negative one, ties
+    /// counted as half: 1 and 0 separate the sets, a half does not (Hanley & McNeil 1982).
     pub auroc: f64,
-    /// Mean activation on the positive prompts less that on the negative ones.
+    /// Mean activation on the positive prompts minus that on the negative ones.
     pub difference: f64,
     /// Mean activation on the positive prompts.
     pub mean_positive: f64,
@@ -38,26 +82,26 @@ pub struct Contrasted {
     pub fires_negative: f64,
 }
 
-/// Every feature that is active on one of the prompts at least, by how well it tells `positive` from
-/// `negative`. Each prompt counts once, with the row that `reading` asks for. Activations are as `hook`
-/// leaves them.
+/// Every feature that is active on at least one of the prompts, ranked by how well it separates the two
+/// sets. Each prompt counts once, with the row that `reading` asks for. Activations are as `hook` leaves
+/// them.
 ///
 /// # Errors
 /// When a set is empty, and as for [`pooled`].
 pub fn contrast(
     model: &Model,
     sae: &Sae,
-    (positive, negative): (&[&[u32]], &[&[u32]]),
+    sets: PromptSets,
     reading: Reading,
     rank: Rank,
     hook: &mut dyn Hook,
-) -> Result<Vec<Contrasted>> {
-    let positive = pooled(model, sae, positive, reading, hook)?;
-    let negative = pooled(model, sae, negative, reading, hook)?;
+) -> Result<Vec<FeatureContrast>> {
+    let positive = pooled(model, sae, sets.positive, reading, hook)?;
+    let negative = pooled(model, sae, sets.negative, reading, hook)?;
     contrast_rows(&positive, &negative, rank)
 }
 
-/// The same of rows that are there already: activations, none below 0, of one prompt each.
+/// [`contrast`] of pooled rows, one for each prompt, whose activations are not negative.
 ///
 /// # Errors
 /// When a set is empty.
@@ -65,7 +109,7 @@ pub fn contrast_rows(
     positive: &SparseRows,
     negative: &SparseRows,
     rank: Rank,
-) -> Result<Vec<Contrasted>> {
+) -> Result<Vec<FeatureContrast>> {
     for (name, rows) in [("positive", positive), ("negative", negative)] {
         if rows.rows() == 0 {
             let what = format!("the {name} set of prompts");
@@ -80,38 +124,37 @@ pub fn contrast_rows(
         }
     }
     entries.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
-    let sizes = (positive.rows(), negative.rows());
-    let same_feature = entries.chunk_by(|a, b| a.0 == b.0);
-    let mut all: Vec<Contrasted> = same_feature
-        .map(|active| of_feature(active, sizes))
+    let mut all: Vec<FeatureContrast> = entries
+        .chunk_by(|a, b| a.0 == b.0)
+        .map(|active| of_feature(active, positive.rows(), negative.rows()))
         .collect();
-    let told = |c: &Contrasted| match rank {
+    let distance = |c: &FeatureContrast| match rank {
         Rank::Auroc => ((c.auroc - 0.5).abs(), c.difference.abs()),
         Rank::Difference => (c.difference.abs(), (c.auroc - 0.5).abs()),
     };
     all.sort_by(|a, b| {
-        let (a_told, b_told) = (told(a), told(b));
-        let first = b_told.0.total_cmp(&a_told.0);
-        let second = b_told.1.total_cmp(&a_told.1);
+        let (of_a, of_b) = (distance(a), distance(b));
+        let first = of_b.0.total_cmp(&of_a.0);
+        let second = of_b.1.total_cmp(&of_a.1);
         first.then(second).then(a.feature.cmp(&b.feature))
     });
     Ok(all)
 }
 
-/// `active` are the activations of one feature in ascending order, those of the positive set marked;
-/// `sizes` the prompts of both sets.
-fn of_feature(active: &[(u32, f32, bool)], (positive, negative): (usize, usize)) -> Contrasted {
+/// The contrast of one feature. `active` holds its activations in ascending order, true for those of the
+/// positive set; `positive` and `negative` are the sizes of the sets.
+fn of_feature(active: &[(u32, f32, bool)], positive: usize, negative: usize) -> FeatureContrast {
     let count = |of: bool| active.iter().filter(|(.., is)| *is == of).count();
     let sum = |of: bool| -> f64 {
         let values = active.iter().filter(|(.., is)| *is == of);
-        // Not `sum`, which is -0 of nothing.
+        // A fold from 0: the `sum` of nothing is -0.
         values.fold(0.0, |sum, &(_, value, _)| sum + f64::from(value))
     };
     let (fired_positive, fired_negative) = (count(true), count(false));
     let mean_positive = sum(true) / positive as f64;
     let mean_negative = sum(false) / negative as f64;
-    // Twice the number of pairs won by the positive side, a tie being half a pair: whole numbers, so
-    // that no order of the prompts changes the result.
+    // Twice the number of pairs that the positive side wins, a tie counting as half a pair. The numbers
+    // are whole, so that the order of the prompts cannot change the result.
     let mut below = (negative - fired_negative) as u128;
     let ties_at_zero = (positive - fired_positive) as u128 * below;
     let mut won = ties_at_zero;
@@ -121,7 +164,7 @@ fn of_feature(active: &[(u32, f32, bool)], (positive, negative): (usize, usize))
         won += of_positive * (2 * below + of_negative);
         below += of_negative;
     }
-    Contrasted {
+    FeatureContrast {
         feature: active[0].0,
         auroc: won as f64 / (2 * positive as u128 * negative as u128) as f64,
         difference: mean_positive - mean_negative,
@@ -150,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feature_of_one_set_alone_tells_it_whatever_its_size() {
+    fn a_feature_of_one_set_alone_separates_the_sets_at_any_activation() {
         let all = contrast_rows(
             &rows(&[[1, 0, 3, 0], [4, 0, 3, 0]]),
             &rows(&[[0, 2, 3, 0], [0, 9, 3, 0], [0, 1, 3, 0]]),
@@ -158,7 +201,7 @@ mod tests {
         )
         .unwrap();
         let order: Vec<(u32, f64)> = all.iter().map(|c| (c.feature, c.auroc)).collect();
-        // One that never fires is not listed, one that always fires alike tells nothing.
+        // A feature that never fires is not listed; one that always fires alike separates nothing.
         assert_eq!(order, [(1, 0.0), (0, 1.0), (2, 0.5)]);
         assert!((all[0].difference + 1.0).abs() < 1e-12);
         assert_eq!((all[0].fires_positive, all[0].fires_negative), (0.0, 1.0));
@@ -173,17 +216,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_rank_parses_from_its_name() {
+        for rank in Rank::ALL {
+            assert_eq!(rank.to_string().parse::<Rank>().unwrap(), rank);
+            assert_eq!(serde_json::to_string(&rank).unwrap(), format!("\"{rank}\""));
+        }
+        assert!("mean".parse::<Rank>().is_err());
+    }
+
     proptest! {
-        /// Against every pair of prompts, and dense means.
+        /// Compares with a loop over every pair of prompts, and with dense means.
         #[test]
-        fn everything_is_as_defined(
+        fn every_number_agrees_with_its_definition(
             positive in prop::collection::vec(prop::array::uniform4(-2_i8..4), 1..9),
             negative in prop::collection::vec(prop::array::uniform4(-2_i8..4), 1..9),
             by_difference in any::<bool>(),
         ) {
             let rank = if by_difference { Rank::Difference } else { Rank::Auroc };
             let all = contrast_rows(&rows(&positive), &rows(&negative), rank).unwrap();
-            let found: BTreeMap<u32, Contrasted> = all.iter().map(|c| (c.feature, *c)).collect();
+            let found: BTreeMap<u32, FeatureContrast> = all.iter().map(|c| (c.feature, *c)).collect();
             for feature in 0..4_usize {
                 let value = |row: &[i8; 4]| f64::from(row[feature].max(0)) / 4.0;
                 let (p, n): (Vec<f64>, Vec<f64>) =
@@ -206,8 +258,8 @@ mod tests {
                 prop_assert!((c.mean_negative - mean(&n)).abs() < 1e-12);
                 prop_assert_eq!((c.fires_positive, c.fires_negative), (fires(&p), fires(&n)));
             }
-            let told = |c: &Contrasted| if by_difference { c.difference.abs() } else { (c.auroc - 0.5).abs() };
-            prop_assert!(all.is_sorted_by(|a, b| told(a) >= told(b)));
+            let distance = |c: &FeatureContrast| if by_difference { c.difference.abs() } else { (c.auroc - 0.5).abs() };
+            prop_assert!(all.is_sorted_by(|a, b| distance(a) >= distance(b)));
         }
     }
 }

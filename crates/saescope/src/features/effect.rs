@@ -1,4 +1,6 @@
-//! What a feature does on a prompt, found by changing it.
+//! The effect of a feature on a prompt, measured by changing the feature.
+
+use serde::Serialize;
 
 use super::{check, strongest};
 use crate::distribution::Distributions;
@@ -7,20 +9,27 @@ use crate::error::Result;
 use crate::hook::Hook;
 use crate::model::Model;
 use crate::sae::{FeatureChange, Sae, Splice};
+use crate::tokenizer::Tokenizer;
 
-/// What is done to a feature, at every token.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One of the three changes, made at every token, by which an effect is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(
+    tag = "intervention",
+    content = "activation",
+    rename_all = "snake_case"
+)]
 pub enum Intervention {
-    /// Its activation becomes 0.
+    /// The activation becomes 0.
     Ablated,
-    /// Its activation is doubled.
+    /// The activation is doubled.
     Doubled,
-    /// Its activation becomes this.
+    /// The activation becomes this.
     Injected(f32),
 }
 
 impl Intervention {
-    fn op(self) -> FeatureOp {
+    /// The change to the feature's activation.
+    pub fn op(self) -> FeatureOp {
         match self {
             Intervention::Ablated => FeatureOp::Set(0.0),
             Intervention::Doubled => FeatureOp::Multiply(2.0),
@@ -30,66 +39,70 @@ impl Intervention {
 }
 
 /// A token whose probability changes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shift {
-    /// Its id.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TokenShift {
+    /// Id of the token.
     pub token: u32,
-    /// Its probability in the model as it is.
+    /// Text of the token.
+    pub piece: String,
+    /// Its probability in the unchanged model.
     pub before: f32,
     /// Its probability with the feature changed.
     pub after: f32,
 }
 
-/// What one intervention does to what comes next.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Changed {
-    /// What was done.
+/// The effect of one intervention on the next token.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InterventionEffect {
+    /// The intervention.
+    #[serde(flatten)]
     pub intervention: Intervention,
     /// `KL(before || after)` of the next token's distribution, in nats.
     pub kl: f64,
-    /// Tokens that become likelier, by how much, the most first.
-    pub risers: Vec<Shift>,
-    /// Tokens that become less likely, the most first.
-    pub fallers: Vec<Shift>,
+    /// The tokens whose probability rises most, by the difference, the largest first.
+    pub risers: Vec<TokenShift>,
+    /// The tokens whose probability falls most, the largest fall first.
+    pub fallers: Vec<TokenShift>,
 }
 
-/// What a feature does on one prompt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Effect {
+/// The effect of a feature on one prompt.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FeatureEffect {
     /// Its activation at every token of the prompt.
     pub activations: Vec<f32>,
-    /// What one unit of activation writes at the last token, in multiples of its direction.
+    /// The multiple of its direction that one unit of activation writes at the last token.
     pub written_scale: f32,
-    /// Each intervention: ablated, doubled, injected.
-    pub changes: Vec<Changed>,
+    /// The effect of each intervention: ablated, doubled, injected.
+    pub changes: Vec<InterventionEffect>,
 }
 
-/// What is asked about a feature.
+/// A feature, and how its effect is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probe {
-    /// Which.
+    /// Id of the feature.
     pub feature: u32,
-    /// The activation that is injected; without one the largest that any feature has at the prompt's
+    /// The activation that is injected; none injects the largest that any feature has at the prompt's
     /// last token.
     pub inject: Option<f32>,
-    /// How many tokens are listed that rise, and that fall.
+    /// Number of tokens in each list.
     pub top: usize,
 }
 
-/// What the feature of `probe` does to the token that follows each of `prompts`, when it is ablated,
-/// doubled, and injected everywhere. What the autoencoder does not reconstruct stays
-/// ([`Splice::edit`]). `hook` sees, and may change, every pass before the feature does.
+/// The effect of a feature on the token that follows each of `prompts`, when the feature is ablated,
+/// doubled, and injected at every token. The error term stays ([`Splice::edit`]). `hook` sees, and may
+/// change, every pass before the feature does.
 ///
 /// # Errors
 /// When there is no such feature, the model does not fit the autoencoder, or a prompt is empty or
 /// too long.
 pub fn effects(
     model: &Model,
+    tokenizer: &Tokenizer,
     sae: &Sae,
     prompts: &[&[u32]],
     probe: Probe,
     hook: &mut dyn Hook,
-) -> Result<Vec<Effect>> {
+) -> Result<Vec<FeatureEffect>> {
     let Probe {
         feature,
         inject,
@@ -113,11 +126,17 @@ pub fn effects(
             let mut splice = Splice::edit(sae, vec![change])?;
             let logits = model.last_logits(&[prompt], &mut (&mut *hook, &mut splice))?; // [1, d_vocab]
             let changed = Distributions::new(&logits);
-            Ok(compare(intervention, &plain, &changed, top))
+            let shifts = Shifts::between(&plain, &changed, top);
+            Ok(InterventionEffect {
+                intervention,
+                kl: plain.kl(&changed)[0],
+                risers: texts(tokenizer, shifts.risers),
+                fallers: texts(tokenizer, shifts.fallers),
+            })
         };
         let injected = Intervention::Injected(inject.unwrap_or(strongest));
         let interventions = [Intervention::Ablated, Intervention::Doubled, injected];
-        Ok(Effect {
+        Ok(FeatureEffect {
             activations: (0..encoded.rows())
                 .map(|row| encoded.features.value(row, feature))
                 .collect(),
@@ -131,26 +150,48 @@ pub fn effects(
     each.collect()
 }
 
-/// The only rows of both, one with the other.
-fn compare(
-    intervention: Intervention,
-    before: &Distributions,
-    after: &Distributions,
-    top: usize,
-) -> Changed {
-    let probability = |of: &Distributions, token| (-of.loss(0, token)).exp() as f32;
-    let shifts = (0..).take(before.d_vocab()).map(|token| Shift {
-        token,
-        before: probability(before, token),
-        after: probability(after, token),
-    });
-    let by = |shift: &Shift| shift.after - shift.before;
-    let (up, down): (Vec<Shift>, Vec<Shift>) =
-        shifts.filter(|s| by(s) != 0.0).partition(|s| by(s) > 0.0);
-    Changed {
-        intervention,
-        kl: before.kl(after)[0],
-        risers: strongest(up, top, |s| (by(s), s.token)),
-        fallers: strongest(down, top, |s| (-by(s), s.token)),
+/// A token's probability before and after a change.
+#[derive(Clone, Copy)]
+struct Shift {
+    token: u32,
+    before: f32,
+    after: f32,
+}
+
+/// The tokens whose probability changes most.
+struct Shifts {
+    risers: Vec<Shift>,
+    fallers: Vec<Shift>,
+}
+
+impl Shifts {
+    /// The `top` shifts in either direction between the only rows of two distributions.
+    fn between(before: &Distributions, after: &Distributions, top: usize) -> Shifts {
+        let probability = |of: &Distributions, token| (-of.loss(0, token)).exp() as f32;
+        let by = |shift: &Shift| shift.after - shift.before;
+        let (up, down): (Vec<Shift>, Vec<Shift>) = (0..)
+            .take(before.d_vocab())
+            .map(|token| Shift {
+                token,
+                before: probability(before, token),
+                after: probability(after, token),
+            })
+            .filter(|shift| by(shift) != 0.0)
+            .partition(|shift| by(shift) > 0.0);
+        Shifts {
+            risers: strongest(up, top, |shift| (by(shift), shift.token)),
+            fallers: strongest(down, top, |shift| (-by(shift), shift.token)),
+        }
     }
+}
+
+/// The shifts with the texts of their tokens.
+fn texts(tokenizer: &Tokenizer, shifts: Vec<Shift>) -> Vec<TokenShift> {
+    let with_text = |shift: Shift| TokenShift {
+        token: shift.token,
+        piece: tokenizer.token_text(shift.token),
+        before: shift.before,
+        after: shift.after,
+    };
+    shifts.into_iter().map(with_text).collect()
 }

@@ -1,31 +1,34 @@
-//! How well an autoencoder reconstructs a model's activations: whether the two belong together.
+//! The fit of an autoencoder: how well it reconstructs a model's activations on some text.
 
-use saescope_kernels::Matrix;
+use serde::Serialize;
 
 use super::check;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::sae::Sae;
+use crate::variance::fvu;
 
-/// How well an autoencoder reconstructs the activations of some text.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The fit of an autoencoder on some text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fit {
-    /// Tokens, first positions left out.
+    /// Number of tokens, first positions omitted.
     pub tokens: usize,
     /// Mean number of active features on a token.
     pub l0: f64,
     /// Fraction of variance unexplained: `sum |x - y|^2 / sum |x - mean x|^2` over all tokens, where
-    /// `y` is the reconstruction of `x`. Above 1 the mean alone would do better.
+    /// `y` is the reconstruction of `x`.
     pub fvu: f64,
     /// The same with the first position of every prompt.
     pub fvu_with_first: f64,
+    /// True if the FVU is above 1: the mean alone would be a better reconstruction.
+    pub mismatch: bool,
 }
 
-/// How well `sae` reconstructs what `model` computes on `prompts`.
+/// Measures how well `sae` reconstructs the activations of `model` on `prompts`.
 ///
 /// # Errors
-/// When the model does not fit the autoencoder, or there is no variance: not two tokens behind the
-/// first.
+/// When the model does not fit the autoencoder, or there is no variance: fewer than two tokens after
+/// the first of their prompts.
 pub fn fit(model: &Model, sae: &Sae, prompts: &[&[u32]]) -> Result<Fit> {
     check(model, sae)?;
     let (site, out_site) = (sae.site()?, sae.out_site()?);
@@ -35,9 +38,10 @@ pub fn fit(model: &Model, sae: &Sae, prompts: &[&[u32]]) -> Result<Fit> {
         start += prompt.len();
     }
     let x = model.activations(prompts, site, &mut ())?; // [tokens, d_in]
-    let target = match out_site == site {
-        true => x.clone(),
-        false => model.activations(prompts, out_site, &mut ())?, // [tokens, d_out]
+    let target = if out_site == site {
+        x.clone()
+    } else {
+        model.activations(prompts, out_site, &mut ())? // [tokens, d_out]
     };
     let encoded = sae.encode(&x)?;
     let y = sae.decode(&encoded);
@@ -46,31 +50,18 @@ pub fn fit(model: &Model, sae: &Sae, prompts: &[&[u32]]) -> Result<Fit> {
         .map(|&row| encoded.features.row(row).0.len())
         .sum();
     let all: Vec<usize> = (0..start).collect();
+    let unexplained = |rows: &[usize]| {
+        fvu(&target, &y, rows).ok_or_else(|| {
+            let message = "the text is too short to tell how well it is reconstructed";
+            Error::Argument(message.to_owned())
+        })
+    };
+    let fvu = unexplained(&rows)?;
     Ok(Fit {
         tokens: rows.len(),
         l0: active as f64 / rows.len() as f64,
-        fvu: unexplained(&target, &y, &rows)?,
-        fvu_with_first: unexplained(&target, &y, &all)?,
+        fvu,
+        fvu_with_first: unexplained(&all)?,
+        mismatch: fvu > 1.0,
     })
-}
-
-/// `sum |x - y|^2 / sum |x - mean x|^2` over `rows`.
-fn unexplained(x: &Matrix, y: &Matrix, rows: &[usize]) -> Result<f64> {
-    let mut mean = vec![0.0_f64; x.cols()];
-    for &row in rows {
-        let pairs = mean.iter_mut().zip(x.row(row));
-        pairs.for_each(|(mean, &x)| *mean += f64::from(x) / rows.len() as f64);
-    }
-    let (mut error, mut variance) = (0.0, 0.0);
-    for &row in rows {
-        for ((&x, &y), mean) in x.row(row).iter().zip(y.row(row)).zip(&mean) {
-            error += (f64::from(x) - f64::from(y)).powi(2);
-            variance += (f64::from(x) - mean).powi(2);
-        }
-    }
-    if variance == 0.0 {
-        let message = "the text is too short to tell how well it is reconstructed";
-        return Err(Error::Argument(message.to_owned()));
-    }
-    Ok(error / variance)
 }

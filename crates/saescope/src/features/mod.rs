@@ -1,25 +1,27 @@
-//! Where a model and an autoencoder meet: which features a text activates, and what each one does.
+//! The features that a text activates, and the role and effect of each.
 //!
-//! Everything stays sparse: of the features only those that are active are ever listed.
+//! A model and an autoencoder of it meet here. Everything stays sparse: only active features are listed.
+//! Results hold the texts of tokens and serialise to the JSON that is shown to users.
 
 mod check;
 mod contrast;
 mod effect;
+mod examples;
 mod fit;
 mod role;
-mod strongest;
 
 use std::fmt;
 use std::str::FromStr;
 
 use saescope_kernels::SparseRows;
+use serde::Serialize;
 
 pub use check::check;
-pub use contrast::{Contrasted, Rank, contrast, contrast_rows};
-pub use effect::{Changed, Effect, Intervention, Probe, Shift, effects};
+pub use contrast::{FeatureContrast, PromptSets, Rank, contrast, contrast_rows};
+pub use effect::{FeatureEffect, Intervention, InterventionEffect, Probe, TokenShift, effects};
+pub use examples::{Example, ExamplePiece, examples};
 pub use fit::{Fit, fit};
-pub use role::{Role, role};
-pub use strongest::{Moment, strongest_texts};
+pub use role::{LogitEffect, Neighbour, Role, role};
 
 pub use crate::pooling::Pooling;
 
@@ -28,7 +30,7 @@ use crate::hook::Hook;
 use crate::model::{Model, PASS_TOKENS, TextBatches};
 use crate::sae::Sae;
 
-/// Which tokens of a prompt are looked at.
+/// The tokens of a prompt that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     /// Every token.
@@ -45,10 +47,10 @@ impl Default for Position {
     }
 }
 
-/// What is read of each prompt.
+/// The rows that are read of each prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Which tokens.
+    /// The tokens.
     pub position: Position,
     /// True if [`Pooling::Max`] and [`Pooling::Mean`] count the first position too; it is unlike all
     /// others ([`pooled_positions`](crate::hook::pooled_positions)).
@@ -74,35 +76,35 @@ impl FromStr for Position {
             (_, Ok(position)) => Ok(Position::At(position)),
             (_, Err(_)) => text.parse().map(Position::Pooled).map_err(|_| {
                 Error::Argument(format!(
-                    "`{text}` is no position; there is last, all, max, mean, and a number from 0"
+                    "unknown position `{text}`; use last, all, max, mean, or a number from 0"
                 ))
             }),
         }
     }
 }
 
-/// A feature that is active.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Active {
-    /// Which.
+/// An active feature.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FeatureActivation {
+    /// Id of the feature.
     pub feature: u32,
-    /// How strongly.
+    /// Its activation.
     pub activation: f32,
 }
 
 /// The strongest features of one row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// Which prompt, from 0.
+pub struct TopFeatures {
+    /// Number of the prompt, from 0.
     pub prompt: usize,
-    /// Which token of it; none where several were pooled.
+    /// Position of the token; none if several were pooled.
     pub position: Option<usize>,
-    /// The strongest first; of equal ones the lower feature.
-    pub features: Vec<Active>,
+    /// The features, the strongest first; of equal ones the lower id.
+    pub features: Vec<FeatureActivation>,
 }
 
-/// The `top` strongest features of each of `prompts`, which are token ids, in the rows that
-/// `reading` asks for, of what `hook` leaves of the activations.
+/// The `top` strongest features of each of `prompts`, which are token ids, in the rows that `reading`
+/// asks for. Activations are as `hook` leaves them.
 ///
 /// # Errors
 /// When the model does not fit the autoencoder ([`check`]), a prompt is empty or too long, or lacks
@@ -114,15 +116,17 @@ pub fn features(
     reading: Reading,
     top: usize,
     hook: &mut dyn Hook,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<TopFeatures>> {
     let mut found = Vec::new();
     let mut add = |prompt: usize, positions: &[usize], rows: &SparseRows| {
         for row in 0..rows.rows() {
-            let entries = rows.entries(row).map(|(feature, activation)| Active {
-                feature,
-                activation,
-            });
-            found.push(Found {
+            let entries = rows
+                .entries(row)
+                .map(|(feature, activation)| FeatureActivation {
+                    feature,
+                    activation,
+                });
+            found.push(TopFeatures {
                 prompt,
                 position: positions.get(row).copied(),
                 features: strongest(entries.collect(), top, |f| (f.activation, f.feature)),
@@ -133,7 +137,7 @@ pub fn features(
     Ok(found)
 }
 
-/// One row of activations per prompt.
+/// The activations of each prompt, one row per prompt.
 ///
 /// # Errors
 /// When `reading` asks for every token, and as for [`features()`].
@@ -145,7 +149,7 @@ pub fn pooled(
     hook: &mut dyn Hook,
 ) -> Result<SparseRows> {
     if reading.position == Position::All {
-        let message = "one row is needed of each prompt, and every token is one";
+        let message = "every token was asked for, and only one row of each prompt is used";
         return Err(Error::Argument(message.to_owned()));
     }
     let mut all = SparseRows::default();
@@ -154,7 +158,7 @@ pub fn pooled(
     Ok(all)
 }
 
-/// The activation of one feature at every token of each of `prompts`, 0 where it is not active.
+/// The activation of one feature at every token of each of `prompts`; 0 if it is not active.
 ///
 /// # Errors
 /// When there is no such feature, and as for [`features()`].
@@ -179,8 +183,8 @@ pub fn activations(
     Ok(all)
 }
 
-/// Calls `each` with the number of every prompt, the positions of its rows (none where they are
-/// pooled) and the rows.
+/// Calls `each` with the number of every prompt, the positions of its rows (none if they are pooled)
+/// and the rows.
 fn for_each_prompt(
     model: &Model,
     sae: &Sae,
@@ -237,10 +241,10 @@ fn positions(prompt: usize, tokens: &[u32], reading: Reading) -> Result<Vec<usiz
     }
 }
 
-/// One row out of several.
+/// Pools several rows into one.
 fn pool(rows: &SparseRows, pooling: Pooling) -> SparseRows {
     let mut entries: Vec<(u32, f32)> = (0..rows.rows()).flat_map(|r| rows.entries(r)).collect();
-    // Stable, so that a feature's activations are summed in the order of their positions.
+    // The sort is stable, so that a feature's activations are summed in the order of their positions.
     entries.sort_by_key(|&(feature, _)| feature);
     let mut pooled = SparseRows::default();
     pooled.push(entries.chunk_by(|a, b| a.0 == b.0).map(|same| {
@@ -254,7 +258,7 @@ fn pool(rows: &SparseRows, pooling: Pooling) -> SparseRows {
     pooled
 }
 
-/// The `top` of `items` with the largest value; of equal ones that with the lower id.
+/// The `top` of `items` with the largest values, the largest first; of equal ones the lower id.
 fn strongest<T>(mut items: Vec<T>, top: usize, key: impl Fn(&T) -> (f32, u32)) -> Vec<T> {
     let order = |a: &T, b: &T| {
         let (a, b) = (key(a), key(b));
@@ -275,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_print_and_parse_to_themselves() {
+    fn every_position_parses_from_its_name() {
         for text in ["last", "all", "max", "mean", "0", "17"] {
             assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
         }
@@ -298,7 +302,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pooling_is_that_of_dense_rows(rows in prop::collection::vec(prop::collection::btree_map(0_u32..9, 0.1_f32..4.0, 0..9), 1..6)) {
+        fn sparse_rows_pool_as_dense_rows_do(rows in prop::collection::vec(prop::collection::btree_map(0_u32..9, 0.1_f32..4.0, 0..9), 1..6)) {
             let mut sparse = SparseRows::default();
             rows.iter().for_each(|row| sparse.push(row.iter().map(|(&f, &v)| (f, v))));
             let (max, mean) = (pool(&sparse, Pooling::Max), pool(&sparse, Pooling::Mean));
@@ -311,7 +315,7 @@ mod tests {
         }
 
         #[test]
-        fn the_strongest_are_those_of_a_full_sort(values in prop::collection::vec(-3_i8..3, 0..40), top in 0_usize..50) {
+        fn the_strongest_are_the_first_of_a_full_sort(values in prop::collection::vec(-3_i8..3, 0..40), top in 0_usize..50) {
             let items: Vec<(u32, f32)> = (0..).zip(values.into_iter().map(f32::from)).collect();
             let mut sorted = items.clone();
             sorted.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: the lower id stays first

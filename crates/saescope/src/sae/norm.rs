@@ -3,7 +3,7 @@
 use saescope_kernels::{Matrix, centre_rows, divide_rows_by_rms, standardise_rows};
 use serde::{Deserialize, Serialize};
 
-/// How a token's activation is normalised before it is encoded.
+/// The normalisation of a token's activation before it is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputNorm {

@@ -1,6 +1,6 @@
 //! Finds the files of an autoencoder: its weights, and the configurations beside them.
 //!
-//! What the files hold is read by `foreign`.
+//! `foreign` reads their content.
 
 use std::path::{Path, PathBuf};
 

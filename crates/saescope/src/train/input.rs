@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use saescope_kernels::{
     Matrix, RowSet, centre_and_scale, dot, squared_row_distances, squared_row_norms,
-    weighted_sum_of_rows,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Input, TrainConfig};
 use crate::activations::Batch;
 use crate::sae::InputNorm;
+pub(super) use crate::variance::{column_means, column_sums};
 
 /// Statistics of the activations of a run's first batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -145,15 +145,4 @@ impl InputStatistics {
             gamma: (mean_squares / variance).sqrt(),
         }
     }
-}
-
-/// The mean of every column.
-pub(super) fn column_means(x: &Matrix) -> Vec<f32> {
-    let n = x.rows().max(1) as f64;
-    column_sums(x).iter().map(|sum| (sum / n) as f32).collect()
-}
-
-/// The sum of every column.
-pub(super) fn column_sums(x: &Matrix) -> Vec<f64> {
-    weighted_sum_of_rows(x, &vec![1.0; x.rows()])
 }

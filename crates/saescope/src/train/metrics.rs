@@ -76,7 +76,7 @@ pub(super) fn line(state: &mut State, report: &StepReport, clock: &mut Clock) ->
     let config = &setup.config;
     let w_dec = &learner.weights.w_dec;
     let shape = (w_dec.rows(), w_dec.cols());
-    let pairs = Pairs::within(budget(config, shape), shape, config.seed);
+    let pairs = Pairs::within(budget(config, shape), shape.0, shape.1, config.seed);
     let right_angles = orthogonality(w_dec, pairs, NAMED_PAIRS);
     // Counts are signed, as checkpoints store them.
     let firing: Vec<u64> = learner

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use saescope_kernels::{
     Columns, Epilogue, Gradient, Matrix, Precision, SparseRows, Term, Weight, row_norms,
-    squared_error, squared_row_distances, transpose, weighted_sum_of_rows,
+    squared_error, transpose, weighted_sum_of_rows,
 };
 
 use super::activity::Activity;
-use super::input::{PreparedBatch, column_means, column_sums};
+use super::input::{PreparedBatch, column_sums};
 use super::weights::{Gradients, Vectors, Weights};
 use super::{DecoderNorm, Reconstruction, TrainConfig};
+pub(super) use crate::variance::total_variance as variance;
 
 /// The parts of a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -111,11 +112,6 @@ impl PassInput<'_, '_> {
             Reconstruction::Fvu => 1.0 / variance(target),
         }
     }
-}
-
-/// `sum |x - mean x|^2` over the rows of `x`.
-pub(super) fn variance(x: &Matrix) -> f64 {
-    squared_row_distances(x, &column_means(x)).iter().sum()
 }
 
 /// `weight * sum |y - target|^2`, and its gradient.

@@ -1,4 +1,4 @@
-//! An evaluation on a real model against `transformers` and numpy.
+//! Compares an evaluation on a real model with `transformers` and numpy.
 //!
 //! `tests/golden/make_eval.py real` made the autoencoder and the numbers.
 
@@ -10,23 +10,24 @@ use serde_json::Value;
 
 use crate::{model, repository, repository_path};
 
-/// Cross-entropies and divergences within 1e-3 nats, everything else within a thousandth.
+/// Compares numbers: cross-entropies and divergences within 1e-3 nats, all others within a thousandth.
 fn compare(part: &str, found: &Value, expected: &Value) {
     for (name, expected) in expected.as_object().unwrap() {
         let expected = expected.as_f64().unwrap();
         let found = found[name].as_f64().unwrap();
         let off = (found - expected).abs();
         println!("{part}, {name}: {found:.6}, {expected:.6}, off {off:.1e}");
-        let near = match name.starts_with("ce_") || name.starts_with("kl_") {
-            true => off < 1e-3,
-            false => off < 1e-3 * expected.abs().max(1.0),
+        let near = if name.starts_with("ce_") || name.starts_with("kl_") {
+            off < 1e-3
+        } else {
+            off < 1e-3 * expected.abs().max(1.0)
         };
         assert!(near, "{part}, {name}: {found}, not {expected}");
     }
 }
 
 #[test]
-fn smollm2_is_evaluated_as_transformers_and_numpy_do_it() {
+fn the_evaluation_of_smollm2_agrees_with_transformers_and_numpy() {
     let expected: Value =
         serde_json::from_slice(&repository("golden/real/smollm2_eval.json")).unwrap();
     let texts: Vec<Vec<u32>> = serde_json::from_value(expected["texts"].clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Evaluation: against transformers and numpy, against plain loops, and what must hold of any.
+//! Evaluations against transformers and numpy, against plain loops, and in general.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// Compares every number that `expected` has.
+/// Compares every number of `expected`.
 fn compare(case: &str, found: &Value, expected: &Value) {
     for (name, expected) in expected.as_object().unwrap() {
         let expected = expected.as_f64().unwrap();
@@ -52,7 +52,7 @@ fn compare(case: &str, found: &Value, expected: &Value) {
 
 /// `tests/golden/make_eval.py` made the autoencoders and the numbers.
 #[test]
-fn every_number_is_that_of_transformers_and_numpy() {
+fn every_number_agrees_with_transformers_and_numpy() {
     let cases = [
         ("gpt2", "gpt2"),
         ("gemma2", "gemma2"),
@@ -79,7 +79,7 @@ fn every_number_is_that_of_transformers_and_numpy() {
     }
 }
 
-/// Values that look random and are the same everywhere.
+/// Pseudorandom values that are the same on every machine.
 fn noise(i: usize) -> f32 {
     let mixed = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     ((mixed >> 40) as f32) / (1_u64 << 23) as f32 - 1.0
@@ -110,12 +110,11 @@ fn build(weights: Weights, site: Site) -> Sae {
     Sae::new(weights, record).unwrap()
 }
 
-/// An autoencoder that loses nothing: each component and its opposite are a feature.
+/// An exact autoencoder: each component and its opposite are features.
 fn identity(site: Site) -> Sae {
-    let signed = |row: usize, col: usize| match (row % 16 == col, row < 16) {
-        (true, true) => 1.0,
-        (true, false) => -1.0,
-        _ => 0.0,
+    let signed = |row: usize, col: usize| {
+        let sign = if row < 16 { 1.0 } else { -1.0 };
+        if row % 16 == col { sign } else { 0.0 }
     };
     let weights = Weights {
         w_enc: Matrix::from_fn(32, 16, signed),
@@ -137,7 +136,7 @@ fn near(found: f64, expected: f64) {
 }
 
 #[test]
-fn what_loses_nothing_costs_nothing() {
+fn an_exact_autoencoder_costs_nothing() {
     for model in tiny::models() {
         let sae = identity(Site::ResidMid(1));
         let found = &run(&model, &[&sae], &TEXTS)[0];
@@ -159,14 +158,14 @@ fn what_loses_nothing_costs_nothing() {
         assert_eq!((found.all.tokens, found.without_first.tokens), (15, 11));
         assert_eq!(found.all.behaviour.predictions, 11);
         assert_eq!(found.without_first.behaviour.predictions, 8);
-        // Each component and its opposite read and write the two ends of one line.
+        // A component and its opposite read and write the two ends of one line.
         assert!(found.companions.iter().all(|c| c.score == 1.0));
         near(found.decoder.mean, 1.0 / 31.0);
     }
 }
 
 #[test]
-fn activations_alone_are_reconstructed_as_well_as_in_their_texts() {
+fn activations_alone_give_the_numbers_of_their_texts() {
     let [model, _] = tiny::models();
     let site = Site::ResidPost(1);
     let sae = sae(site, Gate::TopK(3), InputNorm::None);
@@ -196,7 +195,7 @@ fn activations_alone_are_reconstructed_as_well_as_in_their_texts() {
 }
 
 #[test]
-fn an_autoencoder_of_zeros_is_zero_ablation() {
+fn an_autoencoder_of_zeros_equals_zero_ablation() {
     let [model, _] = tiny::models();
     let weights = Weights {
         w_enc: Matrix::zeros(4, 16),
@@ -224,7 +223,7 @@ fn an_autoencoder_of_zeros_is_zero_ablation() {
 }
 
 #[test]
-fn company_batches_and_threads_change_no_bit() {
+fn other_autoencoders_batches_and_threads_change_no_bit() {
     let [_, model] = tiny::models();
     let (post, mlp) = (Site::ResidPost(0), Site::MlpOut(1));
     let saes = [
@@ -251,7 +250,7 @@ fn company_batches_and_threads_change_no_bit() {
 }
 
 #[test]
-fn progress_ends_where_it_said_it_would() {
+fn progress_ends_at_the_announced_total() {
     let [model, _] = tiny::models();
     let sae = sae(Site::ResidPost(1), Gate::Positive, InputNorm::None);
     let mut seen = Vec::new();
@@ -264,13 +263,13 @@ fn progress_ends_where_it_said_it_would() {
         &mut |d, t| seen.push((d, t)),
     )
     .unwrap();
-    // One walk to the site; the model as it is; three changes, with and without first positions.
+    // One pass to the site, one of the unchanged model, three changes with and without first positions.
     assert_eq!(seen.last(), Some(&(15 * 8, 15 * 8)));
     assert!(seen.is_sorted());
 }
 
 #[test]
-fn what_cannot_be_evaluated_is_said() {
+fn texts_and_autoencoders_that_cannot_be_evaluated_are_refused() {
     let [model, _] = tiny::models();
     let [here, beyond] = [1, 2].map(|l| sae(Site::ResidPost(l), Gate::Positive, InputNorm::None));
     let evaluate = |texts: &[&[u32]]| {
@@ -286,7 +285,7 @@ fn what_cannot_be_evaluated_is_said() {
     };
     assert!(matches!(evaluate(&[]), Error::Argument(_)));
     assert!(matches!(evaluate(&[&[1], &[2]]), Error::Argument(_)));
-    // Behind the first position there is one token, and no variance.
+    // After the first position there is one token, and no variance.
     assert!(matches!(evaluate(&[&[1, 2]]), Error::Argument(_)));
     assert!(matches!(evaluate(&[&[1, 2, 3], &[]]), Error::Empty { .. }));
     let config = EvalConfig::default();
@@ -296,7 +295,7 @@ fn what_cannot_be_evaluated_is_said() {
 }
 
 #[test]
-fn saebench_gets_the_names_that_it_has() {
+fn the_core_result_has_the_names_of_saebench() {
     let [model, _] = tiny::models();
     let sae = sae(Site::ResidPost(1), Gate::TopK(3), InputNorm::None);
     let found = &run(&model, &[&sae], &TEXTS)[0];
@@ -321,11 +320,10 @@ fn saebench_gets_the_names_that_it_has() {
     );
 }
 
-/// SAELens' own evaluation of the same autoencoder on the same tokens, its names and all. Where it
-/// leaves a special token out, it replaces it under ablation all the same, and counts it in
-/// `token_stats`.
+/// SAELens' own evaluation of the same autoencoder on the same tokens. SAELens omits special tokens from
+/// its sums, but still replaces them under ablation and counts them in `token_stats`.
 #[test]
-fn saelens_finds_the_same_by_its_names() {
+fn the_core_result_agrees_with_saelens() {
     let folder = golden().join("eval/gpt2");
     let expected = json(&folder.join("saelens.json"));
     let texts: Vec<Vec<u32>> = serde_json::from_value(expected["texts"].clone()).unwrap();
@@ -363,7 +361,7 @@ fn saelens_finds_the_same_by_its_names() {
     assert_eq!(compared, 19 + 13);
 }
 
-/// Wants a site at the end of the pass, so that nothing can begin later than the edits do.
+/// A hook that also wants the last site, so that no pass can begin after the edits.
 struct ToTheEnd<'a>(Steer<'a>);
 
 impl Hook for ToTheEnd<'_> {
@@ -377,7 +375,7 @@ impl Hook for ToTheEnd<'_> {
 }
 
 #[test]
-fn an_edited_model_is_evaluated_as_edits_leave_it() {
+fn an_edited_model_is_evaluated_with_its_edits() {
     let direction: Vec<f32> = (0..16).map(|i| noise(700 + i)).collect();
     for model in tiny::models() {
         for at in [Site::ResidMid(0), Site::ResidPost(0), Site::ResidPost(1)] {
@@ -394,7 +392,7 @@ fn an_edited_model_is_evaluated_as_edits_leave_it() {
                 evaluate(&model, &[&sae], &TEXTS, &config, hook, &mut |_, _| {}).unwrap()
             };
             let found = &of(&mut steer())[0];
-            // Where a pass begins changes nothing.
+            // The result does not depend on the site at which a pass begins.
             assert_eq!(of(&mut ToTheEnd(steer()))[0], *found);
             let mut ce = Vec::new();
             for text in TEXTS {
@@ -405,7 +403,7 @@ fn an_edited_model_is_evaluated_as_edits_leave_it() {
             near(found.all.behaviour.ce_without_sae, mean);
             let plain = &run(&model, &[&sae], &TEXTS)[0];
             assert_ne!(plain.all.behaviour.ce_without_sae, mean);
-            // What stands behind the autoencoder is not what it reads.
+            // An edit after the autoencoder's site does not change the activations that it reads.
             let same_input = at == Site::ResidPost(1);
             assert_eq!(
                 found.all.reconstruction == plain.all.reconstruction,

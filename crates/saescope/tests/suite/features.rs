@@ -1,17 +1,18 @@
-//! Where model and autoencoder meet: features of prompts, roles, effects, fit.
+//! Features of prompts, and the roles, effects and fit of features, against plain loops.
 
 use std::path::Path;
 
 use saescope::edit::{DirectionOp, Edit, Unit};
 use saescope::features::{
-    self, Intervention, Pooling, Position, Probe, Rank, Reading, check, contrast, effects, fit,
-    pooled, role,
+    self, Intervention, Pooling, Position, Probe, PromptSets, Rank, Reading, check, contrast,
+    effects, fit, pooled, role,
 };
 use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::sae::{InputNorm, Record, Sae, Weights};
 use saescope::site::Site;
 use saescope::steer::Steer;
+use saescope::tokenizer::Tokenizer;
 use saescope::{Error, Gate, Matrix, Precision};
 
 use crate::tiny;
@@ -20,7 +21,7 @@ const PROMPTS: [&[u32]; 3] = [&[3, 1, 4, 1, 5, 9], &[2, 7], &[1, 8, 2, 8]];
 const SITE: Site = Site::ResidPost(1);
 const D_SAE: usize = 40;
 
-/// Values that look random and are the same everywhere.
+/// Pseudorandom values that are the same on every machine.
 fn noise(i: usize) -> f32 {
     let mixed = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     ((mixed >> 40) as f32) / (1_u64 << 23) as f32 - 1.0
@@ -59,13 +60,19 @@ fn saes() -> [Sae; 3] {
     ]
 }
 
+/// A tokenizer with a text for every token of the tiny models.
+fn tokenizer() -> Tokenizer {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
+    Tokenizer::of_model(&data.join("stories260K")).unwrap()
+}
+
 fn captured(model: &Model, prompt: &[u32], site: Site) -> Matrix {
     let mut capture = Capture::new([site]);
     model.run(&[prompt], &mut capture).unwrap();
     capture.take(site).unwrap()
 }
 
-/// All activations of a prompt, `[tokens][D_SAE]`, each prompt by itself.
+/// The activations of a prompt that is read alone, `[tokens][D_SAE]`.
 fn dense(model: &Model, sae: &Sae, prompt: &[u32]) -> Vec<Vec<f32>> {
     let encoded = sae.encode(&captured(model, prompt, SITE)).unwrap();
     let row = |row| {
@@ -91,7 +98,7 @@ fn probe(feature: u32, inject: Option<f32>, top: usize) -> Probe {
     }
 }
 
-/// The active ones, sorted by a plain sort.
+/// The active features of a row, the strongest first, by a plain sort.
 fn sorted(row: &[f32]) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = (0..)
         .zip(row.iter().copied())
@@ -102,7 +109,7 @@ fn sorted(row: &[f32]) -> Vec<(u32, f32)> {
 }
 
 #[test]
-fn features_are_those_of_the_captured_activations() {
+fn features_are_the_encoded_captured_activations() {
     for model in tiny::models() {
         for sae in saes() {
             let found =
@@ -127,7 +134,7 @@ fn features_are_those_of_the_captured_activations() {
 }
 
 #[test]
-fn one_position_the_last_and_pools_are_rows_of_all() {
+fn single_positions_and_pools_are_made_of_the_rows_of_all_positions() {
     let [model, _] = tiny::models();
     for sae in saes() {
         let read = |position| {
@@ -170,7 +177,7 @@ fn one_position_the_last_and_pools_are_rows_of_all() {
 }
 
 #[test]
-fn what_is_left_out_is_pooled_from_the_other_tokens() {
+fn the_first_position_is_pooled_only_on_request() {
     let [model, _] = tiny::models();
     let [_, relu, _] = saes();
     let dense = dense(&model, &relu, PROMPTS[0]);
@@ -196,23 +203,29 @@ fn what_is_left_out_is_pooled_from_the_other_tokens() {
 }
 
 #[test]
-fn contrasting_a_set_with_itself_tells_nothing() {
+fn a_set_contrasted_with_itself_is_not_separated() {
     let [model, _] = tiny::models();
     let [sae, ..] = saes();
     let reading = at(Position::Pooled(Pooling::Max));
-    let sets: (&[&[u32]], &[&[u32]]) = (&PROMPTS, &PROMPTS);
+    let sets = PromptSets {
+        positive: &PROMPTS,
+        negative: &PROMPTS,
+    };
     let all = contrast(&model, &sae, sets, reading, Rank::Auroc, &mut ()).unwrap();
     assert!(!all.is_empty());
     assert!(all.iter().all(|c| c.auroc == 0.5 && c.difference == 0.0));
-    let sets: (&[&[u32]], &[&[u32]]) = (&PROMPTS[..1], &PROMPTS[1..2]);
+    let sets = PromptSets {
+        positive: &PROMPTS[..1],
+        negative: &PROMPTS[1..2],
+    };
     let all = contrast(&model, &sae, sets, reading, Rank::Auroc, &mut ()).unwrap();
-    // With one prompt a side, a feature is larger on one of them, or equal on both.
+    // With one prompt in each set, a feature is larger on one of them, or equal on both.
     assert!(all.iter().all(|c| [0.0, 0.5, 1.0].contains(&c.auroc)));
     assert!(all.iter().any(|c| c.auroc == 1.0) && all.iter().any(|c| c.auroc == 0.0));
 }
 
-/// `logit_effect` is the derivative of `unembed`, where the final norm divides by 1 and the direction
-/// does not change what it divides by.
+/// `logit_effect` is the derivative of `unembed` at a row that the final norm divides by 1, along a
+/// direction that does not change the divisor.
 #[test]
 fn logit_effects_are_finite_differences_of_the_logits() {
     for (which, model) in tiny::models().into_iter().enumerate() {
@@ -233,7 +246,7 @@ fn logit_effects_are_finite_differences_of_the_logits() {
         let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
         let along = dot(&x, &d) / dot(&d, &d);
         x.iter_mut().zip(&d).for_each(|(x, d)| *x -= along * d);
-        // Of mean square 1, so that the norm divides by 1.
+        // A mean square of 1, so that the norm divides by 1.
         let size = (dot(&x, &x) / 16.0).sqrt();
         x.iter_mut().for_each(|x| *x /= size);
 
@@ -256,11 +269,12 @@ fn logit_effects_are_finite_differences_of_the_logits() {
 }
 
 #[test]
-fn a_role_is_that_of_plain_loops() {
+fn a_role_agrees_with_plain_loops() {
+    let tokenizer = tokenizer();
     for model in tiny::models() {
         let [_, sae, _] = saes();
         let feature = 7;
-        let role = role(&model, &sae, feature, 4).unwrap();
+        let role = role(&model, &tokenizer, &sae, feature, 4).unwrap();
         let (w_enc, w_dec) = (sae.encoder().0, sae.decoder().0);
         let dot = |a: &[f32], b: &[f32]| -> f64 {
             a.iter()
@@ -280,23 +294,30 @@ fn a_role_is_that_of_plain_loops() {
             .collect();
         near.sort_by(|a, b| b.1.total_cmp(&a.1));
         for (found, expected) in role.nearest.iter().zip(&near) {
-            assert_eq!(found.0, expected.0);
-            assert!((f64::from(found.1) - expected.1).abs() < 1e-6);
+            assert_eq!(found.feature, expected.0);
+            assert!((f64::from(found.cosine) - expected.1).abs() < 1e-6);
         }
         let effect = model.logit_effect(&Matrix::from_vec(1, 16, own.to_vec()));
         let mut tokens: Vec<(u32, f32)> = (0..).zip(effect.row(0).iter().copied()).collect();
         tokens.sort_by(|a, b| b.1.total_cmp(&a.1));
-        assert_eq!(role.promotes, tokens[..4]);
+        let effects = |list: &[features::LogitEffect]| -> Vec<(u32, f32)> {
+            list.iter()
+                .map(|entry| (entry.token, entry.effect))
+                .collect()
+        };
+        assert_eq!(effects(&role.promotes), tokens[..4]);
         tokens.reverse();
-        assert_eq!(role.suppresses, tokens[..4]);
+        assert_eq!(effects(&role.suppresses), tokens[..4]);
+        let piece = tokenizer.piece(role.promotes[0].token);
+        assert_eq!(role.promotes[0].piece.as_bytes(), piece);
         assert!(matches!(
-            features::role(&model, &sae, D_SAE as u32, 4),
+            features::role(&model, &tokenizer, &sae, D_SAE as u32, 4),
             Err(Error::NoFeature { .. })
         ));
     }
 }
 
-/// The distribution of the next token when `scale(row) * direction` is added at every token by hand.
+/// The distribution of the next token when the change of a feature is added to every row by hand.
 fn added(model: &Model, sae: &Sae, x: &Matrix, feature: u32, to: impl Fn(f32) -> f32) -> Vec<f64> {
     let mut x = x.clone();
     let encoded = sae.encode(&x).unwrap();
@@ -307,7 +328,7 @@ fn added(model: &Model, sae: &Sae, x: &Matrix, feature: u32, to: impl Fn(f32) ->
         let row = x.row_mut(row).iter_mut().zip(direction);
         row.for_each(|(x, d)| *x += scale * d);
     }
-    // Behind the last block only the last row counts.
+    // After the last block only the last row counts.
     let last = x.select_rows(&[x.rows() - 1]);
     let logits = model.unembed(&last);
     let exp: Vec<f64> = logits.row(0).iter().map(|&l| f64::from(l).exp()).collect();
@@ -316,7 +337,7 @@ fn added(model: &Model, sae: &Sae, x: &Matrix, feature: u32, to: impl Fn(f32) ->
 }
 
 #[test]
-fn effects_are_those_of_adding_what_the_feature_writes_by_hand() {
+fn effects_agree_with_adding_the_feature_by_hand() {
     for model in tiny::models() {
         for sae in saes() {
             let prompt = PROMPTS[0];
@@ -325,6 +346,7 @@ fn effects_are_those_of_adding_what_the_feature_writes_by_hand() {
             let feature = sorted(&dense[prompt.len() - 1])[0].0;
             let effect = &effects(
                 &model,
+                &tokenizer(),
                 &sae,
                 &[prompt],
                 probe(feature, Some(0.7), 50),
@@ -363,24 +385,17 @@ fn effects_are_those_of_adding_what_the_feature_writes_by_hand() {
                     assert!((f64::from(shift.before) - plain[token]).abs() < 1e-5);
                     assert!((f64::from(shift.after) - expected[token]).abs() < 1e-5);
                 }
-                let by = |s: &features::Shift| s.after - s.before;
-                assert!(
-                    found
-                        .risers
-                        .is_sorted_by(|a, b| by(a) >= by(b) && by(b) > 0.0)
-                );
-                assert!(
-                    found
-                        .fallers
-                        .is_sorted_by(|a, b| by(a) <= by(b) && by(b) < 0.0)
-                );
+                let by = |s: &features::TokenShift| s.after - s.before;
+                let (up, down) = (&found.risers, &found.fallers);
+                assert!(up.is_sorted_by(|a, b| by(a) >= by(b) && by(b) > 0.0));
+                assert!(down.is_sorted_by(|a, b| by(a) <= by(b) && by(b) < 0.0));
             }
         }
     }
 }
 
 #[test]
-fn a_feature_that_is_off_changes_nothing_but_by_injection() {
+fn a_feature_that_is_not_active_changes_nothing_unless_it_is_injected() {
     let [model, _] = tiny::models();
     let [sae, ..] = saes();
     let off = (0..D_SAE as u32).find(|&f| {
@@ -389,6 +404,7 @@ fn a_feature_that_is_off_changes_nothing_but_by_injection() {
     });
     let effect = &effects(
         &model,
+        &tokenizer(),
         &sae,
         &PROMPTS[1..2],
         probe(off.unwrap(), None, 3),
@@ -399,7 +415,7 @@ fn a_feature_that_is_off_changes_nothing_but_by_injection() {
     assert_eq!(kls[..2], [0.0, 0.0]);
     assert!(kls[2] > 0.0);
     assert!(effect.changes[0].risers.is_empty() && effect.changes[1].fallers.is_empty());
-    // Injected as strongly as the strongest feature at the end.
+    // The injected activation is that of the strongest feature at the last token.
     let strongest = dense(&model, &sae, PROMPTS[1])[1]
         .iter()
         .copied()
@@ -411,7 +427,7 @@ fn a_feature_that_is_off_changes_nothing_but_by_injection() {
 }
 
 #[test]
-fn the_fit_is_that_of_plain_loops() {
+fn the_fit_agrees_with_plain_loops() {
     let [model, _] = tiny::models();
     for sae in saes() {
         let fit = fit(&model, &sae, &PROMPTS).unwrap();
@@ -442,7 +458,7 @@ fn the_fit_is_that_of_plain_loops() {
 }
 
 #[test]
-fn models_that_do_not_fit_are_refused_with_both_sides_named() {
+fn models_that_do_not_fit_are_refused_with_model_and_autoencoder_named() {
     let [gpt2, llama] = tiny::models();
     let [mut sae, ..] = saes();
     check(&gpt2, &sae).unwrap();
@@ -474,13 +490,13 @@ fn models_that_do_not_fit_are_refused_with_both_sides_named() {
     assert!(matches!(check(&gpt2, &sae), Err(Error::Argument(_))));
 }
 
-/// The autoencoder that stands in the repository belongs to the model that does.
+/// The autoencoder in the repository belongs to the model in the repository.
 #[test]
 fn the_autoencoder_in_the_repository_reconstructs_its_model() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
     let model = Model::open(&data.join("stories260K"), Precision::F32).unwrap();
     let mut sae = Sae::open(&data.join("sae")).unwrap();
-    let tokenizer = saescope::tokenizer::Tokenizer::of_model(&data.join("stories260K")).unwrap();
+    let tokenizer = tokenizer();
     let text = "Once upon a time, there was a little girl named Lily. She had a red ball.";
     let ids = tokenizer
         .encode(text, saescope::tokenizer::Bos::Auto)
@@ -506,7 +522,7 @@ fn edits() -> Vec<Edit> {
 }
 
 #[test]
-fn everything_is_of_the_model_as_edits_leave_it() {
+fn every_result_is_of_the_edited_model() {
     for model in tiny::models() {
         let edits = edits();
         let mut steer = Steer::new(&edits, &[]).unwrap();
@@ -544,7 +560,8 @@ fn everything_is_of_the_model_as_edits_leave_it() {
                 }
             }
             let probe = probe(feature, Some(0.7), 50);
-            let effect = &effects(&model, &sae, &[prompt], probe, &mut steer).unwrap()[0];
+            let effect =
+                &effects(&model, &tokenizer(), &sae, &[prompt], probe, &mut steer).unwrap()[0];
             assert_eq!(effect.activations, rows[0]);
             let x = edited(prompt);
             let before = added(&model, &sae, &x, feature, |a| a);

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
-use saescope::edit::Edit;
 use saescope::eval::{EvalConfig, Evaluation, evaluate};
+use saescope::origin::Origin;
 use saescope::sae::Sae;
+use saescope::session::{LanguageModel, Opened, Selection, Warning, begin_with_bos};
 use saescope::site::Site;
-use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::corpus::CorpusArgs;
@@ -23,17 +23,16 @@ use crate::args::sae::slices;
 use crate::print;
 use crate::print::bar::{Counted, bar};
 use crate::usage::{ensure_usage, usage};
-use saescope::session::{LanguageModel, Opened, Selection, Warning, begin_with_bos};
 
-/// Measure how good autoencoders are: reconstruction, cross-entropy, features
+/// Evaluate autoencoders: reconstruction, cross-entropy, features
 ///
-/// Reads texts and reports how much of the activations' variance is explained, what the model's
-/// predictions lose with the reconstruction in the activation's place (against zeros and the mean
-/// there), how many features are active, dead or dense, and how far directions are from right angles.
-/// Everything with all positions, and with the first position of every text left as it is.
-/// docs/metrics.md has every definition.
+/// Reads texts and reports the explained variance of the activations, the model's loss with the
+/// reconstruction in the activation's place (compared with zeros and the mean there), the numbers of
+/// active, dead and dense features, and how close directions are to orthogonal. Every number is given
+/// for all positions, and with the first position of every text left unchanged. docs/metrics.md defines
+/// them.
 ///
-/// Several autoencoders of one model are measured on the same texts and shown side by side.
+/// Several autoencoders of one model are evaluated on the same texts and shown side by side.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -53,12 +52,12 @@ pub(crate) struct Args {
     /// The model [default: the one that the autoencoders were trained on]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Where the autoencoders read [default: where their files say]
+    /// The site that the autoencoders read [default: the one in their files]
     #[arg(long, value_name = "SITE")]
     site: Option<Site>,
     #[command(flatten)]
     corpus: CorpusArgs,
-    /// Tokens to read, in whole sequences
+    /// Number of tokens to read, in whole sequences
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = at_least_one)]
     tokens: usize,
     /// Seed of the choice of sequences
@@ -68,7 +67,7 @@ pub(crate) struct Args {
     load: LoadArgs,
     #[command(flatten)]
     edits: EditsArgs,
-    /// Draw explained variance and the rise of cross-entropy against L0 to this SVG file
+    /// Draw explained variance and the increase of cross-entropy against L0 to this SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Print JSON: an object, or a list of them for several autoencoders
@@ -79,30 +78,24 @@ pub(crate) struct Args {
     json_core: bool,
 }
 
-/// Which texts were read.
+/// The texts that were read.
 #[derive(Clone, Serialize)]
-struct Read {
+struct EvalTexts {
     corpus: Vec<String>,
     /// SHA-256 of the sequences and their order.
     corpus_digest: String,
     context: usize,
-    seed: u64,
-    dtype: &'static str,
-    bos: &'static str,
-    /// Whether the texts begin with the beginning-of-sequence token.
+    /// True if every text begins with the beginning-of-sequence token.
     begins_with_bos: bool,
-    /// What changes the model, in every pass.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    edits: Vec<Edit>,
 }
 
-/// What `--json` prints of an autoencoder.
+/// The output of `--json` for one autoencoder.
 #[derive(Serialize)]
-struct Report<'a> {
-    sae: &'a str,
-    model: &'a str,
+struct EvalReport<'a> {
     #[serde(flatten)]
-    read: &'a Read,
+    origin: Origin,
+    #[serde(flatten)]
+    texts: &'a EvalTexts,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
 }
@@ -143,31 +136,54 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     bar.finish_and_clear();
     let found = found?;
-    let read = read(args, &corpus, (tokenizer, &texts), edits.edits);
+    let origin = Origin {
+        model: subject.lm.reference.clone(),
+        dtype: args.load.dtype.name().to_owned(),
+        bos: args.load.bos.name().to_owned(),
+        edits: edits.edits,
+        seed: Some(args.seed),
+        ..Origin::default()
+    };
+    let texts = EvalTexts {
+        corpus: args.corpus.given().to_vec(),
+        corpus_digest: corpus.digest().to_owned(),
+        context: corpus.context(),
+        begins_with_bos: begin_with_bos(tokenizer, &texts),
+    };
     if let Some(path) = &args.plot {
-        let svg = show::plot(&names(args), &read, &found);
+        let svg = show::plot(&names(args), &texts, &found);
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;
     }
-    let all = || args.saes.iter().map(String::as_str).zip(&found);
-    if args.json_core {
-        let of = |(sae, found): (&str, &Evaluation)| {
-            saebench::result(sae, &subject.lm.reference, &read, found)
-        };
-        return print(all().map(of).collect());
-    }
-    if args.json {
-        let report = |(sae, evaluation)| Report {
-            sae,
-            model: &subject.lm.reference,
-            read: &read,
-            evaluation,
-        };
-        return print(all().map(report).collect());
-    }
-    show::table(&names(args), &subject.lm.reference, &read, &found)
+    report(args, &origin, &texts, &found)
 }
 
-/// One object, or a list of several.
+/// Prints the evaluations as the arguments ask: JSON, SAEBench's JSON or a table.
+fn report(
+    args: &Args,
+    origin: &Origin,
+    texts: &EvalTexts,
+    found: &[Evaluation],
+) -> anyhow::Result<()> {
+    let all = args.saes.iter().map(String::as_str).zip(found);
+    if args.json_core {
+        let result = |(sae, found)| saebench::result(sae, origin, texts, found);
+        return print(all.map(result).collect());
+    }
+    if args.json {
+        let report = |(sae, evaluation): (&str, _)| EvalReport {
+            origin: Origin {
+                sae: Some(sae.to_owned()),
+                ..origin.clone()
+            },
+            texts,
+            evaluation,
+        };
+        return print(all.map(report).collect());
+    }
+    show::table(&names(args), origin, texts, found)
+}
+
+/// Prints one object, or a list of several.
 fn print<T: Serialize>(mut reports: Vec<T>) -> anyhow::Result<()> {
     match (reports.len(), reports.pop()) {
         (1, Some(one)) => print::json(&one),
@@ -190,11 +206,11 @@ fn open(args: &Args) -> anyhow::Result<Opened> {
     Ok(opened)
 }
 
-/// The first sequences that have so many tokens together, or all.
+/// The first sequences that together have at least `tokens` tokens, or all sequences.
 fn take(corpus: &Corpus, tokens: usize) -> anyhow::Result<Vec<Vec<u32>>> {
     ensure_usage!(
         corpus.context() > 2,
-        "--context {}: without the first position no token is left that has one behind it; the least is 3",
+        "--context {}: without the first position no token has a next one; the least is 3",
         corpus.context()
     );
     let mut texts = Vec::new();
@@ -221,37 +237,20 @@ fn warn(args: &Args, opened: &Opened, texts: &[Vec<u32>]) {
     }
 }
 
-fn read(
-    args: &Args,
-    corpus: &Corpus,
-    (tokenizer, texts): (&Tokenizer, &[Vec<u32>]),
-    edits: Vec<Edit>,
-) -> Read {
-    Read {
-        corpus: args.corpus.given().to_vec(),
-        corpus_digest: corpus.digest().to_owned(),
-        context: corpus.context(),
-        seed: args.seed,
-        dtype: args.load.dtype.name(),
-        bos: args.load.bos.name(),
-        begins_with_bos: begin_with_bos(tokenizer, texts),
-        edits,
-    }
-}
-
-/// What the autoencoders are called where there is little room: the end of their references.
+/// Short names of the autoencoders: the ends of their references.
 fn names(args: &Args) -> Vec<String> {
     /// Columns of a name.
-    const ROOM: usize = 24;
+    const WIDTH: usize = 24;
     let short = |reference: &String| {
         let count = reference.chars().count();
         let cut: String = reference
             .chars()
-            .skip(count.saturating_sub(ROOM - 1))
+            .skip(count.saturating_sub(WIDTH - 1))
             .collect();
-        match count > ROOM {
-            true => format!("…{cut}"),
-            false => reference.clone(),
+        if count > WIDTH {
+            format!("…{cut}")
+        } else {
+            reference.clone()
         }
     };
     args.saes.iter().map(short).collect()

@@ -1,33 +1,34 @@
-//! A result file of SAEBench's `core`.
+//! Writes a result of SAEBench's `core`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use saescope::eval::{Evaluation, core};
+use saescope::origin::Origin;
 use serde_json::{Value, json};
 
-use super::Read;
+use super::EvalTexts;
 
-/// The result of one autoencoder. Where texts begin with BOS, first positions are left out, as SAEBench
-/// leaves out special tokens.
-pub(super) fn result(sae: &str, model: &str, read: &Read, found: &Evaluation) -> Value {
+/// The result of one autoencoder. If texts begin with BOS, first positions are omitted, as SAEBench omits
+/// special tokens.
+pub(super) fn result(sae: &str, origin: &Origin, texts: &EvalTexts, found: &Evaluation) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let millis = now.map_or(0, |now| now.as_millis() as u64);
-    let metrics = core(found, !read.begins_with_bos);
+    let metrics = core(found, !texts.begins_with_bos);
     json!({
         "eval_type_id": "core",
         "eval_config": {
-            "model_name": model,
-            "llm_dtype": match read.dtype {
+            "model_name": origin.model,
+            "llm_dtype": match origin.dtype.as_str() {
                 "bf16" => "bfloat16",
                 _ => "float32",
             },
-            // All sums go over all texts, as if they were one batch.
+            // All sums are over all texts, as if they were one batch.
             "batch_size_prompts": found.sequences,
             "n_eval_reconstruction_batches": 1,
             "n_eval_sparsity_variance_batches": 1,
-            "context_size": read.context,
-            "dataset": read.corpus.join(" "),
-            "exclude_special_tokens_from_reconstruction": read.begins_with_bos,
+            "context_size": texts.context,
+            "dataset": texts.corpus.join(" "),
+            "exclude_special_tokens_from_reconstruction": texts.begins_with_bos,
             "compute_kl": true,
             "compute_ce_loss": true,
             "compute_l2_norms": true,
@@ -41,10 +42,11 @@ pub(super) fn result(sae: &str, model: &str, read: &Read, found: &Evaluation) ->
         "datetime_epoch_millis": millis,
         "eval_result_metrics": metrics,
         "eval_result_details": [],
-        // The place for what the schema does not know.
-        "eval_result_unstructured": match read.edits.is_empty() {
-            true => json!({}),
-            false => json!({ "edits": read.edits }),
+        // The place for data outside the schema.
+        "eval_result_unstructured": if origin.edits.is_empty() {
+            json!({})
+        } else {
+            json!({ "edits": origin.edits })
         },
         "sae_bench_commit_hash": format!("saescope {}", env!("CARGO_PKG_VERSION")),
         "sae_lens_id": sae,
@@ -53,7 +55,7 @@ pub(super) fn result(sae: &str, model: &str, read: &Read, found: &Evaluation) ->
         "sae_cfg_dict": {
             "d_in": found.d_in,
             "d_sae": found.d_sae,
-            "model_name": model,
+            "model_name": origin.model,
             "hook_name": saescope::site::transformer_lens::name(found.site),
         },
     })

@@ -3,10 +3,11 @@
 use std::io::Write as _;
 
 use saescope::eval::{Evaluation, Quality};
+use saescope::origin::Origin;
 use saescope::show::chart::{Chart, Series, stack};
 use saescope::show::number::{count_of, significant};
 
-use super::Read;
+use super::EvalTexts;
 use crate::print::{self, Align, Cell, Table};
 
 /// Largest number of autoencoders that have a column each; more have a row each.
@@ -91,16 +92,16 @@ const IN_A_ROW: [&str; 8] = [
 
 pub(super) fn table(
     names: &[String],
-    model: &str,
-    read: &Read,
+    origin: &Origin,
+    texts: &EvalTexts,
     found: &[Evaluation],
 ) -> anyhow::Result<()> {
     let mut out = print::styled_stdout();
     let sequences = found.first().map_or(0, |found| found.sequences);
     writeln!(
         out,
-        "{model} ({}), {sequences} sequences of at most {} tokens; CE and KL in nats\n",
-        read.dtype, read.context
+        "{} ({}), {sequences} sequences of at most {} tokens; CE and KL in nats\n",
+        origin.model, origin.dtype, texts.context
     )?;
     let shown = if found.len() > COLUMNS {
         rows(names, found)
@@ -111,7 +112,7 @@ pub(super) fn table(
     Ok(())
 }
 
-/// A column for each autoencoder.
+/// The table with a column for each autoencoder.
 fn columns(names: &[String], found: &[Evaluation]) -> Table {
     let mut sides = vec![Align::Left];
     sides.extend(found.iter().map(|_| Align::Right));
@@ -131,7 +132,7 @@ fn columns(names: &[String], found: &[Evaluation]) -> Table {
     table
 }
 
-/// A row for each autoencoder.
+/// The table with a row for each autoencoder.
 fn rows(names: &[String], found: &[Evaluation]) -> Table {
     let numbers = || NUMBERS.iter().filter(|(name, _)| IN_A_ROW.contains(name));
     let mut sides = vec![Align::Left, Align::Left];
@@ -184,7 +185,7 @@ fn share(share: Option<f64>) -> String {
 }
 
 /// Charts of explained variance and of the increase of cross-entropy over L0, without first positions.
-pub(super) fn plot(names: &[String], read: &Read, found: &[Evaluation]) -> String {
+pub(super) fn plot(names: &[String], texts: &EvalTexts, found: &[Evaluation]) -> String {
     let chart = |y: &str, value: fn(&Quality) -> f64| {
         let series = names.iter().zip(found).map(|(name, found)| {
             let quality = &found.without_first;
@@ -194,7 +195,7 @@ pub(super) fn plot(names: &[String], read: &Read, found: &[Evaluation]) -> Strin
             title: format!("{y}, without first positions"),
             x: format!(
                 "L0 ({} sequences of {} tokens)",
-                found[0].sequences, read.context
+                found[0].sequences, texts.context
             ),
             y: y.to_owned(),
             series: series.collect(),

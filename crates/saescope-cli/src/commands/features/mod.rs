@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use saescope::checkpoint::save_whole;
-use saescope::features::{self, Found, Position, Reading};
+use saescope::features::{self, FeatureActivation, Position, Reading, TopFeatures};
+use saescope::session::Edits;
 use saescope::show::picture::{Stretch, picture};
 use saescope::tokenizer::Piece;
 use serde::Serialize;
@@ -14,12 +15,11 @@ use crate::args::edits::EditsArgs;
 use crate::args::output::check_output;
 use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, slices};
 use crate::print::{self, Align, Cell, Table, cut, painted, printable, visible};
-use saescope::session::Edits;
 
 /// Show which features of an autoencoder a text activates
 ///
-/// A row for each text: its strongest features at the last token, each with its activation. With
-/// --feature, the whole text, coloured by how strongly that one feature is active on each token.
+/// One row per text: its strongest features at the last token, each with its activation. With --feature,
+/// the whole text, coloured by the activation of that one feature on each token.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,11 +36,11 @@ pub(crate) struct Args {
     texts: PromptsArgs,
     #[command(flatten)]
     edits: EditsArgs,
-    /// How many features, the strongest first
+    /// Number of features to show, the strongest first
     #[arg(long, value_name = "K", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// Which tokens: `last`, `all`, a position from 0, or one row of each feature's `max` or `mean`
+    /// Tokens to read: `last`, `all`, a position from 0, or one row of each feature's `max` or `mean`
     #[arg(long, value_name = "WHICH", default_value_t = Position::default())]
     position: Position,
     /// Count the first position in `max` and `mean` too; it is unlike all others, BOS or not
@@ -57,55 +57,58 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The strongest features of one row, with its text.
 #[derive(Serialize)]
 struct Row<'a> {
     prompt: &'a str,
-    /// A number, or how tokens were pooled.
+    /// A number, or the name of the pooling.
     position: serde_json::Value,
     token: Option<&'a str>,
-    features: Vec<Active>,
+    features: &'a [FeatureActivation],
 }
 
-#[derive(Serialize)]
-struct Active {
-    feature: u32,
-    activation: f32,
+/// The texts, their ids and the text of every token.
+struct Texts {
+    texts: Vec<String>,
+    ids: Vec<Vec<u32>>,
+    tokens: Vec<Vec<String>>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.plot {
         check_output(path)?;
     }
-    let texts_given = args.texts.read()?;
+    let prompts = args.texts.read()?;
     let opened = args.sae.open()?;
-    let ids = encode(&opened.lm, Some(&opened.sae), &texts_given)?;
-    let tokens: Vec<Vec<String>> = ids
-        .iter()
-        .map(|ids| opened.lm.tokenizer.token_texts(ids))
-        .collect();
+    let ids = encode(&opened.lm, Some(&opened.sae), &prompts)?;
+    let texts = Texts {
+        tokens: ids
+            .iter()
+            .map(|ids| opened.lm.tokenizer.token_texts(ids))
+            .collect(),
+        texts: prompts,
+        ids,
+    };
+    let (model, sae) = (&opened.lm.model, &opened.sae.sae);
     let edits = args.edits.open(&opened.lm)?;
-    let later = edits.check_read_at(&opened.lm.model, opened.sae.sae.site()?);
-    print::warnings(later.as_ref());
+    print::warnings(edits.check_read_at(model, sae.site()?).as_ref());
     if let Some(feature) = args.feature {
-        return one(
-            args,
-            (&opened, &edits),
-            feature,
-            &texts_given,
-            (&ids, &tokens),
-        );
+        return one(args, &opened, &edits, feature, &texts);
     }
     let reading = Reading {
         position: args.position,
         count_first: args.first,
     };
-    let (model, sae) = (&opened.lm.model, &opened.sae.sae);
     let top = args.top as usize;
-    let found = features::features(model, sae, &slices(&ids), reading, top, &mut edits.hook()?)?;
-    let rows: Vec<Row> = found
-        .iter()
-        .map(|f| row(args, f, &texts_given, &tokens))
-        .collect();
+    let found = features::features(
+        model,
+        sae,
+        &slices(&texts.ids),
+        reading,
+        top,
+        &mut edits.hook()?,
+    )?;
+    let rows: Vec<Row> = found.iter().map(|found| row(args, found, &texts)).collect();
     if args.json {
         return print::json(&rows);
     }
@@ -113,24 +116,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row<'a>(args: &Args, found: &Found, given: &'a [String], tokens: &'a [Vec<String>]) -> Row<'a> {
-    let active = found.features.iter().map(|active| Active {
-        feature: active.feature,
-        activation: active.activation,
-    });
+fn row<'a>(args: &Args, found: &'a TopFeatures, texts: &'a Texts) -> Row<'a> {
+    let tokens = &texts.tokens[found.prompt];
     Row {
-        prompt: &given[found.prompt],
+        prompt: &texts.texts[found.prompt],
         position: match found.position {
             Some(position) => position.into(),
             None => args.position.to_string().into(),
         },
-        token: found.position.map(|at| tokens[found.prompt][at].as_str()),
-        features: active.collect(),
+        token: found.position.map(|at| tokens[at].as_str()),
+        features: &found.features,
     }
 }
 
 fn table(args: &Args, rows: &[Row]) -> Table {
-    /// Longer texts are cut, so that the features stay beside them.
+    /// Columns to which texts are cut, so that the features stay beside them.
     const TEXT_WIDTH: usize = 40;
     let most = rows.iter().map(|row| row.features.len()).max().unwrap_or(0);
     let mut columns = vec![Align::Left, Align::Right, Align::Left];
@@ -141,7 +141,7 @@ fn table(args: &Args, rows: &[Row]) -> Table {
     table.header(names.into_iter().chain(ranks));
     let mut before = None;
     for row in rows {
-        // At every position of a text, the text is shown once.
+        // A text with a row for every position is shown once.
         let again = args.position == Position::All && before == Some(row.prompt);
         before = Some(row.prompt);
         let text = if again {
@@ -165,15 +165,16 @@ fn table(args: &Args, rows: &[Row]) -> Table {
     table
 }
 
+/// One feature on every token of a text.
 #[derive(Serialize)]
-struct Coloured<'a> {
+struct FeatureTrace<'a> {
     prompt: &'a str,
     feature: u32,
-    tokens: Vec<Token<'a>>,
+    tokens: Vec<TokenActivation<'a>>,
 }
 
 #[derive(Serialize)]
-struct Token<'a> {
+struct TokenActivation<'a> {
     position: usize,
     token: &'a str,
     activation: f32,
@@ -193,35 +194,36 @@ fn stretches<'a>(opened: &OpenedSae, ids: &[u32], activations: &'a [f32]) -> Vec
     pieces.map(stretch).collect()
 }
 
-/// The texts by one feature.
+/// Prints the texts, coloured by one feature.
 fn one(
     args: &Args,
-    (opened, edits): (&OpenedSae, &Edits),
+    opened: &OpenedSae,
+    edits: &Edits,
     feature: u32,
-    given: &[String],
-    (ids, tokens): (&[Vec<u32>], &[Vec<String>]),
+    texts: &Texts,
 ) -> anyhow::Result<()> {
     let (model, sae) = (&opened.lm.model, &opened.sae.sae);
+    let ids = &texts.ids;
     let activations = features::activations(model, sae, &slices(ids), feature, &mut edits.hook()?)?;
     let strongest = activations.iter().flatten().copied().fold(0.0, f32::max);
     if let Some(path) = &args.plot {
-        let texts: Vec<Vec<Stretch>> = ids
+        let stretches: Vec<Vec<Stretch>> = ids
             .iter()
             .zip(&activations)
             .map(|(ids, activations)| stretches(opened, ids, activations))
             .collect();
         let title = format!("feature {feature}, strongest {strongest:.2}");
-        let svg = picture(&title, &texts, strongest);
+        let svg = picture(&title, &stretches, strongest);
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;
     }
     if args.json {
-        let texts = given.iter().zip(tokens).zip(&activations);
-        let coloured: Vec<Coloured> = texts
-            .map(|((prompt, tokens), activations)| Coloured {
+        let all = texts.texts.iter().zip(&texts.tokens).zip(&activations);
+        let traces: Vec<FeatureTrace> = all
+            .map(|((prompt, tokens), activations)| FeatureTrace {
                 prompt,
                 feature,
                 tokens: (0..tokens.len())
-                    .map(|position| Token {
+                    .map(|position| TokenActivation {
                         position,
                         token: &tokens[position],
                         activation: activations[position],
@@ -229,7 +231,7 @@ fn one(
                     .collect(),
             })
             .collect();
-        return print::json(&coloured);
+        return print::json(&traces);
     }
     let mut out = print::styled_stdout();
     for (ids, activations) in ids.iter().zip(&activations) {

@@ -1,10 +1,11 @@
-//! `saescope info` of an autoencoder: its record and a self-test.
+//! `saescope info` for an autoencoder: its record and a self-test.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use saescope::features::{self, Fit};
+use saescope::origin::Origin;
 use saescope::sae::{InputNorm, Record, Sae};
 use saescope::show::number::bytes;
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::print::{self, Align, Table, chain, printable};
 use crate::usage::usage;
 use saescope::session::LanguageModel;
 
-/// What the self-test reads: plain prose, less than the context of any autoencoder at a time.
+/// The texts of the self-test: plain prose, each shorter than the context of any autoencoder.
 const TEXT: [&str; 4] = [
     "The old lighthouse stood at the edge of the harbour. Every evening its keeper climbed the stairs, \
      lit the lamp and watched the boats come home.",
@@ -28,42 +29,40 @@ const TEXT: [&str; 4] = [
      letter on the table.",
 ];
 
+/// The output of `--json`.
 #[derive(Serialize)]
-struct Report<'a> {
+struct AutoencoderReport<'a> {
     sae: &'a str,
     record: &'a Record,
     gate: String,
     input_norm: InputNorm,
     transcoder: bool,
-    /// Reading has refused anything that is no finite number.
+    /// Always true: opening refuses numbers that are not finite.
     finite: bool,
     decoder_norms: Norms,
     encoder_norms: Norms,
-    fit: Option<Fitted>,
-    /// Why there is no `fit`.
+    fit: Option<SelfTest>,
+    /// The reason for a missing `fit`.
     unfit: Option<String>,
 }
 
+/// The distribution of some norms.
 #[derive(Serialize)]
 struct Norms {
     least: f32,
     mean: f64,
     largest: f32,
-    /// How many are 0.
+    /// Number of norms that are 0.
     zero: usize,
 }
 
+/// The fit on the texts of the self-test.
 #[derive(Serialize)]
-struct Fitted {
-    model: String,
-    dtype: &'static str,
-    bos: &'static str,
-    tokens: usize,
-    l0: f64,
-    fvu: f64,
-    fvu_with_first: f64,
-    /// FVU above 1: the mean alone would do better.
-    mismatch: bool,
+struct SelfTest {
+    #[serde(flatten)]
+    origin: Origin,
+    #[serde(flatten)]
+    fit: Fit,
 }
 
 pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
@@ -72,13 +71,13 @@ pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
     if let Some(site) = args.site {
         sae.move_to(site);
     }
-    let (fit, unfit) = match fitted(args, &sae) {
+    let (fit, unfit) = match self_test(args, &sae) {
         Ok(fit) => (Some(fit), None),
-        // What was asked for has to work; what would only be nice to have is told.
+        // A test that was asked for has to succeed; otherwise the report says why there is none.
         Err(error) if args.of_model.is_some() => return Err(error),
         Err(error) => (None, Some(chain(&error))),
     };
-    let report = Report {
+    let report = AutoencoderReport {
         sae: args.reference(),
         record: sae.record(),
         gate: gate(&sae),
@@ -96,16 +95,19 @@ pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
     print(&sae, &report)
 }
 
-/// How well the autoencoder does on the text, with the model named or the one of its record if that
-/// is here.
-fn fitted(args: &Args, sae: &Sae) -> anyhow::Result<Fitted> {
+/// Measures the fit of the autoencoder to the model of --model, or else to that of its record if the
+/// files are on this machine.
+fn self_test(args: &Args, sae: &Sae) -> anyhow::Result<SelfTest> {
     let session = args.load.session()?;
     let (reference, path) = match (&args.of_model, &sae.record().model) {
         (Some(model), _) => (model.clone(), session.locate_model(model)?),
         (None, Some(model)) => {
             let path = offline(&session).locate_model(model);
-            let here =
-                || format!("{model} is not at hand; --model names one and downloads it if need be");
+            let here = || {
+                format!(
+                    "{model} is not on this machine; name a model with --model, which downloads it if needed"
+                )
+            };
             (model.clone(), path.with_context(here)?)
         }
         (None, None) => usage!("the file names no model; name one with --model"),
@@ -114,22 +116,13 @@ fn fitted(args: &Args, sae: &Sae) -> anyhow::Result<Fitted> {
     let ids = lm.encode(&TEXT.map(str::to_owned))?;
     let prompts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
     let fit = features::fit(&lm.model, sae, &prompts).context(reference.clone())?;
-    let Fit {
-        tokens,
-        l0,
-        fvu,
-        fvu_with_first,
-    } = fit;
-    Ok(Fitted {
+    let origin = Origin {
         model: reference,
-        dtype: args.load.dtype.name(),
-        bos: args.load.bos.name(),
-        tokens,
-        l0,
-        fvu,
-        fvu_with_first,
-        mismatch: fvu > 1.0,
-    })
+        dtype: args.load.dtype.name().to_owned(),
+        bos: args.load.bos.name().to_owned(),
+        ..Origin::default()
+    };
+    Ok(SelfTest { origin, fit })
 }
 
 fn norms(norms: &[f32]) -> Norms {
@@ -141,7 +134,7 @@ fn norms(norms: &[f32]) -> Norms {
     }
 }
 
-fn print(sae: &Sae, report: &Report) -> anyhow::Result<()> {
+fn print(sae: &Sae, report: &AutoencoderReport) -> anyhow::Result<()> {
     let mut table = Table::new(vec![Align::Left, Align::Left]);
     table.row(vec!["sae".into(), report.sae.into()]);
     for (name, value) in parts(sae) {
@@ -149,7 +142,7 @@ fn print(sae: &Sae, report: &Report) -> anyhow::Result<()> {
     }
     for file in &report.record.files {
         let size = bytes(file.bytes);
-        // As much of the hash as tells two files apart; the rest is in the JSON.
+        // The start of the hash, enough to tell two files apart; the JSON has all of it.
         let hash = file.sha256.as_deref().and_then(|hash| hash.get(..16));
         let hash = hash.map_or(String::new(), |hash| format!(", sha256 {hash}…"));
         let text = format!("{}, {size}{hash}", printable(&file.name));
@@ -177,20 +170,20 @@ fn print(sae: &Sae, report: &Report) -> anyhow::Result<()> {
         table.row(vec![name.into(), text.into()]);
     }
     let fit = match (&report.fit, &report.unfit) {
-        (Some(fit), _) => format!(
+        (Some(SelfTest { origin, fit }), _) => format!(
             "L0 {:.1}, FVU {:.3} ({:.3} with first positions) on {} tokens of {}",
-            fit.l0, fit.fvu, fit.fvu_with_first, fit.tokens, fit.model
+            fit.l0, fit.fvu, fit.fvu_with_first, fit.tokens, origin.model
         ),
-        (None, why) => format!("not tested: {}", why.as_deref().unwrap_or_default()),
+        (None, reason) => format!("not tested: {}", reason.as_deref().unwrap_or_default()),
     };
     table.row(vec!["self-test".into(), fit.into()]);
     let mut out = print::styled_stdout();
     table.write(&mut out, None)?;
-    if report.fit.as_ref().is_some_and(|fit| fit.mismatch) {
+    if report.fit.as_ref().is_some_and(|test| test.fit.mismatch) {
         writeln!(
             out,
-            "FVU above 1: it reconstructs worse than the mean would. Model, site or input norm are \
-             not those it was trained with."
+            "FVU above 1: the reconstruction is worse than the mean. Model, site or input norm are not \
+             those of its training."
         )?;
     }
     Ok(())

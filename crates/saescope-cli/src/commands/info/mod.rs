@@ -19,10 +19,10 @@ use crate::args::model::LoadArgs;
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
 
-/// Show what a model or an autoencoder is, and whether an autoencoder fits its model
+/// Describe a model or an autoencoder, and test if an autoencoder fits its model
 ///
-/// Of a model: family, shapes, sites, memory, tokenizer, licence. Of an autoencoder: where it belongs,
-/// how it encodes, and a self-test; with its model at hand, how well it reconstructs a short text.
+/// For a model: family, shapes, sites, memory, tokenizer, licence. For an autoencoder: its model and site,
+/// its encoder, and a self-test; if its model is on this machine, how well it reconstructs a short text.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,10 +39,10 @@ pub(crate) struct Args {
     reference: Option<String>,
     #[command(flatten)]
     load: LoadArgs,
-    /// Of an autoencoder: the model to test it on [default: its own, if it is here]
+    /// For an autoencoder: the model to test it on [default: its own, if it is on this machine]
     #[arg(long = "model", value_name = "MODEL")]
     of_model: Option<String>,
-    /// Of an autoencoder: where it reads [default: where its file says]
+    /// For an autoencoder: the site that it reads [default: the one in its file]
     #[arg(long, value_name = "SITE")]
     site: Option<Site>,
     /// Print JSON
@@ -50,8 +50,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The output of `--json` for a model.
 #[derive(Serialize)]
-struct Record<'a> {
+struct ModelReport<'a> {
     model: &'a str,
     family: String,
     format: &'a str,
@@ -68,7 +69,7 @@ struct Record<'a> {
     stored_bytes: u64,
     dtype: &'static str,
     loaded_bytes: u64,
-    tokenizer: TokenizerRecord<'a>,
+    tokenizer: TokenizerReport<'a>,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -84,19 +85,19 @@ struct Shapes {
     gated_mlp: bool,
 }
 
-/// How some layers rotate queries and keys.
+/// The rotary positions of some layers.
 #[derive(Serialize)]
 struct Rotation {
     base: f64,
     d_rot: usize,
     scaling: Option<&'static str>,
-    /// What the slowest frequency is divided by.
+    /// The divisor of the slowest frequency.
     factor: Option<f64>,
     n_layers: usize,
 }
 
 #[derive(Serialize)]
-struct TokenizerRecord<'a> {
+struct TokenizerReport<'a> {
     kind: &'a str,
     d_vocab: usize,
     adds_bos: bool,
@@ -114,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         writeln!(print::stdout())?;
     } else if asks_for_fit {
-        usage!("{reference}: --model and --site are for autoencoders, and it is a model");
+        usage!("{reference}: --model and --site are for autoencoders, and this is a model");
     }
     let lm = args.load.session()?.language_model(reference)?;
     let record = record(args, &lm.model, &lm.tokenizer);
@@ -126,19 +127,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Args {
-    /// What is looked at.
+    /// The reference of the model or autoencoder.
     fn reference(&self) -> &str {
         self.reference.as_deref().unwrap_or(DEMO)
     }
 }
 
-/// Where the autoencoder lies that a reference stands for; none where it is a model or nothing.
+/// Path of the autoencoder that a reference names; none if it names a model, or nothing.
 fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
     let session = hub::session()?;
     let path = match Reference::parse(reference)? {
         Reference::Path(path) => path,
         Reference::Demo | Reference::OpenAi(_) => session.locate_sae(reference)?,
-        // A repository of models has no autoencoder, and says so.
+        // A repository without a model may hold autoencoders.
         Reference::Hub(_) => match session.locate_model(reference) {
             Ok(path) => path,
             Err(error) => session.locate_sae(reference).map_err(|_| error)?,
@@ -147,9 +148,9 @@ fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(path).filter(|path| Sae::is_at(path)))
 }
 
-fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Record<'a> {
+fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> ModelReport<'a> {
     let (config, source) = (model.config(), model.source());
-    Record {
+    ModelReport {
         model: args.reference(),
         family: config.family.to_string(),
         format: &source.format,
@@ -172,9 +173,9 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Rec
         sites: model.sites().collect(),
         stored_bytes: source.bytes,
         dtype: args.load.dtype.name(),
-        // Padding, of which each instruction set has its own, is left out.
+        // Padding, which depends on the instruction set, is omitted.
         loaded_bytes: (model.n_params() * args.load.dtype.bytes()) as u64,
-        tokenizer: TokenizerRecord {
+        tokenizer: TokenizerReport {
             kind: tokenizer.kind(),
             d_vocab: tokenizer.d_vocab(),
             adds_bos: tokenizer.adds_bos(),
@@ -198,7 +199,7 @@ fn shapes(config: &Config) -> Shapes {
     }
 }
 
-/// The ways in which layers rotate, each with the number of layers that do.
+/// The distinct rotary positions, each with its number of layers.
 fn rotations(config: &Config) -> Vec<Rotation> {
     let mut rotations: Vec<Rotation> = Vec::new();
     for rope in config.layers.iter().filter_map(|layer| layer.rope.as_ref()) {
@@ -220,7 +221,7 @@ fn rotations(config: &Config) -> Vec<Rotation> {
     rotations
 }
 
-/// Window, in tokens, and how many layers have it.
+/// The windows, in tokens, each with its number of layers.
 fn windows(config: &Config) -> BTreeMap<usize, usize> {
     let mut windows = BTreeMap::new();
     for window in config.layers.iter().filter_map(|layer| layer.window) {
@@ -229,7 +230,7 @@ fn windows(config: &Config) -> BTreeMap<usize, usize> {
     windows
 }
 
-/// The names of the sites outside layers, and of those that some layer has.
+/// The names of the sites outside layers, and of the kinds of site within layers.
 fn kinds(sites: &[Site]) -> (Vec<String>, Vec<String>) {
     let (in_layers, outside): (Vec<Site>, Vec<Site>) =
         sites.iter().partition(|site| site.layer().is_some());
@@ -244,7 +245,7 @@ fn kinds(sites: &[Site]) -> (Vec<String>, Vec<String>) {
     (outside.iter().map(Site::to_string).collect(), kinds)
 }
 
-fn print(record: &Record) -> anyhow::Result<()> {
+fn print(record: &ModelReport) -> anyhow::Result<()> {
     let mut table = Table::new(vec![Align::Left, Align::Left]);
     for (name, value) in [file_lines(record), shape_lines(record)].concat() {
         table.row(vec![name.into(), value.into()]);
@@ -253,7 +254,7 @@ fn print(record: &Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn file_lines(record: &Record) -> Vec<(&'static str, String)> {
+fn file_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
     let template = if record.tokenizer.chat_template {
         "yes"
     } else {
@@ -277,7 +278,7 @@ fn file_lines(record: &Record) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn shape_lines(record: &Record) -> Vec<(&'static str, String)> {
+fn shape_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
     let Shapes {
         n_layers,
         n_ctx,
@@ -339,7 +340,7 @@ fn rotary(rotation: &Rotation, shapes: &Shapes) -> String {
     text
 }
 
-fn tokenizer(record: &TokenizerRecord) -> String {
+fn tokenizer(record: &TokenizerReport) -> String {
     let bos = if record.adds_bos {
         "adds BOS"
     } else {
@@ -372,13 +373,13 @@ mod tests {
     }
 
     #[test]
-    fn layers_that_rotate_alike_are_told_once() {
+    fn layers_with_equal_rotary_positions_are_listed_once() {
         assert_eq!(golden("gpt2"), []);
         let llama3 = (1000.0, Some(("llama3", 8.0)), 2);
         assert_eq!(golden("llama_gqa_llama3"), [llama3]);
         // Scaling stretches the layers without a window only.
         let [local, global] = golden("gemma3_linear_v5")[..] else {
-            panic!("two ways");
+            panic!("expected two rotations");
         };
         assert_eq!((local.0, local.1), (10_000.0, None));
         assert_eq!((global.0, global.1), (1000.0, Some(("linear", 8.0))));

@@ -1,4 +1,4 @@
-//! Encode and decode against the library that owns the format.
+//! Compares encoding and decoding with the library that owns the format.
 
 use saescope::sae::{Format, InputNorm, Sae};
 use saescope::{Gate, SparseRows};
@@ -56,7 +56,7 @@ fn every_folder_of_golden_files_is_a_case() {
 }
 
 #[test]
-fn the_cases_hold_what_they_are_for() {
+fn the_cases_cover_what_they_were_made_for() {
     for case in [
         "openai_v5_few",
         "saelens_topk_few",
@@ -64,7 +64,7 @@ fn the_cases_hold_what_they_are_for() {
         "sparsify_expansion",
     ] {
         let Gate::TopK(k) = *open(case).gate() else {
-            panic!("{case} is no TopK");
+            panic!("{case} is not a TopK");
         };
         let encoded = open(case).encode(&expected(case, "x")).unwrap();
         let few = |rows: &SparseRows| (0..rows.rows()).any(|row| rows.row(row).0.len() < k);
@@ -75,7 +75,7 @@ fn the_cases_hold_what_they_are_for() {
     assert!(norm(x.row(1)) > 2900.0);
 }
 
-/// Case, format, model, where it reads and, for a transcoder, where it writes.
+/// Case, format, model, the site that it reads and, for a transcoder, the site that it writes.
 const RECORDS: [(&str, Format, &str, &str, &str); 16] = [
     ("openai_v1", Format::Openai, GPT2, "mlp_act.3", ""),
     ("openai_v4", Format::Openai, GPT2, "mlp_out.3", ""),
@@ -153,7 +153,7 @@ const PYTHIA: &str = "EleutherAI/pythia-70m";
 const GEMMA: &str = "google/gemma-2-2b";
 
 #[test]
-fn records_say_where_an_autoencoder_belongs() {
+fn records_name_the_model_and_sites_of_an_autoencoder() {
     for (case, format, model, site, out_site) in RECORDS {
         let sae = open(case);
         let record = sae.record();
@@ -173,7 +173,7 @@ fn records_say_where_an_autoencoder_belongs() {
 }
 
 #[test]
-fn releases_that_do_not_say_how_they_were_trained_are_known_by_their_path() {
+fn releases_whose_files_omit_their_training_are_recognised_by_their_path() {
     let golden = super::path("saelens_expected_average");
     let copies = tempfile::tempdir().unwrap();
     let copy = |release: &str| {
@@ -194,7 +194,7 @@ fn releases_that_do_not_say_how_they_were_trained_are_known_by_their_path() {
 }
 
 #[test]
-fn pre_activations_are_those_that_the_gate_saw() {
+fn pre_activations_agree_with_the_activations_after_the_gate() {
     for case in [
         "openai_v5",
         "saelens_gated",

@@ -1,4 +1,4 @@
-//! Files that no honest writer makes: a typed error that names the file, or success, never a panic.
+//! Files that no honest writer makes give a typed error that names the file, or success; never a panic.
 
 use std::path::{Path, PathBuf};
 
@@ -22,13 +22,11 @@ fn files(case: &str) -> (PathBuf, Vec<u8>, Option<Vec<u8>>) {
         "params.npz",
         "params.safetensors",
     ];
-    let weights = match opened.is_file() {
-        true => opened,
-        false => names
-            .iter()
-            .map(|n| opened.join(n))
-            .find(|p| p.is_file())
-            .unwrap(),
+    let weights = if opened.is_file() {
+        opened
+    } else {
+        let mut paths = names.iter().map(|name| opened.join(name));
+        paths.find(|path| path.is_file()).unwrap()
     };
     let folder = weights.parent().unwrap();
     let configs = ["cfg.json", "config.json"].map(|name| std::fs::read(folder.join(name)).ok());
@@ -42,7 +40,7 @@ fn read(case: &str, damage: impl FnOnce(&mut Vec<u8>)) -> Result<Sae, Error> {
     Sae::from_bytes(&path, weights, config.as_deref())
 }
 
-/// The error of a file: its message begins with the file's name.
+/// The error of a refused file, whose message has to begin with the file's name.
 fn refusal(result: Result<Sae, Error>) -> Error {
     let Err(error) = result else {
         panic!("it was opened");
@@ -52,7 +50,7 @@ fn refusal(result: Result<Sae, Error>) -> Error {
     error
 }
 
-/// A tensor of a file that is made here.
+/// A tensor of a file made by a test.
 type Made = (&'static str, Vec<usize>, Vec<f32>);
 
 fn made(d_in: usize, d_sae: usize) -> Vec<Made> {
@@ -139,7 +137,7 @@ fn weights_of_whole_numbers_are_refused() {
 }
 
 #[test]
-fn configurations_that_do_not_fit_or_are_not_known_are_refused_by_key() {
+fn unknown_and_contradictory_configurations_are_refused_by_key() {
     for (more, key) in [
         (json!({"architecture": "temporal"}), "architecture"),
         (json!({"architecture": 3}), "architecture"),
@@ -187,7 +185,7 @@ fn configurations_that_do_not_fit_or_are_not_known_are_refused_by_key() {
 }
 
 #[test]
-fn more_active_features_than_there_are_is_refused_in_every_format() {
+fn a_k_above_the_number_of_features_is_refused_in_every_format() {
     // The number after the key `k` in the pickle.
     let error = refusal(read("openai_v5", |bytes| {
         let key = b"X\x01\x00\x00\x00k";
@@ -204,7 +202,7 @@ fn more_active_features_than_there_are_is_refused_in_every_format() {
 }
 
 #[test]
-fn classes_and_activations_that_are_not_known_are_refused() {
+fn unknown_classes_and_activations_are_refused() {
     let (path, weights, _) = files("sparsify_topk");
     for config in [
         &br#"{"activation": "groupmax", "num_latents": 64}"#[..],
@@ -316,7 +314,7 @@ proptest! {
         for (case, _) in CASES {
             let (path, weights, config) = files(case);
             let cut = |bytes: &[u8]| bytes[..(bytes.len() as f64 * share) as usize].to_vec();
-            // What is missing a part never opens, whatever the format.
+            // A file with a part missing never opens, whatever the format.
             refusal(Sae::from_bytes(&path, cut(&weights), config.as_deref()));
             if let Some(config) = &config {
                 let _ = Sae::from_bytes(&path, weights, Some(&cut(config)));

@@ -1,4 +1,4 @@
-//! What must hold of any autoencoder in any forward pass.
+//! Identities that hold for any autoencoder in any forward pass.
 
 use saescope::edit::FeatureOp;
 use saescope::edit::Span;
@@ -15,7 +15,7 @@ const D_IN: usize = 16;
 const D_SAE: usize = 64;
 const SITE: Site = Site::ResidPost(0);
 
-/// Numbers that look random and are the same everywhere.
+/// Pseudorandom numbers that are the same on every machine.
 pub(super) fn random(rows: usize, cols: usize, seed: usize) -> Matrix {
     Matrix::from_fn(rows, cols, |row, col| {
         let at = ((seed * 7919 + row) * 104_729 + col * 31 + 1) as u32;
@@ -93,7 +93,7 @@ fn replacing_puts_the_reconstruction_in_the_place_of_the_activation() {
     let whole = sae.reconstruct(&x).unwrap();
     let mut splice = Splice::replace(&sae, vec![]).unwrap();
     assert_eq!(splice.at(SITE, &at(0, 4), x.clone()).unwrap(), whole);
-    // Outside of the span a token stays as it is.
+    // A token outside the span does not change.
     let mut splice = splice.within(Span::From(6));
     let part = splice.at(SITE, &at(5, 4), x.clone()).unwrap();
     assert_eq!(part.row(0), x.row(0));
@@ -101,7 +101,7 @@ fn replacing_puts_the_reconstruction_in_the_place_of_the_activation() {
 }
 
 #[test]
-fn adding_what_a_feature_writes_is_setting_its_activation() {
+fn setting_an_activation_adds_the_direction_times_the_written_scale() {
     for case in [
         "openai_v5",
         "saelens_constant_norm",
@@ -134,7 +134,7 @@ fn adding_what_a_feature_writes_is_setting_its_activation() {
 }
 
 #[test]
-fn setting_what_is_active_already_moves_by_the_difference() {
+fn setting_an_active_feature_adds_the_difference() {
     let sae = tiny_sae();
     let x = random(3, D_IN, 5);
     let encoded = sae.encode(&x).unwrap();
@@ -163,7 +163,7 @@ fn setting_what_is_active_already_moves_by_the_difference() {
                 .collect()
         };
         assert!(difference(edited.row(1), &moved(x.row(1))) < 1e-6);
-        // Without the error term the same difference is made to the reconstruction.
+        // Without the error term, the same difference is added to the reconstruction.
         let mut replace = Splice::replace(&sae, vec![change]).unwrap();
         let replaced = replace.at(SITE, &at(7, 3), x.clone()).unwrap();
         let whole = sae.decode(&encoded);
@@ -189,7 +189,7 @@ fn a_transcoder_reads_at_one_site_and_writes_at_another() {
             .at(out_site, &rows, Matrix::zeros(y.rows(), y.cols()))
             .unwrap();
         assert!(difference(written.data(), y.data()) < 1e-5, "{case}");
-        // With the error term, only what a change makes is added to what is there.
+        // With the error term, only the difference that a change makes is added to the activation.
         let mut splice = Splice::edit(&sae, vec![set(60, 2.0, Span::All)]).unwrap();
         splice.at(site, &rows, x.clone()).unwrap();
         let written = splice.at(out_site, &rows, y.clone()).unwrap();
@@ -201,17 +201,17 @@ fn a_transcoder_reads_at_one_site_and_writes_at_another() {
             .map(|(y, d)| y + 2.0 * d)
             .collect();
         assert!(difference(written.row(0), &by_hand) < 1e-6, "{case}");
-        // Nothing was read for this pass.
+        // The transcoder has read nothing in this pass.
         let again = splice.at(out_site, &rows, y.clone());
         assert!(matches!(again, Err(Error::Site { .. })), "{case}");
     }
 }
 
 #[test]
-fn a_splice_needs_the_sites_to_be_known() {
+fn a_splice_needs_known_sites() {
     let mut sae = open("saelens_transcoder");
     assert!(Splice::replace(&sae, vec![]).is_ok());
-    // A transcoder does not write where it reads.
+    // A transcoder's output site cannot be inferred from the site that it reads.
     sae.record_mut().out_site = None;
     assert!(matches!(
         Splice::replace(&sae, vec![]),
@@ -226,14 +226,18 @@ fn a_splice_needs_the_sites_to_be_known() {
 }
 
 #[test]
-fn cached_generation_under_a_splice_is_recomputed_generation() {
+fn cached_generation_under_a_splice_equals_recomputed_generation() {
     let sae = tiny_sae();
     let changes = vec![set(5, 3.0, Span::From(4)), set(9, 1.0, Span::All)];
     for replace in [false, true] {
         for model in tiny::models() {
-            let make = || match replace {
-                true => Splice::replace(&sae, changes.clone()).unwrap(),
-                false => Splice::edit(&sae, changes.clone()).unwrap(),
+            let make = || {
+                let splice = if replace {
+                    Splice::replace(&sae, changes.clone())
+                } else {
+                    Splice::edit(&sae, changes.clone())
+                };
+                splice.unwrap()
             };
             let sampling = Sampling {
                 max_tokens: 8,
@@ -274,7 +278,7 @@ fn splices_compose_with_other_hooks() {
 }
 
 #[test]
-fn a_gated_encoder_folded_is_the_gated_encoder() {
+fn a_folded_gated_encoder_equals_the_gated_encoder() {
     let case = "saelens_gated";
     let sae = open(case);
     let file = super::path(case).join("sae_weights.safetensors");
@@ -291,7 +295,7 @@ fn a_gated_encoder_folded_is_the_gated_encoder() {
                 .sum();
             let gate = z + f64::from(b_gate[feature]);
             let magnitude = z * f64::from(r_mag[feature]).exp() + f64::from(b_mag[feature]);
-            // On the very edge rounding decides, in either.
+            // At the threshold itself, rounding decides on both sides.
             if gate.abs() < 1e-5 || magnitude.abs() < 1e-5 {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Autoencoders of every format against the libraries that own them, and what must hold of any.
+//! Autoencoders of every format, against the libraries that own them, and in general.
 
 mod golden;
 mod hostile;
@@ -86,7 +86,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/saes")
 }
 
-/// What is opened of a case.
+/// Path of the file or folder of a case that is opened.
 fn path(case: &str) -> PathBuf {
     let (case, inner) = CASES.iter().find(|(name, _)| *name == case).unwrap();
     folder().join(case).join(inner)
@@ -96,7 +96,7 @@ fn open(case: &str) -> Sae {
     Sae::open(&path(case)).unwrap_or_else(|error| panic!("{case}: {error}"))
 }
 
-/// A matrix of what the case's library computed: `x`, `acts` or `y`.
+/// A matrix that the case's library computed: `x`, `acts` or `y`.
 fn expected(case: &str, name: &str) -> Matrix {
     let path = folder().join(case).join("expected.safetensors");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -1,4 +1,4 @@
-//! What is written is read again, bit for bit. `tests/golden/check_saelens_reads.py` opens the same
+//! Saved autoencoders are read back bit for bit. `tests/golden/check_saelens_reads.py` opens the same
 //! folders with SAELens.
 
 use std::path::Path;
@@ -14,14 +14,14 @@ fn bits(matrix: &Matrix) -> Vec<u32> {
 }
 
 #[test]
-fn every_case_is_the_same_after_it_was_saved() {
+fn every_case_survives_saving() {
     for (case, _) in CASES {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("saes")
             .join(case);
         let sae = open(case);
         sae.save(&folder).unwrap();
-        // Over what is there already, too.
+        // Saving overwrites an existing folder too.
         sae.save(&folder).unwrap();
         let again = Sae::open(&folder).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(again.record(), sae.record(), "{case}");
@@ -40,7 +40,7 @@ fn every_case_is_the_same_after_it_was_saved() {
 }
 
 #[test]
-fn the_hashes_of_what_an_autoencoder_came_from_are_saved_with_it() {
+fn the_hashes_of_source_files_are_saved() {
     let folder = tempfile::tempdir().unwrap();
     for (case, _) in CASES {
         let mut sae = open(case);
@@ -56,7 +56,7 @@ fn the_hashes_of_what_an_autoencoder_came_from_are_saved_with_it() {
 }
 
 #[test]
-fn a_constant_input_scale_is_folded_into_what_is_saved() {
+fn a_constant_input_scale_is_folded_into_the_saved_weights() {
     let (mut record, mut parts) = weights(7);
     parts.input_norm = InputNorm::Scale(0.37);
     record.notes.push("made here".to_owned());
@@ -72,7 +72,7 @@ fn a_constant_input_scale_is_folded_into_what_is_saved() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_named() {
+fn the_error_names_a_folder_that_cannot_be_created() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = open("saelens_standard").save(file.path()).unwrap_err();
     let name = file.path().display().to_string();

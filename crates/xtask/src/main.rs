@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         ["layers"] => run_layers(&root()),
         ["sizes"] => run_sizes(&root()),
         ["house"] => run_house(&root()),
-        ["house", folder] => run_house(Path::new(folder)),
+        ["house", folder] if !folder.starts_with('-') => run_house(Path::new(folder)),
         ["demo"] => demo::make(&root(), None),
         ["demo", "--corpus", file] => demo::make(&root(), Some(file)),
         ["demo", "--check"] => demo::check(&root()),

@@ -1,9 +1,10 @@
-//! The view of a training in progress: a bar, and one line for each run.
+//! The view of a training in progress: a bar, then the metrics of the only run or one line for each of several.
 
 use std::cell::RefCell;
 use std::io::IsTerminal as _;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use saescope::direction::Pair;
 use saescope::runs::MetricsLine;
 use saescope::show::number::{bytes, duration, significant, whole_percent};
 use saescope::train::Metrics;
@@ -45,15 +46,14 @@ pub(crate) struct LiveView {
     runs: RefCell<Vec<RunHistory>>,
     /// The line of speed and memory.
     speed: ProgressBar,
-    /// Keeps the bars together.
-    _bars: MultiProgress,
+    bars: MultiProgress,
 }
 
-/// The metrics of one run so far, and its line in the view.
+/// The metrics of one run so far, and its rows in the view.
 struct RunHistory {
     name: String,
     lines: Vec<MetricsLine>,
-    message: ProgressBar,
+    rows: Vec<ProgressBar>,
 }
 
 impl LiveView {
@@ -64,19 +64,19 @@ impl LiveView {
             bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
         let progress = bars.add(bar("training", Counted::Items("steps"), steps));
-        // Lines that have left the screen cannot be redrawn.
+        // Rows that have left the screen cannot be redrawn. The bar, the speed and the prompt take three.
         let height = terminal_size::terminal_size_of(std::io::stderr());
-        let height = height.map_or(24, |(_, height)| usize::from(height.0));
-        let runs = names.into_iter().enumerate().map(|(number, name)| {
-            let fits = number + 4 < height;
+        let mut room = height
+            .map_or(24, |(_, height)| usize::from(height.0))
+            .saturating_sub(3);
+        let rows_of_run = if names.len() == 1 { DETAILS } else { 1 };
+        let runs = names.into_iter().map(|name| {
+            let rows = rows_of_run.min(room);
+            room -= rows;
             RunHistory {
                 name,
                 lines: Vec::new(),
-                message: if fits {
-                    bars.add(message())
-                } else {
-                    ProgressBar::hidden()
-                },
+                rows: (0..rows).map(|_| bars.add(message())).collect(),
             }
         });
         let runs = RefCell::new(runs.collect());
@@ -86,7 +86,7 @@ impl LiveView {
             progress,
             runs,
             speed: bars.add(message()),
-            _bars: bars,
+            bars,
         }
     }
 
@@ -103,52 +103,132 @@ impl LiveView {
     /// Shows the metrics of run `number`.
     pub(crate) fn line(&self, number: usize, line: MetricsLine) {
         let mut runs = self.runs.borrow_mut();
+        let alone = runs.len() == 1;
         let run = &mut runs[number];
         if self.mode == ViewMode::Log {
             let gap = if run.name.is_empty() { "" } else { "  " };
             eprintln!("{}{gap}{}", run.name, log_line(&line, self.steps));
         }
         run.lines.push(line);
-        run.message.set_message(run.text());
+        let texts = if alone {
+            details(&run.lines).to_vec()
+        } else {
+            vec![summary(&run.name, &run.lines)]
+        };
+        for (row, text) in run.rows.iter().zip(texts) {
+            row.set_message(text);
+        }
         if let Some(speed) = speed(&run.lines) {
             self.speed.set_message(speed);
         }
     }
 
-    /// Leaves the last state on the screen.
+    /// Replaces the view by its last state, as plain lines. A second call does nothing.
     pub(crate) fn end(&self) {
+        if self.mode != ViewMode::Live || self.progress.is_finished() {
+            return;
+        }
+        // Finished bars would be redrawn above each other.
+        self.progress.finish_and_clear();
+        let _ = self.bars.clear();
+        eprintln!(
+            "trained {} of {} steps",
+            self.progress.position(),
+            self.steps
+        );
         let runs = self.runs.borrow();
-        let messages = runs.iter().map(|run| &run.message);
-        for bar in [&self.progress]
-            .into_iter()
-            .chain(messages)
-            .chain([&self.speed])
-        {
-            bar.abandon();
+        for row in runs.iter().flat_map(|run| &run.rows).chain([&self.speed]) {
+            let text = row.message();
+            if !text.is_empty() {
+                eprintln!("  {text}");
+            }
         }
     }
 }
 
-impl RunHistory {
-    fn text(&self) -> String {
-        let Some(MetricsLine { metrics, .. }) = self.lines.last() else {
-            return String::new();
-        };
-        let name = if self.name.is_empty() {
-            String::new()
-        } else {
-            format!("{:<24}  ", cut(&self.name, 24))
-        };
+/// Rows of [`details`].
+const DETAILS: usize = 10;
+
+/// The metrics of the only run: the last value of each, and its curve.
+fn details(lines: &[MetricsLine]) -> [String; DETAILS] {
+    let Some(MetricsLine { metrics, .. }) = lines.last() else {
+        return Default::default();
+    };
+    let features: usize = metrics.density_histogram.iter().sum();
+    let curve = |name: &str, value: String, read: fn(&Metrics) -> f64| {
+        format!("{name:<20}{value:>14}  {}", sparkline(lines, read))
+    };
+    let of_all = |count: usize| format!("{count} of {features}");
+    [
+        curve("loss", significant(metrics.loss), |m| m.loss),
+        format!("{:<20}{}", "", loss_parts(metrics)),
+        curve(
+            "explained variance",
+            format!("{:.4}", metrics.explained_variance),
+            |m| m.explained_variance,
+        ),
+        curve("L0", format!("{:.1}", metrics.l0), |m| m.l0),
+        curve("dead", of_all(metrics.dead), |m| m.dead as f64),
+        curve("dense", of_all(metrics.dense), |m| m.dense as f64),
+        curve("gradient norm", significant(metrics.grad_norm), |m| {
+            m.grad_norm
+        }),
+        curve(
+            "mean |cosine|",
+            format!("{:.4}", metrics.off_diag_mean),
+            |m| m.off_diag_mean,
+        ),
+        format!("{:<20}{}", "closest directions", closest(metrics)),
         format!(
-            "{name}explained {:.4} {}  loss {}  L0 {:.1}  dead {}  dense {}",
-            metrics.explained_variance,
-            sparkline(&self.lines, |m| m.explained_variance),
-            significant(metrics.loss),
-            metrics.l0,
-            metrics.dead,
-            metrics.dense
-        )
-    }
+            "{:<20}{}  from never to always active",
+            "features by density",
+            density(metrics)
+        ),
+    ]
+}
+
+/// The parts of the loss that are not zero.
+fn loss_parts(metrics: &Metrics) -> String {
+    let parts = [
+        ("error", metrics.loss_reconstruction),
+        ("sparsity", metrics.loss_sparsity),
+        ("aux", metrics.loss_aux),
+    ];
+    let parts = parts.into_iter().filter(|(_, part)| *part != 0.0);
+    let parts: Vec<String> = parts
+        .map(|(name, part)| format!("{name} {}", significant(part)))
+        .collect();
+    parts.join(", ")
+}
+
+/// The pairs of features whose directions are most alike.
+fn closest(metrics: &Metrics) -> String {
+    let pair = |pair: &Pair| format!("{} and {} {:+.3}", pair.a, pair.b, pair.cosine);
+    let pairs: Vec<String> = metrics.off_diag_pairs.iter().map(pair).collect();
+    pairs.join(", ")
+}
+
+/// The number of features of each density, a block for each bin.
+fn density(metrics: &Metrics) -> String {
+    let counts = metrics.density_histogram.iter();
+    levels(&counts.map(|&count| count as f64).collect::<Vec<f64>>())
+}
+
+/// One of several runs in a line.
+fn summary(name: &str, lines: &[MetricsLine]) -> String {
+    let Some(MetricsLine { metrics, .. }) = lines.last() else {
+        return String::new();
+    };
+    format!(
+        "{:<24}  explained {:.4} {}  loss {}  L0 {:.1}  dead {}  dense {}",
+        cut(name, 24),
+        metrics.explained_variance,
+        sparkline(lines, |m| m.explained_variance),
+        significant(metrics.loss),
+        metrics.l0,
+        metrics.dead,
+        metrics.dense
+    )
 }
 
 /// A line of the view that holds a text.

@@ -259,6 +259,35 @@ pub enum Error {
         what: String,
     },
 
+    /// A number that its format cannot hold.
+    #[error("{what} of {value} exceeds the range of {format}; choose a wider format")]
+    OutOfRange {
+        /// The kind of number.
+        what: String,
+        /// The number.
+        value: f32,
+        /// The format.
+        format: &'static str,
+    },
+
+    /// The system refuses resources.
+    #[error("{what}: {reason}")]
+    System {
+        /// The resources that were asked for.
+        what: String,
+        /// The system's answer.
+        reason: String,
+    },
+
+    /// A page cannot be filled in.
+    #[error("page {name}: {reason}")]
+    Page {
+        /// Name of the template.
+        name: String,
+        /// The fault and its place.
+        reason: String,
+    },
+
     /// A failure of one part of something larger.
     #[error("{what}: {source}")]
     At {
@@ -271,6 +300,13 @@ pub enum Error {
     /// An autoencoder whose record names no model.
     #[error("{sae}: the autoencoder does not record which model it belongs to; name the model")]
     NoModel {
+        /// Reference of the autoencoder.
+        sae: String,
+    },
+
+    /// An autoencoder where a model is needed.
+    #[error("{sae}: this is an autoencoder, and a model is needed")]
+    SaeAsModel {
         /// Reference of the autoencoder.
         sae: String,
     },
@@ -300,6 +336,7 @@ impl Error {
             | Error::Empty { .. }
             | Error::NotANumber { .. }
             | Error::NoModel { .. }
+            | Error::SaeAsModel { .. }
             | Error::Argument(_) => true,
             Error::At { source, .. } | Error::ModelOfSae { source } => source.is_usage(),
             _ => false,

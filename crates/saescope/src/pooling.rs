@@ -42,6 +42,11 @@ impl Pooling {
         }
     }
 
+    /// True if the first position is omitted unless it is asked for.
+    pub fn omits_first(self) -> bool {
+        self != Pooling::Last
+    }
+
     /// The positions that are pooled, of a text of `tokens` tokens. [`Pooling::Max`] and
     /// [`Pooling::Mean`] omit the first position ([`pooled_positions`]) unless `count_first` is true.
     pub fn positions(self, tokens: usize, count_first: bool) -> Range<usize> {

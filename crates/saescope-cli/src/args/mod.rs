@@ -2,6 +2,7 @@
 
 pub(crate) mod hub;
 pub(crate) mod output;
+pub(crate) mod pooling;
 pub(crate) mod value;
 
 pub(crate) mod model;

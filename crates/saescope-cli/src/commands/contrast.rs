@@ -10,6 +10,7 @@ use saescope::pooling::Pooling;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
+use crate::args::pooling::FirstArg;
 use crate::args::sae::{SaeArgs, encode, lines, slices};
 use crate::print::{self, Align, Table};
 
@@ -40,9 +41,8 @@ pub(crate) struct Args {
     /// The row of a text: that of its `last` token, or each feature's `max` or `mean` over its tokens
     #[arg(long, value_name = "HOW", default_value_t)]
     pooling: Pooling,
-    /// Count the first position in `max` and `mean` too; it is unlike all others, BOS or not
-    #[arg(long)]
-    first: bool,
+    #[command(flatten)]
+    first: FirstArg,
     /// Number of features to show
     #[arg(long, value_name = "K", default_value_t = 20)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (model, sae) = (&opened.lm.model, &opened.sae.sae);
     let reading = Reading {
         position: Position::Pooled(args.pooling),
-        count_first: args.first,
+        count_first: args.first.counts(args.pooling.omits_first())?,
     };
     let edits = args.edits.open(&opened.lm)?;
     print::warnings(edits.check_read_at(model, sae.site()?).as_ref());
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         },
         by: args.by,
         pooling: args.pooling,
-        first: args.first,
+        first: reading.count_first,
         positive: TextSet {
             file: &args.positive,
             texts: positive.len(),

@@ -61,6 +61,8 @@ fn part(error: &Error) -> Option<&Error> {
 /// The flag or the variable that mends an error.
 fn mend(error: &Error) -> Option<&'static str> {
     let advice = match error {
+        Error::SaeAsModel { .. } => "`saescope info` names the model that it was trained on",
+        Error::OutOfRange { .. } => "--shard-dtype bf16 or f32 holds it",
         Error::NoModel { .. } => "--model names it",
         Error::ModelOfSae { .. } => "--model names another",
         Error::RunExists { .. } => {

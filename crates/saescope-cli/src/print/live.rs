@@ -136,11 +136,13 @@ impl LiveView {
             self.progress.position(),
             self.steps
         );
+        let size = terminal_size::terminal_size_of(std::io::stderr());
+        let width = size.map_or(80, |(width, _)| usize::from(width.0));
         let runs = self.runs.borrow();
         for row in runs.iter().flat_map(|run| &run.rows).chain([&self.speed]) {
             let text = row.message();
             if !text.is_empty() {
-                eprintln!("  {text}");
+                eprintln!("{}", cut(&format!("  {text}"), width));
             }
         }
     }
@@ -220,14 +222,14 @@ fn summary(name: &str, lines: &[MetricsLine]) -> String {
         return String::new();
     };
     format!(
-        "{:<24}  explained {:.4} {}  loss {}  L0 {:.1}  dead {}  dense {}",
+        "{:<24}  explained {:.4}  L0 {:.1}  dead {}  dense {}  loss {}  {}",
         cut(name, 24),
         metrics.explained_variance,
-        sparkline(lines, |m| m.explained_variance),
-        significant(metrics.loss),
         metrics.l0,
         metrics.dead,
-        metrics.dense
+        metrics.dense,
+        significant(metrics.loss),
+        sparkline(lines, |m| m.explained_variance)
     )
 }
 

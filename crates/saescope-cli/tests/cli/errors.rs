@@ -248,6 +248,23 @@ fn the_bundled_autoencoder_is_converted_but_never_over_one_that_is_there() {
 }
 
 #[test]
+fn counting_the_first_position_is_refused_where_it_changes_nothing() {
+    let sets = [
+        "--positive",
+        "tests/data/happy.txt",
+        "--negative",
+        "tests/data/sad.txt",
+    ];
+    for call in [
+        [&["contrast", "--first"], &sets[..]].concat(),
+        vec!["features", "-p", "a", "--position", "2", "--first"],
+    ] {
+        let (code, stderr) = refused(&call);
+        assert!(code == Some(2) && stderr.contains("--first"), "{stderr}");
+    }
+}
+
+#[test]
 fn more_threads_than_a_machine_has_are_wrong_usage() {
     for threads in ["0", "20000"] {
         let (code, stderr) = refused(&["features", "-p", "a", "--threads", threads]);

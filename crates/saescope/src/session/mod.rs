@@ -116,11 +116,8 @@ impl Session {
     pub fn language_model(&self, reference: &str) -> Result<LanguageModel> {
         let path = self.locate_model(reference)?;
         if Sae::is_at(&path) {
-            return Err(Error::Hub {
-                reference: reference.to_owned(),
-                reason: "it is an autoencoder, and a model is needed; `saescope info` names the \
-                         model that it was trained on"
-                    .to_owned(),
+            return Err(Error::SaeAsModel {
+                sae: reference.to_owned(),
             });
         }
         LanguageModel::open(reference, &path, self.precision, self.bos)
@@ -163,7 +160,10 @@ fn not_here(parsed: &Reference, error: Error) -> Error {
 /// When the system refuses so many threads.
 pub fn threads(number: usize) -> Result<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(number).build();
-    pool.map_err(|error| Error::Argument(format!("{number} threads: {error}")))
+    pool.map_err(|error| Error::System {
+        what: format!("{number} threads"),
+        reason: error.to_string(),
+    })
 }
 
 /// True if two references end in the same name, as `org/gpt2`, `gpt2` and `models/gpt2@main` do.

@@ -13,6 +13,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::edits::EditsArgs;
 use crate::args::output::check_output;
+use crate::args::pooling::FirstArg;
 use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, slices};
 use crate::print::{self, Align, Cell, Table, cut, painted, printable, visible};
 
@@ -43,9 +44,8 @@ pub(crate) struct Args {
     /// Tokens to read: `last`, `all`, a position from 0, or one row of each feature's `max` or `mean`
     #[arg(long, value_name = "WHICH", default_value_t = Position::default())]
     position: Position,
-    /// Count the first position in `max` and `mean` too; it is unlike all others, BOS or not
-    #[arg(long)]
-    first: bool,
+    #[command(flatten)]
+    first: FirstArg,
     /// Colour the texts by this feature
     #[arg(long, value_name = "N", conflicts_with_all = ["position", "top", "first"])]
     feature: Option<u32>,
@@ -97,7 +97,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let reading = Reading {
         position: args.position,
-        count_first: args.first,
+        count_first: args
+            .first
+            .counts(matches!(args.position, Position::Pooled(pooling) if pooling.omits_first()))?,
     };
     let top = args.top as usize;
     let found = features::features(

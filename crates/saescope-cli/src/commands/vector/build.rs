@@ -14,6 +14,7 @@ use crate::args::edits::EditsArgs;
 use crate::args::hub::locate_file;
 use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
+use crate::args::pooling::FirstArg;
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
 use saescope::session::LanguageModel;
@@ -145,9 +146,8 @@ struct TextsArgs {
     /// Pooling of the tokens of a text: the `last`, or their `mean`
     #[arg(long, value_name = "HOW", default_value_t)]
     pooling: Pooling,
-    /// Count the first position in `mean` too; it is unlike all others, BOS or not
-    #[arg(long)]
-    first: bool,
+    #[command(flatten)]
+    first: FirstArg,
 }
 
 /// The JSON of a call.
@@ -241,7 +241,7 @@ impl BuildArgs {
             positive: &sets[0],
             negative: &sets[1],
             pooling: args.pooling,
-            count_first: args.first,
+            count_first: args.first.counts(args.pooling.omits_first())?,
         };
         let total = sets.iter().map(Vec::len).sum();
         let mut vector = self.build(opened, Contrast::Texts(texts), total, method)?;

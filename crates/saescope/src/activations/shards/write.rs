@@ -367,9 +367,11 @@ fn encode(dtype: ShardDtype, row: &[f32], to: &mut Vec<u8>) -> Result<()> {
             for &x in row {
                 let half = f16::from_f32(x);
                 if half.is_infinite() && x.is_finite() {
-                    return Err(Error::Argument(format!(
-                        "an activation of {x} exceeds the range of f16; write the shards as bf16 or f32"
-                    )));
+                    return Err(Error::OutOfRange {
+                        what: "an activation".to_owned(),
+                        value: x,
+                        format: "f16",
+                    });
                 }
                 to.extend(half.to_le_bytes());
             }

@@ -34,7 +34,10 @@ impl Figure {
 
 /// Fills in a template. Every text in it is escaped, since the name ends in `.html`.
 pub(super) fn render(name: &str, template: &str, page: &impl Serialize) -> Result<String> {
-    let failed = |e: minijinja::Error| Error::Argument(format!("{name}: {e:#}"));
+    let failed = |error: minijinja::Error| Error::Page {
+        name: name.to_owned(),
+        reason: format!("{error:#}"),
+    };
     let mut environment = Environment::new();
     environment.add_template(name, template).map_err(failed)?;
     let template = environment.get_template(name).map_err(failed)?;

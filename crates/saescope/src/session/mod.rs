@@ -11,7 +11,7 @@
 //! use saescope::hub::HubOptions;
 //! use saescope::generate::Sampling;
 //! use saescope::session::{Selection, Session};
-//! use saescope::steer::{Recipe, ReferenceActivations, Request, ScaleUnit, WeightedFeature, steer};
+//! use saescope::steer::{SteeringRecipe, ReferenceActivations, Request, ScaleUnit, WeightedFeature, steer};
 //!
 //! # fn main() -> saescope::Result<()> {
 //! # let cache = std::env::temp_dir();
@@ -22,12 +22,12 @@
 //! for warning in warnings {
 //!     println!("warning: {warning}");
 //! }
-//! let recipe = Recipe {
+//! let recipe = SteeringRecipe {
 //!     sae: Some(sae.reference.clone()),
 //!     features: vec![WeightedFeature { feature: 269, weight: 1.0 }],
 //!     scales: vec![2.0, 4.0],
 //!     unit: Some(ScaleUnit::Activation),
-//!     ..Recipe::default()
+//!     ..SteeringRecipe::default()
 //! };
 //! let prompt = lm.encode(&["Lily was sad".to_owned()])?.concat();
 //! let settings = recipe.settings(Some(&sae.sae), &ReferenceActivations::default(), prompt.len())?;

@@ -1,7 +1,7 @@
 //! Texts with and without edits, and measurements of the difference.
 //!
 //! Both models are compared along the steered text. Knows edits and autoencoders; how edits were
-//! chosen is the business of [`Recipe`](super::Recipe).
+//! chosen is the business of [`SteeringRecipe`](super::SteeringRecipe).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

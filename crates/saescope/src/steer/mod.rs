@@ -1,6 +1,6 @@
 //! Steering: edits as a hook, recipes that make edits, and their effect on a text.
 //!
-//! [`Steer`] applies edits to a forward pass. A [`Recipe`] of features, directions and scales expands
+//! [`Steer`] applies edits to a forward pass. A [`SteeringRecipe`] of features, directions and scales expands
 //! into lists of edits, one per [`Setting`]; [`feature_edit`] makes a single one. [`steer`] writes a text
 //! without edits and under each list, and measures the difference. Files of edits and of vectors are
 //! read elsewhere.
@@ -17,8 +17,8 @@ pub use feature::{Amount, Peak, REFERENCE_TEXTS, feature_edit, peaks};
 pub use first::{LongFirstPosition, long_first_positions};
 pub use measure::{Divergence, divergence, losses, perplexity, repetition};
 pub use recipe::{
-    Direction, FeatureSteering, LargestActivation, Recipe, ReferenceActivations, ReferenceTexts,
-    ScaleUnit, Setting, SettingName, Slot, WeightedFeature,
+    Direction, FeatureSteering, LargestActivation, ReferenceActivations, ReferenceTexts, ScaleUnit,
+    Setting, SettingName, Slot, SteeringRecipe, WeightedFeature,
 };
 pub use span::RelativeSpan;
 

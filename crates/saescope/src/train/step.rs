@@ -165,7 +165,10 @@ pub(super) fn find(
             let count = k * encoder_input.rows();
             select::largest(encoder, encoder_input, count, &mut learner.guess)
         }
-        _ => encoder.encode(encoder_input),
+        Objective::L1 { .. }
+        | Objective::TopK { .. }
+        | Objective::JumpRelu { .. }
+        | Objective::Gated { .. } => encoder.encode(encoder_input),
     }
 }
 
@@ -177,7 +180,10 @@ pub(super) fn run<'x>(
     match input.config.objective {
         Objective::JumpRelu { .. } => jump::pass(input, &found, firing),
         Objective::Gated { .. } => gated::pass(input, &found, firing),
-        _ => plain::pass(input, found, firing),
+        Objective::L1 { .. }
+        | Objective::TopK { .. }
+        | Objective::BatchTopK { .. }
+        | Objective::Matryoshka { .. } => plain::pass(input, found, firing),
     }
 }
 

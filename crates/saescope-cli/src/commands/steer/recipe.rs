@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use saescope::edit::Edit;
 use saescope::site::Site;
-use saescope::steer::{Direction, FeatureSteering, Recipe, ReferenceTexts, ScaleUnit, Slot};
+use saescope::steer::{
+    Direction, FeatureSteering, ReferenceTexts, ScaleUnit, Slot, SteeringRecipe,
+};
 use saescope::vector::Vector;
 
 use super::Args;
@@ -48,7 +50,7 @@ fn named<const N: usize>(values: [(&'static str, &'static str); N]) -> PossibleV
 
 impl Args {
     /// The recipe, without the directions of vectors, with `edits` before those that it makes.
-    pub(super) fn recipe(&self, edits: Vec<Edit>) -> anyhow::Result<Recipe> {
+    pub(super) fn recipe(&self, edits: Vec<Edit>) -> anyhow::Result<SteeringRecipe> {
         let reference = match &self.reference {
             Some(path) if self.unit != Some(ScaleUnit::Max) => {
                 let path = path.display();
@@ -70,7 +72,7 @@ impl Args {
         } else {
             FeatureSteering::Add
         };
-        let recipe = Recipe {
+        let recipe = SteeringRecipe {
             sae: Some(self.sae.reference().to_owned()),
             features: self.feature.clone(),
             directions: Vec::new(),
@@ -110,7 +112,7 @@ impl Args {
 }
 
 /// A recipe that is wrong by itself is a wrong call.
-pub(super) fn checked(recipe: &Recipe) -> anyhow::Result<()> {
+pub(super) fn checked(recipe: &SteeringRecipe) -> anyhow::Result<()> {
     recipe
         .check()
         .map_err(|error| Usage(error.to_string()).into())

@@ -1,8 +1,8 @@
 //! Steering as data: features, directions and scales, expanded into lists of edits.
 //!
-//! A [`Recipe`] is what a person asks for, and says nothing of a model but sites and numbers of
-//! features. [`Recipe::activations`] looks up the activations that its unit and slot multiply;
-//! [`Recipe::settings`] expands it without running a model. Files, flags and texts written under the
+//! A [`SteeringRecipe`] is what a person asks for, and says nothing of a model but sites and numbers of
+//! features. [`SteeringRecipe::activations`] looks up the activations that its unit and slot multiply;
+//! [`SteeringRecipe::settings`] expands it without running a model. Files, flags and texts written under the
 //! edits are the business of others.
 
 mod choice;
@@ -26,7 +26,7 @@ const MAX_COMBINED: usize = 6;
 /// Features and directions to turn up, and how far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Recipe {
+pub struct SteeringRecipe {
     /// Reference of the autoencoder; edits that set activations name it.
     pub sae: Option<String>,
     /// Features of that autoencoder, each at most once.
@@ -120,7 +120,7 @@ pub struct LargestActivation {
     pub text: String,
 }
 
-impl Recipe {
+impl SteeringRecipe {
     /// Unit of the scales.
     pub fn unit(&self) -> ScaleUnit {
         self.unit.unwrap_or(match self.change {
@@ -229,10 +229,10 @@ impl Recipe {
     }
 
     /// One setting for every subset of features, slot and scale, in this order, for a prompt of
-    /// `prompt` tokens. `activations` are those of [`Recipe::activations`].
+    /// `prompt` tokens. `activations` are those of [`SteeringRecipe::activations`].
     ///
     /// # Errors
-    /// Those of [`Recipe::check`]; when there is no such feature, the site of the autoencoder is not
+    /// Those of [`SteeringRecipe::check`]; when there is no such feature, the site of the autoencoder is not
     /// known, or an activation is missing or 0.
     pub fn settings(
         &self,

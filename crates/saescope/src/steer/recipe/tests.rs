@@ -26,16 +26,16 @@ fn sae() -> Sae {
     Sae::new(weights, record).unwrap()
 }
 
-fn recipe(features: &[&str]) -> Recipe {
-    Recipe {
+fn recipe(features: &[&str]) -> SteeringRecipe {
+    SteeringRecipe {
         sae: Some("tiny".to_owned()),
         features: features.iter().map(|f| f.parse().unwrap()).collect(),
         scales: vec![2.0],
-        ..Recipe::default()
+        ..SteeringRecipe::default()
     }
 }
 
-fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
+fn settings(recipe: &SteeringRecipe) -> Result<Vec<Setting>> {
     recipe.settings(Some(&sae()), &ReferenceActivations::default(), 3)
 }
 
@@ -57,7 +57,7 @@ fn largest(feature: u32, activation: f32) -> LargestActivation {
 
 #[test]
 fn a_recipe_expands_to_one_setting_per_subset_slot_and_scale() {
-    let recipe = Recipe {
+    let recipe = SteeringRecipe {
         scales: vec![1.0, 4.0],
         combinations: true,
         slot: Slot::Actual,
@@ -101,12 +101,12 @@ fn a_recipe_omits_the_first_position_unless_its_span_says_otherwise() {
             direction: vec![1.0; 4],
         },
     );
-    let mut recipe = Recipe {
+    let mut recipe = SteeringRecipe {
         directions: vec![direction],
         edits: vec![first],
         ..recipe(&["7"])
     };
-    let spans = |recipe: &Recipe| {
+    let spans = |recipe: &SteeringRecipe| {
         let settings = settings(recipe).unwrap();
         settings[0]
             .edits
@@ -125,7 +125,7 @@ fn a_recipe_omits_the_first_position_unless_its_span_says_otherwise() {
 #[test]
 fn a_feature_is_set_to_an_activation_and_ablated_without_a_scale() {
     let change = |change, scales: &[f32]| {
-        let recipe = Recipe {
+        let recipe = SteeringRecipe {
             change,
             scales: scales.to_vec(),
             ..recipe(&["7"])
@@ -150,7 +150,7 @@ fn a_feature_is_set_to_an_activation_and_ablated_without_a_scale() {
 
 #[test]
 fn a_multiple_of_the_largest_activation_needs_one() {
-    let recipe = Recipe {
+    let recipe = SteeringRecipe {
         unit: Some(ScaleUnit::Max),
         ..recipe(&["7"])
     };
@@ -173,28 +173,28 @@ fn a_multiple_of_the_largest_activation_needs_one() {
 fn a_recipe_that_contradicts_itself_is_refused() {
     let refused = [
         recipe(&["7", "7=2"]),
-        Recipe {
+        SteeringRecipe {
             scales: vec![1.0, 2.0, 1.0],
             ..recipe(&["7"])
         },
-        Recipe {
+        SteeringRecipe {
             sae: None,
             ..recipe(&["7"])
         },
-        Recipe {
+        SteeringRecipe {
             combinations: true,
             ..recipe(&["1", "2", "3", "4", "5", "6", "7"])
         },
-        Recipe {
+        SteeringRecipe {
             change: FeatureSteering::Set,
             unit: Some(ScaleUnit::Norm),
             ..recipe(&["7"])
         },
-        Recipe {
+        SteeringRecipe {
             change: FeatureSteering::Ablate,
             ..recipe(&["7=2"])
         },
-        Recipe {
+        SteeringRecipe {
             slot: Slot::Actual,
             ..recipe(&["7"])
         },
@@ -217,10 +217,10 @@ fn a_recipe_that_contradicts_itself_is_refused() {
         label: None,
     };
     for unit in ScaleUnit::ALL {
-        let recipe = Recipe {
+        let recipe = SteeringRecipe {
             directions: vec![direction.clone()],
             unit: Some(unit),
-            ..Recipe::default()
+            ..SteeringRecipe::default()
         };
         let expected = matches!(unit, ScaleUnit::Raw | ScaleUnit::Norm);
         assert_eq!(
@@ -236,11 +236,14 @@ fn a_recipe_that_contradicts_itself_is_refused() {
 fn a_recipe_survives_json_and_unknown_fields_do_not() {
     let text = r#"{"sae":"demo","features":[{"feature":3},{"feature":5,"weight":-1}],"scales":[1,2],
         "unit":"activation","span":"generated","combinations":true}"#;
-    let recipe: Recipe = serde_json::from_str(text).unwrap();
+    let recipe: SteeringRecipe = serde_json::from_str(text).unwrap();
     assert_eq!(recipe.features[0].weight, 1.0);
     assert_eq!(recipe.span, RelativeSpan::Generated);
     let again = serde_json::to_string(&recipe).unwrap();
-    assert_eq!(serde_json::from_str::<Recipe>(&again).unwrap(), recipe);
+    assert_eq!(
+        serde_json::from_str::<SteeringRecipe>(&again).unwrap(),
+        recipe
+    );
     for (known, unknown) in [
         ("scales", "scale"),
         ("weight", "w"),
@@ -248,7 +251,7 @@ fn a_recipe_survives_json_and_unknown_fields_do_not() {
     ] {
         let changed = text.replace(known, unknown);
         assert!(
-            serde_json::from_str::<Recipe>(&changed).is_err(),
+            serde_json::from_str::<SteeringRecipe>(&changed).is_err(),
             "{changed}"
         );
     }

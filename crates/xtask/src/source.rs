@@ -436,7 +436,7 @@ pub use self::e::*;
 
 mod f;
 
-/// What a function is.
+/// Properties of a function.
 /// Two lines.
 fn long((a, b): (u8, u8), c: fn(usize) -> u8) -> u8 {
     // A reason.

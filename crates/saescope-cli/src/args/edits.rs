@@ -17,7 +17,7 @@ pub(crate) struct EditsArgs {
 }
 
 impl EditsArgs {
-    /// What the file holds, nothing without one.
+    /// The edits of the file, none without one.
     pub(crate) fn load(&self) -> anyhow::Result<Document> {
         match &self.edits {
             None => Ok(Document::default()),

@@ -22,20 +22,20 @@ pub(crate) struct ModelRef {
     pub(crate) model: Option<String>,
 }
 
-/// How texts become tokens.
+/// Arguments of tokenization.
 #[derive(clap::Args)]
 pub(crate) struct BosArgs {
-    /// Whether a text begins with the beginning-of-sequence token; `auto` is the tokenizer's habit
+    /// Begin texts with the beginning-of-sequence token; `auto` does as the tokenizer does
     #[arg(long, value_parser = one_of::<Bos>(Bos::ALL.map(Bos::name)), default_value_t)]
     bos: Bos,
 }
 
-/// How a model is kept in memory and run.
+/// Arguments of loading a model.
 #[derive(clap::Args)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) bos: BosArgs,
-    /// How weights are kept in memory; bf16 takes half of it and is faster
+    /// Number format of weights in memory; bf16 takes half the memory and is faster
     #[arg(long, value_parser = precision(), default_value_t)]
     pub(crate) dtype: Precision,
     /// Threads to use [default: all]
@@ -82,12 +82,12 @@ impl BosArgs {
 }
 
 impl ModelRef {
-    /// What the model is called.
+    /// The reference of the model.
     pub(crate) fn reference(&self) -> &str {
         self.model.as_deref().unwrap_or(DEMO)
     }
 
-    /// Where it lies, downloaded if need be.
+    /// The path of the model, downloaded if needed.
     pub(crate) fn locate(&self) -> anyhow::Result<PathBuf> {
         Ok(hub::session()?.locate_model(self.reference())?)
     }
@@ -136,7 +136,7 @@ pub(crate) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=1024)
 }
 
-/// What stands last in `[REFERENCE] LAST`: alone, it was taken for the reference.
+/// The last word of `[REFERENCE] LAST`, which clap takes for the reference if it is the only one.
 ///
 /// Ends the program as wrong usage where it cannot be read; `what` says what was expected.
 pub(crate) fn last_of<T: FromStr>(

@@ -30,7 +30,7 @@ pub(crate) struct SaeArgs {
     /// The model [default: the one that the autoencoder was trained on]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Where the autoencoder reads, and writes [default: where its file says]
+    /// The site that the autoencoder reads and writes [default: the one in its file]
     #[arg(long, value_name = "SITE")]
     pub(crate) site: Option<Site>,
     #[command(flatten)]

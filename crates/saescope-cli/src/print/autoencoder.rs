@@ -14,7 +14,7 @@ pub(crate) fn gate(sae: &Sae) -> String {
     }
 }
 
-/// What an autoencoder is made of, name by name.
+/// The properties of an autoencoder, name by name.
 pub(crate) fn parts(sae: &Sae) -> Vec<(&'static str, String)> {
     let record = sae.record();
     let kind = match sae.is_transcoder() {

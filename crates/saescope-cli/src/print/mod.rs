@@ -62,7 +62,7 @@ impl fmt::Display for ReaderLeft {
 
 impl std::error::Error for ReaderLeft {}
 
-/// Whether the command failed only because nobody reads its output any more.
+/// True if the command failed only because its output is no longer read.
 pub(crate) fn reader_left(error: &anyhow::Error) -> bool {
     let marked = |cause: &(dyn std::error::Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
@@ -95,7 +95,7 @@ pub(crate) fn terminal_width() -> Option<usize> {
     Some(usize::from(width.0))
 }
 
-/// Whether colours reach whoever reads standard output.
+/// True if standard output shows colours.
 pub(crate) fn coloured() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
@@ -245,7 +245,7 @@ impl Table {
     }
 }
 
-/// How a probability is coloured: the surer, the louder.
+/// The colour of a probability: the higher, the stronger.
 pub(crate) fn probability_style(probability: f32) -> Style {
     let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
     match probability {

@@ -353,7 +353,7 @@ fn a_coloured_text_is_drawn_too() {
     let printed = stdout(&call);
     let svg = std::fs::read_to_string(&path).unwrap();
     let coloured = svg.matches("fill-opacity").count();
-    // Where colours do not reach, a number stands behind what would be coloured.
+    // Without colours, a number follows each piece that would be coloured.
     assert!(
         coloured > 0 && coloured == printed.matches('[').count(),
         "{printed}{svg}"

@@ -175,7 +175,7 @@ fn a_reader_who_leaves_is_no_failure() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
-/// What a command does without a reference, and with `demo` in its place.
+/// Runs a command without a reference, and with `demo` in its place.
 fn without_and_with_demo(before: &[&str], after: &[&str]) {
     let without = run(&[before, after].concat());
     let with = run(&[before, &["demo"], after].concat());
@@ -226,7 +226,7 @@ fn what_is_not_named_is_the_demo() {
     without_and_with_demo(&["vector", "evaluate"], &evaluate);
 }
 
-/// What a call that has to fail says, and with which code it ends.
+/// The exit code and the message of a call that has to fail.
 fn refused(args: &[&str]) -> (Option<i32>, String) {
     let output = run(args);
     (
@@ -317,7 +317,7 @@ fn an_autoencoder_in_the_place_of_a_model_is_named_as_one() {
     check("error-sae-as-model", &["run", "tests/data/sae", "-p", "a"]);
 }
 
-/// What a command says that fails with `code`.
+/// The message of a command that fails with `code`.
 fn refusal(args: &[&str], code: i32) -> String {
     let output = run(args);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

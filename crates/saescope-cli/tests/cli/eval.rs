@@ -80,7 +80,7 @@ fn saebench_finds_its_metrics() {
     number(&metrics["misc_metrics"], "frac_alive");
 }
 
-/// What SAEBench 0.6's schema of `core` results requires: categories of numbers.
+/// Categories of numbers that SAEBench 0.6's schema of `core` results requires.
 const CORE: [(&str, &[&str]); 7] = [
     (
         "model_behavior_preservation",
@@ -138,7 +138,7 @@ const CORE: [(&str, &[&str]); 7] = [
 /// A field, and whether a value is of its type.
 type Field = (&'static str, fn(&Value) -> bool);
 
-/// What else it knows beside the metrics, and of which type.
+/// Its other keys, and their types.
 const AROUND: [Field; 12] = [
     ("eval_type_id", Value::is_string),
     ("eval_config", Value::is_object),

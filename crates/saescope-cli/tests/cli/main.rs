@@ -49,7 +49,7 @@ fn isolate(command: &mut Command) {
         command.env_remove(name);
     }
     command
-        // What is bundled is unpacked there.
+        // Bundled files are unpacked there.
         .env("HF_HOME", env!("CARGO_TARGET_TMPDIR"))
         .env("HF_HUB_CACHE", "/dev/null/hub")
         .env("HF_HUB_OFFLINE", "1");
@@ -95,7 +95,7 @@ fn check(name: &str, args: &[&str]) {
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshots");
     let expected = Data::read_from(&folder.join(format!("{name}.txt")), None);
-    // What looks like a Windows path here is a line break written out.
+    // `\n` here is a line break written out, not a Windows path.
     let assert = Assert::new().action_env("SNAPSHOTS").normalize_paths(false);
     assert.eq(seen, expected);
 }

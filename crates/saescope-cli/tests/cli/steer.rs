@@ -207,7 +207,7 @@ fn saved_edits_do_the_same_in_every_command() {
         let again = json(&[&["steer"][..], &edits, &greedy].concat());
         assert_eq!(again["steered"][0]["edits"], steered["edits"], "{name}");
         assert_eq!(again["steered"][0]["kl"], steered["kl"], "{name}");
-        // What is changed at layer 2 is seen from there on.
+        // A change at layer 2 shows from there on.
         let lens = |edits: &[&str]| json(&[&["lens", MODEL, "--json"], edits].concat());
         let (plain, edited) = (lens(&edits[..2]), lens(&edits));
         assert_eq!(plain["rows"][1], edited["rows"][1], "{name}");

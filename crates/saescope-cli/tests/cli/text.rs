@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::{MODEL, check, command, json, root, stdout};
 
-/// What llama2.c's documentation shows that this model writes at temperature 0.
+/// The text that this model writes at temperature 0, from llama2.c's documentation.
 #[test]
 fn greedy_text_equals_the_published_sample() {
     let published = std::fs::read_to_string(root().join(MODEL).join("greedy.txt")).unwrap();

@@ -20,7 +20,7 @@ const CLOCKS: [&str; 7] = [
     "memory_mb",
 ];
 
-/// What every line of metrics has.
+/// The keys of every line of metrics.
 const METRICS: [&str; 23] = [
     "step",
     "tokens",
@@ -108,7 +108,7 @@ fn trained(output: &Path, more: &[&str]) -> Output {
     done
 }
 
-/// What a training that has to fail says.
+/// The message of a training that has to fail.
 fn fails(output: &Path, more: &[&str], code: i32) -> String {
     let done = train(output, more);
     let stderr = String::from_utf8(done.stderr).unwrap();

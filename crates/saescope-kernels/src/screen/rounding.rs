@@ -111,7 +111,7 @@ unsafe fn round_in_f32_with<S: Simd>(
             i += lanes;
         }
         let error = f64::from(S::sum(S::add(errors[0], errors[1]))).sqrt() * summation;
-        // Where a multiply-add rounds twice, each rest is off by a bit of its value.
+        // If a multiply-add rounds twice, each remainder is off by one bit of its value.
         let error = error + 2.0 * f64::from(f32::EPSILON) * norm;
         *bounds = Some(RowBounds {
             unit,

@@ -90,7 +90,7 @@ impl<'a> Tensor<'a> {
         &self.entry.shape
     }
 
-    /// How its elements are stored.
+    /// The number format of its elements.
     pub fn dtype(&self) -> Dtype {
         self.entry.dtype
     }

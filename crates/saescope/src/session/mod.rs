@@ -66,7 +66,7 @@ use crate::hub::{HubOptions, Reference};
 use crate::sae::Sae;
 use crate::tokenizer::Bos;
 
-/// How references are resolved and models are opened.
+/// Settings by which references are resolved and models are opened.
 #[derive(Clone)]
 pub struct Session {
     /// Caches, tokens and addresses of what is downloaded.

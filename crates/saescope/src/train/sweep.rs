@@ -70,7 +70,7 @@ pub struct Setting {
     /// The values that tell it from the others of a sweep, fit for a folder's name; empty for the only
     /// one.
     pub name: String,
-    /// How it is trained.
+    /// Its configuration.
     pub config: TrainConfig,
 }
 

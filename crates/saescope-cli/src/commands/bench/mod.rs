@@ -49,7 +49,7 @@ struct LmArgs {
     how: How,
 }
 
-/// How a benchmark is run and shown.
+/// Arguments that all benchmarks share.
 #[derive(clap::Args)]
 struct How {
     /// Fewer runs: rougher numbers in less time
@@ -66,7 +66,7 @@ struct How {
     json: bool,
 }
 
-/// What is measured on.
+/// The machine that is measured.
 #[derive(Serialize)]
 struct Machine {
     threads: usize,
@@ -112,7 +112,7 @@ struct Row {
     peak_rss_mb: Option<f64>,
 }
 
-/// What a row times: its work, and how much of it there is.
+/// The work that a row times, and its amount.
 struct Work {
     name: &'static str,
     tokens: usize,

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     how: How,
 }
 
-/// What a row trains.
+/// The training of a row.
 #[derive(Clone, Copy)]
 struct Case {
     kind: Kind,

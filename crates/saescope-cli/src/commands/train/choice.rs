@@ -5,7 +5,7 @@ use saescope::train::{Assignment, Axis, Choice, Recipe};
 
 use crate::usage::usage;
 
-/// How an autoencoder is trained.
+/// Arguments of the training's configuration.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct ChoiceArgs {

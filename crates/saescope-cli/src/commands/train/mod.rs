@@ -42,7 +42,7 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Where activations are read, such as `resid_post.8`
+    /// The site to read, such as `resid_post.8`
     #[arg(long, value_name = "SITE")]
     site: Site,
     /// Train a transcoder, which writes here

@@ -39,7 +39,7 @@ pub struct TrainRequest {
     pub out_site: Option<Site>,
     /// True if a linear map of a transcoder bypasses the features.
     pub skip: bool,
-    /// Where activations come from.
+    /// The source of activations.
     pub activations: ActivationSource,
     /// Texts to evaluate on at the end; by default a part of the training data is held out.
     pub eval_corpus: Option<CorpusConfig>,
@@ -52,7 +52,7 @@ pub struct TrainRequest {
     pub buffer_tokens: usize,
     /// True if the first token of every text is omitted.
     pub skip_first: bool,
-    /// How the autoencoder is trained.
+    /// The configuration of the training.
     pub choice: Choice,
     /// Combinations to train side by side, each in a folder of its own.
     pub sweep: Vec<Axis>,

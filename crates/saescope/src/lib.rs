@@ -54,6 +54,7 @@ pub mod error;
 pub mod show;
 
 mod digest;
+mod null_as_nan;
 pub mod resources;
 mod run_folder;
 mod shuffle;

@@ -197,6 +197,20 @@ fn hit(output: &Path, more: &[&str], signal: &str) -> Output {
 }
 
 #[test]
+fn a_batch_of_one_token_trains_to_a_run_that_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut words = arguments(&run, &SHORT);
+    let batch = words.iter().position(|word| *word == "128").unwrap();
+    words[batch] = "1";
+    assert!(command(&words).output().unwrap().status.success());
+    assert!(value(&run.join("config.json"))["input"]["gamma"].is_null());
+    words.push("--resume");
+    assert!(command(&words).output().unwrap().status.success());
+    assert!(run.join("report.html").is_file() && run.join("eval.json").is_file());
+}
+
+#[test]
 fn a_run_leaves_what_others_read() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Input, TrainConfig};
 use crate::activations::Batch;
+use crate::null_as_nan;
 use crate::sae::InputNorm;
 pub(super) use crate::variance::{column_means, column_sums};
 
@@ -16,7 +17,8 @@ pub(super) use crate::variance::{column_means, column_sums};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputStatistics {
     /// `|mean| / |standard deviation|`, both over all components. The larger, the more features are
-    /// dead from the start unless the mean is subtracted.
+    /// dead from the start unless the mean is subtracted. Not finite if the batch has no variance.
+    #[serde(deserialize_with = "null_as_nan::deserialize")]
     pub gamma: f64,
     /// Mean norm.
     pub mean_norm: f64,

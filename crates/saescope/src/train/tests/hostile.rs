@@ -224,3 +224,52 @@ fn batches_that_do_not_fit_are_refused() {
         "{error:?}"
     );
 }
+
+/// The JSON of a configuration and its lines, read back as a run's folder does.
+fn survives_json(name: &str, kept: &Kept, statistics: &InputStatistics) {
+    let text = serde_json::to_string(statistics).unwrap();
+    let back: InputStatistics =
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {text}: {e}"));
+    assert!(
+        back.gamma.is_nan() || back.gamma == statistics.gamma,
+        "{name}: {text}"
+    );
+    for line in &kept.lines {
+        let text = serde_json::to_string(line).unwrap();
+        let back: Metrics =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {text}: {e}"));
+        assert_eq!(back.step, line.step);
+    }
+}
+
+#[test]
+fn data_without_variance_trains_to_a_readable_end() {
+    let rows = |value: f32| Matrix::from_fn(8, D, |_, _| value);
+    let data = [
+        ("zeros", rows(0.0)),
+        ("one row repeated", rows(1.5)),
+        ("a single row", noise_matrix(3, 1, D)),
+    ];
+    for (name, x) in data {
+        for recipe in Recipe::ALL {
+            let mut config = TrainConfig::recipe(recipe, D, 16, 4);
+            config.batch_tokens = x.rows();
+            config.steps = 6;
+            config.lr_warmup_steps = 0;
+            config.lr_decay_steps = 0;
+            config.sparsity_warmup_steps = 0;
+            config.log_every = 2;
+            let name = format!("{name}, {recipe:?}");
+            let batch = || {
+                Ok(Batch {
+                    x: x.clone(),
+                    target: None,
+                })
+            };
+            let (_, kept) = train_one(&config, None, &mut std::iter::repeat_with(batch))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(kept.lines.last().unwrap().step, 6, "{name}");
+            survives_json(&name, &kept, &InputStatistics::measure(&x));
+        }
+    }
+}

@@ -32,6 +32,7 @@ fn train_config() -> TrainConfig {
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
+            bias_lr_factor: 1.0,
         },
         lr_warmup_steps: 10,
         lr_decay_steps: 80,

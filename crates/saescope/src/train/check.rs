@@ -94,6 +94,10 @@ impl TrainConfig {
                 "`adam.eps` is not a positive number",
             ),
             (
+                !positive(adam.bias_lr_factor),
+                "`adam.bias_lr_factor` is not a positive number",
+            ),
+            (
                 self.grad_clip.is_some_and(|clip| !positive(clip)),
                 "`grad_clip` is not a positive number",
             ),

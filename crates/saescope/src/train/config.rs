@@ -179,6 +179,14 @@ pub struct Adam {
     pub beta2: f32,
     /// Added to the root of the second moment.
     pub eps: f32,
+    /// The learning rate of biases and thresholds, as a multiple of `lr`. They grow with the length of a
+    /// token, `sqrt(d)` after scaling, while a step of Adam does not.
+    #[serde(default = "one")]
+    pub bias_lr_factor: f32,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// The transform of activations before they are encoded.

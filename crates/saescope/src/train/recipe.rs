@@ -104,6 +104,11 @@ impl TrainConfig {
                 sparsity_warmup_steps: steps / 10,
                 adam: Adam {
                     beta1: 0.0,
+                    bias_lr_factor: if recipe == Recipe::JumpRelu {
+                        (d_in as f32).sqrt()
+                    } else {
+                        1.0
+                    },
                     ..base.adam
                 },
                 ..base
@@ -127,6 +132,7 @@ impl TrainConfig {
                 beta1: 0.9,
                 beta2: 0.999,
                 eps: 1e-8,
+                bias_lr_factor: 1.0,
             },
             lr_warmup_steps: (steps / 20).min(1000),
             lr_decay_steps: steps / 5,
@@ -222,7 +228,7 @@ impl Recipe {
                 aux,
             },
             // Papers and libraries scale activations to a mean square of 1 per token; here it is 1 per
-            // component.
+            // component. Thresholds, biases and their rate grow with it (`bias_lr_factor`).
             Recipe::JumpRelu => Objective::JumpRelu {
                 penalty: JumpPenalty::Target {
                     coefficient: d_in as f32,

@@ -446,7 +446,10 @@ mod tests {
 
     #[test]
     fn an_unknown_field_or_value_is_refused_with_the_known_ones() {
-        assert!(refused(&set("adam.beta3=1")).contains("there is lr, beta1, beta2, eps"));
+        assert!(
+            refused(&set("adam.beta3=1"))
+                .contains("there is lr, beta1, beta2, eps, bias_lr_factor")
+        );
         assert!(refused(&set("adam.beta2=no")).contains("adam.beta2"));
         assert!(refused(&set("seed.x=1")).contains("not part of an object"));
         assert!(refused(&set("steps=3")).contains("follow from it"));

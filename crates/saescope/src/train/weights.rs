@@ -29,6 +29,9 @@ pub(super) const VECTOR_NAMES: [&str; 6] =
     ["b_enc", "b_dec", "threshold", "r_mag", "b_mag", "w_skip"];
 
 impl Vectors {
+    /// True for the parts that grow with the length of a token: biases and thresholds.
+    const IS_BIAS: [bool; 6] = [true, true, true, false, true, false];
+
     pub(super) fn parts(&self) -> [&Vec<f32>; 6] {
         let Vectors {
             b_enc,
@@ -226,7 +229,16 @@ impl Optimiser {
                 .parts_mut()
                 .into_iter()
                 .zip(gradients.vectors.parts());
-            for ((part, gradient), (m, v)) in parts.zip(moments) {
+            for (((part, gradient), (m, v)), is_bias) in parts.zip(moments).zip(Vectors::IS_BIAS) {
+                let factor = if is_bias {
+                    config.adam.bias_lr_factor
+                } else {
+                    1.0
+                };
+                let step = AdamStep {
+                    lr: step.lr * factor,
+                    ..step
+                };
                 adam_slice(part, m, v, gradient, scale, step);
             }
             // A negative threshold would let negative pre-activations through.

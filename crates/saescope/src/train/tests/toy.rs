@@ -144,3 +144,25 @@ fn gated_recovers_planted_directions() {
     };
     recovers("gated", 1e-2, gated);
 }
+
+/// The recipe with its own rate, at lengths and input norms for which rate and thresholds have to fit
+/// each other.
+#[test]
+fn the_recipe_jumprelu_reaches_its_target_by_default() {
+    for (steps, input) in [(300, Input::Scale), (1000, Input::LayerNorm)] {
+        let mut config = TrainConfig::recipe(Recipe::JumpRelu, D, 96, steps);
+        if let Objective::JumpRelu { penalty, .. } = &mut config.objective {
+            *penalty = JumpPenalty::Target {
+                coefficient: D as f32,
+                l0: 3.0,
+            };
+        }
+        config.batch_tokens = BATCH;
+        config.input = input;
+        config.dead.window_tokens = 20 * BATCH as u64;
+        let (_, sink) = train_one(&config, None, &mut superposition(&planted())).unwrap();
+        let last = sink.lines.last().unwrap();
+        assert!((last.l0 - 3.0).abs() < 0.3, "{steps} steps: L0 {}", last.l0);
+        assert!(last.explained_variance > 0.9, "{}", last.explained_variance);
+    }
+}

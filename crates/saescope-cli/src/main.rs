@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match with_threads(threads(&matches), || dispatch(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has read enough, as in `saescope tokens … | head`.
+        // The reader closed the pipe, as in `saescope tokens … | head`.
         Err(error) if print::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", print::refusal(&error));
@@ -165,7 +165,7 @@ mod tests {
     fn calls(text: &str, folder: &Path) -> Vec<Vec<String>> {
         let mut calls = Vec::new();
         for block in text.split("```").skip(1).step_by(2) {
-            // A line may go on behind a backslash.
+            // A line may continue after a backslash.
             for line in block.replace("\\\n", " ").lines() {
                 let line = line.trim().trim_start_matches("$ ");
                 let call = line.split([';', '|', '>']).next().unwrap_or_default();

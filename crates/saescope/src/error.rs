@@ -120,7 +120,7 @@ pub enum Error {
     },
 
     /// There is no folder for the cache of downloads.
-    #[error("there is no home folder to keep models in; set HF_HOME to a folder")]
+    #[error("there is no home folder to keep downloads in; name a folder for the cache")]
     NoHome,
 
     /// A site name that no model has.
@@ -245,6 +245,17 @@ pub enum Error {
         what: String,
     },
 
+    /// Questions of which none can be drawn with the other answer as the matching one.
+    #[error(
+        "all {questions} questions have `{matching}` as the matching answer, so that they cannot be balanced"
+    )]
+    Unbalanced {
+        /// Number of questions.
+        questions: usize,
+        /// The matching answer.
+        matching: String,
+    },
+
     /// An argument that must be a finite number is NaN or infinite.
     #[error("{what} is not a finite number")]
     NotANumber {
@@ -253,7 +264,9 @@ pub enum Error {
     },
 
     /// A result that is NaN or infinite.
-    #[error("{what} is not a finite number: a forward pass overflowed; was an edit too large?")]
+    #[error(
+        "{what} is not a finite number: a forward pass overflowed; lower the scale of the edits"
+    )]
     Overflow {
         /// The result.
         what: String,
@@ -334,6 +347,7 @@ impl Error {
             | Error::NoFeature { .. }
             | Error::Position { .. }
             | Error::Empty { .. }
+            | Error::Unbalanced { .. }
             | Error::NotANumber { .. }
             | Error::NoModel { .. }
             | Error::SaeAsModel { .. }

@@ -146,11 +146,11 @@ pub(crate) fn last_of<T: FromStr>(
 ) -> T {
     last.unwrap_or_else(|| {
         let Some(alone) = reference.take() else {
-            let message = format!("the {what} is missing, which stands last\n");
+            let message = format!("missing the {what}, the last argument\n");
             clap::Error::raw(ErrorKind::MissingRequiredArgument, message).exit()
         };
         alone.parse().unwrap_or_else(|_| {
-            let message = format!("`{alone}` is no {what}, which has to stand last\n");
+            let message = format!("`{alone}` is not a {what}; give that as the last argument\n");
             clap::Error::raw(ErrorKind::ValueValidation, message).exit()
         })
     })

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use saescope::features::{self, FeatureContrast, Position, PromptSets, Rank, Reading};
 use saescope::origin::Origin;
 use saescope::pooling::Pooling;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use crate::args::edits::EditsArgs;
 use crate::args::pooling::FirstArg;
 use crate::args::sae::{SaeArgs, encode, lines, slices};
+use crate::args::value::one_of;
 use crate::print::{self, Align, Table};
 
 /// Show which features separate two sets of texts
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     edits: EditsArgs,
     /// The measure that ranks the features: the further from 0.5, or from 0, the earlier
-    #[arg(long, default_value_t, value_parser = ranks())]
+    #[arg(long, default_value_t, value_parser = one_of::<Rank>(Rank::ALL.map(Rank::name)))]
     by: Rank,
     /// The row of a text: that of its `last` token, or each feature's `max` or `mean` over its tokens
     #[arg(long, value_name = "HOW", default_value_t)]
@@ -50,10 +50,6 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-fn ranks() -> impl clap::builder::TypedValueParser<Value = Rank> {
-    PossibleValuesParser::new(Rank::ALL.map(Rank::name)).try_map(|name| name.parse::<Rank>())
 }
 
 /// The output of `--json`.

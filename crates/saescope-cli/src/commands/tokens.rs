@@ -27,7 +27,7 @@ pub(crate) struct Args {
 
 /// The JSON of a call.
 #[derive(Serialize)]
-struct TokensRecord<'a> {
+struct TokensReport<'a> {
     model: &'a str,
     text: &'a str,
     tokens: &'a [u32],
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         let pieces = tokens.iter().map(|&id| tokenizer.token_text(id)).collect();
         let model = args.model.reference();
-        return print::json(&TokensRecord {
+        return print::json(&TokensReport {
             model,
             text: &text,
             tokens: &tokens,

@@ -22,8 +22,11 @@ fn answer(warning: &Warning) -> Option<String> {
             "`saescope info` with the same --site shows how well it fits".to_owned()
         }
         Warning::Bos { trained_with, .. } => {
-            let habit = if *trained_with { "always" } else { "never" };
-            format!("--bos {habit} makes them so")
+            if *trained_with {
+                "--bos always adds it".to_owned()
+            } else {
+                "--bos never omits it".to_owned()
+            }
         }
         Warning::LongText {
             text: None,
@@ -70,6 +73,8 @@ fn mend(error: &Error) -> Option<&'static str> {
         }
         Error::NoRun { .. } => "omit --resume to begin one",
         Error::Offline { .. } => "unset HF_HUB_OFFLINE to download it",
+        Error::Unbalanced { .. } => "--unbalanced takes the questions as they come",
+        Error::NoHome => "HF_HOME names it",
         Error::AccessDenied { .. } => "HF_TOKEN holds the token",
         _ => return None,
     };

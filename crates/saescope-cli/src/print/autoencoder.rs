@@ -17,13 +17,14 @@ pub(crate) fn gate(sae: &Sae) -> String {
 /// The properties of an autoencoder, name by name.
 pub(crate) fn parts(sae: &Sae) -> Vec<(&'static str, String)> {
     let record = sae.record();
-    let kind = match sae.is_transcoder() {
-        true => "transcoder",
-        false => "autoencoder",
+    let kind = if sae.is_transcoder() {
+        "transcoder"
+    } else {
+        "autoencoder"
     };
     let norm = match sae.input_norm() {
         InputNorm::None => "none".to_owned(),
-        InputNorm::LayerNorm => "layer norm, undone behind the decoder".to_owned(),
+        InputNorm::LayerNorm => "layer norm, undone after the decoder".to_owned(),
         InputNorm::Scale(scale) => format!("times {scale}"),
         InputNorm::ConstantNorm => "to norm sqrt(d_in)".to_owned(),
     };
@@ -48,9 +49,10 @@ pub(crate) fn parts(sae: &Sae) -> Vec<(&'static str, String)> {
     if let Some(site) = record.out_site {
         parts.push(("out site", site.to_string()));
     }
-    let out = match record.d_out == record.d_in {
-        true => String::new(),
-        false => format!(", d_out {}", record.d_out),
+    let out = if record.d_out == record.d_in {
+        String::new()
+    } else {
+        format!(", d_out {}", record.d_out)
     };
     parts.push((
         "shapes",

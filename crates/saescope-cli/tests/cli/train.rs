@@ -549,7 +549,7 @@ fn wrong_usage_is_said_before_anything_is_done() {
     let done = command(&small_buffer).output().unwrap();
     let stderr = String::from_utf8(done.stderr).unwrap();
     assert!(
-        done.status.code() == Some(2) && stderr.contains("buffer 64"),
+        done.status.code() == Some(2) && stderr.contains("`buffer_tokens` is 64"),
         "{stderr}"
     );
 }

@@ -181,8 +181,9 @@ pub fn evaluate(
     on_progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Vec<Evaluation>> {
     saes.iter().try_for_each(|sae| check(model, sae))?;
-    if !texts.iter().any(|text| text.len() > 1) {
-        let message = "an evaluation needs a text of two tokens or more";
+    // Without the first position, the second is the only one of two, and it predicts nothing.
+    if !texts.iter().any(|text| text.len() > 2) {
+        let message = "an evaluation needs a text of three tokens or more";
         return Err(Error::Argument(message.to_owned()));
     }
     let mut walk = Walk {

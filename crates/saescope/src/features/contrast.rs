@@ -48,7 +48,7 @@ impl FromStr for Rank {
     fn from_str(text: &str) -> Result<Rank> {
         let known = Rank::ALL.into_iter().find(|known| known.name() == text);
         known.ok_or_else(|| {
-            Error::Argument(format!("unknown rank `{text}`; use auroc or difference"))
+            Error::Argument(format!("unknown measure `{text}`; use auroc or difference"))
         })
     }
 }

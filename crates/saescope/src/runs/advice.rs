@@ -1,5 +1,5 @@
 //! Advice on a finding, as data: a sentence that names fields of the configuration, and the fields that
-//! it would change. A face adds what its users call these fields.
+//! it would change. A front end adds what its users call these fields.
 
 use std::fmt;
 
@@ -34,6 +34,8 @@ pub enum Advice {
     MoreSteps,
     /// Centred input.
     CentreInput,
+    /// Activations that differ from token to token.
+    TrainOnOtherData,
 }
 
 /// A field of the training configuration to change.
@@ -101,6 +103,7 @@ impl fmt::Display for Advice {
             Advice::CentreInput => {
                 "Many features share a direction; centre the input with `input` = `centre_and_scale`."
             }
+            Advice::TrainOnOtherData => "Train on texts, or at a site, where activations differ.",
         })
     }
 }

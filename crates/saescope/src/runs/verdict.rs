@@ -175,6 +175,10 @@ pub fn verdict(run: &SavedRun) -> Verdict {
 }
 
 fn explained(explained: f64) -> Finding {
+    if explained.is_nan() {
+        let text = "The activations have no variance to explain.".to_owned();
+        return Finding::new(Level::Bad, text, Advice::TrainOnOtherData);
+    }
     if explained < 0.0 {
         let fvu = 1.0 - explained;
         let text = format!(

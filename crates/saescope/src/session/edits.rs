@@ -27,14 +27,7 @@ impl Session {
         document: Document,
         lm: &LanguageModel,
     ) -> Result<(Edits, Option<Warning>)> {
-        let used_on = &lm.reference;
-        let made_for = document
-            .model
-            .filter(|made_for| !same_name(made_for, used_on));
-        let warning = made_for.map(|made_for| Warning::EditsOfOtherModel {
-            made_for,
-            used_on: used_on.clone(),
-        });
+        let warning = Edits::check_made_for(document.model.as_deref(), &lm.reference);
         Ok((self.edits(document.edits, Vec::new(), &lm.model)?, warning))
     }
 
@@ -77,6 +70,15 @@ impl Session {
 }
 
 impl Edits {
+    /// Warns where edits were made for another model than the one that they are used on.
+    pub fn check_made_for(made_for: Option<&str>, used_on: &str) -> Option<Warning> {
+        let made_for = made_for.filter(|made_for| !same_name(made_for, used_on))?;
+        Some(Warning::EditsOfOtherModel {
+            made_for: made_for.to_owned(),
+            used_on: used_on.to_owned(),
+        })
+    }
+
     /// Warns where all edits come after `site`, so that an activation read there cannot change.
     pub fn check_read_at(&self, model: &Model, site: Site) -> Option<Warning> {
         let place = |site: Site| model.sites().position(|other| other == site);

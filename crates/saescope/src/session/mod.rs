@@ -166,15 +166,38 @@ pub fn threads(number: usize) -> Result<ThreadPool> {
     })
 }
 
-/// True if two references end in the same name, as `org/gpt2`, `gpt2` and `models/gpt2@main` do.
-fn same_name(a: &str, b: &str) -> bool {
-    let name = |text: &str| {
-        let text = text.split('@').next().unwrap_or(text).trim_end_matches('/');
-        text.rsplit('/').next().unwrap_or(text).to_ascii_lowercase()
+/// True if two references end in the same name, as `org/gpt2`, `gpt2` and `models/gpt2@main` do. A GGUF
+/// has its quantisation in its name, which does not count.
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
+    model_name(a) == model_name(b)
+}
+
+fn model_name(reference: &str) -> String {
+    let path = reference.split('@').next().unwrap_or(reference);
+    let name = path
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(path);
+    let name = name.to_ascii_lowercase();
+    let Some(stem) = name.strip_suffix(".gguf") else {
+        return name;
     };
-    let (a, b) = (name(a), name(b));
-    // A GGUF carries its quantisation in its name.
-    a == b || a.starts_with(&b) || b.starts_with(&a)
+    match stem.rfind(['-', '.']) {
+        Some(at) if is_quantisation(&stem[at + 1..]) => stem[..at].to_owned(),
+        _ => stem.to_owned(),
+    }
+}
+
+/// True for `q4_k_m`, `iq2_xs`, `bf16` and the like.
+fn is_quantisation(word: &str) -> bool {
+    let digits_follow = |prefix: &str| {
+        let rest = word.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    ["q", "iq", "tq", "f", "bf", "mxfp"]
+        .into_iter()
+        .any(digits_follow)
 }
 
 #[cfg(test)]
@@ -185,6 +208,12 @@ mod tests {
     fn references_to_one_model_are_recognised() {
         assert!(same_name("org/gpt2", "models/gpt2@main"));
         assert!(same_name("org/Gemma-3-270m", "gemma-3-270m-q4_k_m.gguf"));
+        assert!(same_name(
+            "SmolLM2-135M-Instruct",
+            "x/SmolLM2-135M-Instruct.Q4_1.gguf"
+        ));
+        assert!(!same_name("google/gemma-2-2b", "google/gemma-2-2b-it"));
+        assert!(!same_name("gpt2", "openai-community/gpt2-medium"));
         assert!(!same_name("org/gpt2", "org/pythia"));
     }
 }

@@ -120,11 +120,12 @@ impl Opened {
     /// # Errors
     /// When there is not exactly one.
     pub fn into_pair(mut self) -> Result<(LanguageModel, NamedSae, Vec<Warning>)> {
-        match (self.saes.pop(), self.saes.is_empty()) {
-            (Some(sae), true) => Ok((self.lm, sae, self.warnings)),
-            _ => Err(Error::Argument(
-                "one autoencoder is needed besides the model".to_owned(),
-            )),
+        let selected = self.saes.len();
+        match self.saes.pop() {
+            Some(sae) if selected == 1 => Ok((self.lm, sae, self.warnings)),
+            _ => Err(Error::Argument(format!(
+                "exactly one autoencoder is needed besides the model, and {selected} were selected"
+            ))),
         }
     }
 }

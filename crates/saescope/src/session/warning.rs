@@ -34,7 +34,11 @@ pub enum Warning {
         used_at: Site,
     },
     /// Texts begin in another way than those that an autoencoder was trained on.
-    #[error("{sae} was trained on texts {} a beginning-of-sequence token; these are not", with(*trained_with))]
+    #[error(
+        "{sae} was trained on texts that {} with a beginning-of-sequence token; some of these {}",
+        if *trained_with { "begin" } else { "do not begin" },
+        if *trained_with { "do not" } else { "do" }
+    )]
     Bos {
         /// Reference of the autoencoder.
         sae: String,
@@ -43,8 +47,8 @@ pub enum Warning {
     },
     /// A text is longer than those that an autoencoder was trained on.
     #[error(
-        "{} {tokens} tokens, and {sae} was trained on texts of {context}; it has seen nothing like what \
-         comes after",
+        "{} {tokens} tokens, and {sae} was trained on texts of {context}; later positions are outside its \
+         training data",
         long(text.as_deref())
     )]
     LongText {
@@ -76,8 +80,8 @@ pub enum Warning {
     /// An edit in proportion to the token meets a first position that is many times as long as the
     /// others.
     #[error(
-        "the first position is {times:.0} times as long as the others at {site}, and an edit in proportion \
-         to it is as large"
+        "the norm of the first position at {site} is {times:.0} times the median of the others, and the edit \
+         grows with it"
     )]
     LongFirstPosition {
         /// The site of the edit.
@@ -149,11 +153,6 @@ impl From<LongFirstPosition> for Warning {
             times: long.times,
         }
     }
-}
-
-/// `with` or `without`.
-fn with(bos: bool) -> &'static str {
-    if bos { "with" } else { "without" }
 }
 
 /// The texts that are too long: one of them, or all of a corpus.

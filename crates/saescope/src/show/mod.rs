@@ -1,4 +1,4 @@
-//! Numbers as text, charts and coloured texts as SVG: one form of each for every face.
+//! Numbers as text, charts and coloured texts as SVG: one form of each for every front end.
 //!
 //! Knows nothing of models, autoencoders or runs, and writes no file.
 

@@ -15,13 +15,14 @@ pub fn count_of(count: usize, all: usize) -> String {
     format!("{count} ({})", percent(count as f64 / all as f64))
 }
 
-/// A number of bytes: `3.2 MB`, `320 MB`, `32.0 GB`.
+/// A number of bytes: `1.2 kB`, `3.2 MB`, `320 MB`, `32.0 GB`.
 pub fn bytes(bytes: u64) -> String {
     let mb = bytes as f64 / 1e6;
     match mb {
         mb if mb >= 1e4 => format!("{:.1} GB", mb / 1e3),
         mb if mb >= 100.0 => format!("{mb:.0} MB"),
-        mb => format!("{mb:.1} MB"),
+        mb if mb >= 0.1 => format!("{mb:.1} MB"),
+        mb => format!("{:.1} kB", mb * 1e3),
     }
 }
 

@@ -108,12 +108,10 @@ pub fn balanced(
     if let Some(of_all) = sides.iter().position(Vec::is_empty).map(|empty| 1 - empty)
         && let Some(&first) = sides[of_all].first()
     {
-        return Err(Error::Argument(format!(
-            "each of the {} questions has `{}` as the matching answer, so that none can be drawn with \
-             the other one",
-            questions.len(),
-            questions[first].answer_matching_behavior.trim()
-        )));
+        return Err(Error::Unbalanced {
+            questions: questions.len(),
+            matching: questions[first].answer_matching_behavior.trim().to_owned(),
+        });
     }
     let each = sides.iter().map(Vec::len).min().unwrap_or(0);
     let each = limit.map_or(each, |limit| each.min(limit / 2));

@@ -22,11 +22,11 @@ use saescope::resources;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    what: What,
+    benchmark: Benchmark,
 }
 
 #[derive(clap::Subcommand)]
-enum What {
+enum Benchmark {
     Lm(LmArgs),
     Sae(sae::Args),
     Train(train::Args),
@@ -46,12 +46,12 @@ struct LmArgs {
     #[arg(long, value_parser = precision())]
     dtype: Option<Precision>,
     #[command(flatten)]
-    how: How,
+    shared: BenchArgs,
 }
 
 /// Arguments that all benchmarks share.
 #[derive(clap::Args)]
-struct How {
+struct BenchArgs {
     /// Fewer runs: rougher numbers in less time
     #[arg(long)]
     quick: bool,
@@ -95,7 +95,7 @@ impl Machine {
 }
 
 #[derive(Serialize)]
-struct Record {
+struct BenchReport {
     #[serde(flatten)]
     machine: Machine,
     rows: Vec<Row>,
@@ -122,22 +122,22 @@ struct Work {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    match &args.what {
-        What::Lm(args) => lm(args),
-        What::Sae(args) => sae::run(args),
-        What::Train(args) => train::run(args),
+    match &args.benchmark {
+        Benchmark::Lm(args) => lm(args),
+        Benchmark::Sae(args) => sae::run(args),
+        Benchmark::Train(args) => train::run(args),
     }
 }
 
 fn lm(args: &LmArgs) -> anyhow::Result<()> {
     let machine = Machine::this();
-    let config = if args.how.tiny {
+    let config = if args.shared.tiny {
         tiny()
     } else {
         Config::gpt2_small()
     };
     let work = work(&config);
-    let runs = if args.how.quick { 3 } else { 7 };
+    let runs = if args.shared.quick { 3 } else { 7 };
     let mut rows = Vec::new();
     for dtype in Precision::ALL {
         if args.dtype.is_some_and(|only| only != dtype) {
@@ -148,8 +148,8 @@ fn lm(args: &LmArgs) -> anyhow::Result<()> {
             rows.push(measure(&model, dtype, work, runs, machine.peak_gflops)?);
         }
     }
-    let record = Record { machine, rows };
-    record.show(args.how.json)
+    let record = BenchReport { machine, rows };
+    record.show(args.shared.json)
 }
 
 fn measure(
@@ -241,7 +241,7 @@ fn forward(model: &Model, n_prompts: usize, len: usize) -> saescope::Result<f64>
     seconds(|| model.logits(&prompts, &mut ()))
 }
 
-/// 64 steps of one token each behind a prompt of 16, whose own pass is not counted.
+/// 64 steps of one token each after a prompt of 16, whose own pass is not counted.
 fn generate_64(model: &Model) -> saescope::Result<f64> {
     let mut cache = Cache::new(model.config(), 1, 16 + 64)?;
     let mut logits = model.extend(&mut cache, &[(0, &prompts(model, 1, 16)[0])], &mut ())?;
@@ -285,13 +285,13 @@ fn flops(
     2.0 * (layers * blocks + logits * config.d_model * config.d_vocab) as f64
 }
 
-impl Record {
+impl BenchReport {
     fn show(&self, json: bool) -> anyhow::Result<()> {
         if json { print::json(self) } else { print(self) }
     }
 }
 
-fn print(record: &Record) -> anyhow::Result<()> {
+fn print(record: &BenchReport) -> anyhow::Result<()> {
     let mut table = Table::new(vec![
         Align::Left,
         Align::Left,

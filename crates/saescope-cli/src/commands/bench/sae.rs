@@ -9,7 +9,7 @@ use saescope::show::number::bytes;
 use saescope::{Encoder, Gate};
 use serde::Serialize;
 
-use super::{How, Machine, memory, random};
+use super::{BenchArgs, Machine, memory, random};
 use crate::print::{self, Align, Table};
 use saescope::resources;
 
@@ -28,11 +28,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     open: Option<PathBuf>,
     #[command(flatten)]
-    how: How,
+    shared: BenchArgs,
 }
 
 #[derive(Serialize)]
-struct Record {
+struct EncodeReport {
     #[serde(flatten)]
     machine: Machine,
     seed: u64,
@@ -67,7 +67,7 @@ const SEED: u64 = 1;
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let opened = args.open.as_deref().map(opening).transpose()?;
     let record = encoding(args, opened)?;
-    if args.how.json {
+    if args.shared.json {
         return print::json(&record);
     }
     print(&record)
@@ -87,12 +87,13 @@ fn opening(file: &Path) -> anyhow::Result<Opening> {
     })
 }
 
-fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
+fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<EncodeReport> {
     /// Few enough that the encoder takes the way without the screen.
     const FEW: usize = 16;
-    let (tokens, d_in, d_sae, k) = match args.how.tiny {
-        true => (64, 48, 2048, 8),
-        false => (1024, 768, 131_072, 32),
+    let (tokens, d_in, d_sae, k) = if args.shared.tiny {
+        (64, 48, 2048, 8)
+    } else {
+        (1024, 768, 131_072, 32)
     };
     let machine = Machine::this();
     let mut weight = random(d_sae, d_in, SEED);
@@ -106,7 +107,7 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
         (start.elapsed().as_secs_f64(), rows)
     };
     let (first_s, rows) = timed();
-    let mut seconds: Vec<f64> = (0..if args.how.quick { 3 } else { 7 })
+    let mut seconds: Vec<f64> = (0..if args.shared.quick { 3 } else { 7 })
         .map(|_| timed().0)
         .collect();
     seconds.sort_by(f64::total_cmp);
@@ -122,7 +123,7 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
         );
     }
     let gflops = 2e-9 * (tokens * d_in * d_sae) as f64 / encode_s;
-    Ok(Record {
+    Ok(EncodeReport {
         peak_share: gflops / machine.peak_gflops,
         machine,
         seed: SEED,
@@ -140,7 +141,7 @@ fn encoding(args: &Args, opened: Option<Opening>) -> anyhow::Result<Record> {
     })
 }
 
-fn print(record: &Record) -> anyhow::Result<()> {
+fn print(record: &EncodeReport) -> anyhow::Result<()> {
     let mut table = Table::new(vec![Align::Left, Align::Right]);
     let shapes = format!("{} -> {}, k {}", record.d_in, record.d_sae, record.k);
     let lines = [

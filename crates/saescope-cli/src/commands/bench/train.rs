@@ -11,7 +11,7 @@ use saescope::train::{
 };
 use saescope::{Matrix, Precision};
 
-use super::{How, Machine, Record, Row, random};
+use super::{BenchArgs, BenchReport, Machine, Row, random};
 use saescope::resources;
 
 /// Time steps of training sparse autoencoders on random activations
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_scaling: bool,
     #[command(flatten)]
-    how: How,
+    shared: BenchArgs,
 }
 
 /// The training of a row.
@@ -57,14 +57,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.no_scaling {
         cases.extend(scaling());
     }
-    let steps = if args.how.quick { 3 } else { 7 };
+    let steps = if args.shared.quick { 3 } else { 7 };
     let mut rows = Vec::new();
     for case in cases {
-        let case = if args.how.tiny { case.tiny() } else { case };
+        let case = if args.shared.tiny { case.tiny() } else { case };
         rows.push(case.measure(steps, machine.peak_gflops)?);
     }
-    let record = Record { machine, rows };
-    record.show(args.how.json)
+    let record = BenchReport { machine, rows };
+    record.show(args.shared.json)
 }
 
 /// The rows that are held against other programs.

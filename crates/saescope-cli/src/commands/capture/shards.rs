@@ -39,19 +39,30 @@ pub(super) struct ShardsArgs {
     #[command(flatten, next_help_heading = "Shards")]
     corpus: CorpusArgs,
     /// Tokens of the shards [default: all of the corpus, once]
-    #[arg(long, value_name = "N", help_heading = "Shards")]
+    #[arg(long, value_name = "N", requires = "shards", help_heading = "Shards")]
     tokens: Option<u64>,
     /// Number format of activations; bf16 rounds them to 8 bits, f16 to 11 but ends at 65,504
-    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16, help_heading = "Shards")]
+    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16, requires = "shards", help_heading = "Shards")]
     shard_dtype: DtypeArg,
     /// Also write the activations at this site, the targets of a transcoder
-    #[arg(long, value_name = "SITE", help_heading = "Shards")]
+    #[arg(
+        long,
+        value_name = "SITE",
+        requires = "shards",
+        help_heading = "Shards"
+    )]
     out_site: Option<Site>,
     /// Omit the first token of every sequence: its activation is like no other
-    #[arg(long, help_heading = "Shards")]
+    #[arg(long, requires = "shards", help_heading = "Shards")]
     skip_first: bool,
     /// Seed of the order
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Shards")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        requires = "shards",
+        help_heading = "Shards"
+    )]
     seed: u64,
     /// Print the result as JSON
     #[arg(long, requires = "shards", help_heading = "Shards")]

@@ -33,14 +33,14 @@ pub(crate) struct Args {
 
 /// The JSON of a step.
 #[derive(Serialize)]
-struct StepRecord {
+struct StepReport {
     step: u32,
     title: &'static str,
-    calls: Vec<CallRecord>,
+    calls: Vec<CallReport>,
 }
 
 #[derive(Serialize)]
-struct CallRecord {
+struct CallReport {
     command: String,
     output: Value,
 }
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut steps = steps(&Choice::new(features)?);
     steps.retain(|step| args.step.is_none_or(|only| only == step.number));
     if args.json {
-        let records: Vec<StepRecord> = steps
+        let records: Vec<StepReport> = steps
             .iter()
             .map(|step| record(folder.path(), step))
             .collect::<anyhow::Result<_>>()?;
@@ -65,15 +65,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn record(folder: &Path, step: &Step) -> anyhow::Result<StepRecord> {
+fn record(folder: &Path, step: &Step) -> anyhow::Result<StepReport> {
     let record = |call: &Call| {
-        Ok(CallRecord {
+        Ok(CallReport {
             command: call.to_string(),
             output: captured(folder, call)?,
         })
     };
     let calls = step.calls.iter().map(record);
-    Ok(StepRecord {
+    Ok(StepReport {
         step: step.number,
         title: step.title,
         calls: calls.collect::<anyhow::Result<_>>()?,

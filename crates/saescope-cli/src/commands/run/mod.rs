@@ -18,7 +18,7 @@ use crate::args::edits::EditsArgs;
 use crate::args::model::ModelArgs;
 use crate::args::sampling::SamplingArgs;
 use crate::print;
-use crate::usage::usage;
+use crate::usage::{ensure_usage, usage};
 use saescope::session::LanguageModel;
 
 /// Generate text
@@ -103,6 +103,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         steer: edits.hook()?,
     };
     if prompts.is_empty() {
+        ensure_usage!(
+            args.samples == 1,
+            "--samples: a conversation has one answer; give a prompt with -p"
+        );
         let is_chat = writer.chats() || writer.has_template();
         let conversation = is_chat.then(|| Conversation::new(args.system.as_deref()));
         return chat::converse(&mut writer, conversation);

@@ -14,8 +14,8 @@ use saescope::edit::{Document, Edit};
 use saescope::model::Model;
 use saescope::session::{Edits, LanguageModel, Warning};
 use saescope::steer::{
-    Comparison, LargestActivation, ReferenceActivations, RelativeSpan, Request, ScaleUnit, Setting,
-    Slot, WeightedFeature, long_first_positions, steer,
+    Comparison, ReferenceActivations, RelativeSpan, Request, ScaleUnit, Setting, Slot,
+    WeightedFeature, long_first_positions, steer,
 };
 
 use crate::args::edits::EditsArgs;
@@ -23,7 +23,7 @@ use crate::args::model::{TextArgs, finite};
 use crate::args::output::check_output;
 use crate::args::sae::{SaeArgs, Subject, encode};
 use crate::args::sampling::SamplingArgs;
-use crate::print::{self, visible};
+use crate::print;
 use crate::usage::usage;
 
 /// Turn features up and see the plain and the steered text side by side
@@ -125,7 +125,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         usage!("--edits: the file holds no edits; add --feature or --vector");
     }
     let mut recipe = args.recipe(document.edits)?;
-    let Subject { sae, lm } = args.sae.open_any(document.model.as_deref())?;
+    let made_for = document.model.as_deref();
+    let Subject { sae, lm } = args.sae.open_any(made_for)?;
+    print::warnings(&Edits::check_made_for(made_for, &lm.reference));
     if sae.is_none() && !args.feature.is_empty() {
         usage!("--feature needs an autoencoder besides the model; name one as SAE");
     }
@@ -136,7 +138,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
     recipe.directions =
         args.directions(sae.as_ref().and_then(|named| named.sae.out_site().ok()))?;
-    recipe::checked(&recipe)?;
+    recipe.check()?;
     let activations = match &sae {
         Some(named) => recipe.activations(model, tokenizer, &named.sae, lm.bos)?,
         None => ReferenceActivations::default(),
@@ -146,11 +148,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &activations,
         tokens.len(),
     )?;
-    save(args, &lm.reference, &settings)?;
     let sae_name = sae.as_ref().map(|_| args.sae.reference());
     let all = settings.iter().flat_map(|setting| setting.edits.clone());
     let session = args.sae.load.session()?;
     let edits = session.edits(all.collect(), sae.into_iter().collect(), model)?;
+    save(args, &lm.reference, &settings)?;
 
     let comparison = compared(args, &lm, &tokens, &settings, &edits)?;
     let report = show::Report {
@@ -160,7 +162,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         sae: sae_name,
         prompt: &text,
         tokens: &tokens,
-        activations: &shown(activations),
+        activations: &[activations.texts, activations.prompt].concat(),
         settings: &settings,
         comparison: &comparison,
     };
@@ -203,16 +205,6 @@ impl Args {
     fn has_scale(&self) -> bool {
         !self.feature.is_empty() || !self.vector.is_empty()
     }
-}
-
-/// Activations as they are printed, their tokens in one line.
-fn shown(activations: ReferenceActivations) -> Vec<LargestActivation> {
-    let ReferenceActivations { texts, prompt } = activations;
-    let mut shown = [texts, prompt].concat();
-    for largest in &mut shown {
-        largest.token = visible(&largest.token);
-    }
-    shown
 }
 
 /// Warns where edits in proportion to the token include a first position that is many times as long as

@@ -13,7 +13,7 @@ use saescope::vector::Vector;
 
 use super::Args;
 use crate::args::sae::lines;
-use crate::usage::{Usage, usage};
+use crate::usage::usage;
 
 /// Parses the name of a unit.
 pub(super) fn unit() -> impl TypedValueParser<Value = ScaleUnit> {
@@ -88,7 +88,7 @@ impl Args {
             span: self.span.clone(),
             combinations: self.combinations,
         };
-        checked(&recipe)?;
+        recipe.check()?;
         Ok(recipe)
     }
 
@@ -109,13 +109,6 @@ impl Args {
         }
         Ok(directions)
     }
-}
-
-/// A recipe that is wrong by itself is a wrong call.
-pub(super) fn checked(recipe: &SteeringRecipe) -> anyhow::Result<()> {
-    recipe
-        .check()
-        .map_err(|error| Usage(error.to_string()).into())
 }
 
 fn read_vector(

@@ -157,7 +157,8 @@ impl Report<'_> {
                 let activation = brief(f64::from(*activation));
                 writeln!(
                     out,
-                    "feature {feature}: at most {activation} on {text}, at {token}"
+                    "feature {feature}: at most {activation} on {text}, at {}",
+                    visible(token)
                 )?;
             } else {
                 writeln!(out, "feature {feature}: never active on {text}")?;

@@ -1,8 +1,8 @@
 //! Flags that choose how an autoencoder is trained.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use saescope::train::{Assignment, Axis, Choice, Recipe};
 
+use crate::args::value::one_of;
 use crate::usage::usage;
 
 /// Arguments of the training's configuration.
@@ -10,7 +10,7 @@ use crate::usage::usage;
 #[command(next_help_heading = "Training")]
 pub(super) struct ChoiceArgs {
     /// The configuration to start from; docs/training.md describes each
-    #[arg(long, default_value_t, value_parser = recipe())]
+    #[arg(long, default_value_t, value_parser = one_of::<Recipe>(Recipe::ALL.map(Recipe::name)))]
     recipe: Recipe,
     /// Features for each component of what is read [default: 8]
     #[arg(long, value_name = "N", conflicts_with = "d_sae")]
@@ -53,11 +53,6 @@ pub(super) struct ChoiceArgs {
     /// `expansion=2,4,8 k=16,32`. A flag's name or a field of the configuration
     #[arg(long, value_name = "NAME=VALUE,…", num_args = 1..)]
     sweep: Vec<Axis>,
-}
-
-/// A recipe by name.
-fn recipe() -> impl TypedValueParser<Value = Recipe> {
-    PossibleValuesParser::new(Recipe::ALL.map(Recipe::name)).try_map(|name| name.parse::<Recipe>())
 }
 
 /// Fields that other fields follow from, and their own flags.

@@ -152,7 +152,7 @@ struct TextsArgs {
 
 /// The JSON of a call.
 #[derive(Serialize)]
-struct BuildRecord<'a> {
+struct BuildReport<'a> {
     vector: String,
     #[serde(flatten)]
     summary: Summary<'a>,
@@ -296,7 +296,7 @@ impl BuildArgs {
     fn finish(&self, vector: &Vector) -> anyhow::Result<()> {
         vector.save(&self.output)?;
         if self.json {
-            return print::json(&BuildRecord {
+            return print::json(&BuildReport {
                 vector: file_name(&self.output),
                 summary: vector.summary(),
             });

@@ -13,10 +13,11 @@ use saescope::vector::evaluate::{
 use saescope::vector::question::{Question, Style, halves};
 use serde::Serialize;
 
-use super::{DrawArgs, QuestionArgs, file_name, named, pairs, progress};
+use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
 use crate::args::edits::EditsArgs;
 use crate::args::model::{ModelArgs, finite, last_of};
 use crate::args::output::check_output;
+use crate::args::value::one_of;
 use crate::print::{self, Align, Table};
 use saescope::session::Edits;
 use saescope::session::LanguageModel;
@@ -72,7 +73,7 @@ pub(super) struct Args {
     #[arg(long)]
     held_out: bool,
     /// Tokens to which it is added: those after the question, as in CAA, or all, the first included
-    #[arg(long, value_parser = named::<Positions, 2>(["answer", "all"]), default_value_t)]
+    #[arg(long, value_parser = one_of::<Positions>(["answer", "all"]), default_value_t)]
     positions: Positions,
     /// Draw the result to this SVG file: over the multipliers for one site, else over the layers
     #[arg(long, value_name = "FILE")]

@@ -5,15 +5,13 @@ mod evaluate;
 mod show;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use anyhow::anyhow;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
 use saescope::tokenizer::{Bos, Tokenizer};
 use saescope::vector::question::{self, Pair, Question, Style};
 use saescope::vector::text::sample;
 
+use crate::args::value::one_of;
 use crate::print::bar::{Counted, bar};
 
 /// Build, measure and inspect steering vectors
@@ -65,10 +63,7 @@ impl DrawArgs {
             return Ok(self.draw(all));
         }
         let drawn = question::balanced(all, self.limit.map(|limit| limit as usize), self.seed);
-        drawn.map_err(|error| {
-            let file = path.display();
-            anyhow!("{file}: {error}; --unbalanced takes the questions as they come")
-        })
+        Ok(drawn.map_err(|error| error.at(path.display().to_string()))?)
     }
 
     fn draw<T>(&self, all: Vec<T>) -> Vec<T> {
@@ -93,7 +88,7 @@ struct QuestionArgs {
     unbalanced: bool,
     /// Put questions in the model's chat template, or plain, followed by `Answer:` [default: chat if
     /// there is a template]
-    #[arg(long, value_parser = named::<Style, 2>(["chat", "plain"]))]
+    #[arg(long, value_parser = one_of::<Style>(["chat", "plain"]))]
     style: Option<Style>,
 }
 
@@ -101,14 +96,6 @@ impl QuestionArgs {
     fn style(&self, tokenizer: &Tokenizer) -> Style {
         self.style.unwrap_or_else(|| Style::of(tokenizer))
     }
-}
-
-/// Parses one of some names, which the help lists.
-fn named<T, const N: usize>(names: [&'static str; N]) -> impl TypedValueParser<Value = T>
-where
-    T: FromStr<Err = saescope::Error> + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 /// Questions as tokens.

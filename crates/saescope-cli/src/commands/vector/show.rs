@@ -13,7 +13,6 @@ use super::build::norms;
 use crate::args::model::finite;
 use crate::args::output::check_output;
 use crate::print::{self, Align, Table};
-use crate::usage::usage;
 
 /// Show the contents of a vector's file
 #[derive(clap::Args)]
@@ -108,9 +107,6 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
-    if !args.scale.is_finite() {
-        usage!("--scale: expected a finite number");
-    }
     let vector = Vector::open(&args.file.vector)?;
     vector.check_sites(&args.site)?;
     let edits = vector.edits(args.scale, &Span::From(args.from), &args.site);
@@ -122,9 +118,10 @@ pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
     save_whole(path, |file| writeln!(file, "{text}"))?;
     writeln!(
         print::stdout(),
-        "written to {}: {} edits",
+        "written to {}: {} edit{}",
         path.display(),
-        edits.len()
+        edits.len(),
+        if edits.len() == 1 { "" } else { "s" }
     )?;
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::runs::{
     ResourceEstimate, RunConfig, SavedRun, Verdict, begin, verdict, write_comparison,
 };
 use crate::sae::Record;
-use crate::session::{LanguageModel, Warning};
+use crate::session::{LanguageModel, Warning, same_name};
 use crate::site::Site;
 use crate::train::{Axis, Choice, Run, State, TrainConfig, Transcoder, Widths, settings, train};
 
@@ -110,9 +110,9 @@ pub enum Event<'a> {
     Trained,
     /// Progress of the evaluation.
     Evaluation {
-        /// Tokens read.
+        /// Tokens read, counted anew in every pass over the texts.
         done: u64,
-        /// Tokens in all.
+        /// Tokens of all passes.
         total: u64,
     },
 }
@@ -414,8 +414,8 @@ impl<'a> TrainJob<'a> {
         let buffer = self.request.buffer_tokens;
         if buffer < batch_tokens {
             return Err(Error::Argument(format!(
-                "buffer {buffer}: a step takes {batch_tokens} tokens, and many more are needed to mix \
-                 them"
+                "`buffer_tokens` is {buffer}, less than one step of {batch_tokens}; use many times as much, so \
+                 that tokens are mixed"
             )));
         }
         let config = self.stream_config(batch_tokens);
@@ -443,7 +443,8 @@ impl<'a> TrainJob<'a> {
                 format!("{} and {out}", origin.site)
             });
             return Err(Error::Argument(format!(
-                "{folder}: the shards hold {held}, which are not the sites asked for"
+                "{folder}: the shards hold {held}, not what was asked for; train at {held}, or capture shards \
+                 of the other sites"
             )));
         }
         let (d_in, d_out) = (manifest.d_in, manifest.d_out.unwrap_or(manifest.d_in));
@@ -462,8 +463,7 @@ impl<'a> TrainJob<'a> {
 
     fn shards_warning(&self, shards: &Shards) -> Option<Warning> {
         let captured_from = &shards.manifest().origin.model;
-        let name = |reference: &str| Path::new(reference).file_name().map(ToOwned::to_owned);
-        (name(captured_from) != name(&self.lm.reference)).then(|| Warning::ShardsOfOtherModel {
+        (!same_name(captured_from, &self.lm.reference)).then(|| Warning::ShardsOfOtherModel {
             shards: shards.folder().to_path_buf(),
             captured_from: captured_from.clone(),
             recorded_as: self.lm.reference.clone(),
@@ -538,7 +538,7 @@ fn not_bit_for_bit(run: &Path, difference: &Difference) -> Warning {
 /// Refuses a folder that holds a run, unless it is to be resumed or replaced.
 ///
 /// # Errors
-/// When it does. Faces call it before they load a model, which takes longer.
+/// When it does. Front ends call it before they load a model, which takes longer.
 pub fn check_free(folder: &Path, existing: Existing) -> Result<()> {
     if existing == Existing::Refuse && SavedRun::is_at(folder) {
         return Err(Error::RunExists {

@@ -11,6 +11,11 @@ pub(crate) struct FirstArg {
 }
 
 impl FirstArg {
+    /// True if the flag was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.first
+    }
+
     /// True if the first position counts. `omits_first` says if it would be omitted otherwise.
     ///
     /// # Errors

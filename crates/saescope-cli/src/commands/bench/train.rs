@@ -27,7 +27,7 @@ Example:
   saescope bench train --quick
 ")]
 pub(crate) struct Args {
-    /// Leave out how TopK scales
+    /// Omit the rows that vary the sizes of TopK
     #[arg(long)]
     no_scaling: bool,
     #[command(flatten)]

@@ -22,7 +22,7 @@ use crate::usage::usage;
 /// Describe a model or an autoencoder, and test if an autoencoder fits its model
 ///
 /// For a model: family, shapes, sites, memory, tokenizer, licence. For an autoencoder: its model and site,
-/// its encoder, and a self-test; if its model is on this machine, how well it reconstructs a short text.
+/// its encoder, and a self-test; if its model is on this machine, how well it reconstructs four short texts.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

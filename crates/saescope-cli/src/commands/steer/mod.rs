@@ -76,8 +76,8 @@ pub(crate) struct Args {
     /// Each subset of the features, one row each
     #[arg(long, requires = "feature")]
     combinations: bool,
-    /// Factor of a feature besides scale and weight: 1, or both that and its largest activation on
-    /// --reference-prompt
+    /// Further factor of each feature: 1 (`one`), or two settings (`actual`), one with 1 and one with its
+    /// largest activation on --reference-prompt
     #[arg(long, value_parser = recipe::slot(), default_value = "one", requires = "feature")]
     slot: Slot,
     /// The text on which --slot actual looks up the features' largest activations

@@ -16,7 +16,7 @@ use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
 use crate::args::pooling::FirstArg;
 use crate::print::{self, Align, Table};
-use crate::usage::usage;
+use crate::usage::{ensure_usage, usage};
 use saescope::session::LanguageModel;
 
 /// Build a vector from questions with two answers (contrastive activation addition)
@@ -150,6 +150,16 @@ struct TextsArgs {
     first: FirstArg,
 }
 
+impl TextsArgs {
+    /// True if no flag was given, or only with its default.
+    fn is_default(&self) -> bool {
+        self.pooling == Pooling::default()
+            && !self.first.is_given()
+            && self.text_field == "text"
+            && self.label_field == "emotions"
+    }
+}
+
 /// The JSON of a call.
 #[derive(Serialize)]
 struct BuildReport<'a> {
@@ -179,6 +189,14 @@ pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
         About::Centre => Method::PcaCenter,
         About::Mean => Method::PcaDiff,
     };
+    ensure_usage!(
+        args.questions.is_none() || args.texts.is_default(),
+        "--pooling, --first, --text-field, --label-field: they concern texts, and --questions was given"
+    );
+    ensure_usage!(
+        args.positive.is_none() || args.format.is_default(),
+        "--style, --unbalanced: they concern questions, and --positive was given"
+    );
     let opened = build.open()?;
     let vector = match (&args.questions, &args.positive, &args.negative) {
         (Some(questions), _, _) => build.of_questions(&opened, questions, &args.format, method)?,

@@ -93,6 +93,11 @@ struct QuestionArgs {
 }
 
 impl QuestionArgs {
+    /// True if no flag was given.
+    fn is_default(&self) -> bool {
+        !self.unbalanced && self.style.is_none()
+    }
+
     fn style(&self, tokenizer: &Tokenizer) -> Style {
         self.style.unwrap_or_else(|| Style::of(tokenizer))
     }

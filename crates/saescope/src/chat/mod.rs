@@ -1,21 +1,19 @@
 //! Conversations as the text that an instruct model was trained on.
 //!
 //! Templates are Jinja programs that come with a model, so they are not trusted: they see the messages
-//! and nothing else, within limits of fuel and memory.
+//! and nothing else, within limits of steps and memory.
 
 mod conversation;
-mod json;
-mod limits;
-mod program;
+mod jinja;
 mod strftime;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
 
 pub use self::conversation::Conversation;
-use self::limits::Budget;
+use self::jinja::{Fault, Program};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
@@ -41,7 +39,7 @@ impl Message {
 
 /// A chat template, ready to render.
 pub struct ChatTemplate {
-    source: String,
+    program: Program,
     bos: Option<String>,
     eos: Option<String>,
 }
@@ -49,9 +47,8 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Compiles a template; `bos` and `eos` are the special tokens that it may write.
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<ChatTemplate> {
-        program::compile(source).map_err(|error| failed(&error))?;
         Ok(ChatTemplate {
-            source: source.to_owned(),
+            program: Program::new(source).map_err(failed)?,
             bos: bos.map(str::to_owned),
             eos: eos.map(str::to_owned),
         })
@@ -85,54 +82,36 @@ impl ChatTemplate {
     }
 
     fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let mut environment = Environment::new();
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        let budget = Budget::new();
-        limits::limit(&mut environment, &budget);
-        program::add_operators(&mut environment, &budget);
+        let mut variables = Map::new();
+        variables.insert("messages".to_owned(), json!(messages));
+        variables.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
+        variables.insert("tools".to_owned(), Json::Null);
+        variables.insert("documents".to_owned(), Json::Null);
+        self.render_variables(variables)
+    }
+
+    /// The text with variables of one's own: `messages` with other fields than [`Message`] has, `tools`,
+    /// `documents`, `enable_thinking` and whatever else the template asks for. A variable that is not
+    /// given is undefined; `bos_token` and `eos_token` are the template's own unless given.
+    pub fn render_variables(&self, mut variables: Map<String, Json>) -> Result<String> {
         // A missing token is undefined and not empty; templates tell the two apart.
-        let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
-        let context = context! {
-            messages => messages,
-            add_generation_prompt => add_generation_prompt,
-            bos_token => token(&self.bos),
-            eos_token => token(&self.eos),
-            tools => Value::from(()),
-            documents => Value::from(()),
-        };
-        program::render(&environment, &self.source, context).map_err(|error| failed(&error))
+        for (name, token) in [("bos_token", &self.bos), ("eos_token", &self.eos)] {
+            if let (Some(token), false) = (token, variables.contains_key(name)) {
+                variables.insert(name.to_owned(), token.as_str().into());
+            }
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.map_or(0, |since| since.as_secs());
+        self.program.render(&variables, now).map_err(failed)
     }
 }
 
-fn failed(error: &minijinja::Error) -> Error {
-    let reason = match (error.kind(), error.detail(), error.line()) {
-        (ErrorKind::OutOfFuel, _, _) => "it does not come to an end".to_owned(),
-        (ErrorKind::InvalidOperation, Some(raised), _) if raised.starts_with(RAISED) => {
-            raised[RAISED.len()..].to_owned()
-        }
-        (_, _, Some(line)) => format!("line {line}: {error}"),
-        (_, _, None) => error.to_string(),
-    };
-    Error::ChatTemplate(reason)
-}
-
-/// Prefix of an error that a template raises on purpose.
-const RAISED: &str = "raised: ";
-
-fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(
-        ErrorKind::InvalidOperation,
-        format!("{RAISED}{message}"),
-    ))
-}
-
-/// The date in the form that a template asks for, in UTC.
-fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.map_or(0, |since| since.as_secs());
-    strftime::format(format, seconds)
-        .map_err(|reason| minijinja::Error::new(ErrorKind::InvalidOperation, reason))
+fn failed(fault: Fault) -> Error {
+    let Fault { reason, line, raised } = fault;
+    Error::ChatTemplate(match line {
+        Some(line) if !raised => format!("line {line}: {reason}"),
+        _ => reason,
+    })
 }
 
 #[cfg(test)]
@@ -172,7 +151,7 @@ mod tests {
     fn a_template_without_an_end_runs_out_of_fuel() {
         let nested = "{% for a in range(9999) %}".repeat(4) + &"{% endfor %}".repeat(4);
         let error = render(&nested).unwrap_err();
-        assert!(matches!(error, Error::ChatTemplate(reason) if reason.contains("end")));
+        assert!(matches!(error, Error::ChatTemplate(reason) if reason.contains("come to an end")));
     }
 
     #[test]

@@ -84,7 +84,10 @@ impl ChatTemplate {
     fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let mut variables = Map::new();
         variables.insert("messages".to_owned(), json!(messages));
-        variables.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
+        variables.insert(
+            "add_generation_prompt".to_owned(),
+            add_generation_prompt.into(),
+        );
         variables.insert("tools".to_owned(), Json::Null);
         variables.insert("documents".to_owned(), Json::Null);
         self.render_variables(variables)
@@ -107,7 +110,11 @@ impl ChatTemplate {
 }
 
 fn failed(fault: Fault) -> Error {
-    let Fault { reason, line, raised } = fault;
+    let Fault {
+        reason,
+        line,
+        raised,
+    } = fault;
     Error::ChatTemplate(match line {
         Some(line) if !raised => format!("line {line}: {reason}"),
         _ => reason,
@@ -145,6 +152,99 @@ mod tests {
                 (found, ..) => panic!("{name} {}: {found:?}", row["chat"]),
             }
         }
+    }
+
+    /// One conversation that a template of `golden/chat` renders.
+    #[derive(Deserialize)]
+    struct Row {
+        template: Json,
+        chat: String,
+        prompt: bool,
+        text: Option<String>,
+        raised: Option<String>,
+        refused: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    struct Golden {
+        chats: Map<String, Json>,
+        rows: Vec<Row>,
+    }
+
+    impl Row {
+        /// The difference to what Jinja2 does, if there is one.
+        fn difference(&self, source: &str, chats: &Map<String, Json>) -> Option<String> {
+            let mut variables = chats[&self.chat].as_object().unwrap().clone();
+            variables.insert("add_generation_prompt".to_owned(), self.prompt.into());
+            let found = ChatTemplate::new(source, None, None)
+                .and_then(|template| template.render_variables(variables));
+            let agrees = match (&found, &self.text, &self.raised, &self.refused) {
+                (Ok(found), Some(text), ..) => found == text,
+                (Err(Error::ChatTemplate(found)), _, Some(raised), _) => found == raised,
+                (Err(_), None, None, Some(_)) => true,
+                _ => false,
+            };
+            let wanted = [&self.text, &self.raised, &self.refused];
+            let wanted = wanted.into_iter().flatten().next();
+            let place = format!("{} {} {}", self.template, self.chat, self.prompt);
+            (!agrees).then(|| format!("{place}\n  {source:.300}\n  {wanted:?}\n  {found:?}"))
+        }
+    }
+
+    fn golden(path: &str) -> Golden {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn templates_render_as_jinja_with_the_settings_of_transformers() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/chat");
+        let Golden { chats, rows } = golden(&format!("{root}/jinja2.json"));
+        let small = std::fs::read_to_string(format!("{root}/small.txt")).unwrap();
+        let small: Vec<&str> = small.split("\n----\n").collect();
+        let mut families = std::collections::BTreeSet::new();
+        let mut differences = Vec::new();
+        for row in &rows {
+            let source = match row.template.as_str() {
+                Some(name) => {
+                    families.insert(name);
+                    std::fs::read_to_string(format!("{root}/families/{name}.jinja")).unwrap()
+                }
+                None => small[row.template.as_u64().unwrap() as usize].to_owned(),
+            };
+            differences.extend(row.difference(&source, &chats));
+        }
+        assert!(small.len() >= 150 && families.len() >= 20);
+        let all = differences.join("\n");
+        assert!(
+            differences.is_empty(),
+            "{} of {}\n{all}",
+            differences.len(),
+            rows.len()
+        );
+    }
+
+    #[test]
+    fn the_tag_generation_puts_out_its_body() {
+        let marked = "{% for m in messages %}<{{ m.role }}>{%- generation -%} {{ m.content }}\n\
+            {%- endgeneration -%} .{% endfor %}";
+        assert_eq!(render(marked).unwrap(), "<user> hi .");
+    }
+
+    #[test]
+    fn a_namespace_can_be_a_message() {
+        let source = "{% set sys = namespace(role='system', content='') %}\
+            {% set sys.content = 'Be brief.' %}\
+            {% for m in [sys] + messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+        assert_eq!(render(source).unwrap(), "<system>Be brief.<user> hi ");
+    }
+
+    #[test]
+    fn values_print_as_in_python() {
+        let printed = "{{ messages }}{{ ['a', none, true, 1e20] }}{{ {'a': 1}.items() | list }}";
+        assert_eq!(
+            render(printed).unwrap(),
+            "[{'role': 'user', 'content': ' hi '}]['a', None, True, 1e+20][('a', 1)]"
+        );
     }
 
     #[test]

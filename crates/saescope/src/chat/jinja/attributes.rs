@@ -10,12 +10,50 @@ use super::text::byte_of;
 use super::value::{Function, Loop, Range, Sequence, Value};
 
 const STR_METHODS: [&str; 44] = [
-    "capitalize", "casefold", "center", "count", "encode", "endswith", "expandtabs", "find",
-    "format", "format_map", "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit",
-    "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join",
-    "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind",
-    "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith",
-    "strip", "swapcase", "title", "upper",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
 ];
 const MORE_STR_METHODS: [&str; 3] = ["maketrans", "translate", "zfill"];
 const DICT_METHODS: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
@@ -81,7 +119,9 @@ impl Interpreter {
                 other => other.kind().to_owned(),
             };
             let kind = value.kind();
-            return Ok(Value::undefined(format!("{kind} object has no element {index}")));
+            return Ok(Value::undefined(format!(
+                "{kind} object has no element {index}"
+            )));
         };
         match self.python_attribute(value, name)? {
             Some(found) => Ok(found),
@@ -142,7 +182,9 @@ impl Interpreter {
         match value {
             Value::Dict(dict) => Ok(lookup(&self.limits, &dict.entries, index)?.cloned()),
             Value::List(all) | Value::Tuple(all) => {
-                let index = index.as_int().and_then(|index| place(index, all.items.len()));
+                let index = index
+                    .as_int()
+                    .and_then(|index| place(index, all.items.len()));
                 Ok(index.map(|at| all.items[at].clone()))
             }
             Value::Str(text) => {
@@ -155,7 +197,11 @@ impl Interpreter {
                 Ok(found.map(|c| Value::text(&*c.encode_utf8(&mut [0; 4]))))
             }
             Value::Range(range) => Ok(index.as_int().and_then(|index| {
-                let index = if index < 0 { index.checked_add(range.len())? } else { index };
+                let index = if index < 0 {
+                    index.checked_add(range.len())?
+                } else {
+                    index
+                };
                 (0..range.len()).contains(&index).then(|| range.get(index))
             })),
             _ => Ok(None),
@@ -273,15 +319,27 @@ fn missing(value: &Value, name: &str) -> Value {
 
 /// The place of an index that counts from the end if it is negative.
 fn place(index: i128, count: usize) -> Option<usize> {
-    let index = if index < 0 { index.checked_add(count as i128)? } else { index };
+    let index = if index < 0 {
+        index.checked_add(count as i128)?
+    } else {
+        index
+    };
     usize::try_from(index).ok().filter(|index| *index < count)
 }
 
 /// The places that a slice takes of `count`.
 fn bounds(start: Option<i128>, stop: Option<i128>, step: i128, count: i128) -> Range {
-    let (low, high) = if step > 0 { (0, count) } else { (-1, count - 1) };
+    let (low, high) = if step > 0 {
+        (0, count)
+    } else {
+        (-1, count - 1)
+    };
     let within = |index: i128| {
-        let index = if index < 0 { index.saturating_add(count) } else { index };
+        let index = if index < 0 {
+            index.saturating_add(count)
+        } else {
+            index
+        };
         index.clamp(low, high)
     };
     let (first, last) = if step > 0 { (low, high) } else { (high, low) };

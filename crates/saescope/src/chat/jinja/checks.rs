@@ -52,7 +52,10 @@ impl Interpreter {
             "mapping" => matches!(value, Value::Dict(_)),
             "escaped" => false,
             // An undefined value has the methods of a list and of a function, which fail only when called.
-            "callable" => matches!(value, Value::Undefined(_) | Value::Function(_) | Value::Loop(_)),
+            "callable" => matches!(
+                value,
+                Value::Undefined(_) | Value::Function(_) | Value::Loop(_)
+            ),
             "sequence" => matches!(
                 value,
                 Value::Undefined(_)
@@ -78,7 +81,11 @@ impl Interpreter {
             }
             "lower" | "upper" => {
                 let text = text_of(&self.limits, value)?;
-                let method = if &**name == "lower" { "islower" } else { "isupper" };
+                let method = if &**name == "lower" {
+                    "islower"
+                } else {
+                    "isupper"
+                };
                 self.str_method(&text, method, Args::default())?.is_true()
             }
             "filter" => value.as_str().is_some_and(is_filter),

@@ -65,11 +65,19 @@ impl Interpreter {
             Expr::Not(value) => Ok(Value::Bool(!self.evaluate(value, scope)?.is_true())),
             Expr::And(both) => {
                 let left = self.evaluate(&both.0, scope)?;
-                if left.is_true() { self.evaluate(&both.1, scope) } else { Ok(left) }
+                if left.is_true() {
+                    self.evaluate(&both.1, scope)
+                } else {
+                    Ok(left)
+                }
             }
             Expr::Or(both) => {
                 let left = self.evaluate(&both.0, scope)?;
-                if left.is_true() { Ok(left) } else { self.evaluate(&both.1, scope) }
+                if left.is_true() {
+                    Ok(left)
+                } else {
+                    self.evaluate(&both.1, scope)
+                }
             }
             Expr::Neg(value) => {
                 let value = self.evaluate(value, scope)?;
@@ -116,7 +124,10 @@ impl Interpreter {
 
     fn all(&self, items: &[Expr], scope: &Rc<Scope>) -> Result<Vec<Value>, Fault> {
         self.limits.elements(items.len())?;
-        items.iter().map(|item| self.evaluate(item, scope)).collect()
+        items
+            .iter()
+            .map(|item| self.evaluate(item, scope))
+            .collect()
     }
 
     fn dict(&self, pairs: &[(Expr, Expr)], scope: &Rc<Scope>) -> Result<Value, Fault> {
@@ -175,7 +186,8 @@ impl Interpreter {
         };
         let function = self.evaluate(function, scope)?;
         let mut args = self.arguments(arguments, scope)?;
-        args.named.extend(caller.map(|caller| (Arc::from("caller"), caller)));
+        args.named
+            .extend(caller.map(|caller| (Arc::from("caller"), caller)));
         self.call(&function, args)
     }
 
@@ -195,7 +207,8 @@ impl Interpreter {
             args.positional.push(self.evaluate(value, scope)?);
         }
         for (name, value) in &all.named {
-            args.named.push((name.clone(), self.evaluate(value, scope)?));
+            args.named
+                .push((name.clone(), self.evaluate(value, scope)?));
         }
         if let Some(star) = &all.star {
             let more = self.evaluate(star, scope)?;

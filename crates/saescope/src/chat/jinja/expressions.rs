@@ -37,7 +37,9 @@ impl Parser {
     }
 
     fn ends_tuple(&self) -> bool {
-        matches!(self.peek(), Token::PrintEnd | Token::TagEnd) || self.is_op(")") || self.is_name("recursive")
+        matches!(self.peek(), Token::PrintEnd | Token::TagEnd)
+            || self.is_op(")")
+            || self.is_name("recursive")
     }
 
     pub(super) fn expression(&mut self) -> Result<Expr, Fault> {
@@ -206,7 +208,8 @@ impl Parser {
                 "none" | "None" => Expr::Const(Const::None),
                 _ => {
                     let known = ["loop", "caller", "varargs", "kwargs"];
-                    self.names.extend(known.iter().find(|known| ***known == *name));
+                    self.names
+                        .extend(known.iter().find(|known| ***known == *name));
                     Expr::Name(name)
                 }
             }),
@@ -359,7 +362,11 @@ impl Parser {
         while self.skip_op(".") {
             name = format!("{name}.{}", self.name()?).into();
         }
-        let known = if what == "test" { is_test(&name) } else { is_filter(&name) };
+        let known = if what == "test" {
+            is_test(&name)
+        } else {
+            is_filter(&name)
+        };
         if !known && !self.is_soft {
             self.unknown.push(unknown(what, &name).at(line));
         }
@@ -406,7 +413,10 @@ impl Parser {
                 }
             }
             is_first = false;
-            let named = matches!((self.peek(), self.ahead(1)), (Token::Name(_), Token::Op("=")));
+            let named = matches!(
+                (self.peek(), self.ahead(1)),
+                (Token::Name(_), Token::Op("="))
+            );
             if self.skip_op("*") {
                 if all.star.is_some() || all.double_star.is_some() {
                     return Err(misplaced());

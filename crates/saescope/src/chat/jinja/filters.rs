@@ -11,20 +11,104 @@ use super::print::text_of;
 use super::text::{capitalize, is_space, lines};
 use super::value::{Sequence, Value};
 
-const FILTERS: [&str; 54] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e",
-    "escape", "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent",
-    "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "pprint",
-    "random", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
-    "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim",
-    "truncate", "unique", "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr",
+const FILTERS: [&str; 55] = [
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "fromjson",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "random",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "urlize",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
 ];
 
 const TESTS: [&str; 39] = [
-    "!=", "<", "<=", "==", ">", ">=", "boolean", "callable", "defined", "divisibleby", "eq",
-    "equalto", "escaped", "even", "false", "filter", "float", "ge", "greaterthan", "gt", "in",
-    "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne", "none", "number",
-    "odd", "sameas", "sequence", "string", "test", "true", "undefined", "upper",
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "callable",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
 ];
 
 /// True if Jinja has a filter of this name.
@@ -38,16 +122,15 @@ pub(super) fn is_test(name: &str) -> bool {
 }
 
 impl Interpreter {
-    pub(super) fn filter(
-        &self,
-        name: &Arc<str>,
-        value: Value,
-        args: Args,
-    ) -> Result<Value, Fault> {
+    pub(super) fn filter(&self, name: &Arc<str>, value: Value, args: Args) -> Result<Value, Fault> {
         self.limits.step(1)?;
         match &**name {
             "default" | "d" => default(value, args),
             "tojson" => json::filter(&self.limits, &value, args).map(Value::text),
+            "fromjson" => {
+                let [] = args.take(name, [])?;
+                json::parsed(&self.limits, value)
+            }
             "attr" => {
                 let [attribute] = args.take("attr", ["name"])?;
                 let attribute = text_of(&self.limits, &attribute.unwrap_or(Value::None))?;
@@ -83,7 +166,10 @@ impl Interpreter {
             Value::Range(range) => return Ok(Value::Int(range.len())),
             Value::Loop(of) => of.items.len(),
             other => {
-                return Err(fault(format!("object of type '{}' has no len()", other.kind())));
+                return Err(fault(format!(
+                    "object of type '{}' has no len()",
+                    other.kind()
+                )));
             }
         };
         Ok(Value::count(count))
@@ -97,7 +183,10 @@ impl Interpreter {
                 match (value.as_int(), value) {
                     (Some(number), _) => Ok(Value::Int(number.saturating_abs())),
                     (_, Value::Float(number)) => Ok(Value::Float(number.abs())),
-                    _ => Err(fault(format!("bad operand type for abs(): '{}'", value.kind()))),
+                    _ => Err(fault(format!(
+                        "bad operand type for abs(): '{}'",
+                        value.kind()
+                    ))),
                 }
             }
             "float" => {
@@ -115,8 +204,9 @@ impl Interpreter {
                 value.defined()?;
                 let base = base.and_then(|base| base.as_int()).unwrap_or(10);
                 let number = match value {
-                    Value::Str(text) => integer_of(text, base)
-                        .or_else(|| float_of(text).and_then(truncated)),
+                    Value::Str(text) => {
+                        integer_of(text, base).or_else(|| float_of(text).and_then(truncated))
+                    }
                     Value::Float(number) => truncated(*number),
                     other => other.as_int(),
                 };
@@ -133,7 +223,7 @@ impl Interpreter {
 
     fn text_filter(&self, name: &str, value: &Value, args: Args) -> Result<Value, Fault> {
         let text = text_of(&self.limits, value)?;
-        self.limits.scan(text.len())?;
+        self.limits.charge(text.len())?;
         let made = |made: String| {
             self.limits.charge(made.len())?;
             Ok(Value::text(made))
@@ -196,7 +286,10 @@ impl Interpreter {
         let [width, first, blank] = args.take("indent", ["width", "first", "blank"])?;
         if !matches!(value, Value::Str(_)) {
             value.defined()?;
-            return Err(fault(format!("indent: a text is expected, not '{}'", value.kind())));
+            return Err(fault(format!(
+                "indent: a text is expected, not '{}'",
+                value.kind()
+            )));
         }
         let is = |flag: Option<Value>| flag.is_some_and(|flag| flag.is_true());
         let (first, blank) = (is(first), is(blank));
@@ -217,7 +310,11 @@ impl Interpreter {
             if at > 0 {
                 out.push('\n');
             }
-            if if at == 0 { first } else { blank || !line.is_empty() } {
+            if if at == 0 {
+                first
+            } else {
+                blank || !line.is_empty()
+            } {
                 out.push_str(&pad);
             }
             out.push_str(line);
@@ -281,7 +378,8 @@ fn float_of(text: &str) -> Option<f64> {
     let text = text.trim_matches(is_space);
     let is_separated = |at: usize| {
         let digit = |at: Option<usize>| {
-            at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit)
+            at.and_then(|at| text.as_bytes().get(at))
+                .is_some_and(u8::is_ascii_digit)
         };
         digit(at.checked_sub(1)) && digit(Some(at + 1))
     };
@@ -301,7 +399,12 @@ fn integer_of(text: &str, base: i128) -> Option<i128> {
         2 => ("0b", 2),
         8 => ("0o", 8),
         16 => ("0x", 16),
-        _ => ("", u32::try_from(base).ok().filter(|base| (2..=36).contains(base))?),
+        _ => (
+            "",
+            u32::try_from(base)
+                .ok()
+                .filter(|base| (2..=36).contains(base))?,
+        ),
     };
     let digits = digits.strip_prefix(prefix).unwrap_or(digits);
     if digits.starts_with(['+', '-', '_']) || digits.ends_with('_') || digits.contains("__") {

@@ -142,7 +142,9 @@ fn value_of(
             rest = &after[end..];
         } else {
             let after = &rest[1..];
-            let end = after.find(']').ok_or_else(|| fault("Missing ']' in format string"))?;
+            let end = after
+                .find(']')
+                .ok_or_else(|| fault("Missing ']' in format string"))?;
             let index = match after[..end].parse() {
                 Ok(index) => Value::Int(index),
                 Err(_) => Value::text(&after[..end]),
@@ -177,16 +179,20 @@ fn written(interpreter: &Interpreter, value: &Value, spec: &str) -> Result<Strin
             return Err(fault(format!("unsupported format of '{kind}'")));
         }
     };
-    let missing = spec.width.saturating_sub(sign.chars().count() + body.chars().count());
+    let missing = spec
+        .width
+        .saturating_sub(sign.chars().count() + body.chars().count());
     interpreter.limits.charge(missing.saturating_mul(4))?;
     let pad = |count: usize| std::iter::repeat_n(spec.fill, count).collect::<String>();
-    Ok(match spec.align.unwrap_or(if is_number { '>' } else { '<' }) {
-        '<' => sign + &body + &pad(missing),
-        '^' => pad(missing / 2) + &sign + &body + &pad(missing - missing / 2),
-        '=' if is_number => sign + &pad(missing) + &body,
-        '=' => return Err(fault("'=' alignment not allowed in string format")),
-        _ => pad(missing) + &sign + &body,
-    })
+    Ok(
+        match spec.align.unwrap_or(if is_number { '>' } else { '<' }) {
+            '<' => sign + &body + &pad(missing),
+            '^' => pad(missing / 2) + &sign + &body + &pad(missing - missing / 2),
+            '=' if is_number => sign + &pad(missing) + &body,
+            '=' => return Err(fault("'=' alignment not allowed in string format")),
+            _ => pad(missing) + &sign + &body,
+        },
+    )
 }
 
 fn parse(text: &str) -> Result<Spec, Fault> {
@@ -224,7 +230,8 @@ fn parse(text: &str) -> Result<Spec, Fault> {
     spec.width = number(&mut chars).unwrap_or(0);
     spec.grouping = chars.next_if(|c| matches!(c, ',' | '_'));
     if chars.next_if_eq(&'.').is_some() {
-        let precision = number(&mut chars).ok_or_else(|| fault("Format specifier missing precision"))?;
+        let precision =
+            number(&mut chars).ok_or_else(|| fault("Format specifier missing precision"))?;
         if precision > 400 {
             return Err(fault("it formats with more than 400 digits"));
         }
@@ -271,8 +278,14 @@ fn number(value: &Value, spec: &Spec) -> Result<(String, String), Fault> {
                 None => general(size, precision, spec.sharp),
                 Some(other) => return Err(unknown(other)),
             };
-            let text = if matches!(kind, Some('E' | 'G' | 'F')) { text.to_uppercase() } else { text };
-            let whole = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            let text = if matches!(kind, Some('E' | 'G' | 'F')) {
+                text.to_uppercase()
+            } else {
+                text
+            };
+            let whole = text
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(text.len());
             let text = grouped(&text[..whole], spec.grouping) + &text[whole..];
             (number.is_sign_negative() && !number.is_nan(), text)
         }

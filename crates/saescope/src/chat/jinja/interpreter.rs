@@ -142,12 +142,7 @@ impl Interpreter {
         }
     }
 
-    fn body(
-        &self,
-        body: &[Statement],
-        scope: &Rc<Scope>,
-        out: &mut String,
-    ) -> Result<Flow, Fault> {
+    fn body(&self, body: &[Statement], scope: &Rc<Scope>, out: &mut String) -> Result<Flow, Fault> {
         for statement in body {
             self.limits.step(1)?;
             let flow = self
@@ -167,12 +162,7 @@ impl Interpreter {
         Ok(())
     }
 
-    fn statement(
-        &self,
-        kind: &Kind,
-        scope: &Rc<Scope>,
-        out: &mut String,
-    ) -> Result<Flow, Fault> {
+    fn statement(&self, kind: &Kind, scope: &Rc<Scope>, out: &mut String) -> Result<Flow, Fault> {
         match kind {
             Kind::Text(text) => self.write(text, out)?,
             Kind::Print(values) => {
@@ -283,7 +273,9 @@ impl Interpreter {
                 let values = self.iterate(&value)?;
                 if values.len() != targets.len() {
                     let (count, found) = (targets.len(), values.len());
-                    return Err(fault(format!("{count} values are to be unpacked, not {found}")));
+                    return Err(fault(format!(
+                        "{count} values are to be unpacked, not {found}"
+                    )));
                 }
                 for (target, value) in targets.iter().zip(values) {
                     self.assign(target, value, scope)?;
@@ -293,12 +285,7 @@ impl Interpreter {
         Ok(())
     }
 
-    fn for_loop(
-        &self,
-        of: &Arc<For>,
-        scope: &Rc<Scope>,
-        out: &mut String,
-    ) -> Result<Flow, Fault> {
+    fn for_loop(&self, of: &Arc<For>, scope: &Rc<Scope>, out: &mut String) -> Result<Flow, Fault> {
         let over = self.evaluate(&of.over, scope)?;
         self.iterations(of, &over, 0, scope, out)?;
         Ok(Flow::Next)
@@ -312,17 +299,20 @@ impl Interpreter {
         scope: &Rc<Scope>,
         out: &mut String,
     ) -> Result<(), Fault> {
-        let mut items = self.iterate(over)?;
+        let (mut items, is_copy) = match over {
+            Value::List(all) | Value::Tuple(all) => (all.items.clone(), false),
+            other => (Rc::new(self.iterate(other)?), true),
+        };
         if of.asks_loop && of.condition.is_some() {
             let mut kept = Vec::new();
-            for item in items {
-                if self.is_kept(of, &item, scope)? {
-                    kept.push(item);
+            for item in &*items {
+                if self.is_kept(of, item, scope)? {
+                    self.limits.elements(1)?;
+                    kept.push(item.clone());
                 }
             }
-            items = kept;
+            items = Rc::new(kept);
         }
-        let items = Rc::new(items);
         let again = of.recursive.then(|| (of.clone(), scope.clone()));
         let state = Rc::new(Loop {
             items: items.clone(),
@@ -351,6 +341,9 @@ impl Interpreter {
         if is_empty {
             self.body(&of.otherwise, &Scope::new(Vec::new(), Some(scope)), out)?;
         }
+        if is_copy && !of.asks_loop {
+            self.limits.release(items.len());
+        }
         Ok(())
     }
 
@@ -376,9 +369,11 @@ impl Interpreter {
                 Function::Macro(of, scope) => {
                     self.limits.deeper(|| self.call_macro(of, scope, args))
                 }
-                Function::Cycler(items, at) => {
-                    Err(fault(format!("a cycler of {} is called at {}", items.len(), at.get())))
-                }
+                Function::Cycler(items, at) => Err(fault(format!(
+                    "a cycler of {} is called at {}",
+                    items.len(),
+                    at.get()
+                ))),
                 Function::Joiner(separator, used) => Ok(if used.replace(true) {
                     separator.clone()
                 } else {
@@ -404,7 +399,10 @@ impl Interpreter {
     fn call_macro(&self, of: &Macro, around: &Rc<Scope>, args: Args) -> Result<Value, Fault> {
         let scope = Scope::new(Vec::new(), Some(around));
         let called = |text: String| fault(format!("macro '{}' {text}", of.name));
-        let Args { mut positional, mut named } = args;
+        let Args {
+            mut positional,
+            mut named,
+        } = args;
         let taken = positional.len().min(of.parameters.len());
         let rest = positional.split_off(taken);
         for (name, value) in of.parameters.iter().zip(&positional) {
@@ -423,9 +421,7 @@ impl Interpreter {
             let value = match (given, at.checked_sub(first_default)) {
                 (Some(value), _) => value,
                 (None, Some(default)) => self.evaluate(&of.defaults[default], &scope)?,
-                (None, None) => {
-                    Value::undefined(format!("parameter '{name}' was not provided"))
-                }
+                (None, None) => Value::undefined(format!("parameter '{name}' was not provided")),
             };
             scope.set(name, value);
         }
@@ -436,7 +432,9 @@ impl Interpreter {
             scope.set(&Arc::from("caller"), caller.unwrap_or_else(missing));
         }
         if of.takes_kwargs {
-            let named = named.drain(..).map(|(name, value)| (Value::Str(name), value));
+            let named = named
+                .drain(..)
+                .map(|(name, value)| (Value::Str(name), value));
             scope.set(&Arc::from("kwargs"), Value::dict(named.collect())?);
         } else if let Some((name, _)) = named.first() {
             return Err(called(format!("takes no keyword argument '{name}'")));

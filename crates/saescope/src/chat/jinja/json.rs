@@ -18,18 +18,33 @@ pub(super) fn read(json: &Json) -> Result<Value, Fault> {
         Json::Null => Ok(Value::None),
         Json::Bool(value) => Ok(Value::Bool(*value)),
         Json::Number(number) => {
-            let whole = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+            let whole = number
+                .as_i64()
+                .map(i128::from)
+                .or(number.as_u64().map(i128::from));
             let float = || Value::Float(number.as_f64().unwrap_or(f64::NAN));
             Ok(whole.map_or_else(float, Value::Int))
         }
         Json::String(text) => Ok(Value::text(text.as_str())),
         Json::Array(items) => Value::list(items.iter().map(read).collect::<Result<_, _>>()?),
         Json::Object(map) => {
-            let entry = |(key, value): (&String, &Json)| {
-                Ok((Value::text(key.as_str()), read(value)?))
-            };
+            let entry =
+                |(key, value): (&String, &Json)| Ok((Value::text(key.as_str()), read(value)?));
             Value::dict(map.iter().map(entry).collect::<Result<_, Fault>>()?)
         }
+    }
+}
+
+/// The filter `fromjson`: the value of a JSON text. Other values, and other texts, stay as they are.
+pub(super) fn parsed(limits: &Limits, value: Value) -> Result<Value, Fault> {
+    let Value::Str(text) = &value else {
+        return Ok(value);
+    };
+    // A value takes no more elements than its text has characters.
+    limits.elements(text.len())?;
+    match serde_json::from_str::<Json>(text) {
+        Ok(json) => read(&json),
+        Err(_) => Ok(value),
     }
 }
 
@@ -50,7 +65,9 @@ pub(super) fn filter(limits: &Limits, value: &Value, args: Args) -> Result<Strin
         None | Some(Value::None) => None,
         Some(Value::Str(indent)) => Some(indent),
         Some(indent) => {
-            let count = indent.as_int().ok_or_else(|| fault("tojson: the indent is no number"))?;
+            let count = indent
+                .as_int()
+                .ok_or_else(|| fault("tojson: the indent is no number"))?;
             let count = usize::try_from(count).unwrap_or(0);
             limits.charge(count)?;
             Some(" ".repeat(count).into())
@@ -92,11 +109,16 @@ fn write(
         Value::Int(number) => out.push_str(&number.to_string()),
         Value::Float(number) if number.is_nan() => out.push_str("NaN"),
         Value::Float(number) if number.is_infinite() => {
-            out.push_str(if *number > 0.0 { "Infinity" } else { "-Infinity" });
+            out.push_str(if *number > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            });
         }
         Value::Float(number) => out.push_str(&float(*number)),
         Value::Str(text) => {
-            limits.scan(text.len())?;
+            // Before its escapes are written, which take twelve bytes at most.
+            limits.charge(text.len())?;
             quote(style.ascii, text, out);
         }
         Value::List(all) | Value::Tuple(all) => {
@@ -105,7 +127,9 @@ fn write(
         Value::Dict(dict) => return map(limits, style, &dict.entries, depth, out),
         other => {
             let kind = other.kind();
-            return Err(fault(format!("Object of type {kind} is not JSON serializable")));
+            return Err(fault(format!(
+                "Object of type {kind} is not JSON serializable"
+            )));
         }
     }
     limits.charge(out.len() - before)
@@ -158,7 +182,10 @@ fn map(
             order(limits, "<", &pair[0].0, &pair[1].0)?;
         }
         let by_key = |a: &&(Value, Value), b: &&(Value, Value)| {
-            order(limits, "<", &a.0, &b.0).ok().flatten().unwrap_or(std::cmp::Ordering::Equal)
+            order(limits, "<", &a.0, &b.0)
+                .ok()
+                .flatten()
+                .unwrap_or(std::cmp::Ordering::Equal)
         };
         entries.sort_by(by_key);
     }

@@ -204,9 +204,16 @@ impl<'s> Lexer<'s> {
                 return Err(fault("a tag has no end"));
             }
             if open.is_empty() {
-                let sign = rest.chars().next().filter(|&c| c == '-' || c == '+' && is_block);
+                let sign = rest
+                    .chars()
+                    .next()
+                    .filter(|&c| c == '-' || c == '+' && is_block);
                 if rest[usize::from(sign.is_some())..].starts_with(close) {
-                    self.push(if is_block { Token::TagEnd } else { Token::PrintEnd });
+                    self.push(if is_block {
+                        Token::TagEnd
+                    } else {
+                        Token::PrintEnd
+                    });
                     self.skip(2 + usize::from(sign.is_some()));
                     match sign {
                         Some('-') => self.skip_spaces(),

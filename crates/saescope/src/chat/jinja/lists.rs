@@ -51,7 +51,9 @@ impl Interpreter {
             "join" => self.join_filter(&value, args),
             "sum" => {
                 let [attribute, start] = args.take(name, ["attribute", "start"])?;
-                let getter = attribute.map(|attribute| self.getter(&attribute)).transpose()?;
+                let getter = attribute
+                    .map(|attribute| self.getter(&attribute))
+                    .transpose()?;
                 let mut sum = start.unwrap_or(Value::Int(0));
                 for item in self.iterate(&value)? {
                     let item = match &getter {
@@ -117,7 +119,9 @@ impl Interpreter {
         let [separator, attribute] = args.take("join", ["d", "attribute"])?;
         let separator = text_of(&self.limits, &separator.unwrap_or_else(|| Value::text("")))?;
         let attribute = attribute.filter(|attribute| !matches!(attribute, Value::None));
-        let getter = attribute.map(|attribute| self.getter(&attribute)).transpose()?;
+        let getter = attribute
+            .map(|attribute| self.getter(&attribute))
+            .transpose()?;
         let mut out = String::new();
         for (at, item) in self.iterate(value)?.iter().enumerate() {
             let text = match &getter {
@@ -212,11 +216,12 @@ impl Interpreter {
             if failed.is_some() {
                 return Ordering::Equal;
             }
-            order(&self.limits, "<", a, b).unwrap_or_else(|fault| {
-                failed = Some(fault);
-                None
-            })
-            .unwrap_or(Ordering::Equal)
+            order(&self.limits, "<", a, b)
+                .unwrap_or_else(|fault| {
+                    failed = Some(fault);
+                    None
+                })
+                .unwrap_or(Ordering::Equal)
         };
         if reverse {
             keyed.sort_by(|(a, _), (b, _)| ordering(b, a));
@@ -236,7 +241,12 @@ impl Interpreter {
                 None => true,
                 Some((than, _)) => {
                     let order = order(&self.limits, "<", &key, than)?;
-                    order == Some(if name == "min" { Ordering::Less } else { Ordering::Greater })
+                    order
+                        == Some(if name == "min" {
+                            Ordering::Less
+                        } else {
+                            Ordering::Greater
+                        })
                 }
             };
             if better {
@@ -275,7 +285,10 @@ impl Interpreter {
         let [attribute, default, case] = args.take("groupby", names)?;
         let attribute = attribute.ok_or_else(|| fault("groupby: the attribute is missing"))?;
         let default = default.filter(|default| !matches!(default, Value::None));
-        let own = Getter { default, ..self.getter(&attribute)? };
+        let own = Getter {
+            default,
+            ..self.getter(&attribute)?
+        };
         let getter = Getter {
             paths: vec![self.path(&attribute)?],
             default: own.default.clone(),
@@ -299,7 +312,10 @@ impl Interpreter {
         };
         value.defined()?;
         let Value::Dict(dict) = value else {
-            return Err(fault(format!("'{}' object has no attribute 'items'", value.kind())));
+            return Err(fault(format!(
+                "'{}' object has no attribute 'items'",
+                value.kind()
+            )));
         };
         let items = self.iterate(&Value::View(View::Items, dict.clone()))?;
         let getter = Getter {
@@ -313,7 +329,14 @@ impl Interpreter {
 
     /// Lists of some elements each (`batch`), or some lists of about the same length (`slice`).
     fn chunks(&self, value: &Value, name: &str, args: Args) -> Result<Value, Fault> {
-        let names = [if name == "batch" { "linecount" } else { "slices" }, "fill_with"];
+        let names = [
+            if name == "batch" {
+                "linecount"
+            } else {
+                "slices"
+            },
+            "fill_with",
+        ];
         let [count, fill] = args.take(name, names)?;
         let count = count.and_then(|count| count.as_int());
         let count = count.filter(|count| (1..=1 << 20).contains(count));
@@ -354,7 +377,10 @@ impl Interpreter {
             let [attribute, default] = args.take("map", ["attribute", "default"])?;
             let attribute = attribute.ok_or_else(|| fault("map: the attribute is missing"))?;
             let default = default.filter(|default| !matches!(default, Value::None));
-            let getter = Getter { default, ..self.getter(&attribute)? };
+            let getter = Getter {
+                default,
+                ..self.getter(&attribute)?
+            };
             for item in items {
                 out.push(self.get(&getter, &item));
                 if out.last().is_some_and(Result::is_err) {

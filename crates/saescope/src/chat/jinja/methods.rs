@@ -58,8 +58,14 @@ impl Interpreter {
             return Ok(Value::count(count));
         }
         let place = |part: Option<Value>, default: usize| {
-            let index = part.and_then(|part| part.as_int()).unwrap_or(default as i128);
-            let index = if index < 0 { index + items.len() as i128 } else { index };
+            let index = part
+                .and_then(|part| part.as_int())
+                .unwrap_or(default as i128);
+            let index = if index < 0 {
+                index + items.len() as i128
+            } else {
+                index
+            };
             index.clamp(0, items.len() as i128) as usize
         };
         let (start, stop) = (place(start, 0), place(stop, items.len()));
@@ -102,7 +108,10 @@ impl Interpreter {
                 let [separator] = args.take("joiner", ["sep"])?;
                 let separator = separator.unwrap_or_else(|| Value::text(", "));
                 Value::list(vec![separator.clone()])?;
-                Ok(Value::function(Function::Joiner(separator, Cell::new(false))))
+                Ok(Value::function(Function::Joiner(
+                    separator,
+                    Cell::new(false),
+                )))
             }
             "raise_exception" => self.raise(args),
             "strftime_now" => {
@@ -110,7 +119,9 @@ impl Interpreter {
                 let format = format.as_ref().and_then(Value::as_str);
                 let format = format.ok_or_else(|| fault("strftime_now: the format is no text"))?;
                 self.limits.charge(format.len().saturating_mul(16))?;
-                strftime::format(format, self.now).map(Value::text).map_err(fault)
+                strftime::format(format, self.now)
+                    .map(Value::text)
+                    .map_err(fault)
             }
             other => Err(fault(format!("the function `{other}` is not supported"))),
         }
@@ -139,7 +150,8 @@ impl Interpreter {
         if positional.next().is_some() {
             return Err(fault("dict expected at most 1 argument"));
         }
-        self.limits.elements(2 * (entries.len() + args.named.len()))?;
+        self.limits
+            .elements(2 * (entries.len() + args.named.len()))?;
         for (name, value) in args.named {
             insert(&self.limits, &mut entries, Value::Str(name), value)?;
         }
@@ -166,7 +178,11 @@ fn range(args: Args) -> Result<Value, Fault> {
         value.defined()?;
         let kind = value.kind();
         let integer = value.as_int();
-        integer.ok_or_else(|| fault(format!("'{kind}' object cannot be interpreted as an integer")))
+        integer.ok_or_else(|| {
+            fault(format!(
+                "'{kind}' object cannot be interpreted as an integer"
+            ))
+        })
     };
     let a = number(a.ok_or_else(|| fault("range expected at least 1 argument"))?)?;
     let b = b.map(number).transpose()?;
@@ -179,7 +195,10 @@ fn range(args: Args) -> Result<Value, Fault> {
         None => (0, a),
     };
     let bound = i128::from(i64::MAX);
-    if [start, stop, step].iter().any(|number| !(-bound..=bound).contains(number)) {
+    if [start, stop, step]
+        .iter()
+        .any(|number| !(-bound..=bound).contains(number))
+    {
         return Err(fault("range is too large"));
     }
     let range = Range { start, stop, step };

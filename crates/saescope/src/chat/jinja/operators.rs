@@ -57,7 +57,9 @@ fn unsupported(operator: Operator, a: &Value, b: &Value) -> Fault {
         Operator::Pow => "**",
     };
     let (a, b) = (a.kind(), b.kind());
-    fault(format!("unsupported operand type(s) for {sign}: '{a}' and '{b}'"))
+    fault(format!(
+        "unsupported operand type(s) for {sign}: '{a}' and '{b}'"
+    ))
 }
 
 /// A text or a list, several times.
@@ -82,7 +84,11 @@ fn repeat(limits: &Limits, a: &Value, b: &Value) -> Result<Value, Fault> {
             for _ in 0..count {
                 items.extend(all.items.iter().cloned());
             }
-            if matches!(value, Value::List(_)) { Value::list(items) } else { Value::tuple(items) }
+            if matches!(value, Value::List(_)) {
+                Value::list(items)
+            } else {
+                Value::tuple(items)
+            }
         }
         _ => Err(unsupported(Operator::Mul, a, b)),
     }
@@ -98,12 +104,18 @@ fn integers(operator: Operator, x: i128, y: i128) -> Result<Value, Fault> {
         Operator::Div => return Ok(Value::Float(x as f64 / y as f64)),
         Operator::FloorDiv => {
             let rounded = x.checked_div(y);
-            let below = x % y != 0 && (x < 0) != (y < 0);
+            let below = x.checked_rem(y).is_some_and(|rest| rest != 0) && (x < 0) != (y < 0);
             rounded.map(|quotient| quotient - i128::from(below))
         }
         Operator::Mod => {
             let rest = x.checked_rem(y);
-            rest.map(|rest| if rest != 0 && (rest < 0) != (y < 0) { rest + y } else { rest })
+            rest.map(|rest| {
+                if rest != 0 && (rest < 0) != (y < 0) {
+                    rest + y
+                } else {
+                    rest
+                }
+            })
         }
         Operator::Pow if y < 0 => return floats(operator, x as f64, y as f64).map(Value::Float),
         Operator::Pow => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
@@ -123,7 +135,11 @@ fn floats(operator: Operator, x: f64, y: f64) -> Result<f64, Fault> {
         Operator::FloorDiv => (x / y).floor(),
         Operator::Mod => {
             let rest = x % y;
-            if rest != 0.0 && (rest < 0.0) != (y < 0.0) { rest + y } else { rest }
+            if rest != 0.0 && (rest < 0.0) != (y < 0.0) {
+                rest + y
+            } else {
+                rest
+            }
         }
         Operator::Pow if x == 0.0 && y < 0.0 => return Err(zero()),
         Operator::Pow => x.powf(y),
@@ -164,7 +180,8 @@ pub(super) fn equals(limits: &Limits, a: &Value, b: &Value) -> Result<bool, Faul
             true
         }
         (Value::Range(x), Value::Range(y)) => {
-            x.len() == y.len() && (0..x.len().min(2)).all(|at| x.start + at * x.step == y.start + at * y.step)
+            x.len() == y.len()
+                && (0..x.len().min(2)).all(|at| x.start + at * x.step == y.start + at * y.step)
         }
         (Value::Namespace(x), Value::Namespace(y)) => Rc::ptr_eq(x, y),
         (Value::Stream(x), Value::Stream(y)) => Rc::ptr_eq(x, y),
@@ -194,7 +211,9 @@ pub(super) fn lookup<'e>(
 ) -> Result<Option<&'e Value>, Fault> {
     limits.step(entries.len() / 16)?;
     if let Value::Str(name) = key {
-        let found = entries.iter().find(|(known, _)| known.as_str() == Some(name));
+        let found = entries
+            .iter()
+            .find(|(known, _)| known.as_str() == Some(name));
         return Ok(found.map(|(_, value)| value));
     }
     for (known, value) in entries {
@@ -279,7 +298,7 @@ pub(super) fn order(
             Ok(Some(x.cmp(y)))
         }
         (Value::List(x), Value::List(y)) | (Value::Tuple(x), Value::Tuple(y)) => {
-            for (x, y) in x.items.iter().zip(&y.items) {
+            for (x, y) in x.items.iter().zip(y.items.iter()) {
                 if !equals(limits, x, y)? {
                     return order(limits, sign, x, y);
                 }
@@ -345,17 +364,18 @@ impl Interpreter {
                 let one = |c: char| Value::text(&*c.encode_utf8(&mut buffer));
                 return Ok(text.chars().map(one).collect());
             }
-            Value::List(all) | Value::Tuple(all) => all.items.clone(),
+            Value::List(all) | Value::Tuple(all) => all.items.to_vec(),
             Value::Dict(dict) | Value::View(View::Keys, dict) => {
                 dict.entries.iter().map(|(key, _)| key.clone()).collect()
             }
-            Value::View(View::Values, dict) => {
-                dict.entries.iter().map(|(_, value)| value.clone()).collect()
-            }
+            Value::View(View::Values, dict) => dict
+                .entries
+                .iter()
+                .map(|(_, value)| value.clone())
+                .collect(),
             Value::View(View::Items, dict) => {
-                let pair = |(key, value): &(Value, Value)| {
-                    Value::tuple(vec![key.clone(), value.clone()])
-                };
+                let pair =
+                    |(key, value): &(Value, Value)| Value::tuple(vec![key.clone(), value.clone()]);
                 self.limits.elements(dict.entries.len())?;
                 dict.entries.iter().map(pair).collect::<Result<_, _>>()?
             }

@@ -50,12 +50,16 @@ impl Parser {
     }
 
     pub(super) fn ahead(&self, count: usize) -> &Token {
-        self.tokens.get(self.at + count).map_or(&Token::End, |(token, _)| token)
+        self.tokens
+            .get(self.at + count)
+            .map_or(&Token::End, |(token, _)| token)
     }
 
     pub(super) fn line(&self) -> usize {
         let last = self.tokens.len().saturating_sub(1);
-        self.tokens.get(self.at.min(last)).map_or(1, |(_, line)| *line)
+        self.tokens
+            .get(self.at.min(last))
+            .map_or(1, |(_, line)| *line)
     }
 
     pub(super) fn next(&mut self) -> Token {
@@ -188,10 +192,7 @@ impl Parser {
     }
 
     /// A body in which unknown filters are reported at once, as in every block but `if`.
-    fn hard<T>(
-        &mut self,
-        inner: impl FnOnce(&mut Parser) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    fn hard<T>(&mut self, inner: impl FnOnce(&mut Parser) -> Result<T, Fault>) -> Result<T, Fault> {
         let was_soft = std::mem::replace(&mut self.is_soft, false);
         let result = inner(self);
         self.is_soft = was_soft;
@@ -241,16 +242,18 @@ impl Parser {
                     Kind::Refused("`autoescape` is not supported")
                 })
             }
-            "break" | "continue" if self.loops == 0 => {
-                Err(fault(format!("syntax error: `{name}` stands outside of a loop")))
-            }
+            "break" | "continue" if self.loops == 0 => Err(fault(format!(
+                "syntax error: `{name}` stands outside of a loop"
+            ))),
             "break" => Ok(Kind::Break),
             "continue" => Ok(Kind::Continue),
             "extends" | "include" | "import" | "from" => {
                 while !matches!(self.peek(), Token::TagEnd | Token::End) {
                     self.at += 1;
                 }
-                Ok(Kind::Refused("a chat template has no other templates beside it"))
+                Ok(Kind::Refused(
+                    "a chat template has no other templates beside it",
+                ))
             }
             other => Err(fault(format!("syntax error: unknown tag `{other}`"))),
         }
@@ -344,7 +347,9 @@ impl Parser {
     fn block_statement(&mut self) -> Result<Kind, Fault> {
         let name = self.name()?;
         if self.blocks.contains(&name) {
-            return Err(fault(format!("syntax error: two blocks are named `{name}`")));
+            return Err(fault(format!(
+                "syntax error: two blocks are named `{name}`"
+            )));
         }
         self.blocks.push(name.clone());
         let scoped = self.skip_name("scoped");
@@ -460,8 +465,13 @@ impl Parser {
             return Ok(inner);
         }
         let name = self.name()?;
-        if matches!(&*name, "true" | "false" | "none" | "True" | "False" | "None") {
-            return Err(fault(format!("syntax error: `{name}` cannot be assigned to")));
+        if matches!(
+            &*name,
+            "true" | "false" | "none" | "True" | "False" | "None"
+        ) {
+            return Err(fault(format!(
+                "syntax error: `{name}` cannot be assigned to"
+            )));
         }
         if self.skip_op(".") {
             return Ok(Target::Attr(name, self.name()?));

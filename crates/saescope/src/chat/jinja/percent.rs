@@ -75,7 +75,9 @@ pub(super) fn percent(limits: &Limits, pattern: &str, values: &Value) -> Result<
         && taken < all.len()
         && !matches!(values, Value::Dict(_) | Value::List(_))
     {
-        return Err(fault("not all arguments converted during string formatting"));
+        return Err(fault(
+            "not all arguments converted during string formatting",
+        ));
     }
     Ok(out)
 }
@@ -157,14 +159,20 @@ fn converted(limits: &Limits, kind: char, place: &Place, value: &Value) -> Resul
             let number = match value {
                 Value::Float(number) if number.is_finite() => number.trunc() as i128,
                 other => other.as_int().ok_or_else(|| {
-                    fault(format!("%{kind} format: a real number is required, not {}", other.kind()))
+                    fault(format!(
+                        "%{kind} format: a real number is required, not {}",
+                        other.kind()
+                    ))
                 })?,
             };
             signed(place, number < 0, number.unsigned_abs().to_string())
         }
         'x' | 'X' | 'o' => {
             let number = value.as_int().ok_or_else(|| {
-                fault(format!("%{kind} format: an integer is required, not {}", value.kind()))
+                fault(format!(
+                    "%{kind} format: an integer is required, not {}",
+                    value.kind()
+                ))
             })?;
             let size = number.unsigned_abs();
             let (digits, prefix) = match kind {
@@ -181,7 +189,14 @@ fn converted(limits: &Limits, kind: char, place: &Place, value: &Value) -> Resul
                 .ok_or_else(|| fault(format!("must be real number, not {}", value.kind())))?;
             let text = real(kind, place, number.abs());
             let negative = number.is_sign_negative() && !number.is_nan();
-            signed(&Place { precision: None, ..*place }, negative, text)
+            signed(
+                &Place {
+                    precision: None,
+                    ..*place
+                },
+                negative,
+                text,
+            )
         }
         other => return Err(fault(format!("unsupported format character '{other}'"))),
     };
@@ -200,7 +215,11 @@ fn real(kind: char, place: &Place, number: f64) -> String {
         'f' => format!("{number:.precision$}"),
         _ => general(number, precision, place.sharp),
     };
-    if kind.is_ascii_uppercase() { text.to_uppercase() } else { text }
+    if kind.is_ascii_uppercase() {
+        text.to_uppercase()
+    } else {
+        text
+    }
 }
 
 fn character(value: &Value) -> Result<String, Fault> {
@@ -212,7 +231,8 @@ fn character(value: &Value) -> Result<String, Fault> {
         }
         _ => None,
     };
-    c.map(String::from).ok_or_else(|| fault("%c requires int or char"))
+    c.map(String::from)
+        .ok_or_else(|| fault("%c requires int or char"))
 }
 
 /// A text with every character beyond ASCII escaped.

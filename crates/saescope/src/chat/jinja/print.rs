@@ -34,8 +34,8 @@ fn write(limits: &Limits, value: &Value, out: &mut String) -> Result<(), Fault> 
         Value::Int(number) => out.push_str(&number.to_string()),
         Value::Float(number) => out.push_str(&float(*number)),
         Value::Str(text) => {
-            // A character takes ten bytes at most; see `escape`.
-            limits.scan(text.len())?;
+            // Before its escapes are written, which take ten bytes at most.
+            limits.charge(text.len())?;
             out.push_str(&quoted(text));
         }
         Value::Range(range) if range.step == 1 => {
@@ -46,7 +46,11 @@ fn write(limits: &Limits, value: &Value, out: &mut String) -> Result<(), Fault> 
             out.push_str(&format!("range({start}, {stop}, {step})"));
         }
         Value::Loop(of) => {
-            out.push_str(&format!("<LoopContext {}/{}>", of.index.get() + 1, of.items.len()));
+            out.push_str(&format!(
+                "<LoopContext {}/{}>",
+                of.index.get() + 1,
+                of.items.len()
+            ));
         }
         Value::Stream(_) | Value::Function(_) => {
             return Err(fault(
@@ -92,7 +96,8 @@ fn container(limits: &Limits, value: &Value, out: &mut String) -> Result<(), Fau
         }
         Value::Namespace(namespace) => {
             let attributes = namespace.attributes.borrow();
-            let named = |(name, value): &(Arc<str>, Value)| (Value::Str(name.clone()), value.clone());
+            let named =
+                |(name, value): &(Arc<str>, Value)| (Value::Str(name.clone()), value.clone());
             let entries: Vec<_> = attributes.iter().map(named).collect();
             drop(attributes);
             out.push_str("<Namespace ");

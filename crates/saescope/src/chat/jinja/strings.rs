@@ -85,7 +85,9 @@ impl Interpreter {
                 let size = size.and_then(|size| size.as_int()).unwrap_or(8);
                 self.expand_tabs(text, usize::try_from(size).unwrap_or(0))
             }
-            other => Err(fault(format!("the method `{other}` of a text is not supported"))),
+            other => Err(fault(format!(
+                "the method `{other}` of a text is not supported"
+            ))),
         }
     }
 
@@ -109,7 +111,10 @@ impl Interpreter {
         value.defined()?;
         match value {
             Value::Str(text) => Ok(text),
-            other => Err(fault(format!("{what}: a text is expected, not '{}'", other.kind()))),
+            other => Err(fault(format!(
+                "{what}: a text is expected, not '{}'",
+                other.kind()
+            ))),
         }
     }
 
@@ -130,7 +135,8 @@ impl Interpreter {
     fn split(&self, text: &str, from_right: bool, args: Args) -> Result<Value, Fault> {
         let [separator, most] = args.take("split", ["sep", "maxsplit"])?;
         let most = most.map_or(Ok(-1), |most| {
-            most.as_int().ok_or_else(|| fault("split: maxsplit is no integer"))
+            most.as_int()
+                .ok_or_else(|| fault("split: maxsplit is no integer"))
         })?;
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let parts = match separator {
@@ -243,7 +249,8 @@ impl Interpreter {
     ) -> Result<Value, Fault> {
         let count = text.chars().count();
         let missing = width.saturating_sub(count);
-        self.limits.charge(missing.saturating_mul(4).saturating_add(text.len()))?;
+        self.limits
+            .charge(missing.saturating_mul(4).saturating_add(text.len()))?;
         let left = match name {
             "ljust" => 0,
             "center" => missing / 2 + (missing & width & 1),
@@ -324,8 +331,16 @@ fn of_letters(text: &str, name: &str) -> Option<Value> {
 
 fn stripped<'t>(text: &'t str, end: End, chars: Option<&str>) -> &'t str {
     let is = |c: char| chars.map_or(is_space(c), |chars| chars.contains(c));
-    let text = if end == End::Right { text } else { text.trim_start_matches(is) };
-    if end == End::Left { text } else { text.trim_end_matches(is) }
+    let text = if end == End::Right {
+        text
+    } else {
+        text.trim_start_matches(is)
+    };
+    if end == End::Left {
+        text
+    } else {
+        text.trim_end_matches(is)
+    }
 }
 
 /// The words of a text, the last of which is the rest after `most` cuts.
@@ -334,7 +349,7 @@ fn words(text: &str, most: usize) -> Vec<&str> {
     let mut rest = text.trim_start_matches(is_space);
     while !rest.is_empty() {
         if parts.len() == most {
-            parts.push(rest.trim_end_matches(is_space));
+            parts.push(rest);
             break;
         }
         let end = rest.find(is_space).unwrap_or(rest.len());
@@ -350,7 +365,7 @@ fn right_words(text: &str, most: usize) -> Vec<&str> {
     let mut rest = text.trim_end_matches(is_space);
     while !rest.is_empty() {
         if parts.len() == most {
-            parts.push(rest.trim_start_matches(is_space));
+            parts.push(rest);
             break;
         }
         let begin = rest
@@ -374,7 +389,10 @@ fn within<'t>(
     let part = part.ok_or_else(|| fault(format!("{name} expected at least 1 argument")))?;
     part.defined()?;
     let Value::Str(part) = part else {
-        return Err(fault(format!("{name}: a text is expected, not '{}'", part.kind())));
+        return Err(fault(format!(
+            "{name}: a text is expected, not '{}'",
+            part.kind()
+        )));
     };
     Ok((part, cut(text, start, stop)))
 }
@@ -388,7 +406,11 @@ fn cut(text: &str, start: Option<Value>, stop: Option<Value>) -> Option<(usize, 
     let place = |part: Option<Value>, default: usize| {
         let index = part.and_then(|part| part.as_int());
         let Some(index) = index else { return default };
-        let index = if index < 0 { index.saturating_add(count as i128).max(0) } else { index };
+        let index = if index < 0 {
+            index.saturating_add(count as i128).max(0)
+        } else {
+            index
+        };
         usize::try_from(index).unwrap_or(usize::MAX)
     };
     let (start, stop) = (place(start, 0), place(stop, count).min(count));
@@ -401,7 +423,11 @@ fn cut(text: &str, start: Option<Value>, stop: Option<Value>) -> Option<(usize, 
 fn found(text: &str, name: &str, args: Args) -> Result<Value, Fault> {
     let (part, within) = within(text, name, args)?;
     let at = within.and_then(|(start, text)| {
-        let at = if name.starts_with('r') { text.rfind(&*part) } else { text.find(&*part) };
+        let at = if name.starts_with('r') {
+            text.rfind(&*part)
+        } else {
+            text.find(&*part)
+        };
         at.map(|at| start + text[..at].chars().count())
     });
     match at {

@@ -9,9 +9,10 @@ pub(super) fn is_space(c: char) -> bool {
 
 /// True for what Python prints as it is.
 pub(super) fn is_printable(c: char) -> bool {
-    // A letter before it, since Rust escapes marks at the beginning of a text.
-    let shown = format!("{:?}", String::from_iter(['a', c]));
-    matches!(c, '"' | '\\') || !shown.contains('\\')
+    // A letter before it, since Rust escapes marks at the beginning of a text. Rust escapes the same
+    // categories of characters as Python, and backslashes and quotes.
+    let text = String::from_iter(['a', c]);
+    matches!(c, '"' | '\'' | '\\') || text.escape_debug().count() == 2
 }
 
 /// A text as `repr` writes it.
@@ -120,7 +121,10 @@ pub(super) fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
     let ends = |c: char| {
-        matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
+        matches!(
+            c,
+            '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
     };
     while let Some(at) = rest.find(ends) {
         let end = if rest[at..].starts_with("\r\n") {
@@ -170,5 +174,7 @@ pub(super) fn title(text: &str) -> String {
 
 /// The byte that the character `index` begins at, or the end of the text.
 pub(super) fn byte_of(text: &str, index: usize) -> usize {
-    text.char_indices().nth(index).map_or(text.len(), |(at, _)| at)
+    text.char_indices()
+        .nth(index)
+        .map_or(text.len(), |(at, _)| at)
 }

@@ -32,7 +32,7 @@ pub(super) enum Value {
 
 /// The values of a list or a tuple.
 pub(super) struct Sequence {
-    pub(super) items: Vec<Value>,
+    pub(super) items: Rc<Vec<Value>>,
     pub(super) depth: usize,
     /// True for a pair of `groupby`, whose members have names.
     pub(super) is_group: bool,
@@ -136,9 +136,7 @@ impl Value {
             Value::Stream(stream) => stream.depth,
             Value::Function(function) => match &**function {
                 Function::Method(value, _) => value.depth() + 1,
-                Function::Cycler(items, _) => {
-                    items.iter().map(Value::depth).max().unwrap_or(0) + 1
-                }
+                Function::Cycler(items, _) => items.iter().map(Value::depth).max().unwrap_or(0) + 1,
                 Function::Joiner(value, _) => value.depth() + 1,
                 Function::Global(_) | Function::Macro(..) => 0,
             },
@@ -232,7 +230,7 @@ impl Sequence {
     fn new(items: Vec<Value>) -> Result<Rc<Sequence>, Fault> {
         let depth = deepen(items.iter().map(Value::depth))?;
         Ok(Rc::new(Sequence {
-            items,
+            items: Rc::new(items),
             depth,
             is_group: false,
         }))
@@ -243,7 +241,7 @@ impl Sequence {
         let items = vec![key, members];
         let depth = deepen(items.iter().map(Value::depth))?;
         Ok(Value::Tuple(Rc::new(Sequence {
-            items,
+            items: Rc::new(items),
             depth,
             is_group: true,
         })))
@@ -253,7 +251,10 @@ impl Sequence {
 impl Dict {
     /// The value of a text key.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        let found = self.entries.iter().find(|(key, _)| key.as_str() == Some(name));
+        let found = self
+            .entries
+            .iter()
+            .find(|(key, _)| key.as_str() == Some(name));
         found.map(|(_, value)| value)
     }
 }

@@ -209,10 +209,10 @@ impl Interpreter {
     }
 
     /// `value[start:stop:step]`.
-    pub(super) fn slice(&self, value: &Value, parts: [Value; 3]) -> Result<Value, Fault> {
+    pub(super) fn slice(&self, value: &Value, parts: &[Value; 3]) -> Result<Value, Fault> {
         value.defined()?;
         let mut numbers = [None; 3];
-        for (number, part) in numbers.iter_mut().zip(&parts) {
+        for (number, part) in numbers.iter_mut().zip(parts) {
             *number = match part {
                 Value::None => None,
                 part => match part.as_int() {

@@ -39,41 +39,6 @@ impl Interpreter {
         }
         let [] = args.take(name, [])?;
         Ok(match &**name {
-            "defined" => !matches!(value, Value::Undefined(_)),
-            "undefined" => matches!(value, Value::Undefined(_)),
-            "none" => matches!(value, Value::None),
-            "boolean" => matches!(value, Value::Bool(_)),
-            "true" => matches!(value, Value::Bool(true)),
-            "false" => matches!(value, Value::Bool(false)),
-            "integer" => matches!(value, Value::Int(_)),
-            "float" => matches!(value, Value::Float(_)),
-            "number" => matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_)),
-            "string" => matches!(value, Value::Str(_)),
-            "mapping" => matches!(value, Value::Dict(_)),
-            "escaped" => false,
-            // An undefined value has the methods of a list and of a function, which fail only when called.
-            "callable" => matches!(
-                value,
-                Value::Undefined(_) | Value::Function(_) | Value::Loop(_)
-            ),
-            "sequence" => matches!(
-                value,
-                Value::Undefined(_)
-                    | Value::Str(_)
-                    | Value::List(_)
-                    | Value::Tuple(_)
-                    | Value::Dict(_)
-                    | Value::Range(_)
-            ),
-            "iterable" => !matches!(
-                value,
-                Value::None
-                    | Value::Bool(_)
-                    | Value::Int(_)
-                    | Value::Float(_)
-                    | Value::Namespace(_)
-                    | Value::Function(_)
-            ),
             "even" | "odd" => {
                 let rest = operate(&self.limits, Operator::Mod, value, &Value::Int(2))?;
                 let wanted = Value::Int(i128::from(&**name == "odd"));
@@ -90,9 +55,51 @@ impl Interpreter {
             }
             "filter" => value.as_str().is_some_and(is_filter),
             "test" => value.as_str().is_some_and(is_test),
-            _ => return Err(unknown("test", name)),
+            kind => return is_of(kind, value).ok_or_else(|| unknown("test", name)),
         })
     }
+}
+
+/// True if a value is of the kind that a test without arguments asks for; none if there is no such test.
+fn is_of(kind: &str, value: &Value) -> Option<bool> {
+    Some(match kind {
+        "defined" => !matches!(value, Value::Undefined(_)),
+        "undefined" => matches!(value, Value::Undefined(_)),
+        "none" => matches!(value, Value::None),
+        "boolean" => matches!(value, Value::Bool(_)),
+        "true" => matches!(value, Value::Bool(true)),
+        "false" => matches!(value, Value::Bool(false)),
+        "integer" => matches!(value, Value::Int(_)),
+        "float" => matches!(value, Value::Float(_)),
+        "number" => matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_)),
+        "string" => matches!(value, Value::Str(_)),
+        "mapping" => matches!(value, Value::Dict(_)),
+        "escaped" => false,
+        // An undefined value has the methods of a list and of a function, which fail only when called.
+        "callable" => matches!(
+            value,
+            Value::Undefined(_) | Value::Function(_) | Value::Loop(_)
+        ),
+        "sequence" => matches!(
+            value,
+            Value::Undefined(_)
+                | Value::Str(_)
+                | Value::List(_)
+                | Value::Tuple(_)
+                | Value::Dict(_)
+                | Value::Range(_)
+        ),
+        "iterable" => !matches!(
+            value,
+            Value::None
+                | Value::Bool(_)
+                | Value::Int(_)
+                | Value::Float(_)
+                | Value::Namespace(_)
+                | Value::Function(_)
+        ),
+        _ => return None,
+    })
 }
 
 fn needed(args: Args, name: &str) -> Result<Value, Fault> {

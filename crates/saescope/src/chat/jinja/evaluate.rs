@@ -50,7 +50,7 @@ impl Interpreter {
                     Some(part) => self.evaluate(part, scope),
                     None => Ok(Value::None),
                 };
-                self.slice(&value, [part(0)?, part(1)?, part(2)?])
+                self.slice(&value, &[part(0)?, part(1)?, part(2)?])
             }
             Expr::Call(..) => self.call_with(expr, None, scope),
             Expr::Filter(value, filter) => {
@@ -62,6 +62,24 @@ impl Interpreter {
                 let args = self.arguments(&test.arguments, scope)?;
                 self.test(&test.name, &value, args).map(Value::Bool)
             }
+            Expr::If(choice) => {
+                if self.evaluate(&choice.condition, scope)?.is_true() {
+                    self.evaluate(&choice.then, scope)
+                } else if let Some(otherwise) = &choice.otherwise {
+                    self.evaluate(otherwise, scope)
+                } else {
+                    Ok(Value::undefined(
+                        "the inline if-expression evaluated to false and no else section was defined",
+                    ))
+                }
+            }
+            operation => self.operation(operation, scope),
+        }
+    }
+
+    /// The value of an operator.
+    fn operation(&self, expr: &Expr, scope: &Rc<Scope>) -> Result<Value, Fault> {
+        match expr {
             Expr::Not(value) => Ok(Value::Bool(!self.evaluate(value, scope)?.is_true())),
             Expr::And(both) => {
                 let left = self.evaluate(&both.0, scope)?;
@@ -98,17 +116,7 @@ impl Interpreter {
             }
             Expr::Concat(parts) => self.concat(parts, scope),
             Expr::Compare(first, rest) => self.compare(first, rest, scope),
-            Expr::If(choice) => {
-                if self.evaluate(&choice.condition, scope)?.is_true() {
-                    self.evaluate(&choice.then, scope)
-                } else if let Some(otherwise) = &choice.otherwise {
-                    self.evaluate(otherwise, scope)
-                } else {
-                    Ok(Value::undefined(
-                        "the inline if-expression evaluated to false and no else section was defined",
-                    ))
-                }
-            }
+            _ => Err(fault("an expression of an unknown kind")),
         }
     }
 

@@ -148,7 +148,7 @@ impl Interpreter {
             | "forceescape" | "urlencode" => self.text_filter(name, &value, args),
             "filesizeformat" | "pprint" | "random" | "striptags" | "urlize" | "wordwrap"
             | "xmlattr" => Err(fault(format!("the filter `{name}` is not supported"))),
-            known if is_filter(known) => self.list_filter(name, value, args),
+            known if is_filter(known) => self.list_filter(name, &value, args),
             _ => Err(unknown("filter", name)),
         }
     }
@@ -240,7 +240,7 @@ impl Interpreter {
                     let part = part.ok_or_else(|| fault("replace: an argument is missing"))?;
                     text_of(&self.limits, &part)
                 };
-                self.replaced(&text, &*given(old)?, &*given(new)?, count)
+                self.replaced(&text, &given(old)?, &given(new)?, count)
             }
             "indent" => self.indent(&text, value, args),
             "center" => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fault::{Fault, fault, raised};
 use super::limits::{ELEMENT, Limits};
 use super::print::text_of;
-use super::syntax::{Applied, Body, For, Kind, Macro, Statement, Target};
+use super::syntax::{Applied, Body, Expr, For, Kind, Macro, Statement, Target};
 use super::value::{Function, Loop, Namespace, Value};
 
 /// Variables, and those around them.
@@ -172,27 +172,24 @@ impl Interpreter {
                     self.write(&text, out)?;
                 }
             }
-            Kind::If(branches, otherwise) => {
-                for (condition, body) in branches {
-                    if self.evaluate(condition, scope)?.is_true() {
-                        return self.body(body, scope, out);
-                    }
-                }
-                return self.body(otherwise, scope, out);
-            }
+            Kind::If(branches, otherwise) => return self.choose(branches, otherwise, scope, out),
             Kind::For(of) => return self.for_loop(of, scope, out),
             Kind::Set(target, value) => {
                 let value = self.evaluate(value, scope)?;
                 self.assign(target, value, scope)?;
             }
-            Kind::SetBlock(target, filters, body) => {
+            Kind::SetBlock(_, filters, body) | Kind::FilterBlock(filters, body) => {
                 let inner = Scope::new(Vec::new(), Some(scope));
                 let (text, flow) = self.captured(body, &inner)?;
                 if flow != Flow::Next {
                     return Ok(flow);
                 }
                 let value = self.filtered(text, filters, &inner)?;
-                self.assign(target, value, scope)?;
+                if let Kind::SetBlock(target, ..) = kind {
+                    self.assign(target, value, scope)?;
+                } else {
+                    self.write(&text_of(&self.limits, &value)?, out)?;
+                }
             }
             Kind::With(values, body) => {
                 let inner = Scope::new(Vec::new(), Some(scope));
@@ -213,16 +210,6 @@ impl Interpreter {
                 let text = text_of(&self.limits, &value)?;
                 self.write(&text, out)?;
             }
-            Kind::FilterBlock(filters, body) => {
-                let inner = Scope::new(Vec::new(), Some(scope));
-                let (text, flow) = self.captured(body, &inner)?;
-                if flow != Flow::Next {
-                    return Ok(flow);
-                }
-                let value = self.filtered(text, filters, &inner)?;
-                let text = text_of(&self.limits, &value)?;
-                self.write(&text, out)?;
-            }
             Kind::Block(block) => {
                 let around = if block.scoped { scope } else { &self.root };
                 self.body(&block.body, &Scope::new(Vec::new(), Some(around)), out)?;
@@ -235,6 +222,21 @@ impl Interpreter {
             Kind::Refused(reason) => return Err(fault(*reason)),
         }
         Ok(Flow::Next)
+    }
+
+    fn choose(
+        &self,
+        branches: &[(Expr, Body)],
+        otherwise: &Body,
+        scope: &Rc<Scope>,
+        out: &mut String,
+    ) -> Result<Flow, Fault> {
+        for (condition, body) in branches {
+            if self.evaluate(condition, scope)?.is_true() {
+                return self.body(body, scope, out);
+            }
+        }
+        self.body(otherwise, scope, out)
     }
 
     /// The text that a body writes.

@@ -23,13 +23,13 @@ impl Interpreter {
     pub(super) fn list_filter(
         &self,
         name: &Arc<str>,
-        value: Value,
+        value: &Value,
         args: Args,
     ) -> Result<Value, Fault> {
         match &**name {
             "first" => {
                 let [] = args.take(name, [])?;
-                self.first(&value)
+                self.first(value)
             }
             "last" => {
                 let [] = args.take(name, [])?;
@@ -37,59 +37,67 @@ impl Interpreter {
                     return Err(fault("'generator' object is not reversible"));
                 }
                 value.defined()?;
-                let last = self.iterate(&value)?.pop();
+                let last = self.iterate(value)?.pop();
                 Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
             }
             "list" => {
                 let [] = args.take(name, [])?;
-                Value::list(self.iterate(&value)?)
+                Value::list(self.iterate(value)?)
             }
             "reverse" => {
                 let [] = args.take(name, [])?;
-                self.reversed(&value)
+                self.reversed(value)
             }
-            "join" => self.join_filter(&value, args),
-            "sum" => {
-                let [attribute, start] = args.take(name, ["attribute", "start"])?;
-                let getter = attribute
-                    .map(|attribute| self.getter(&attribute))
-                    .transpose()?;
-                let mut sum = start.unwrap_or(Value::Int(0));
-                for item in self.iterate(&value)? {
-                    let item = match &getter {
-                        Some(getter) => self.get(getter, &item)?,
-                        None => item,
-                    };
-                    sum = operate(&self.limits, Operator::Add, &sum, &item)?;
-                }
-                Ok(sum)
-            }
-            "min" | "max" => self.extreme(&value, name, args),
-            "sort" => {
-                let names = ["reverse", "case_sensitive", "attribute"];
-                let [reverse, case, attribute] = args.take(name, names)?;
-                let getter = self.keyed_by(case, attribute)?;
-                let items = self.iterate(&value)?;
-                let sorted = self.sorted(items, &getter, is(reverse))?;
-                Value::list(sorted.into_iter().map(|(_, item)| item).collect())
-            }
-            "unique" => self.unique(&value, args),
-            "groupby" => self.group_by(&value, args),
-            "dictsort" => self.dict_sort(&value, args),
+            "join" => self.join_filter(value, args),
+            "sum" => self.sum(value, args),
+            "min" | "max" => self.extreme(value, name, args),
+            "sort" => self.sort(value, args),
+            "unique" => self.unique(value, args),
+            "groupby" => self.group_by(value, args),
+            "dictsort" => self.dict_sort(value, args),
             "items" => {
                 let [] = args.take(name, [])?;
-                match &value {
-                    Value::Undefined(_) => Value::stream(Vec::new()),
-                    Value::Dict(dict) => {
-                        let items = self.iterate(&Value::View(View::Items, dict.clone()))?;
-                        Value::stream(items.into_iter().map(Ok).collect())
-                    }
-                    _ => Err(fault("Can only get item pairs from a mapping.")),
-                }
+                self.items(value)
             }
-            "batch" | "slice" => self.chunks(&value, name, args),
-            "map" => self.map(&value, args),
-            _ => self.select(&value, name, args),
+            "batch" | "slice" => self.chunks(value, name, args),
+            "map" => self.map(value, args),
+            _ => self.select(value, name, args),
+        }
+    }
+
+    fn sum(&self, value: &Value, args: Args) -> Result<Value, Fault> {
+        let [attribute, start] = args.take("sum", ["attribute", "start"])?;
+        let getter = attribute
+            .map(|attribute| self.getter(&attribute))
+            .transpose()?;
+        let mut sum = start.unwrap_or(Value::Int(0));
+        for item in self.iterate(value)? {
+            let item = match &getter {
+                Some(getter) => self.get(getter, &item)?,
+                None => item,
+            };
+            sum = operate(&self.limits, Operator::Add, &sum, &item)?;
+        }
+        Ok(sum)
+    }
+
+    fn sort(&self, value: &Value, args: Args) -> Result<Value, Fault> {
+        let names = ["reverse", "case_sensitive", "attribute"];
+        let [reverse, case, attribute] = args.take("sort", names)?;
+        let getter = self.keyed_by(case, attribute)?;
+        let items = self.iterate(value)?;
+        let sorted = self.sorted(items, &getter, is(reverse))?;
+        Value::list(sorted.into_iter().map(|(_, item)| item).collect())
+    }
+
+    fn items(&self, value: &Value) -> Result<Value, Fault> {
+        match value {
+            Value::Undefined(_) => Value::stream(Vec::new()),
+            Value::Dict(dict) => {
+                let items = self.iterate(&Value::View(View::Items, dict.clone()))?;
+                Value::stream(items.into_iter().map(Ok).collect())
+            }
+            _ => Err(fault("Can only get item pairs from a mapping.")),
         }
     }
 

@@ -165,7 +165,7 @@ fn converted(limits: &Limits, kind: char, place: &Place, value: &Value) -> Resul
                     ))
                 })?,
             };
-            signed(place, number < 0, number.unsigned_abs().to_string())
+            signed(place, number < 0, &number.unsigned_abs().to_string())
         }
         'x' | 'X' | 'o' => {
             let number = value.as_int().ok_or_else(|| {
@@ -180,7 +180,7 @@ fn converted(limits: &Limits, kind: char, place: &Place, value: &Value) -> Resul
                 'X' => (format!("{size:X}"), "0X"),
                 _ => (format!("{size:o}"), "0o"),
             };
-            let (sign, digits) = signed(place, number < 0, digits);
+            let (sign, digits) = signed(place, number < 0, &digits);
             (if place.sharp { sign + prefix } else { sign }, digits)
         }
         'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
@@ -195,7 +195,7 @@ fn converted(limits: &Limits, kind: char, place: &Place, value: &Value) -> Resul
                     ..*place
                 },
                 negative,
-                text,
+                &text,
             )
         }
         other => return Err(fault(format!("unsupported format character '{other}'"))),
@@ -204,7 +204,7 @@ fn converted(limits: &Limits, kind: char, place: &Place, value: &Value) -> Resul
         ('s' | 'r' | 'a', Some(most)) => body.chars().take(most).collect(),
         _ => body,
     };
-    pad(limits, place, kind, sign, body)
+    pad(limits, place, kind, sign, &body)
 }
 
 fn real(kind: char, place: &Place, number: f64) -> String {
@@ -249,7 +249,7 @@ fn ascii(text: &str) -> String {
 }
 
 /// The sign of a number, and its digits, as many as the precision asks for.
-fn signed(place: &Place, negative: bool, digits: String) -> (String, String) {
+fn signed(place: &Place, negative: bool, digits: &str) -> (String, String) {
     let sign = match (negative, place.plus, place.blank) {
         (true, ..) => "-",
         (_, true, _) => "+",
@@ -265,17 +265,17 @@ fn pad(
     place: &Place,
     kind: char,
     sign: String,
-    body: String,
+    body: &str,
 ) -> Result<String, Fault> {
     let count = sign.chars().count() + body.chars().count();
     let missing = place.width.saturating_sub(count);
     limits.charge(missing)?;
     let is_number = !matches!(kind, 's' | 'r' | 'a' | 'c');
     Ok(if place.left {
-        sign + &body + &" ".repeat(missing)
+        sign + body + &" ".repeat(missing)
     } else if place.zero && is_number {
-        sign + &"0".repeat(missing) + &body
+        sign + &"0".repeat(missing) + body
     } else {
-        " ".repeat(missing) + &sign + &body
+        " ".repeat(missing) + &sign + body
     })
 }

@@ -55,14 +55,7 @@ impl Interpreter {
                 self.copied(rest.unwrap_or(text))
             }
             "find" | "index" | "rfind" | "rindex" => found(text, name, args),
-            "count" => {
-                let (part, within) = within(text, name, args)?;
-                Ok(Value::count(match within {
-                    None => 0,
-                    Some((_, text)) if part.is_empty() => text.chars().count() + 1,
-                    Some((_, text)) => text.matches(&*part).count(),
-                }))
-            }
+            "count" => counted(text, args),
             "replace" => {
                 let [old, new, count] = args.take(name, ["", "", "count"])?;
                 let (old, new) = (self.needed(old, name)?, self.needed(new, name)?);
@@ -80,11 +73,7 @@ impl Interpreter {
                 format(self, text, &Fields::Map(&map)).map(Value::text)
             }
             "ljust" | "rjust" | "center" | "zfill" => self.justify(text, name, args),
-            "expandtabs" => {
-                let [size] = args.take(name, ["tabsize"])?;
-                let size = size.and_then(|size| size.as_int()).unwrap_or(8);
-                self.expand_tabs(text, usize::try_from(size).unwrap_or(0))
-            }
+            "expandtabs" => self.expand_tabs(text, args),
             other => Err(fault(format!(
                 "the method `{other}` of a text is not supported"
             ))),
@@ -265,7 +254,10 @@ impl Interpreter {
         Ok(Value::text(out))
     }
 
-    fn expand_tabs(&self, text: &str, size: usize) -> Result<Value, Fault> {
+    fn expand_tabs(&self, text: &str, args: Args) -> Result<Value, Fault> {
+        let [size] = args.take("expandtabs", ["tabsize"])?;
+        let size = size.and_then(|size| size.as_int()).unwrap_or(8);
+        let size = usize::try_from(size).unwrap_or(0);
         let mut out = String::new();
         let mut column = 0;
         for c in text.chars() {
@@ -312,7 +304,7 @@ fn of_letters(text: &str, name: &str) -> Option<Value> {
             Value::text(text.chars().map(swap).collect::<String>())
         }
         "isalpha" => every(char::is_alphabetic),
-        "isdigit" | "isdecimal" => every(|c| c.is_numeric() && c.to_digit(10).is_some()),
+        "isdigit" | "isdecimal" => every(|c| c.is_ascii_digit()),
         "isnumeric" => every(char::is_numeric),
         "isalnum" => every(char::is_alphanumeric),
         "isspace" => every(is_space),
@@ -379,12 +371,11 @@ fn right_words(text: &str, most: usize) -> Vec<&str> {
     parts
 }
 
+/// A part of a text, after the index of its first character.
+type Cut<'t> = (usize, &'t str);
+
 /// The text that is searched for, and the part of `text` to search with its first character's index.
-fn within<'t>(
-    text: &'t str,
-    name: &str,
-    args: Args,
-) -> Result<(Arc<str>, Option<(usize, &'t str)>), Fault> {
+fn within<'t>(text: &'t str, name: &str, args: Args) -> Result<(Arc<str>, Option<Cut<'t>>), Fault> {
     let [part, start, stop] = args.positional_only(name)?;
     let part = part.ok_or_else(|| fault(format!("{name} expected at least 1 argument")))?;
     part.defined()?;
@@ -398,7 +389,7 @@ fn within<'t>(
 }
 
 /// `text[start:stop]` and the index that it begins at; none if it begins after the end.
-fn cut(text: &str, start: Option<Value>, stop: Option<Value>) -> Option<(usize, &str)> {
+fn cut(text: &str, start: Option<Value>, stop: Option<Value>) -> Option<Cut<'_>> {
     if start.is_none() && stop.is_none() {
         return Some((0, text));
     }
@@ -418,6 +409,15 @@ fn cut(text: &str, start: Option<Value>, stop: Option<Value>) -> Option<(usize, 
         return None;
     }
     Some((start, &text[byte_of(text, start)..byte_of(text, stop)]))
+}
+
+fn counted(text: &str, args: Args) -> Result<Value, Fault> {
+    let (part, within) = within(text, "count", args)?;
+    Ok(Value::count(match within {
+        None => 0,
+        Some((_, text)) if part.is_empty() => text.chars().count() + 1,
+        Some((_, text)) => text.matches(&*part).count(),
+    }))
 }
 
 fn found(text: &str, name: &str, args: Args) -> Result<Value, Fault> {

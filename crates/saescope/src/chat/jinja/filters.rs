@@ -248,7 +248,10 @@ impl Interpreter {
                 let width = width.and_then(|width| width.as_int()).unwrap_or(80);
                 self.padded(&text, "center", usize::try_from(width).unwrap_or(0), ' ')
             }
-            "truncate" => self.truncate(&text, args),
+            "truncate" => {
+                self.length(value)?;
+                self.truncate(&text, args)
+            }
             "format" => {
                 let values = if args.named.is_empty() {
                     Value::tuple(args.positional)?

@@ -36,7 +36,6 @@ impl Interpreter {
                 if matches!(value, Value::Stream(_)) {
                     return Err(fault("'generator' object is not reversible"));
                 }
-                value.defined()?;
                 let last = self.iterate(value)?.pop();
                 Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
             }
@@ -114,7 +113,6 @@ impl Interpreter {
             self.limits.charge(text.len())?;
             return Ok(Value::text(text.chars().rev().collect::<String>()));
         }
-        value.defined()?;
         let mut items = self.iterate(value)?;
         items.reverse();
         match value {
@@ -379,7 +377,12 @@ impl Interpreter {
     }
 
     fn map(&self, value: &Value, mut args: Args) -> Result<Value, Fault> {
-        let items = self.iterate(value)?;
+        // Jinja looks into the value only if it is true: `none` passes as an empty list.
+        let items = if value.is_true() {
+            self.iterate(value)?
+        } else {
+            Vec::new()
+        };
         let mut out = Vec::new();
         if args.positional.is_empty() && !args.named.is_empty() {
             let [attribute, default] = args.take("map", ["attribute", "default"])?;
@@ -430,8 +433,13 @@ impl Interpreter {
         } else {
             Some(text_of(&self.limits, &args.positional.remove(0))?)
         };
+        let items = if value.is_true() {
+            self.iterate(value)?
+        } else {
+            Vec::new()
+        };
         let mut out = Vec::new();
-        for item in self.iterate(value)? {
+        for item in items {
             let passes = || {
                 let looked = match &getter {
                     Some(getter) => self.get(getter, &item)?,

@@ -153,7 +153,7 @@ mod tests {
             "[ns.x] | join",
         ];
         let written = writes.iter().map(|write| {
-            let writes = format!("{{{{ {write} }}}}").repeat(20);
+            let writes = format!("{{{{ {write} }}}}").repeat(200);
             with("['\\x01']", &format!("{shared}{writes}"))
         });
         let raw = "a".repeat(99_999);

@@ -5,7 +5,7 @@
 
 use saescope::chat::{ChatTemplate, Message};
 
-/// Bytes that a template may build; `chat/limits.rs` sets the bound.
+/// Bytes that a template may build; `chat/jinja/limits.rs` sets the bound.
 const BUDGET: usize = 64 << 20;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -18,10 +18,20 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         .map(|turn| Message::new(turn[0], turn[1]))
         .collect();
     if let Ok(template) = ChatTemplate::new(source, Some("<s>"), Some("</s>")) {
-        for rendered in [template.render(&messages), template.render_prompt(&messages)] {
-            if let Ok(prompt) = rendered {
-                assert!(prompt.len() <= BUDGET + source.len());
-            }
+        // Variables that tools and documents bring: values of every kind, nested.
+        let values = serde_json::json!({
+            "messages": messages,
+            "tools": [{ "name": "f", "items": { "a": [1, 2.5, null, true] } }],
+            "documents": null,
+        });
+        let variables = values.as_object().cloned().unwrap_or_default();
+        let texts = [
+            template.render(&messages),
+            template.render_prompt(&messages),
+            template.render_variables(variables),
+        ];
+        for prompt in texts.into_iter().flatten() {
+            assert!(prompt.len() <= BUDGET);
         }
     }
 });

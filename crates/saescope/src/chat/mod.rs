@@ -1,21 +1,19 @@
 //! Conversations as the text that an instruct model was trained on.
 //!
 //! Templates are Jinja programs that come with a model, so they are not trusted: they see the messages
-//! and nothing else, within limits of fuel and memory.
+//! and nothing else, within limits of steps and memory.
 
 mod conversation;
-mod json;
-mod limits;
-mod program;
+mod jinja;
 mod strftime;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
 
 pub use self::conversation::Conversation;
-use self::limits::Budget;
+use self::jinja::{Fault, Program};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
@@ -41,7 +39,7 @@ impl Message {
 
 /// A chat template, ready to render.
 pub struct ChatTemplate {
-    source: String,
+    program: Program,
     bos: Option<String>,
     eos: Option<String>,
 }
@@ -49,9 +47,8 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Compiles a template; `bos` and `eos` are the special tokens that it may write.
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<ChatTemplate> {
-        program::compile(source).map_err(|error| failed(&error))?;
         Ok(ChatTemplate {
-            source: source.to_owned(),
+            program: Program::new(source).map_err(failed)?,
             bos: bos.map(str::to_owned),
             eos: eos.map(str::to_owned),
         })
@@ -85,54 +82,43 @@ impl ChatTemplate {
     }
 
     fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let mut environment = Environment::new();
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        let budget = Budget::new();
-        limits::limit(&mut environment, &budget);
-        program::add_operators(&mut environment, &budget);
+        let mut variables = Map::new();
+        variables.insert("messages".to_owned(), json!(messages));
+        variables.insert(
+            "add_generation_prompt".to_owned(),
+            add_generation_prompt.into(),
+        );
+        variables.insert("tools".to_owned(), Json::Null);
+        variables.insert("documents".to_owned(), Json::Null);
+        self.render_variables(variables)
+    }
+
+    /// The text with variables of one's own: `messages` with other fields than [`Message`] has, `tools`,
+    /// `documents`, `enable_thinking` and whatever else the template asks for. A variable that is not
+    /// given is undefined; `bos_token` and `eos_token` are the template's own unless given.
+    pub fn render_variables(&self, mut variables: Map<String, Json>) -> Result<String> {
         // A missing token is undefined and not empty; templates tell the two apart.
-        let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
-        let context = context! {
-            messages => messages,
-            add_generation_prompt => add_generation_prompt,
-            bos_token => token(&self.bos),
-            eos_token => token(&self.eos),
-            tools => Value::from(()),
-            documents => Value::from(()),
-        };
-        program::render(&environment, &self.source, context).map_err(|error| failed(&error))
+        for (name, token) in [("bos_token", &self.bos), ("eos_token", &self.eos)] {
+            if let (Some(token), false) = (token, variables.contains_key(name)) {
+                variables.insert(name.to_owned(), token.as_str().into());
+            }
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.map_or(0, |since| since.as_secs());
+        self.program.render(&variables, now).map_err(failed)
     }
 }
 
-fn failed(error: &minijinja::Error) -> Error {
-    let reason = match (error.kind(), error.detail(), error.line()) {
-        (ErrorKind::OutOfFuel, _, _) => "it does not come to an end".to_owned(),
-        (ErrorKind::InvalidOperation, Some(raised), _) if raised.starts_with(RAISED) => {
-            raised[RAISED.len()..].to_owned()
-        }
-        (_, _, Some(line)) => format!("line {line}: {error}"),
-        (_, _, None) => error.to_string(),
-    };
-    Error::ChatTemplate(reason)
-}
-
-/// Prefix of an error that a template raises on purpose.
-const RAISED: &str = "raised: ";
-
-fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(
-        ErrorKind::InvalidOperation,
-        format!("{RAISED}{message}"),
-    ))
-}
-
-/// The date in the form that a template asks for, in UTC.
-fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.map_or(0, |since| since.as_secs());
-    strftime::format(format, seconds)
-        .map_err(|reason| minijinja::Error::new(ErrorKind::InvalidOperation, reason))
+fn failed(fault: Fault) -> Error {
+    let Fault {
+        reason,
+        line,
+        raised,
+    } = fault;
+    Error::ChatTemplate(match line {
+        Some(line) if !raised => format!("line {line}: {reason}"),
+        _ => reason,
+    })
 }
 
 #[cfg(test)]
@@ -168,11 +154,104 @@ mod tests {
         }
     }
 
+    /// One conversation that a template of `golden/chat` renders.
+    #[derive(Deserialize)]
+    struct Row {
+        template: Json,
+        chat: String,
+        prompt: bool,
+        text: Option<String>,
+        raised: Option<String>,
+        refused: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    struct Golden {
+        chats: Map<String, Json>,
+        rows: Vec<Row>,
+    }
+
+    impl Row {
+        /// The difference to what Jinja2 does, if there is one.
+        fn difference(&self, source: &str, chats: &Map<String, Json>) -> Option<String> {
+            let mut variables = chats[&self.chat].as_object().unwrap().clone();
+            variables.insert("add_generation_prompt".to_owned(), self.prompt.into());
+            let found = ChatTemplate::new(source, None, None)
+                .and_then(|template| template.render_variables(variables));
+            let agrees = match (&found, &self.text, &self.raised, &self.refused) {
+                (Ok(found), Some(text), ..) => found == text,
+                (Err(Error::ChatTemplate(found)), _, Some(raised), _) => found == raised,
+                (Err(_), None, None, Some(_)) => true,
+                _ => false,
+            };
+            let wanted = [&self.text, &self.raised, &self.refused];
+            let wanted = wanted.into_iter().flatten().next();
+            let place = format!("{} {} {}", self.template, self.chat, self.prompt);
+            (!agrees).then(|| format!("{place}\n  {source:.300}\n  {wanted:?}\n  {found:?}"))
+        }
+    }
+
+    fn golden(path: &str) -> Golden {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn templates_render_as_jinja_with_the_settings_of_transformers() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/chat");
+        let Golden { chats, rows } = golden(&format!("{root}/jinja2.json"));
+        let small = std::fs::read_to_string(format!("{root}/small.txt")).unwrap();
+        let small: Vec<&str> = small.split("\n----\n").collect();
+        let mut families = std::collections::BTreeSet::new();
+        let mut differences = Vec::new();
+        for row in &rows {
+            let source = match row.template.as_str() {
+                Some(name) => {
+                    families.insert(name);
+                    std::fs::read_to_string(format!("{root}/families/{name}.jinja")).unwrap()
+                }
+                None => small[row.template.as_u64().unwrap() as usize].to_owned(),
+            };
+            differences.extend(row.difference(&source, &chats));
+        }
+        assert!(small.len() >= 150 && families.len() >= 20);
+        let all = differences.join("\n");
+        assert!(
+            differences.is_empty(),
+            "{} of {}\n{all}",
+            differences.len(),
+            rows.len()
+        );
+    }
+
+    #[test]
+    fn the_tag_generation_puts_out_its_body() {
+        let marked = "{% for m in messages %}<{{ m.role }}>{%- generation -%} {{ m.content }}\n\
+            {%- endgeneration -%} .{% endfor %}";
+        assert_eq!(render(marked).unwrap(), "<user> hi .");
+    }
+
+    #[test]
+    fn a_namespace_can_be_a_message() {
+        let source = "{% set sys = namespace(role='system', content='') %}\
+            {% set sys.content = 'Be brief.' %}\
+            {% for m in [sys] + messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+        assert_eq!(render(source).unwrap(), "<system>Be brief.<user> hi ");
+    }
+
+    #[test]
+    fn values_print_as_in_python() {
+        let printed = "{{ messages }}{{ ['a', none, true, 1e20] }}{{ {'a': 1}.items() | list }}";
+        assert_eq!(
+            render(printed).unwrap(),
+            "[{'role': 'user', 'content': ' hi '}]['a', None, True, 1e+20][('a', 1)]"
+        );
+    }
+
     #[test]
     fn a_template_without_an_end_runs_out_of_fuel() {
         let nested = "{% for a in range(9999) %}".repeat(4) + &"{% endfor %}".repeat(4);
         let error = render(&nested).unwrap_err();
-        assert!(matches!(error, Error::ChatTemplate(reason) if reason.contains("end")));
+        assert!(matches!(error, Error::ChatTemplate(reason) if reason.contains("come to an end")));
     }
 
     #[test]

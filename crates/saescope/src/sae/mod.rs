@@ -16,6 +16,7 @@ mod open;
 mod record;
 mod source;
 mod splice;
+mod summary;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ pub(crate) use fold::gated;
 pub use norm::InputNorm;
 pub use record::{Format, Record, SourceFile};
 pub use splice::{FeatureChange, Splice};
+pub use summary::{NormSummary, Norms};
 
 use crate::error::{Error, Result};
 use crate::site::Site;

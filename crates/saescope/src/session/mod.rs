@@ -49,6 +49,7 @@
 mod edits;
 mod language_model;
 mod pair;
+mod self_test;
 mod warning;
 
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ use saescope_kernels::Precision;
 pub use edits::Edits;
 pub use language_model::LanguageModel;
 pub use pair::{NamedSae, Opened, Selection, begin_with_bos};
+pub use self_test::SelfTest;
 pub use warning::Warning;
 
 use crate::error::{Error, Result};

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use saescope::origin::Origin;
-use saescope::session::{LanguageModel, NamedSae, Selection};
+use saescope::sae::NamedSae;
+use saescope::session::{LanguageModel, Selection};
 use saescope::site::Site;
 use saescope::vector::text;
 

@@ -11,6 +11,7 @@ mod files;
 mod fold;
 mod foreign;
 mod format;
+mod named;
 mod norm;
 mod open;
 mod record;
@@ -26,6 +27,7 @@ use saescope_kernels::{
 
 pub use encoded::Encoded;
 pub(crate) use fold::gated;
+pub use named::NamedSae;
 pub use norm::InputNorm;
 pub use record::{Format, Record, SourceFile};
 pub use splice::{FeatureChange, Splice};

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::{LanguageModel, NamedSae, Warning};
+use super::{LanguageModel, Warning};
 use crate::error::Result;
 use crate::features::{self, Fit};
 use crate::origin::Origin;
+use crate::sae::NamedSae;
 
 /// The texts of the self-test: plain prose, each shorter than the context of any autoencoder.
 const TEXTS: [&str; 4] = [

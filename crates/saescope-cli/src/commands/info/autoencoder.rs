@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use saescope::sae::{InputNorm, NormSummary, Norms, Record, Sae};
-use saescope::session::{LanguageModel, NamedSae, SelfTest};
+use saescope::sae::{InputNorm, NamedSae, NormSummary, Norms, Record, Sae};
+use saescope::session::{LanguageModel, SelfTest};
 use saescope::show::number::bytes;
 use serde::Serialize;
 

@@ -93,11 +93,8 @@ impl SaeArgs {
         let sae = sae.context("an autoencoder is needed")?;
         let origin = Origin {
             sae: Some(self.reference().to_owned()),
-            model: lm.reference.clone(),
             site: Some(sae.sae.site()?),
-            dtype: self.load.dtype.name().to_owned(),
-            bos: self.load.bos.name().to_owned(),
-            ..Origin::default()
+            ..lm.origin()
         };
         Ok(OpenedSae { sae, lm, origin })
     }

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use saescope_kernels::Precision;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -121,9 +122,9 @@ pub fn core_result(
 fn config(evaluation: &Evaluation, origin: &Origin, texts: &EvalTexts) -> Value {
     json!({
         "model_name": origin.model,
-        "llm_dtype": match origin.dtype.as_str() {
-            "bf16" => "bfloat16",
-            _ => "float32",
+        "llm_dtype": match origin.dtype {
+            Precision::Bf16 => "bfloat16",
+            Precision::F32 => "float32",
         },
         // All sums are over all texts, as if they were one batch.
         "batch_size_prompts": evaluation.sequences,

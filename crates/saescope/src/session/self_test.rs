@@ -46,12 +46,7 @@ impl SelfTest {
         let fit = features::fit(&lm.model, &named.sae, &prompts)
             .map_err(|error| error.at(lm.reference.clone()))?;
         Ok(SelfTest {
-            origin: Origin {
-                model: lm.reference.clone(),
-                dtype: lm.precision.name().to_owned(),
-                bos: lm.bos.name().to_owned(),
-                ..Origin::default()
-            },
+            origin: lm.origin(),
             fit,
             warnings: named.check_texts(&lm.tokenizer, &texts, &ids),
         })

@@ -118,12 +118,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let found = found?;
     let origin = Origin {
-        model: subject.lm.reference.clone(),
-        dtype: args.load.dtype.name().to_owned(),
-        bos: args.load.bos.name().to_owned(),
         edits: edits.edits,
         seed: Some(args.seed),
-        ..Origin::default()
+        ..subject.lm.origin()
     };
     let texts = EvalTexts {
         source: EvalCorpus {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use saescope::origin::Origin;
-use saescope::session::{LanguageModel, NamedSae, Selection};
+use saescope::sae::NamedSae;
+use saescope::session::{LanguageModel, Selection};
 use saescope::site::Site;
 use saescope::vector::text;
 
@@ -92,11 +93,8 @@ impl SaeArgs {
         let sae = sae.context("an autoencoder is needed")?;
         let origin = Origin {
             sae: Some(self.reference().to_owned()),
-            model: lm.reference.clone(),
             site: Some(sae.sae.site()?),
-            dtype: self.load.dtype.name().to_owned(),
-            bos: self.load.bos.name().to_owned(),
-            ..Origin::default()
+            ..lm.origin()
         };
         Ok(OpenedSae { sae, lm, origin })
     }

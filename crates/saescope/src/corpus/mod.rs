@@ -299,6 +299,21 @@ impl Corpus {
         tokens
     }
 
+    /// The first sequences that have `tokens` tokens together, or all.
+    pub fn first_sequences(&self, tokens: u64) -> Vec<Vec<u32>> {
+        let mut missing = tokens;
+        let mut sequences = Vec::new();
+        for number in 0..self.sequences() {
+            if missing == 0 {
+                break;
+            }
+            let sequence = self.sequence(number);
+            missing = missing.saturating_sub(sequence.len() as u64);
+            sequences.push(sequence);
+        }
+        sequences
+    }
+
     /// Number of tokens of the sequence `i`.
     ///
     /// # Panics

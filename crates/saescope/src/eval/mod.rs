@@ -9,6 +9,7 @@
 
 mod behaviour;
 mod reconstruction;
+mod report;
 mod saebench;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,8 @@ use serde::Serialize;
 
 pub use behaviour::Behaviour;
 pub use reconstruction::{Activity, Reconstruction};
-pub use saebench::{Core, core};
+pub use report::{EvalCorpus, EvalReport, EvalTexts};
+pub use saebench::{Core, core, core_result};
 
 use crate::activations::Batch;
 use crate::direction::{Companion, Orthogonality, Pairs, companions, orthogonality};

@@ -1,8 +1,14 @@
 //! The results of an evaluation in the shape of SAEBench's `core`.
 
-use serde::Serialize;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Evaluation, Quality};
+use saescope_kernels::Precision;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{EvalTexts, Evaluation, Quality};
+use crate::origin::Origin;
+use crate::site::transformer_lens;
 
 /// The value that SAEBench writes for a share without a denominator.
 const NOT_A_NUMBER: f64 = -1.0;
@@ -73,6 +79,69 @@ struct MiscMetrics {
     average_max_encoder_cosine_sim: f64,
     average_max_decoder_cosine_sim: f64,
     frac_alive: f64,
+}
+
+/// The whole result of SAEBench's `core` for the autoencoder that `origin` names, evaluated on `texts` at
+/// `time`. If texts begin with BOS, first positions are omitted, as SAEBench omits special tokens.
+pub fn core_result(
+    evaluation: &Evaluation,
+    origin: &Origin,
+    texts: &EvalTexts,
+    time: SystemTime,
+) -> Value {
+    let since = time.duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis() as u64);
+    let maker = concat!("saescope ", env!("CARGO_PKG_VERSION"));
+    json!({
+        "eval_type_id": "core",
+        "eval_config": config(evaluation, origin, texts),
+        "eval_id": format!("saescope-{millis}"),
+        "datetime_epoch_millis": millis,
+        "eval_result_metrics": core(evaluation, !texts.begins_with_bos),
+        "eval_result_details": [],
+        // The place for data outside the schema.
+        "eval_result_unstructured": if origin.edits.is_empty() {
+            json!({})
+        } else {
+            json!({ "edits": origin.edits })
+        },
+        "sae_bench_commit_hash": maker,
+        "sae_lens_id": origin.sae,
+        "sae_lens_release_id": origin.sae,
+        "sae_lens_version": maker,
+        "sae_cfg_dict": {
+            "d_in": evaluation.d_in,
+            "d_sae": evaluation.d_sae,
+            "model_name": origin.model,
+            "hook_name": transformer_lens::name(evaluation.site),
+        },
+    })
+}
+
+/// `eval_config` of SAEBench's `core`.
+fn config(evaluation: &Evaluation, origin: &Origin, texts: &EvalTexts) -> Value {
+    json!({
+        "model_name": origin.model,
+        "llm_dtype": match origin.dtype {
+            Precision::Bf16 => "bfloat16",
+            Precision::F32 => "float32",
+        },
+        // All sums are over all texts, as if they were one batch.
+        "batch_size_prompts": evaluation.sequences,
+        "n_eval_reconstruction_batches": 1,
+        "n_eval_sparsity_variance_batches": 1,
+        "context_size": texts.context,
+        "dataset": texts.source.corpus.join(" "),
+        "exclude_special_tokens_from_reconstruction": texts.begins_with_bos,
+        "compute_kl": true,
+        "compute_ce_loss": true,
+        "compute_l2_norms": true,
+        "compute_sparsity_metrics": true,
+        "compute_variance_metrics": true,
+        "compute_featurewise_density_statistics": true,
+        "compute_featurewise_weight_based_metrics": true,
+        "verbose": false,
+    })
 }
 
 /// `evaluation` in the shape of SAEBench's `core`: of all positions, or without the first of every text.

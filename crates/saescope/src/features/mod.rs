@@ -8,19 +8,21 @@ mod contrast;
 mod effect;
 mod examples;
 mod fit;
+mod prompt;
 mod role;
 
 use std::fmt;
 use std::str::FromStr;
 
 use saescope_kernels::SparseRows;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use check::check;
 pub use contrast::{FeatureContrast, PromptSets, Rank, contrast, contrast_rows};
 pub use effect::{FeatureEffect, Intervention, InterventionEffect, Probe, TokenShift, effects};
 pub use examples::{Example, ExamplePiece, examples};
 pub use fit::{Fit, fit};
+pub use prompt::{FeatureTrace, PromptFeatures, TokenActivation};
 pub use role::{LogitEffect, Neighbour, Role, role};
 
 pub use crate::pooling::Pooling;
@@ -63,6 +65,16 @@ impl fmt::Display for Position {
             Position::All => f.write_str("all"),
             Position::At(position) => write!(f, "{position}"),
             Position::Pooled(pooling) => pooling.fmt(f),
+        }
+    }
+}
+
+/// A position is a number in JSON, the others are their names.
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Position::At(position) => serializer.serialize_u64(*position as u64),
+            named => serializer.collect_str(named),
         }
     }
 }

@@ -13,6 +13,7 @@ mod mlp;
 mod pass;
 mod random;
 mod step;
+mod summary;
 mod texts;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use self::config::{Config, Family, LayerConfig, MlpKind, NormKind, Positions
 pub use self::load::Source;
 use self::pass::{BatchRows, Halt, Pass, Spare};
 use self::step::step;
+pub use self::summary::{ModelSummary, RotarySummary, Shapes, SiteKinds};
 pub use self::texts::{BatchText, PASS_TOKENS, TextBatch, TextBatches};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, RowSpan, Rows};

@@ -128,14 +128,13 @@ struct Numbers {
 
 impl Numbers {
     fn of(run: &SavedRun, last: &MetricsLine) -> Numbers {
-        let measured = |key: &str| run.evaluation.as_ref()?.get(key)?.as_f64();
-        let increase = |with: f64| Some(with - measured("ce_without_sae")?);
+        let (measured, metrics) = (run.held_out(), &last.metrics);
+        let all = &measured.all;
         Numbers {
-            explained_variance: measured("explained_variance")
-                .unwrap_or(last.metrics.explained_variance),
-            l0: measured("l0").unwrap_or(last.metrics.l0),
-            recovered: measured("ce_recovered"),
-            ce_increase: measured("ce_with_sae").and_then(increase),
+            explained_variance: all.explained_variance.unwrap_or(metrics.explained_variance),
+            l0: all.l0.unwrap_or(metrics.l0),
+            recovered: all.ce_recovered,
+            ce_increase: measured.ce_increase(),
         }
     }
 }

@@ -11,11 +11,13 @@ mod files;
 mod fold;
 mod foreign;
 mod format;
+mod named;
 mod norm;
 mod open;
 mod record;
 mod source;
 mod splice;
+mod summary;
 
 use std::path::Path;
 
@@ -25,9 +27,11 @@ use saescope_kernels::{
 
 pub use encoded::Encoded;
 pub(crate) use fold::gated;
+pub use named::NamedSae;
 pub use norm::InputNorm;
 pub use record::{Format, Record, SourceFile};
 pub use splice::{FeatureChange, Splice};
+pub use summary::{NormSummary, Norms};
 
 use crate::error::{Error, Result};
 use crate::site::Site;

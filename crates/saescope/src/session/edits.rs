@@ -1,10 +1,10 @@
 //! Edits and the autoencoders that they name.
 
-use super::{LanguageModel, NamedSae, Session, Warning, same_name};
+use super::{LanguageModel, Session, Warning, same_name};
 use crate::edit::{Document, Edit};
 use crate::error::Result;
 use crate::model::Model;
-use crate::sae::Sae;
+use crate::sae::NamedSae;
 use crate::site::Site;
 use crate::steer::Steer;
 
@@ -91,11 +91,8 @@ impl Edits {
     }
 
     /// The autoencoders with the references that name them.
-    pub fn saes(&self) -> Vec<(&str, &Sae)> {
-        let named = self.saes.iter();
-        named
-            .map(|named| (named.reference.as_str(), &named.sae))
-            .collect()
+    pub fn saes(&self) -> Vec<&NamedSae> {
+        self.saes.iter().collect()
     }
 
     /// The hook that makes the edits.

@@ -6,6 +6,7 @@ use saescope_kernels::Precision;
 
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::origin::Origin;
 use crate::tokenizer::{Bos, Tokenizer};
 
 /// A model, its tokenizer, and how both were opened.
@@ -66,6 +67,16 @@ impl LanguageModel {
             )));
         }
         Ok(ids)
+    }
+
+    /// The origin of a result of this model alone.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            model: self.reference.clone(),
+            dtype: self.precision,
+            bos: self.bos,
+            ..Origin::default()
+        }
     }
 
     /// True if texts begin with the beginning-of-sequence token.

@@ -35,7 +35,7 @@
 //! let request = Request {
 //!     prompt: &prompt,
 //!     settings: &lists,
-//!     saes: &[(sae.reference.as_str(), &sae.sae)],
+//!     saes: &[&sae],
 //!     sampling: &Sampling { max_tokens: 12, ..Sampling::default() },
 //!     seeds: &[0],
 //! };
@@ -49,6 +49,7 @@
 mod edits;
 mod language_model;
 mod pair;
+mod self_test;
 mod warning;
 
 use std::path::PathBuf;
@@ -58,12 +59,13 @@ use saescope_kernels::Precision;
 
 pub use edits::Edits;
 pub use language_model::LanguageModel;
-pub use pair::{NamedSae, Opened, Selection, begin_with_bos};
+pub use pair::{Opened, Selection, begin_with_bos};
+pub use self_test::SelfTest;
 pub use warning::Warning;
 
 use crate::error::{Error, Result};
 use crate::hub::{HubOptions, Reference};
-use crate::sae::Sae;
+use crate::sae::{NamedSae, Sae};
 use crate::tokenizer::Bos;
 
 /// Settings by which references are resolved and models are opened.

@@ -6,17 +6,9 @@ use super::language_model::excerpt;
 use super::{LanguageModel, Session, Warning, same_name};
 use crate::error::{Error, Result};
 use crate::features;
-use crate::sae::Sae;
+use crate::sae::{NamedSae, Sae};
 use crate::site::Site;
 use crate::tokenizer::Tokenizer;
-
-/// An autoencoder and the reference that named it.
-pub struct NamedSae {
-    /// Reference that named it; edits of its features use the same.
-    pub reference: String,
-    /// The autoencoder.
-    pub sae: Sae,
-}
 
 /// Autoencoders and a model by reference.
 #[derive(Clone, Copy, Debug, Default)]

@@ -10,15 +10,15 @@ use saescope_kernels::Matrix;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use super::Steer;
 use super::measure::{Divergence, divergence, losses, perplexity, repetition};
-use super::{Saes, Steer};
 use crate::complete::{Completion, CompletionRequest, complete};
 use crate::edit::{DirectionOp, Edit, Op, share};
 use crate::error::Result;
 use crate::generate::{Prompt, Sampling};
 use crate::hook::{Capture, Hook};
 use crate::model::{Model, UNEMBED_ROWS};
-use crate::sae::Sae;
+use crate::sae::{NamedSae, Sae};
 use crate::site::Site;
 use crate::tokenizer::Tokenizer;
 
@@ -30,7 +30,7 @@ pub struct Request<'a> {
     /// Lists of edits; one text per seed is written under each.
     pub settings: &'a [&'a [Edit]],
     /// The autoencoders that the edits name.
-    pub saes: &'a Saes<'a>,
+    pub saes: &'a [&'a NamedSae],
     /// The rule by which tokens are chosen.
     pub sampling: &'a Sampling,
     /// Seeds; one text is written with each.
@@ -310,10 +310,8 @@ fn measured(
 }
 
 /// The autoencoder whose feature an edit changes.
-fn sae_of<'a>(edit: &Edit, saes: &Saes<'a>) -> Option<&'a Sae> {
-    let name = edit.sae()?;
-    let found = saes.iter().find(|(known, _)| *known == name);
-    found.map(|(_, sae)| *sae)
+fn sae_of<'a>(edit: &Edit, saes: &[&'a NamedSae]) -> Option<&'a Sae> {
+    NamedSae::find(saes, edit.sae()?)
 }
 
 /// Activations of a pass under edits, `[tokens, d]` each.
@@ -327,7 +325,12 @@ struct SteeredPass {
 }
 
 impl SteeredPass {
-    fn along(model: &Model, tokens: &[u32], edits: &[Edit], saes: &Saes) -> Result<SteeredPass> {
+    fn along(
+        model: &Model,
+        tokens: &[u32],
+        edits: &[Edit],
+        saes: &[&NamedSae],
+    ) -> Result<SteeredPass> {
         let sites: BTreeSet<Site> = edits.iter().map(|edit| edit.site).collect();
         let mut read = sites.clone();
         for sae in edits.iter().filter_map(|edit| sae_of(edit, saes)) {

@@ -27,11 +27,8 @@ use saescope_kernels::Matrix;
 use crate::edit::{DirectionEdit, Edit, Op};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Rows};
-use crate::sae::{FeatureChange, Sae, Splice};
+use crate::sae::{FeatureChange, NamedSae, Splice};
 use crate::site::Site;
-
-/// Autoencoders, each with the reference by which edits name it.
-pub type Saes<'a> = [(&'a str, &'a Sae)];
 
 /// A hook that applies edits in order, each at its site and span.
 ///
@@ -50,7 +47,7 @@ impl<'a> Steer<'a> {
     ///
     /// # Errors
     /// When an autoencoder is missing or lacks a feature, or a number is not finite.
-    pub fn new(edits: &[Edit], saes: &[(&str, &'a Sae)]) -> Result<Steer<'a>> {
+    pub fn new(edits: &[Edit], saes: &[&'a NamedSae]) -> Result<Steer<'a>> {
         let mut steps = Vec::new();
         let alike =
             |a: &Edit, b: &Edit| a.sae().is_some() && (a.sae(), a.site) == (b.sae(), b.site);
@@ -60,8 +57,7 @@ impl<'a> Steer<'a> {
                 steps.push(Step::Edit(DirectionEdit::new(first)?));
                 continue;
             };
-            let found = saes.iter().find(|(known, _)| *known == name);
-            let (_, sae) = found.ok_or_else(|| {
+            let sae = NamedSae::find(saes, name).ok_or_else(|| {
                 let site = first.site;
                 Error::Argument(format!(
                     "an edit at {site} needs the autoencoder {name}, which is not open"

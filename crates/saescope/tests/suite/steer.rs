@@ -6,7 +6,7 @@ use saescope::edit::{DirectionOp, Edit, FeatureOp, Op, Span, Unit};
 use saescope::generate::{Generated, Prompt, Sampling, generate, most_likely};
 use saescope::hook::{Capture, Hook};
 use saescope::model::Model;
-use saescope::sae::{FeatureChange, InputNorm, Record, Sae, Splice, Weights};
+use saescope::sae::{FeatureChange, InputNorm, NamedSae, Record, Sae, Splice, Weights};
 use saescope::site::Site;
 use saescope::steer::{Amount, Steer, feature_edit, peaks};
 use saescope::{Error, Gate, Matrix};
@@ -94,6 +94,14 @@ fn resid(model: &Model) -> Matrix {
     capture.take(SITE).unwrap()
 }
 
+/// An autoencoder under the name that the edits of these tests use.
+fn named(sae: Sae) -> NamedSae {
+    NamedSae {
+        reference: "tiny".to_owned(),
+        sae,
+    }
+}
+
 /// A feature that is active on no token of `x`, and one that is active on some token.
 fn off_and_on(sae: &Sae, x: &Matrix) -> (u32, u32) {
     let features = sae.encode(x).unwrap().features;
@@ -116,20 +124,21 @@ fn difference(a: &Matrix, b: &Matrix) -> f32 {
 
 #[test]
 fn scale_zero_changes_nothing_in_any_unit() {
-    let sae = sae(InputNorm::LayerNorm, false);
+    let named = named(sae(InputNorm::LayerNorm, false));
+    let sae = &named.sae;
     for model in tiny::models() {
         let plain = logits(&model, &mut ());
-        let (_, on) = off_and_on(&sae, &resid(&model));
+        let (_, on) = off_and_on(sae, &resid(&model));
         let mut ops: Vec<Op> = [Unit::Raw, Unit::Std, Unit::Norm]
             .map(|unit| add(0.0, unit))
             .to_vec();
         ops.push(multiply(on, 1.0));
         for amount in [Amount::Raw(0.0), Amount::Activation(0.0), Amount::Norm(0.0)] {
-            ops.push(feature_edit(&sae, 5, amount).unwrap().op);
+            ops.push(feature_edit(sae, 5, amount).unwrap().op);
         }
         for op in ops {
             let edits = [Edit::new(SITE, op)];
-            let mut steer = Steer::new(&edits, &[("tiny", &sae)]).unwrap();
+            let mut steer = Steer::new(&edits, &[&named]).unwrap();
             assert_eq!(logits(&model, &mut steer), plain, "{edits:?}");
         }
     }
@@ -199,9 +208,10 @@ fn the_norm_unit_adds_a_fraction_of_each_tokens_norm() {
 
 #[test]
 fn a_document_and_a_splice_change_features_alike() {
-    let sae = sae(InputNorm::LayerNorm, false);
+    let named = named(sae(InputNorm::LayerNorm, false));
+    let sae = &named.sae;
     let model = &tiny::models()[0];
-    let (off, on) = off_and_on(&sae, &resid(model));
+    let (off, on) = off_and_on(sae, &resid(model));
     let edits = [
         edit(SITE, Span::All, set(off, 2.0)),
         edit(SITE, Span::From(3), multiply(on, 0.5)),
@@ -213,8 +223,8 @@ fn a_document_and_a_splice_change_features_alike() {
         change(on, Span::From(3), FeatureOp::Multiply(0.5)),
         change(off, Span::All, FeatureOp::Multiply(3.0)),
     ];
-    let mut steer = Steer::new(&edits, &[("tiny", &sae)]).unwrap();
-    let mut splice = Splice::edit(&sae, changes).unwrap();
+    let mut steer = Steer::new(&edits, &[&named]).unwrap();
+    let mut splice = Splice::edit(sae, changes).unwrap();
     let steered = logits(model, &mut steer);
     assert_eq!(steered, logits(model, &mut splice));
     assert_ne!(steered, logits(model, &mut ()));
@@ -294,8 +304,8 @@ fn cached(model: &Model, prompts: &[&[u32]], n: usize, hook: &mut dyn Hook) -> V
 #[test]
 fn cached_generation_equals_recomputed_generation_under_every_edit() {
     const N: usize = 16;
-    let sae = sae(InputNorm::LayerNorm, false);
-    let saes = [("tiny", &sae)];
+    let named = named(sae(InputNorm::LayerNorm, false));
+    let saes = [&named];
     let prompts: [&[u32]; 3] = [&[1, 2, 3], &[9, 8, 7, 6, 5, 4, 3], &[11]];
     for model in tiny::models() {
         let mut texts = Vec::new();
@@ -318,8 +328,8 @@ fn cached_generation_equals_recomputed_generation_under_every_edit() {
 
 #[test]
 fn an_edit_without_its_autoencoder_or_with_a_number_that_is_not_finite_is_refused() {
-    let sae = sae(InputNorm::None, false);
-    let broken = |op| Steer::new(&[Edit::new(SITE, op)], &[("tiny", &sae)]).map(drop);
+    let named = named(sae(InputNorm::None, false));
+    let broken = |op| Steer::new(&[Edit::new(SITE, op)], &[&named]).map(drop);
     broken(set(3, 1.0)).unwrap();
     for op in [
         set(48, 1.0),

@@ -7,7 +7,7 @@ use saescope::edit::{Edit, FeatureOp, Op, Span};
 use saescope::generate::Sampling;
 use saescope::hook::{Capture, Hook};
 use saescope::model::{Model, UNEMBED_ROWS};
-use saescope::sae::Sae;
+use saescope::sae::{NamedSae, Sae};
 use saescope::steer::{
     Amount, Comparison, Request, Steer, divergence, feature_edit, losses, perplexity, steer,
 };
@@ -23,7 +23,7 @@ fn data(name: &str) -> PathBuf {
 struct Stories {
     model: Model,
     tokenizer: Tokenizer,
-    sae: Sae,
+    named: NamedSae,
     prompt: Vec<u32>,
 }
 
@@ -32,7 +32,10 @@ fn stories() -> Stories {
     let tokenizer = Tokenizer::of_model(&folder).unwrap();
     Stories {
         model: Model::open(&folder, Precision::F32).unwrap(),
-        sae: Sae::open(&data("sae")).unwrap(),
+        named: NamedSae {
+            reference: "sae".to_owned(),
+            sae: Sae::open(&data("sae")).unwrap(),
+        },
         prompt: tokenizer.encode("Once upon a", Bos::Auto).unwrap(),
         tokenizer,
     }
@@ -49,7 +52,7 @@ impl Stories {
         let request = Request {
             prompt: &self.prompt,
             settings: &settings,
-            saes: &[("sae", &self.sae)],
+            saes: &[&self.named],
             sampling: &sampling,
             seeds: &SEEDS,
         };
@@ -95,7 +98,7 @@ fn the_perplexity_is_of_each_token_given_those_before_it() {
 #[test]
 fn measurements_by_block_equal_those_of_all_logits_at_once() {
     let stories = stories();
-    let edits = vec![feature_edit(&stories.sae, 61, Amount::Raw(2.0)).unwrap()];
+    let edits = vec![feature_edit(&stories.named.sae, 61, Amount::Raw(2.0)).unwrap()];
     let found = stories.steer(std::slice::from_ref(&edits), 2 * UNEMBED_ROWS + 9);
     let whole = |tokens: &[u32], hook: &mut dyn Hook| {
         let read = [&stories.prompt[..], &tokens[..tokens.len() - 1]].concat();
@@ -122,10 +125,10 @@ fn measurements_by_block_equal_those_of_all_logits_at_once() {
 #[test]
 fn the_shift_and_the_added_multiple_are_those_of_the_edit() {
     let stories = stories();
-    let edit = feature_edit(&stories.sae, 61, Amount::Norm(0.25)).unwrap();
+    let edit = feature_edit(&stories.named.sae, 61, Amount::Norm(0.25)).unwrap();
     let late = Edit {
         span: Span::From(stories.prompt.len()),
-        ..feature_edit(&stories.sae, 61, Amount::Raw(3.0)).unwrap()
+        ..feature_edit(&stories.named.sae, 61, Amount::Raw(3.0)).unwrap()
     };
     let set = |activation| {
         let sae = "sae".to_owned();
@@ -160,7 +163,7 @@ fn the_shift_and_the_added_multiple_are_those_of_the_edit() {
 #[test]
 fn the_edited_site_is_measured_at_every_token_that_was_read() {
     let stories = stories();
-    let edit = feature_edit(&stories.sae, 61, Amount::Raw(3.0)).unwrap();
+    let edit = feature_edit(&stories.named.sae, 61, Amount::Raw(3.0)).unwrap();
     let site = edit.site;
     let steered = &stories.steer(&[vec![edit]], 6).steered[0][0];
     let read = [&stories.prompt[..], &steered.text.completion.tokens[..5]].concat();

@@ -1,14 +1,16 @@
 //! `saescope eval`
 
-mod saebench;
 mod show;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
-use saescope::eval::{EvalConfig, Evaluation, evaluate};
+use saescope::eval::{
+    EvalConfig, EvalCorpus, EvalReport, EvalTexts, Evaluation, core_result, evaluate,
+};
 use saescope::origin::Origin;
 use saescope::sae::Sae;
 use saescope::session::{LanguageModel, Opened, Selection, Warning, begin_with_bos};
@@ -78,28 +80,6 @@ pub(crate) struct Args {
     json_core: bool,
 }
 
-/// The texts that were read.
-#[derive(Clone, Serialize)]
-struct EvalTexts {
-    corpus: Vec<String>,
-    /// SHA-256 of the sequences and their order.
-    corpus_digest: String,
-    context: usize,
-    /// True if every text begins with the beginning-of-sequence token.
-    begins_with_bos: bool,
-}
-
-/// The output of `--json` for one autoencoder.
-#[derive(Serialize)]
-struct EvalReport<'a> {
-    #[serde(flatten)]
-    origin: Origin,
-    #[serde(flatten)]
-    texts: &'a EvalTexts,
-    #[serde(flatten)]
-    evaluation: &'a Evaluation,
-}
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.plot {
         check_output(path)?;
@@ -114,7 +94,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let corpus = args
         .corpus
         .open(tokenizer, args.load.bos.bos(), args.seed)?;
-    let texts = take(&corpus, args.tokens)?;
+    check_context(&corpus)?;
+    let texts = corpus.first_sequences(args.tokens as u64);
     warn(args, &subject, &texts);
     let saes: Vec<&Sae> = subject.saes.iter().map(|named| &named.sae).collect();
     let bar = bar("evaluating", Counted::Share, 0);
@@ -137,16 +118,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let found = found?;
     let origin = Origin {
-        model: subject.lm.reference.clone(),
-        dtype: args.load.dtype.name().to_owned(),
-        bos: args.load.bos.name().to_owned(),
         edits: edits.edits,
         seed: Some(args.seed),
-        ..Origin::default()
+        ..subject.lm.origin()
     };
     let texts = EvalTexts {
-        corpus: args.corpus.given().to_vec(),
-        corpus_digest: corpus.digest().to_owned(),
+        source: EvalCorpus {
+            corpus: args.corpus.given().to_vec(),
+            corpus_digest: corpus.digest().to_owned(),
+        },
         context: corpus.context(),
         begins_with_bos: begin_with_bos(tokenizer, &texts),
     };
@@ -164,18 +144,20 @@ fn report(
     texts: &EvalTexts,
     found: &[Evaluation],
 ) -> anyhow::Result<()> {
-    let all = args.saes.iter().map(String::as_str).zip(found);
+    let of = |sae: &String| Origin {
+        sae: Some(sae.clone()),
+        ..origin.clone()
+    };
+    let all = args.saes.iter().map(of).zip(found);
     if args.json_core {
-        let result = |(sae, found)| saebench::result(sae, origin, texts, found);
+        let now = SystemTime::now();
+        let result = |(origin, found): (Origin, _)| core_result(found, &origin, texts, now);
         return print(all.map(result).collect());
     }
     if args.json {
-        let report = |(sae, evaluation): (&str, _)| EvalReport {
-            origin: Origin {
-                sae: Some(sae.to_owned()),
-                ..origin.clone()
-            },
-            texts,
+        let report = |(origin, evaluation)| EvalReport {
+            origin: Some(origin),
+            texts: Some(texts),
             evaluation,
         };
         return print(all.map(report).collect());
@@ -206,24 +188,14 @@ fn open(args: &Args) -> anyhow::Result<Opened> {
     Ok(opened)
 }
 
-/// The first sequences that together have at least `tokens` tokens, or all sequences.
-fn take(corpus: &Corpus, tokens: usize) -> anyhow::Result<Vec<Vec<u32>>> {
+/// Checks that sequences are long enough to be evaluated.
+fn check_context(corpus: &Corpus) -> anyhow::Result<()> {
     ensure_usage!(
         corpus.context() > 2,
         "--context {}: without the first position no token has a next one; the least is 3",
         corpus.context()
     );
-    let mut texts = Vec::new();
-    let mut held = 0;
-    for number in 0..corpus.sequences() {
-        if held >= tokens {
-            break;
-        }
-        let text = corpus.sequence(number);
-        held += text.len();
-        texts.push(text);
-    }
-    Ok(texts)
+    Ok(())
 }
 
 fn warn(args: &Args, opened: &Opened, texts: &[Vec<u32>]) {

@@ -2,12 +2,11 @@
 
 use std::io::Write as _;
 
-use saescope::eval::{Evaluation, Quality};
+use saescope::eval::{EvalTexts, Evaluation, Quality};
 use saescope::origin::Origin;
 use saescope::show::chart::{Chart, Series, stack};
 use saescope::show::number::{count_of, significant};
 
-use super::EvalTexts;
 use crate::print::{self, Align, Cell, Table};
 
 /// Largest number of autoencoders that have a column each; more have a row each.

@@ -4,11 +4,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use saescope::checkpoint::save_whole;
-use saescope::features::{self, FeatureActivation, Position, Reading, TopFeatures};
+use saescope::features::{self, FeatureTrace, Position, PromptFeatures, Reading, TopFeatures};
 use saescope::session::Edits;
 use saescope::show::picture::{Stretch, picture};
 use saescope::tokenizer::Piece;
-use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::edits::EditsArgs;
@@ -57,16 +56,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The strongest features of one row, with its text.
-#[derive(Serialize)]
-struct Row<'a> {
-    prompt: &'a str,
-    /// A number, or the name of the pooling.
-    position: serde_json::Value,
-    token: Option<&'a str>,
-    features: &'a [FeatureActivation],
-}
-
 /// The texts, their ids and the text of every token.
 struct Texts {
     texts: Vec<String>,
@@ -110,7 +99,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         top,
         &mut edits.hook()?,
     )?;
-    let rows: Vec<Row> = found.iter().map(|found| row(args, found, &texts)).collect();
+    let row = |found: TopFeatures| {
+        let (prompt, tokens) = (&texts.texts[found.prompt], &texts.tokens[found.prompt]);
+        PromptFeatures::new(found, args.position, prompt, tokens)
+    };
+    let rows: Vec<PromptFeatures> = found.into_iter().map(row).collect();
     if args.json {
         return print::json(&rows);
     }
@@ -118,20 +111,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row<'a>(args: &Args, found: &'a TopFeatures, texts: &'a Texts) -> Row<'a> {
-    let tokens = &texts.tokens[found.prompt];
-    Row {
-        prompt: &texts.texts[found.prompt],
-        position: match found.position {
-            Some(position) => position.into(),
-            None => args.position.to_string().into(),
-        },
-        token: found.position.map(|at| tokens[at].as_str()),
-        features: &found.features,
-    }
-}
-
-fn table(args: &Args, rows: &[Row]) -> Table {
+fn table(args: &Args, rows: &[PromptFeatures]) -> Table {
     /// Columns to which texts are cut, so that the features stay beside them.
     const TEXT_WIDTH: usize = 40;
     let most = rows.iter().map(|row| row.features.len()).max().unwrap_or(0);
@@ -151,13 +131,9 @@ fn table(args: &Args, rows: &[Row]) -> Table {
         } else {
             cut(&printable(row.prompt), TEXT_WIDTH)
         };
-        let position = match &row.position {
-            serde_json::Value::String(pooled) => pooled.clone(),
-            number => number.to_string(),
-        };
         let mut cells: Vec<Cell> = vec![
             text.into(),
-            position.into(),
+            row.position.to_string().into(),
             row.token.map_or(String::new(), visible).into(),
         ];
         let features = row.features.iter();
@@ -165,21 +141,6 @@ fn table(args: &Args, rows: &[Row]) -> Table {
         table.row(cells);
     }
     table
-}
-
-/// One feature on every token of a text.
-#[derive(Serialize)]
-struct FeatureTrace<'a> {
-    prompt: &'a str,
-    feature: u32,
-    tokens: Vec<TokenActivation<'a>>,
-}
-
-#[derive(Serialize)]
-struct TokenActivation<'a> {
-    position: usize,
-    token: &'a str,
-    activation: f32,
 }
 
 /// The readable pieces of a text, for a picture.
@@ -221,16 +182,8 @@ fn one(
     if args.json {
         let all = texts.texts.iter().zip(&texts.tokens).zip(&activations);
         let traces: Vec<FeatureTrace> = all
-            .map(|((prompt, tokens), activations)| FeatureTrace {
-                prompt,
-                feature,
-                tokens: (0..tokens.len())
-                    .map(|position| TokenActivation {
-                        position,
-                        token: &tokens[position],
-                        activation: activations[position],
-                    })
-                    .collect(),
+            .map(|((prompt, tokens), activations)| {
+                FeatureTrace::new(prompt, feature, tokens, activations)
             })
             .collect();
         return print::json(&traces);

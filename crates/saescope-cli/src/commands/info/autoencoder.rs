@@ -4,9 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use saescope::features::{self, Fit};
-use saescope::origin::Origin;
-use saescope::sae::{InputNorm, Record, Sae};
+use saescope::sae::{InputNorm, NamedSae, NormSummary, Norms, Record, Sae};
+use saescope::session::{LanguageModel, SelfTest};
 use saescope::show::number::bytes;
 use serde::Serialize;
 
@@ -15,19 +14,6 @@ use crate::args::hub::offline;
 use crate::print::autoencoder::{gate, parts};
 use crate::print::{self, Align, Table, chain, printable};
 use crate::usage::usage;
-use saescope::session::LanguageModel;
-
-/// The texts of the self-test: plain prose, each shorter than the context of any autoencoder.
-const TEXT: [&str; 4] = [
-    "The old lighthouse stood at the edge of the harbour. Every evening its keeper climbed the stairs, \
-     lit the lamp and watched the boats come home.",
-    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One \
-     day, she saw a big, red ball under a tree.",
-    "Water boils at a lower temperature on a mountain than at the sea, because there is less air above \
-     it to press it down.",
-    "\"I did not know that you were here,\" he said. She laughed, shut the door behind her and put the \
-     letter on the table.",
-];
 
 /// The output of `--json`.
 #[derive(Serialize)]
@@ -39,30 +25,11 @@ struct AutoencoderReport<'a> {
     transcoder: bool,
     /// Always true: opening refuses numbers that are not finite.
     finite: bool,
-    decoder_norms: Norms,
-    encoder_norms: Norms,
+    #[serde(flatten)]
+    norms: NormSummary,
     fit: Option<SelfTest>,
     /// The reason for a missing `fit`.
     unfit: Option<String>,
-}
-
-/// The distribution of some norms.
-#[derive(Serialize)]
-struct Norms {
-    least: f32,
-    mean: f64,
-    largest: f32,
-    /// Number of norms that are 0.
-    zero: usize,
-}
-
-/// The fit on the texts of the self-test.
-#[derive(Serialize)]
-struct SelfTest {
-    #[serde(flatten)]
-    origin: Origin,
-    #[serde(flatten)]
-    fit: Fit,
 }
 
 pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
@@ -71,35 +38,39 @@ pub(super) fn run(args: &Args, path: &Path) -> anyhow::Result<()> {
     if let Some(site) = args.site {
         sae.move_to(site);
     }
-    let (fit, unfit) = match self_test(args, &sae) {
+    let named = NamedSae {
+        reference: args.reference().to_owned(),
+        sae,
+    };
+    let (fit, unfit) = match self_test(args, &named) {
         Ok(fit) => (Some(fit), None),
         // A test that was asked for has to succeed; otherwise the report says why there is none.
         Err(error) if args.of_model.is_some() => return Err(error),
         Err(error) => (None, Some(chain(&error))),
     };
+    let sae = &named.sae;
     let report = AutoencoderReport {
         sae: args.reference(),
         record: sae.record(),
-        gate: gate(&sae),
+        gate: gate(sae),
         input_norm: sae.input_norm(),
         transcoder: sae.is_transcoder(),
         finite: true,
-        decoder_norms: norms(&sae.decoder_norms()),
-        encoder_norms: norms(&sae.encoder_norms()),
+        norms: sae.norms(),
         fit,
         unfit,
     };
     if args.json {
         return print::json(&report);
     }
-    print(&sae, &report)
+    print(sae, &report)
 }
 
 /// Measures the fit of the autoencoder to the model of --model, or else to that of its record if the
 /// files are on this machine.
-fn self_test(args: &Args, sae: &Sae) -> anyhow::Result<SelfTest> {
+fn self_test(args: &Args, named: &NamedSae) -> anyhow::Result<SelfTest> {
     let session = args.load.session()?;
-    let (reference, path) = match (&args.of_model, &sae.record().model) {
+    let (reference, path) = match (&args.of_model, &named.sae.record().model) {
         (Some(model), _) => (model.clone(), session.locate_model(model)?),
         (None, Some(model)) => {
             let path = offline(&session).locate_model(model);
@@ -113,25 +84,7 @@ fn self_test(args: &Args, sae: &Sae) -> anyhow::Result<SelfTest> {
         (None, None) => usage!("the file names no model; name one with --model"),
     };
     let lm = LanguageModel::open(&reference, &path, session.precision, session.bos)?;
-    let ids = lm.encode(&TEXT.map(str::to_owned))?;
-    let prompts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let fit = features::fit(&lm.model, sae, &prompts).context(reference.clone())?;
-    let origin = Origin {
-        model: reference,
-        dtype: args.load.dtype.name().to_owned(),
-        bos: args.load.bos.name().to_owned(),
-        ..Origin::default()
-    };
-    Ok(SelfTest { origin, fit })
-}
-
-fn norms(norms: &[f32]) -> Norms {
-    Norms {
-        least: norms.iter().copied().fold(f32::INFINITY, f32::min),
-        mean: norms.iter().map(|&n| f64::from(n)).sum::<f64>() / norms.len() as f64,
-        largest: norms.iter().copied().fold(0.0, f32::max),
-        zero: norms.iter().filter(|&&n| n == 0.0).count(),
-    }
+    Ok(SelfTest::run(&lm, named)?)
 }
 
 fn print(sae: &Sae, report: &AutoencoderReport) -> anyhow::Result<()> {
@@ -153,8 +106,8 @@ fn print(sae: &Sae, report: &AutoencoderReport) -> anyhow::Result<()> {
     }
     table.row(vec!["weights".into(), "finite, shapes agree".into()]);
     for (name, norms) in [
-        ("decoder norms", &report.decoder_norms),
-        ("encoder norms", &report.encoder_norms),
+        ("decoder norms", &report.norms.decoder_norms),
+        ("encoder norms", &report.norms.encoder_norms),
     ] {
         let Norms {
             least,
@@ -170,7 +123,7 @@ fn print(sae: &Sae, report: &AutoencoderReport) -> anyhow::Result<()> {
         table.row(vec![name.into(), text.into()]);
     }
     let fit = match (&report.fit, &report.unfit) {
-        (Some(SelfTest { origin, fit }), _) => format!(
+        (Some(SelfTest { origin, fit, .. }), _) => format!(
             "L0 {:.1}, FVU {:.3} ({:.3} with first positions) on {} tokens of {}",
             fit.l0, fit.fvu, fit.fvu_with_first, fit.tokens, origin.model
         ),

@@ -2,12 +2,11 @@
 
 mod autoencoder;
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use saescope::hub::Reference;
-use saescope::model::{Config, Model, Positions};
+use saescope::model::{Model, ModelSummary, RotarySummary, Shapes, SiteKinds};
 use saescope::sae::Sae;
 use saescope::show::number::bytes;
 use saescope::site::Site;
@@ -54,46 +53,11 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct ModelReport<'a> {
     model: &'a str,
-    family: String,
-    format: &'a str,
-    files: Vec<String>,
-    licence: Option<&'a str>,
-    parameters: usize,
-    shapes: Shapes,
-    positions: &'static str,
-    rope: Vec<Rotation>,
-    windows: BTreeMap<usize, usize>,
-    tied_unembedding: bool,
-    parallel_residual: bool,
-    sites: Vec<Site>,
-    stored_bytes: u64,
+    #[serde(flatten)]
+    summary: ModelSummary,
     dtype: &'static str,
     loaded_bytes: u64,
     tokenizer: TokenizerReport<'a>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct Shapes {
-    n_layers: usize,
-    n_ctx: usize,
-    d_vocab: usize,
-    d_model: usize,
-    n_heads: usize,
-    n_kv_heads: usize,
-    d_head: usize,
-    d_mlp: usize,
-    gated_mlp: bool,
-}
-
-/// The rotary positions of some layers.
-#[derive(Serialize)]
-struct Rotation {
-    base: f64,
-    d_rot: usize,
-    scaling: Option<&'static str>,
-    /// The divisor of the slowest frequency.
-    factor: Option<f64>,
-    n_layers: usize,
 }
 
 #[derive(Serialize)]
@@ -149,29 +113,9 @@ fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> ModelReport<'a> {
-    let (config, source) = (model.config(), model.source());
     ModelReport {
         model: args.reference(),
-        family: config.family.to_string(),
-        format: &source.format,
-        files: source
-            .files
-            .iter()
-            .map(|file| file.display().to_string())
-            .collect(),
-        licence: source.licence.as_deref(),
-        parameters: model.n_params(),
-        shapes: shapes(config),
-        positions: match config.positions {
-            Positions::Learned => "learned",
-            Positions::Rotary { .. } => "rotary",
-        },
-        rope: rotations(config),
-        windows: windows(config),
-        tied_unembedding: source.tied,
-        parallel_residual: config.parallel_residual,
-        sites: model.sites().collect(),
-        stored_bytes: source.bytes,
+        summary: model.summary(),
         dtype: args.load.dtype.name(),
         // Padding, which depends on the instruction set, is omitted.
         loaded_bytes: (model.n_params() * args.load.dtype.bytes()) as u64,
@@ -185,69 +129,9 @@ fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> Mod
     }
 }
 
-fn shapes(config: &Config) -> Shapes {
-    Shapes {
-        n_layers: config.n_layers(),
-        n_ctx: config.n_ctx,
-        d_vocab: config.d_vocab,
-        d_model: config.d_model,
-        n_heads: config.n_heads,
-        n_kv_heads: config.n_kv_heads,
-        d_head: config.d_head,
-        d_mlp: config.d_mlp,
-        gated_mlp: config.mlp.gated,
-    }
-}
-
-/// The distinct rotary positions, each with its number of layers.
-fn rotations(config: &Config) -> Vec<Rotation> {
-    let mut rotations: Vec<Rotation> = Vec::new();
-    for rope in config.layers.iter().filter_map(|layer| layer.rope.as_ref()) {
-        let (scaling, factor) = rope.scaling.summary().unzip();
-        let same = |known: &&mut Rotation| {
-            known.base == rope.base && known.scaling == scaling && known.factor == factor
-        };
-        match rotations.iter_mut().find(same) {
-            Some(known) => known.n_layers += 1,
-            None => rotations.push(Rotation {
-                base: rope.base,
-                d_rot: config.positions.d_rot(),
-                scaling,
-                factor,
-                n_layers: 1,
-            }),
-        }
-    }
-    rotations
-}
-
-/// The windows, in tokens, each with its number of layers.
-fn windows(config: &Config) -> BTreeMap<usize, usize> {
-    let mut windows = BTreeMap::new();
-    for window in config.layers.iter().filter_map(|layer| layer.window) {
-        *windows.entry(window).or_default() += 1;
-    }
-    windows
-}
-
-/// The names of the sites outside layers, and of the kinds of site within layers.
-fn kinds(sites: &[Site]) -> (Vec<String>, Vec<String>) {
-    let (in_layers, outside): (Vec<Site>, Vec<Site>) =
-        sites.iter().partition(|site| site.layer().is_some());
-    let mut kinds: Vec<String> = Vec::new();
-    for site in in_layers {
-        let name = site.to_string();
-        let kind = name.split('.').next().unwrap_or(&name);
-        if !kinds.iter().any(|known| known == kind) {
-            kinds.push(kind.to_owned());
-        }
-    }
-    (outside.iter().map(Site::to_string).collect(), kinds)
-}
-
 fn print(record: &ModelReport) -> anyhow::Result<()> {
     let mut table = Table::new(vec![Align::Left, Align::Left]);
-    for (name, value) in [file_lines(record), shape_lines(record)].concat() {
+    for (name, value) in [file_lines(record), shape_lines(&record.summary)].concat() {
         table.row(vec![name.into(), value.into()]);
     }
     table.write(&mut print::styled_stdout(), None)?;
@@ -260,14 +144,18 @@ fn file_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
     } else {
         "no"
     };
+    let summary = &record.summary;
     vec![
         ("model", record.model.to_owned()),
-        ("family", record.family.clone()),
-        ("licence", record.licence.unwrap_or("not named").to_owned()),
-        ("parameters", count(record.parameters)),
+        ("family", summary.family.clone()),
+        (
+            "licence",
+            summary.licence.as_deref().unwrap_or("not named").to_owned(),
+        ),
+        ("parameters", count(summary.parameters)),
         (
             "stored as",
-            format!("{}, {}", record.format, bytes(record.stored_bytes)),
+            format!("{}, {}", summary.format, bytes(summary.stored_bytes)),
         ),
         (
             "loaded as",
@@ -278,7 +166,7 @@ fn file_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn shape_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
+fn shape_lines(summary: &ModelSummary) -> Vec<(&'static str, String)> {
     let Shapes {
         n_layers,
         n_ctx,
@@ -289,14 +177,14 @@ fn shape_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
         d_head,
         d_mlp,
         gated_mlp,
-    } = record.shapes;
+    } = summary.shapes;
     let gated = if gated_mlp { ", gated" } else { "" };
-    let parallel = if record.parallel_residual {
+    let parallel = if summary.parallel_residual {
         ", attention and MLP side by side"
     } else {
         ""
     };
-    let tied = if record.tied_unembedding {
+    let tied = if summary.tied_unembedding {
         ", unembedding tied to embedding"
     } else {
         ""
@@ -311,22 +199,22 @@ fn shape_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
         ("vocabulary", format!("{d_vocab}{tied}")),
         ("context", format!("{n_ctx} tokens")),
     ];
-    if record.rope.is_empty() {
-        lines.push(("positions", record.positions.to_owned()));
+    if summary.rope.is_empty() {
+        lines.push(("positions", summary.positions.to_owned()));
     }
-    for rotation in &record.rope {
-        lines.push(("positions", rotary(rotation, &record.shapes)));
+    for rotation in &summary.rope {
+        lines.push(("positions", rotary(rotation, &summary.shapes)));
     }
-    for (window, layers) in &record.windows {
+    for (window, layers) in &summary.windows {
         lines.push(("window", format!("{window} tokens in {layers} layers")));
     }
-    let (outside, in_layers) = kinds(&record.sites);
+    let SiteKinds { outside, in_layers } = summary.site_kinds();
     lines.push(("sites", outside.join(" ")));
     lines.push(("in each layer", in_layers.join(" ")));
     lines
 }
 
-fn rotary(rotation: &Rotation, shapes: &Shapes) -> String {
+fn rotary(rotation: &RotarySummary, shapes: &Shapes) -> String {
     let mut text = format!("rotary, base {}", rotation.base);
     if let (Some(scaling), Some(factor)) = (rotation.scaling, rotation.factor) {
         text += &format!(", scaling {scaling} by {factor}");
@@ -354,34 +242,5 @@ fn count(parameters: usize) -> String {
         m if m >= 1000.0 => format!("{:.2} billion", m / 1e3),
         m if m >= 1.0 => format!("{m:.0} million"),
         _ => format!("{:.0} thousand", parameters as f64 / 1e3),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Base, scaling with its factor, number of layers.
-    type Row = (f64, Option<(&'static str, f64)>, usize);
-
-    fn golden(model: &str) -> Vec<Row> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/models");
-        let path = std::path::Path::new(path).join(model);
-        let model = Model::open(&path, saescope::Precision::F32).unwrap();
-        let row = |row: Rotation| (row.base, row.scaling.zip(row.factor), row.n_layers);
-        rotations(model.config()).into_iter().map(row).collect()
-    }
-
-    #[test]
-    fn layers_with_equal_rotary_positions_are_listed_once() {
-        assert_eq!(golden("gpt2"), []);
-        let llama3 = (1000.0, Some(("llama3", 8.0)), 2);
-        assert_eq!(golden("llama_gqa_llama3"), [llama3]);
-        // Scaling stretches the layers without a window only.
-        let [local, global] = golden("gemma3_linear_v5")[..] else {
-            panic!("expected two rotations");
-        };
-        assert_eq!((local.0, local.1), (10_000.0, None));
-        assert_eq!((global.0, global.1), (1000.0, Some(("linear", 8.0))));
     }
 }

@@ -8,20 +8,12 @@ use saescope::runs::{Advice, ComparisonRow, FieldChange, Finding, Level, SavedRu
 
 use crate::print::{self, Align, Cell, Table};
 
-/// A key that an evaluation on texts has, and one on activations lacks.
-const CE: &str = "ce_with_sae";
-
-fn is_measured(run: &SavedRun, key: &str) -> bool {
-    let found = run.evaluation.as_ref();
-    found.is_some_and(|found| found.get(key).is_some())
-}
-
 /// Names the measurements that texts are missing for, and the command that makes them.
 fn say_not_measured(out: &mut impl Write, folder: &Path, runs: &[SavedRun]) -> anyhow::Result<()> {
-    if runs.iter().all(|run| is_measured(run, CE)) {
+    if runs.iter().all(|run| run.held_out().on_texts) {
         return Ok(());
     }
-    let of = if runs.iter().all(|run| run.evaluation.is_some()) {
+    let of = if runs.iter().all(|run| run.held_out().is_measured) {
         "activations that were not trained on, of the same texts"
     } else {
         "the last batch of the training"

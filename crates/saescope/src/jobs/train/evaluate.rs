@@ -1,28 +1,16 @@
 //! The evaluation at the end of a training, on data that was held out.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use super::data::HeldOut;
 use crate::activations::Shards;
-use crate::corpus::Corpus;
 use crate::error::Result;
-use crate::eval::{EvalConfig, OnActivations, evaluate, evaluate_activations};
+use crate::eval::{
+    EvalConfig, EvalCorpus, EvalReport, OnActivations, evaluate, evaluate_activations,
+};
 use crate::model::Model;
 use crate::runs::SavedRun;
 use crate::sae::Sae;
-
-/// An evaluation and the data that it was done on: `eval.json`.
-#[derive(Serialize)]
-struct RunEvaluation<'a, T> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    corpus: Option<&'a [PathBuf]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    corpus_digest: Option<&'a str>,
-    #[serde(flatten)]
-    evaluation: &'a T,
-}
 
 impl HeldOut {
     /// Evaluates the autoencoders of finished runs and writes the result beside each.
@@ -42,48 +30,44 @@ impl HeldOut {
                 corpus,
                 tokens,
             } => {
-                let sequences = first_sequences(corpus, *tokens);
+                let sequences = corpus.first_sequences(*tokens);
                 let texts: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
                 let config = EvalConfig::default();
                 let found = evaluate(model, &saes, &texts, &config, &mut (), on_progress)
                     .map_err(|error| error.at("the evaluation on held-out text"))?;
-                for (run, evaluation) in runs.iter_mut().zip(&found) {
-                    run.write_evaluation(&RunEvaluation {
-                        corpus: Some(files),
-                        corpus_digest: Some(corpus.digest()),
-                        evaluation,
-                    })?;
-                }
+                let read = EvalCorpus {
+                    corpus: files
+                        .iter()
+                        .map(|file| file.display().to_string())
+                        .collect(),
+                    corpus_digest: corpus.digest().to_owned(),
+                };
+                write(runs, Some(&read), &found)?;
             }
             HeldOut::Rows(shards) => {
                 let found = on_rows(&saes, shards)
                     .map_err(|error| error.at("the evaluation on held-out rows of the shards"))?;
-                for (run, evaluation) in runs.iter_mut().zip(&found) {
-                    run.write_evaluation(&RunEvaluation {
-                        corpus: None,
-                        corpus_digest: None,
-                        evaluation,
-                    })?;
-                }
+                write(runs, None, &found)?;
             }
         }
         Ok(())
     }
 }
 
-/// The first sequences that have `tokens` tokens together, or all.
-fn first_sequences(corpus: &Corpus, tokens: u64) -> Vec<Vec<u32>> {
-    let mut missing = tokens;
-    let mut sequences = Vec::new();
-    for number in 0..corpus.sequences() {
-        if missing == 0 {
-            break;
-        }
-        let sequence = corpus.sequence(number);
-        missing = missing.saturating_sub(sequence.len() as u64);
-        sequences.push(sequence);
+/// Writes the evaluation of each run and the corpus that was read beside it.
+fn write<T: Serialize>(
+    runs: &mut [SavedRun],
+    corpus: Option<&EvalCorpus>,
+    found: &[T],
+) -> Result<()> {
+    for (run, evaluation) in runs.iter_mut().zip(found) {
+        run.write_evaluation(&EvalReport {
+            origin: None,
+            texts: corpus,
+            evaluation,
+        })?;
     }
-    sequences
+    Ok(())
 }
 
 /// The evaluation on all rows of `shards`, less the few that fill no batch.

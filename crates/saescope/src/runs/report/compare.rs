@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::page::{Figure, kind, render, style_sheet};
 use crate::error::Result;
@@ -44,21 +43,19 @@ impl ComparisonRow {
     /// The numbers of a run; `None` if it logged no step.
     pub fn of(run: &SavedRun) -> Option<ComparisonRow> {
         let metrics = &run.lines.last()?.metrics;
-        let measured = |key: &str| run.evaluation.as_ref().and_then(|found| found.get(key));
-        let measured = |key: &str| measured(key).and_then(Value::as_f64);
+        let measured = run.held_out();
+        let all = &measured.all;
         let (config, train) = (&run.config, &run.config.train);
         let name = run.folder().file_name().unwrap_or_default();
-        let with = measured("ce_with_sae");
         Some(ComparisonRow {
             name: name.to_string_lossy().into_owned(),
             kind: kind(train),
             d_sae: train.d_sae,
             expansion: train.d_sae as f64 / config.d_in as f64,
-            l0: measured("l0").unwrap_or(metrics.l0),
-            explained_variance: measured("explained_variance")
-                .unwrap_or(metrics.explained_variance),
-            ce_increase: with.and_then(|with| Some(with - measured("ce_without_sae")?)),
-            ce_recovered: measured("ce_recovered"),
+            l0: all.l0.unwrap_or(metrics.l0),
+            explained_variance: all.explained_variance.unwrap_or(metrics.explained_variance),
+            ce_increase: measured.ce_increase(),
+            ce_recovered: all.ce_recovered,
             dead: metrics.dead as f64 / train.d_sae as f64,
             off_diag_mean: metrics.off_diag_mean,
             level: verdict(run).level,

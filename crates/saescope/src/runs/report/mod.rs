@@ -74,7 +74,7 @@ pub(super) fn report_html(run: &SavedRun) -> Result<String> {
         tiles: tiles(run),
         verdict: verdict(run),
         charts: curves::charts(&run.lines),
-        evaluation: HeldOut::of(run.evaluation.as_ref()),
+        evaluation: HeldOut::of(&run.held_out()),
         tables: tables(run)?,
     };
     render("report.html", include_str!("report.html"), &page)
@@ -107,14 +107,15 @@ fn tiles(run: &SavedRun) -> Vec<Tile> {
     let Some(last) = run.lines.last() else {
         return Vec::new();
     };
-    let measured = |key: &str| run.evaluation.as_ref()?.get(key)?.as_f64();
+    let measured = run.held_out();
     let tile = |name: &str, value: String| Tile {
         name: name.to_owned(),
         value,
     };
     let metrics = &last.metrics;
-    let explained = measured("explained_variance").unwrap_or(metrics.explained_variance);
-    let l0 = measured("l0").unwrap_or(metrics.l0);
+    let explained = measured.all.explained_variance;
+    let explained = explained.unwrap_or(metrics.explained_variance);
+    let l0 = measured.all.l0.unwrap_or(metrics.l0);
     let dead = metrics.dead as f64 / run.config.train.d_sae as f64;
     let mut tiles = vec![
         tile("explained variance", format!("{explained:.3}")),
@@ -125,8 +126,8 @@ fn tiles(run: &SavedRun) -> Vec<Tile> {
     if let Some(speed) = tokens_per_s(&run.lines) {
         tiles.push(tile("tokens a second", short(speed)));
     }
-    if let (Some(with), Some(without)) = (measured("ce_with_sae"), measured("ce_without_sae")) {
-        let increase = tile("rise of cross-entropy", format!("{:.3}", with - without));
+    if let Some(increase) = measured.ce_increase() {
+        let increase = tile("rise of cross-entropy", format!("{increase:.3}"));
         tiles.insert(2, increase);
     }
     tiles

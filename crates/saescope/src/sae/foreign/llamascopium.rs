@@ -33,73 +33,25 @@ const LOGS: [&str; 2] = [
 ];
 /// The mean norms, by hook.
 const NORM: &str = "dataset_average_activation_norm";
+/// The key of the gates that compare pre-activations times the norms of decoder rows; true if absent.
+const INCLUDE: &str = "sparsity_include_decoder_norm";
 
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     let (source, config) = (files.source(), &files.config);
     refuse_others(config)?;
-    let linear = source.has("encoder.weight");
-    let [w_enc, b_enc, w_dec, b_dec] = NAMES[usize::from(linear)];
     let [reads, writes] = hooks(config)?;
     let norms = [&reads, &writes].map(|hook| format!("{NORM}.{hook}"));
-    let mut known = vec![
-        w_enc, b_enc, w_dec, b_dec, LOGS[0], LOGS[1], &norms[0], &norms[1],
-    ];
-    known.dedup();
-    source.only(&known)?;
-
-    let [d_in, d_sae] = if linear {
-        let [d_sae, d_in] = source.shape(w_enc)?;
-        [d_in, d_sae]
-    } else {
-        source.shape(w_enc)?
-    };
-    config.agrees("d_model", d_in)?;
-    config.agrees("d_sae", d_sae)?;
-    let transcoder = reads != writes;
-    let bias = source.has(b_dec) && config.truth("use_decoder_bias")? != Some(false);
-    let shape = [d_sae, d_in];
-    let mut weights = Weights {
-        w_enc: if linear {
-            source.matrix(w_enc, shape)?
-        } else {
-            source.transposed(w_enc, shape)?
-        },
-        b_enc: source.vector(b_enc, d_sae)?,
-        gate: Gate::Positive,
-        w_dec: if linear {
-            source.transposed(w_dec, shape)?
-        } else {
-            source.matrix(w_dec, shape)?
-        },
-        b_dec: if bias {
-            source.vector(b_dec, d_in)?
-        } else {
-            vec![0.0; d_in]
-        },
-        subtract_b_dec: bias && config.truth("apply_decoder_bias_to_pre_encoder")? == Some(true),
-        input_norm: InputNorm::None,
-        centre: false,
-        w_skip: None,
-        transcoder,
-    };
+    let mut weights = stored(&source, config, &norms)?;
+    weights.transcoder = reads != writes;
     let mut record = Record {
         format: Format::Llamascopium,
         config: config.to_value(),
         ..Record::default()
     };
+    // The first layout has one threshold, in its configuration.
     let released = config.get("jump_relu_threshold").is_some();
-    normalise(
-        &source,
-        config,
-        &mut weights,
-        [&norms[0], &norms[1]],
-        released,
-    )?;
-    if released
-        && config
-            .truth("sparsity_include_decoder_norm")?
-            .unwrap_or(true)
-    {
+    normalise(&source, config, &mut weights, &norms, released)?;
+    if released && config.truth(INCLUDE)?.unwrap_or(true) {
         fold::decoder_norms(&mut weights.w_enc, &mut weights.b_enc, &mut weights.w_dec);
     }
     gate(&source, config, &mut weights, &mut record)?;
@@ -113,6 +65,51 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
         );
     }
     Ok((weights, record))
+}
+
+/// The weights as they are stored, without a gate.
+fn stored(source: &Source, config: &ConfigObject, norms: &[String; 2]) -> Result<Weights> {
+    let linear = source.has("encoder.weight");
+    let [w_enc, b_enc, w_dec, b_dec] = NAMES[usize::from(linear)];
+    let [reads, writes] = norms;
+    source.only(&[w_enc, b_enc, w_dec, b_dec, LOGS[0], LOGS[1], reads, writes])?;
+    let shape = match (linear, source.shape(w_enc)?) {
+        (true, shape) => shape,
+        (false, [d_in, d_sae]) => [d_sae, d_in],
+    };
+    let [d_sae, d_in] = shape;
+    config.agrees("d_model", d_in)?;
+    config.agrees("d_sae", d_sae)?;
+    let bias = config
+        .truth("use_decoder_bias")?
+        .unwrap_or_else(|| source.has(b_dec));
+    let (w_enc, w_dec) = if linear {
+        (
+            source.matrix(w_enc, shape)?,
+            source.transposed(w_dec, shape)?,
+        )
+    } else {
+        (
+            source.transposed(w_enc, shape)?,
+            source.matrix(w_dec, shape)?,
+        )
+    };
+    Ok(Weights {
+        w_enc,
+        b_enc: source.vector(b_enc, d_sae)?,
+        gate: Gate::Positive,
+        w_dec,
+        b_dec: if bias {
+            source.vector(b_dec, d_in)?
+        } else {
+            vec![0.0; d_in]
+        },
+        subtract_b_dec: bias && config.truth("apply_decoder_bias_to_pre_encoder")? == Some(true),
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    })
 }
 
 /// Refuses what the library has beside plain autoencoders and transcoders.
@@ -166,7 +163,7 @@ fn normalise(
     source: &Source,
     config: &ConfigObject,
     weights: &mut Weights,
-    [reads, writes]: [&str; 2],
+    [reads, writes]: &[String; 2],
     released: bool,
 ) -> Result<()> {
     let key = "norm_activation";

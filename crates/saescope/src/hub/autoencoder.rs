@@ -4,15 +4,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Names of weights, the most preferred first, and whether these weights need a configuration.
-const WEIGHTS: [(&str, bool); 5] = [
+const WEIGHTS: [(&str, bool); 6] = [
     ("sae_weights.safetensors", true),
     ("sae.safetensors", true),
     ("ae.pt", true),
     ("params.npz", false),
     ("params.safetensors", true),
+    ("checkpoints/final.safetensors", true),
 ];
-/// Small files beside the weights, taken where there are any.
-const CONFIGURATION: [&str; 3] = ["cfg.json", "config.json", "activation_scaler.json"];
+/// Small files beside the weights, taken where there are any; the first four are configurations.
+const CONFIGURATION: [&str; 5] = [
+    "cfg.json",
+    "config.json",
+    "hyperparams.json",
+    "config.yaml",
+    "activation_scaler.json",
+];
 
 /// Chooses from the `names` of a repository's files those of the autoencoder at `inner`, a folder or
 /// its weights, or of the one in the repository's own folder. The last one holds the weights.
@@ -32,9 +39,11 @@ pub(super) fn needed(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Ve
         .iter()
         .map(|name| within(folder, name))
         .collect();
-    // sparsify and dictionary_learning keep the configuration of a run one folder above.
+    files.push(own_configuration(&weights));
+    // sparsify, dictionary_learning and Llama Scope keep the configuration of a run one folder above.
     if !folder.is_empty() {
         files.push(within(parent(folder), "config.json"));
+        files.push(within(parent(folder), "hyperparams.json"));
     }
     files.retain(|name| names.contains(name) && *name != weights);
     files.push(weights);
@@ -45,14 +54,19 @@ pub(super) fn needed(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Ve
 pub(super) fn complete(snapshot: &Path, inner: Option<&str>) -> Option<PathBuf> {
     let place = inner.map_or_else(|| snapshot.to_path_buf(), |inner| snapshot.join(inner));
     let configured = |folder: &Path| {
-        CONFIGURATION[..2]
+        CONFIGURATION[..4]
             .iter()
             .any(|name| folder.join(name).is_file())
     };
     if place.is_file() {
         let name = place.file_name()?.to_str()?;
         let known = WEIGHTS.iter().find(|(weights, _)| *weights == name);
-        let alone = known.is_some_and(|(_, configured)| !configured) || configured(place.parent()?);
+        let own = place.with_file_name(own_configuration(name)).is_file();
+        // Goodfire's files have no configuration.
+        let alone = known.map_or(name.ends_with(".pth"), |(_, configured)| !configured);
+        let folder = place.parent()?;
+        let above = folder.join("../hyperparams.json").is_file();
+        let alone = alone || own || above || configured(folder);
         return alone.then_some(place);
     }
     let mut known = WEIGHTS.iter();
@@ -63,22 +77,15 @@ pub(super) fn complete(snapshot: &Path, inner: Option<&str>) -> Option<PathBuf> 
 /// Reason for refusing `inner`, which names the folders of the repository that hold autoencoders.
 fn missing(names: &BTreeSet<String>, inner: &str) -> String {
     const SHOWN: usize = 12;
-    let is_weights = |name: &&String| {
-        WEIGHTS
-            .iter()
-            .any(|(w, _)| name.rsplit('/').next() == Some(w))
-    };
     let near = |name: &&String| inner.is_empty() || name.starts_with(&format!("{inner}/"));
     let all: Vec<&str> = names
         .iter()
-        .filter(is_weights)
-        .map(|name| parent(name))
+        .filter_map(|name| member(name, names))
         .collect();
     let within: Vec<&str> = names
         .iter()
-        .filter(is_weights)
         .filter(near)
-        .map(|n| parent(n))
+        .filter_map(|name| member(name, names))
         .collect();
     let shown = if within.is_empty() { &all } else { &within };
     if shown.is_empty() {
@@ -98,10 +105,32 @@ fn missing(names: &BTreeSet<String>, inner: &str) -> String {
         inner
     };
     format!(
-        "{place} holds no autoencoder; name a folder that does, as in org/name/{}; there are {}{more}",
+        "{place} holds no autoencoder; name one that does, as in org/name/{}; there are {}{more}",
         shown[0],
         shown[..shown.len().min(SHOWN)].join(", ")
     )
+}
+
+/// The name of the autoencoder whose weights are the file `name`: its folder, or the file itself where a
+/// folder holds the files of many.
+fn member<'a>(name: &'a str, names: &BTreeSet<String>) -> Option<&'a str> {
+    let known = WEIGHTS.iter().find_map(|(weights, _)| {
+        let folder = name.strip_suffix(weights)?;
+        folder.strip_suffix('/').or(folder.is_empty().then_some(""))
+    });
+    if known.is_some() {
+        return known;
+    }
+    let file = name.rsplit('/').next().unwrap_or(name);
+    let layer = file.starts_with("layer_") && file.ends_with(".safetensors");
+    let pickle = file.ends_with(".pt") && names.contains(&own_configuration(name));
+    (layer || pickle || file.ends_with(".sae.pt") || file.ends_with(".pth")).then_some(name)
+}
+
+/// The configuration that belongs to one file of weights alone: `a_cfg.json` to `a.pt`.
+fn own_configuration(weights: &str) -> String {
+    let stem = weights.rsplit_once('.').map_or(weights, |(stem, _)| stem);
+    format!("{stem}_cfg.json")
 }
 
 fn parent(name: &str) -> &str {
@@ -169,6 +198,34 @@ mod tests {
                 .unwrap_err()
                 .contains("no autoencoder")
         );
+    }
+
+    #[test]
+    fn files_of_many_layers_bring_the_configuration_that_they_share() {
+        let names = ["config.json", "layer0.sae.pt", "layer1.sae.pt"];
+        let refused = choose(&names, None).unwrap_err();
+        assert!(
+            refused.ends_with("there are layer0.sae.pt, layer1.sae.pt"),
+            "{refused}"
+        );
+        let chosen = choose(&names, Some("layer1.sae.pt")).unwrap();
+        assert_eq!(chosen, ["config.json", "layer1.sae.pt"]);
+        let names = ["config.yaml", "layer_0.safetensors", "layer_1.safetensors"];
+        let chosen = choose(&names, Some("layer_1.safetensors")).unwrap();
+        assert_eq!(chosen, ["config.yaml", "layer_1.safetensors"]);
+        let names = ["a.pt", "a_cfg.json", "b.pt", "b_cfg.json"];
+        assert!(
+            choose(&names, None)
+                .unwrap_err()
+                .ends_with("there are a.pt, b.pt")
+        );
+        assert_eq!(
+            choose(&names, Some("b.pt")).unwrap(),
+            ["b_cfg.json", "b.pt"]
+        );
+        let names = ["L8R/hyperparams.json", "L8R/checkpoints/final.safetensors"];
+        assert!(choose(&names, None).unwrap_err().ends_with("there are L8R"));
+        assert_eq!(choose(&names, Some("L8R")).unwrap(), names);
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl Sae {
         open::is_at(path)
     }
 
+    /// The autoencoders within a folder that is none itself, as paths relative to it: a release or the output
+    /// of a run often holds many. Empty for a folder that holds none.
+    pub fn members(folder: &Path) -> Vec<std::path::PathBuf> {
+        open::members(folder)
+    }
+
     /// Reads an autoencoder from the bytes of its weights and, if its format has one, of its
     /// configuration; errors call it `path`.
     pub fn from_bytes(path: &Path, weights: Vec<u8>, config: Option<&[u8]>) -> Result<Sae> {

@@ -24,6 +24,16 @@ pub enum Format {
     GemmaScope,
     /// Gemma Scope 2, `params.safetensors`.
     GemmaScope2,
+    /// Llama Scope and others by the library Llamascopium, once `lm_saes`.
+    Llamascopium,
+    /// Qwen Scope, `layerN.sae.pt`.
+    QwenScope,
+    /// A `.pth` file of Goodfire.
+    Goodfire,
+    /// The autoencoders of GPT-2's attention, `….pt` with `…_cfg.json`.
+    AttentionOut,
+    /// A transcoder in the layout of `circuit-tracer`, `layer_N.safetensors`.
+    CircuitTracer,
 }
 
 /// A file that an autoencoder was read from.

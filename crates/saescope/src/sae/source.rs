@@ -26,11 +26,6 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// A source of all tensors of the file.
-    pub(super) fn new(checkpoint: &'a Checkpoint) -> Source<'a> {
-        Source::below(checkpoint, "")
-    }
-
     /// A source of the tensors whose names begin with `prefix`, which is omitted from their names.
     pub(super) fn below(checkpoint: &'a Checkpoint, prefix: &'a str) -> Source<'a> {
         Source { checkpoint, prefix }
@@ -201,7 +196,7 @@ mod tests {
         };
         save_safetensors(&path, &[tensor], &BTreeMap::new()).unwrap();
         let file = Checkpoint::open(&path).unwrap();
-        let source = Source::new(&file);
+        let source = Source::below(&file, "");
         let stored = source.matrix("w", [cols, rows]).unwrap();
         for (row, col) in [(0, 1), (1, 0), (1023, 15), (1024, 16), (rows - 1, cols - 1)] {
             assert_eq!(stored.row(col)[row], value(row, col));

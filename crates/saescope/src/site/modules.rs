@@ -32,6 +32,16 @@ pub fn parse(path: &str, end: End) -> Result<Site> {
             End::Input => Err(unknown()),
         };
     }
+    if let ["model", "norm"]
+    | ["transformer", "ln_f"]
+    | ["gpt_neox", "final_layer_norm"]
+    | ["norm" | "ln_f" | "final_layer_norm"] = names[..]
+    {
+        return match end {
+            End::Output => Ok(Site::FinalNorm),
+            End::Input => Err(unknown()),
+        };
+    }
     let block = names
         .iter()
         .position(|name| matches!(*name, "layers" | "h"));
@@ -53,7 +63,10 @@ pub fn parse(path: &str, end: End) -> Result<Site> {
             Site::AttnZ
         }
         (["mlp", "c_proj" | "down_proj" | "dense_4h_to_h"], End::Input) => Site::MlpAct,
-        (["mlp", "c_proj" | "dense_4h_to_h"], End::Output) => Site::MlpOut,
+        (["mlp", "c_proj" | "dense_4h_to_h" | "down_proj"], End::Output) => Site::MlpOut,
+        (["attn", "c_proj"] | ["self_attn", "o_proj"] | ["attention", "dense"], End::Output) => {
+            Site::AttnOut
+        }
         _ => return Err(unknown()),
     };
     Ok(site(layer))

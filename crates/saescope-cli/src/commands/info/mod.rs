@@ -3,8 +3,9 @@
 mod autoencoder;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use saescope::checkpoint::Checkpoint;
 use saescope::hub::Reference;
 use saescope::model::{Model, ModelSummary, RotarySummary, Shapes, SiteKinds};
 use saescope::sae::Sae;
@@ -109,7 +110,14 @@ fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
             Err(error) => session.locate_sae(reference).map_err(|_| error)?,
         },
     };
-    Ok(Some(path).filter(|path| Sae::is_at(path)))
+    let holds = |path: &PathBuf| Sae::is_at(path) || holds_only_autoencoders(path);
+    Ok(Some(path).filter(holds))
+}
+
+/// True for a folder of several autoencoders without a model, whose members the error of opening it lists.
+fn holds_only_autoencoders(path: &Path) -> bool {
+    path.is_dir() && !path.join("config.json").is_file() && Checkpoint::open(path).is_err()
+        && !Sae::members(path).is_empty()
 }
 
 fn record<'a>(args: &'a Args, model: &'a Model, tokenizer: &'a Tokenizer) -> ModelReport<'a> {

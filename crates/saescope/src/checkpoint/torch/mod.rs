@@ -24,8 +24,8 @@ pub use value::Value;
 pub const ONLY_TENSOR: &str = "tensor";
 
 /// The names that a pickle may refer to. Functions come first, then storages in
-/// the order of [`STORED`].
-const ALLOWED: [&str; 15] = [
+/// the order of [`STORED`], then constants.
+const ALLOWED: [&str; 29] = [
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_tensor",
     "torch._utils._rebuild_parameter",
@@ -41,7 +41,25 @@ const ALLOWED: [&str; 15] = [
     "torch.CharStorage",
     "torch.ByteStorage",
     "torch.BoolStorage",
+    "torch.device",
+    "torch.float64",
+    "torch.float32",
+    "torch.float16",
+    "torch.bfloat16",
+    "torch.int64",
+    "torch.int32",
+    "torch.int16",
+    "torch.int8",
+    "torch.uint8",
+    "torch.bool",
+    "torch.complex64",
+    "torch.float8_e4m3fn",
+    "torch.float8_e5m2",
 ];
+/// A device, called with its name and perhaps a number.
+const DEVICE: usize = 15;
+/// The first of the names that are values by themselves: the types of elements.
+const FIRST_CONSTANT: usize = 16;
 const REBUILD_PARAMETER: usize = 2;
 const SIZE: usize = 3;
 const FIRST_STORAGE: usize = 5;
@@ -271,6 +289,9 @@ fn tensor_view(pickle: &Pickle, id: Id) -> Option<TensorView> {
         let Node::Call(function, args) = pickle.node(id) else {
             return None;
         };
+        if *function > REBUILD_PARAMETER {
+            return None;
+        }
         let args = items(pickle, *args)?;
         if *function == REBUILD_PARAMETER {
             id = *args.first()?;

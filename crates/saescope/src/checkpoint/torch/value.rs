@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ALLOWED, ONLY_TENSOR, SIZE, TensorView, tensor_view};
+use super::{ALLOWED, DEVICE, FIRST_CONSTANT, ONLY_TENSOR, SIZE, TensorView, tensor_view};
 use crate::checkpoint::pickle::{Id, Node, Pickle};
 use crate::error::{Error, Result};
 
@@ -124,12 +124,22 @@ impl<'a> Tree<'a> {
                 Node::Tuple(args) if args.len() == 1 => self.value(args[0], name, depth + 1)?,
                 _ => return Err(self.error(name, "a malformed torch.Size")),
             },
+            // A device says where a tensor was, which changes nothing here.
+            Node::Call(DEVICE, args) => match self.pickle.node(*args) {
+                Node::Tuple(args) if matches!(args.len(), 1 | 2) => {
+                    self.value(args[0], name, depth + 1)?
+                }
+                _ => return Err(self.error(name, "a malformed torch.device")),
+            },
             Node::Call(..) => {
                 let name = if name.is_empty() { ONLY_TENSOR } else { name };
                 let tensor_view = tensor_view(self.pickle, id)
                     .ok_or_else(|| self.error(name, "not described as torch describes a tensor"))?;
                 self.tensors.push((name.to_owned(), tensor_view));
                 Value::Tensor(name.to_owned())
+            }
+            Node::Global(place) if *place >= FIRST_CONSTANT => {
+                Value::Str(ALLOWED[*place].to_owned())
             }
             Node::Global(place) => {
                 let reason = format!("`{}` as a value", ALLOWED[*place]);

@@ -4,13 +4,12 @@
 //! configuration. A backup of a training run holds the state dict under `ae`, and its autoencoder reads
 //! activations divided by `norm_factor`.
 
-use saescope_kernels::Gate;
+use saescope_kernels::{Gate, row_norms};
 
 use super::{
     AutoencoderFiles, Record, Source, Weights, checked_k, exp, input_scale, model_called,
     module_site, number_after,
 };
-use crate::checkpoint::torch::Value;
 use crate::error::{Error, Result};
 use crate::sae::files::ConfigObject;
 use crate::sae::fold;
@@ -19,40 +18,64 @@ use crate::sae::record::Format;
 use crate::site::Site;
 use crate::site::modules::End;
 
-/// The state dict in a backup.
-const BACKUP: &str = "ae.";
+/// The note for a class whose owner's loader normalises the decoder.
+const NORMALISED: &str = "decoder rows are brought to norm 1, and encoder rows and biases multiplied by their \
+                          norms, as dictionary_learning's load_dictionary does";
 
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
-    let torch = files.weights.torch();
-    let backup = torch.is_some_and(|value| matches!(value.get("ae"), Some(Value::Dict(_))));
-    let source = if backup {
-        Source::below(&files.weights, BACKUP)
-    } else {
-        Source::new(&files.weights)
-    };
+    let source = files.source();
     let trainer = files.config.part("trainer");
     let mut weights = if source.has("encoder.weight") {
         linear(&source, &trainer)?
-    } else if source.has("W_enc") {
-        plain(&source)?
     } else {
-        let reason = "a file of torch.save without `encoder.weight` and `W_enc`, which dictionary_learning \
-                      writes, and without `latent_bias`, which OpenAI writes";
-        return Err(Error::format(source.path(), reason));
+        plain(&source, &trainer)?
     };
     trainer.agrees("activation_dim", weights.w_enc.cols())?;
     trainer.agrees("dict_size", weights.w_enc.rows())?;
-    if backup && let Some(factor) = torch.and_then(|value| value.get("norm_factor")) {
+    let factor = files
+        .weights
+        .torch()
+        .and_then(|value| value.get("norm_factor"));
+    if files.is_below("ae")
+        && let Some(factor) = factor
+    {
         let factor = factor.as_f64().unwrap_or(f64::NAN);
         weights.input_norm = input_scale(source.path(), "norm_factor", 1.0 / factor)?;
     }
-    Ok((weights, record(&files.config, &trainer)?))
+    let mut record = record(&files.config, &trainer)?;
+    // Only this class has a tensor of this name.
+    if source.has("bias") && normalise(&mut weights) {
+        record.notes.push(NORMALISED.to_owned());
+    }
+    Ok((weights, record))
+}
+
+/// Brings decoder rows to norm 1 unless they have it, to the tolerance of its makers.
+fn normalise(weights: &mut Weights) -> bool {
+    let is_one = |norm: &f32| (norm - 1.0).abs() <= 1e-5;
+    if row_norms(&weights.w_dec).iter().all(is_one) {
+        return false;
+    }
+    fold::decoder_norms(&mut weights.w_enc, &mut weights.b_enc, &mut weights.w_dec);
+    true
+}
+
+/// Refuses a configuration whose class is not one of those that have these tensors.
+fn is_class(trainer: &ConfigObject, classes: &[&str]) -> Result<()> {
+    match trainer.text("dict_class")? {
+        Some(class) if !classes.contains(&class) => {
+            let classes = classes.join(" or ");
+            Err(trainer.unsupported("dict_class", &format!("its tensors belong to {classes}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads the classes whose encoder and decoder are `nn.Linear`.
 fn linear(source: &Source, trainer: &ConfigObject) -> Result<Weights> {
     let [d_sae, d_in] = source.shape("encoder.weight")?;
     if source.has("r_mag") {
+        is_class(trainer, &["GatedAutoEncoder"])?;
         return gated(source, [d_sae, d_in]);
     }
     let mut names = vec!["encoder.weight", "encoder.bias", "decoder.weight"];
@@ -60,15 +83,18 @@ fn linear(source: &Source, trainer: &ConfigObject) -> Result<Weights> {
         names.extend(["k", "threshold"]);
         (top_k(source, trainer, d_sae)?, "b_dec")
     } else if source.has("b_dec") {
-        // Older versions of TopK kept no threshold.
+        // Older versions of TopK kept no threshold. BatchTopK without one cannot be told apart by token.
+        is_class(trainer, &["AutoEncoderTopK"])?;
         names.push("k");
         (
             Gate::TopK(checked_k(source.path(), k(source, trainer)?, d_sae)?),
             "b_dec",
         )
     } else if source.has("bias") {
+        is_class(trainer, &["AutoEncoder"])?;
         (Gate::Positive, "bias")
     } else {
+        is_class(trainer, &["AutoEncoderNew"])?;
         (Gate::Positive, "decoder.bias")
     };
     names.push(b_dec);
@@ -111,7 +137,7 @@ fn gated(source: &Source, [d_sae, d_in]: [usize; 2]) -> Result<Weights> {
 }
 
 /// Reads the classes with plain matrices: JumpReLU and Matryoshka.
-fn plain(source: &Source) -> Result<Weights> {
+fn plain(source: &Source, trainer: &ConfigObject) -> Result<Weights> {
     let [d_in, d_sae] = source.shape("W_enc")?;
     let matryoshka = source.has("group_sizes");
     let mut names = vec!["W_enc", "b_enc", "W_dec", "b_dec", "threshold"];
@@ -119,6 +145,14 @@ fn plain(source: &Source) -> Result<Weights> {
         names.extend(["k", "group_sizes"]);
     }
     source.only(&names)?;
+    is_class(
+        trainer,
+        &[if matryoshka {
+            "MatryoshkaBatchTopKSAE"
+        } else {
+            "JumpReluAutoEncoder"
+        }],
+    )?;
     let thresholds = if matryoshka {
         vec![source.scalar("threshold")?; d_sae]
     } else {
@@ -162,7 +196,12 @@ fn top_k(source: &Source, trainer: &ConfigObject, d_sae: usize) -> Result<Gate> 
 
 fn k(source: &Source, trainer: &ConfigObject) -> Result<usize> {
     let k = if source.has("k") {
-        usize::try_from(source.integer("k")?).ok()
+        let k = usize::try_from(source.integer("k")?).ok();
+        // Its own loader refuses another `k` too.
+        if let Some(k) = k {
+            trainer.agrees("k", k)?;
+        }
+        k
     } else {
         trainer.size("k")?
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use saescope_kernels::Gate;
 
-use super::{AutoencoderFiles, NORMALIZED, Source, Weights, number_after, whole};
+use super::{AutoencoderFiles, NORMALIZED, Weights, number_after, whole};
 use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
@@ -20,7 +20,7 @@ const NAMES: [[&str; 5]; 2] = [
 const SKIP: &str = "affine_skip_connection";
 
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
-    let source = Source::new(&files.weights);
+    let source = files.source();
     let names = NAMES[usize::from(source.has("w_enc"))];
     source.only(&[names.as_slice(), &[SKIP]].concat())?;
     let [w_enc, w_dec, b_enc, b_dec, threshold] = names;
@@ -152,6 +152,13 @@ fn by_config(files: &AutoencoderFiles) -> Result<Record> {
     let config = &files.config;
     if !matches!(config.text("architecture")?, None | Some("jump_relu")) {
         return Err(config.unsupported("architecture", "only jump_relu is supported"));
+    }
+    if let Some(flag) = config.truth("affine_connection")?
+        && flag != files.source().has(SKIP)
+    {
+        let has = if flag { "no" } else { "an" };
+        let reason = format!("the file has {has} `{SKIP}`");
+        return Err(config.unsupported("affine_connection", &reason));
     }
     let mut record = Record {
         format: Format::GemmaScope2,

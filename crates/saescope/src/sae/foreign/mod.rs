@@ -2,9 +2,14 @@
 //!
 //! A file's project is recognised by its content. Tensors that its kind does not have are refused by name.
 
+mod attention_out;
+mod circuit_tracer;
 mod dictionary_learning;
 mod gemma_scope;
+mod goodfire;
+mod llamascopium;
 mod openai;
+mod qwen_scope;
 mod released;
 mod saelens;
 mod sparsify;
@@ -27,27 +32,7 @@ const NORMALIZED: &str = "TransformerLens takes `hook_normalized` before the gai
 
 /// Reads an autoencoder, its format recognised by its tensors.
 pub(super) fn read(files: &AutoencoderFiles) -> Result<Sae> {
-    let source = Source::new(&files.weights);
-    let torch = files.weights.torch().is_some();
-    let (mut weights, mut record) = if torch && source.has("latent_bias") {
-        openai::read(files)?
-    } else if torch {
-        dictionary_learning::read(files)?
-    } else if files.weights.is_npz() || source.has("w_enc") {
-        gemma_scope::read(files)?
-    } else if source.has("encoder.weight") {
-        sparsify::read(files)?
-    } else if source.has("W_enc") || files.config.get("architecture").is_some() {
-        saelens::read(files)?
-    } else {
-        let some: Vec<&str> = files.weights.names().take(4).collect();
-        let reason = format!(
-            "its tensors ({}, …) belong to no known kind of autoencoder: OpenAI's, SAELens', \
-             sparsify's, dictionary_learning's, Gemma Scope's",
-            some.join(", ")
-        );
-        return Err(Error::format(files.weights.path(), reason));
-    };
+    let (mut weights, mut record) = reader(files)?(files)?;
     // A folder that saescope saved keeps its record; any other file is the origin itself.
     if record.files.is_empty() && record.format != Format::Saescope {
         record.files = source_files(files, record.format);
@@ -66,6 +51,72 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<Sae> {
         },
         other => other,
     })
+}
+
+/// Reads the weights and the record of one project's files.
+type Reader = fn(&AutoencoderFiles) -> Result<(Weights, Record)>;
+
+/// The reader of the project whose tensors these are. A configuration decides only between projects that
+/// call their tensors alike.
+fn reader(files: &AutoencoderFiles) -> Result<Reader> {
+    let source = files.source();
+    let torch = files.weights.torch().is_some();
+    let keys = |names: &[&str]| names.iter().any(|name| files.config.get(name).is_some());
+    let plain = source.has("W_enc") && source.has("W_dec") && !source.has("threshold");
+    Ok(if torch && source.has("latent_bias") {
+        openai::read
+    } else if source.has("W_E") || source.has("encoder.weight") && keys(&["hook_point_in"]) {
+        llamascopium::read
+    } else if source.has("encoder_linear.weight") {
+        goodfire::read
+    } else if source.has("W_enc")
+        && keys(&["architecture"])
+        && !source.has("affine_skip_connection")
+    {
+        saelens::read
+    } else if torch && plain && keys(&["act_size", "act_name"]) {
+        attention_out::read
+    } else if torch && plain && qwen_scope::is_it(files) {
+        qwen_scope::read
+    } else if torch && (source.has("encoder.weight") || source.has("W_enc") && !plain) {
+        dictionary_learning::read
+    } else if files.weights.is_npz() || source.has("w_enc") {
+        gemma_scope::read
+    } else if source.has("encoder.weight") {
+        sparsify::read
+    } else if source.has("W_enc") && circuit_tracer::is_it(files) {
+        circuit_tracer::read
+    } else if keys(&["architecture"]) || source.has("W_enc") && !torch {
+        saelens::read
+    } else {
+        return Err(unknown(files, torch && plain));
+    })
+}
+
+/// The error for a file that no reader takes. `plain` is true if it has the tensors of several kinds.
+fn unknown(files: &AutoencoderFiles, plain: bool) -> Error {
+    let names: Vec<&str> = files.weights.names().take(5).collect();
+    let names = names.join(", ");
+    let reason = if plain {
+        format!(
+            "its tensors ({names}) fit a ReLU and a TopK autoencoder, and no configuration beside it says \
+             which: Qwen Scope has a config.json with `k`, the attention autoencoders of GPT-2 a \
+             {}_cfg.json with `act_name`, SAELens a cfg.json with `architecture`",
+            files
+                .weights
+                .path()
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+        )
+    } else {
+        format!(
+            "its tensors ({names}, …) belong to no known kind of autoencoder: SAELens', sparsify's, \
+             dictionary_learning's, OpenAI's, Goodfire's, Llamascopium's, circuit-tracer's, Gemma Scope's, \
+             Qwen Scope's"
+        )
+    };
+    Error::format(files.weights.path(), reason)
 }
 
 /// The files that an autoencoder of another project was read from.
@@ -92,10 +143,13 @@ pub(super) fn end_of(path: &Path) -> String {
     names[names.len().saturating_sub(NAMES)..].join("/")
 }
 
-/// The site that TransformerLens calls `name`; adds a note if saescope has no such site.
+/// The site that its makers call `name`: a hook of TransformerLens, or a module of a Hugging Face model,
+/// whose output is meant. Adds a note if saescope has no such site.
 fn site_called(name: Option<&str>, record: &mut Record) -> Option<Site> {
     let name = name?;
-    let site = transformer_lens::parse(name).or_else(|_| name.parse()).ok();
+    let hook = transformer_lens::parse(name).or_else(|_| name.parse());
+    let site = hook.or_else(|_| modules::parse(name, End::Output)).ok();
+    let site = site.filter(|_| !before_norm(name, End::Output, record));
     if site.is_none() {
         record
             .notes
@@ -110,21 +164,32 @@ fn site_called(name: Option<&str>, record: &mut Record) -> Option<Site> {
 /// The site at one end of a module of a Hugging Face model; adds a note if saescope has no such site.
 fn module_site(path: &str, end: End, record: &mut Record) -> Option<Site> {
     let site = modules::parse(path, end).ok();
-    // Our `attn_out` and `mlp_out` come after the norm that Gemma applies to the outputs of these modules.
-    let gemma = record
-        .model
-        .as_ref()
-        .is_some_and(|model| model.contains("gemma-"));
-    let inside = [".mlp", ".self_attn"]
-        .iter()
-        .any(|part| path.ends_with(part));
-    let site = site.filter(|_| !(gemma && inside && end == End::Output));
+    let site = site.filter(|_| !before_norm(path, end, record));
     if site.is_none() {
         record
             .notes
             .push(format!("saescope has no site for its module `{path}`"));
     }
     site
+}
+
+/// True for the outputs of Gemma's attention and MLP as modules. Our `attn_out` and `mlp_out` come after
+/// the norm that Gemma 2 and 3 apply to them.
+fn before_norm(path: &str, end: End, record: &Record) -> bool {
+    const OUTPUTS: [&str; 6] = [
+        ".mlp",
+        ".self_attn",
+        ".mlp.down_proj",
+        ".self_attn.o_proj",
+        ".mlp.hook_out",
+        ".attn.hook_out",
+    ];
+    let path = path.strip_suffix(".output").unwrap_or(path);
+    let model = record.model.as_deref().unwrap_or_default();
+    let gemma = ["gemma-2-", "gemma-3-"]
+        .iter()
+        .any(|name| model.contains(name));
+    gemma && end == End::Output && OUTPUTS.iter().any(|part| path.ends_with(part))
 }
 
 /// The full name on the Hugging Face Hub of a model that is known by a shorter one.

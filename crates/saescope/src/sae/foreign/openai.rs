@@ -8,7 +8,7 @@ use std::path::Path;
 use saescope_kernels::Gate;
 use serde_json::{Map, Value as Json};
 
-use super::{AutoencoderFiles, Source, Weights, checked_k, whole};
+use super::{AutoencoderFiles, Weights, checked_k, whole};
 use crate::checkpoint::torch::Value;
 use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
@@ -38,7 +38,7 @@ const LOCATIONS: [(&str, OfLayer); 5] = [
 ];
 
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
-    let source = Source::new(&files.weights);
+    let source = files.source();
     source.only(&TENSORS)?;
     let [d_sae, d_in] = source.shape("encoder.weight")?;
     let (gate, input_norm) = activation(files, d_sae)?;
@@ -81,6 +81,14 @@ fn activation(files: &AutoencoderFiles, d_sae: usize) -> Result<(Gate, InputNorm
     let state = value("activation_state_dict");
     let state = |key| state.and_then(|state| state.get(key));
     let after = state("postact_fn").map_or(Some("ReLU"), Value::as_str);
+    // `k` belongs to TopK, whose norm a ReLU does not have.
+    if name == "ReLU" && state("k").is_some() {
+        let stated = value("activation").map_or("absent, which means ReLU", |_| "ReLU");
+        return Err(Error::Unsupported {
+            path: files.weights.path().to_path_buf(),
+            reason: format!("`activation` is {stated}, and `activation_state_dict` has a `k`"),
+        });
+    }
     match (name, after) {
         ("ReLU", _) => Ok((Gate::Positive, InputNorm::None)),
         ("TopK", Some("ReLU")) => {

@@ -47,17 +47,20 @@ enum Kind {
 }
 
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
-    let source = Source::new(&files.weights);
+    let source = files.source();
     let config = &files.config;
     if config.is_empty() {
-        let reason = "there is no cfg.json beside it, which names its architecture";
+        let reason = "there is no cfg.json beside it, which names its architecture; an autoencoder of SAELens \
+                      is a folder of both";
         return Err(Error::format(source.path(), reason));
     }
+    let architecture = architecture(config)?;
+    contradicted(config, &architecture)?;
     let Architecture {
         kind,
         transcoder,
         skip,
-    } = architecture(config)?;
+    } = architecture;
     let [d_in, d_sae] = source.shape(W_ENC)?;
     let [_, d_out] = source.shape(W_DEC)?;
     config.agrees("d_in", d_in)?;
@@ -72,10 +75,7 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     let mut w_enc = source.transposed(W_ENC, [d_sae, d_in])?;
     let mut w_dec = source.matrix(W_DEC, [d_sae, d_out])?;
     let (b_enc, gate) = gate(&source, config, kind, &mut w_enc, &mut w_dec)?;
-    if source.has("scaling_factor") {
-        let factors = source.vector("scaling_factor", d_sae)?;
-        scale_rows(&mut w_dec, &factors);
-    }
+    fine_tuned(&source, config, &mut w_dec)?;
     let centre = centred(files, &record)?;
     let note = "its makers centred the weights that write to the residual stream, so each token's \
                 mean is subtracted";
@@ -100,6 +100,78 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
         transcoder,
     };
     Ok((weights, record))
+}
+
+/// Folds the factors of a fine-tuning into the decoder. Factors of 1 were written for every autoencoder
+/// for a while.
+fn fine_tuned(source: &Source, config: &ConfigObject, w_dec: &mut Matrix) -> Result<()> {
+    const KEY: &str = "finetuning_scaling_factor";
+    if !source.has("scaling_factor") {
+        return Ok(());
+    }
+    let factors = source.vector("scaling_factor", w_dec.rows())?;
+    if factors.iter().all(|factor| (factor - 1.0).abs() <= 1e-5) {
+        return Ok(());
+    }
+    if config.truth(KEY)? != Some(true) {
+        let value = config
+            .get(KEY)
+            .map_or("absent".to_owned(), Value::to_string);
+        let reason = format!(
+            "`{KEY}` is {value} in {}, and the factors here are not 1; SAELens refuses this too: set the key \
+             to true if the factors belong to it, or take the tensor out",
+            config.path().display()
+        );
+        return Err(Error::tensor(source.path(), "scaling_factor", reason));
+    }
+    scale_rows(w_dec, &factors);
+    Ok(())
+}
+
+/// Refuses an architecture that other keys of the configuration contradict.
+fn contradicted(config: &ConfigObject, architecture: &Architecture) -> Result<()> {
+    let name = config
+        .text("architecture")?
+        .unwrap_or("absent, which means standard");
+    let against = |key: &str, what: &str| {
+        let reason = format!("`architecture` is {name}; {what}");
+        Err(config.unsupported(key, &reason))
+    };
+    let plain = matches!(
+        architecture.kind,
+        Kind::Standard | Kind::JumpRelu | Kind::Gated
+    );
+    if plain && config.size("k").is_ok_and(|k| k.is_some()) {
+        return against("k", "only TopK has a `k`");
+    }
+    let metadata = config.part("metadata");
+    for object in [config, &metadata] {
+        let (reads, writes) = (object.text("hook_name")?, object.text("hook_name_out")?);
+        if !architecture.transcoder
+            && reads.is_some()
+            && writes.is_some_and(|out| Some(out) != reads)
+        {
+            let reason = format!(
+                "`architecture` is {name}, and `hook_name_out` is {} while `hook_name` is {}; only a \
+                 transcoder writes another hook than it reads",
+                writes.unwrap_or_default(),
+                reads.unwrap_or_default()
+            );
+            let path = config.path().to_path_buf();
+            return Err(Error::Unsupported { path, reason });
+        }
+    }
+    if architecture.kind != Kind::TopK {
+        let key = if config.get("activation_fn").is_some() {
+            "activation_fn"
+        } else {
+            "activation_fn_str"
+        };
+        if !matches!(config.text(key)?, None | Some("relu")) {
+            return against(key, "its activation is relu");
+        }
+    }
+    Ok(())
 }
 
 /// An architecture of SAELens, taken apart.

@@ -2,7 +2,7 @@
 
 use saescope_kernels::Gate;
 
-use super::{AutoencoderFiles, Source, Weights, checked_k, module_site, whole};
+use super::{AutoencoderFiles, Weights, checked_k, module_site, whole};
 use crate::error::{Error, Result};
 use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
@@ -11,7 +11,7 @@ use crate::site::modules::End;
 const TENSORS: [&str; 5] = ["encoder.weight", "encoder.bias", "W_dec", "b_dec", "W_skip"];
 
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
-    let source = Source::new(&files.weights);
+    let source = files.source();
     let config = &files.config;
     source.only(&TENSORS)?;
     let [d_sae, d_in] = source.shape("encoder.weight")?;
@@ -34,8 +34,15 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
         Error::format(source.path(), reason)
     })?;
     let k = checked_k(config.path(), k, d_sae)?;
-    let transcoder = config.truth("transcode")?.unwrap_or(false);
     let skip = source.has("W_skip");
+    if let Some(flag) = config.truth("skip_connection")?
+        && flag != skip
+    {
+        let has = if skip { "a" } else { "no" };
+        let reason = format!("there is {has} `W_skip` in {}", source.path().display());
+        return Err(config.unsupported("skip_connection", &reason));
+    }
+    let (transcoder, note) = transcodes(files, skip)?;
     let weights = Weights {
         w_enc: source.matrix("encoder.weight", [d_sae, d_in])?,
         b_enc: source.vector("encoder.bias", d_sae)?,
@@ -52,7 +59,35 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
         },
         transcoder,
     };
-    Ok((weights, record(files, transcoder)?))
+    let mut record = record(files, transcoder)?;
+    record.notes.extend(note.map(str::to_owned));
+    Ok((weights, record))
+}
+
+/// True for a transcoder. Older versions wrote it to the configuration of the run alone, or not at all.
+fn transcodes(files: &AutoencoderFiles, skip: bool) -> Result<(bool, Option<&'static str>)> {
+    let key = "transcode";
+    let own = files.config.truth(key)?;
+    let run = match &files.run {
+        Some(run) => match run.truth(key)? {
+            None => run.part("sae").truth(key)?,
+            flag => flag,
+        },
+        None => None,
+    };
+    match (own, run) {
+        (Some(own), Some(run)) if own != run => {
+            let reason = format!("the configuration of its run says {run}");
+            Err(files.config.unsupported(key, &reason))
+        }
+        (Some(own), _) => Ok((own, None)),
+        (None, Some(run)) => Ok((run, None)),
+        (None, None) if skip => {
+            let note = "no configuration says that it is a transcoder; its `W_skip` does";
+            Ok((true, Some(note)))
+        }
+        (None, None) => Ok((false, None)),
+    }
 }
 
 fn record(files: &AutoencoderFiles, transcoder: bool) -> Result<Record> {

@@ -21,6 +21,7 @@ fn files(case: &str) -> (PathBuf, Vec<u8>, Option<Vec<u8>>) {
         "ae.pt",
         "params.npz",
         "params.safetensors",
+        "checkpoints/final.safetensors",
     ];
     let weights = if opened.is_file() {
         opened
@@ -29,7 +30,12 @@ fn files(case: &str) -> (PathBuf, Vec<u8>, Option<Vec<u8>>) {
         paths.find(|path| path.is_file()).unwrap()
     };
     let folder = weights.parent().unwrap();
-    let configs = ["cfg.json", "config.json"].map(|name| std::fs::read(folder.join(name)).ok());
+    let own = format!(
+        "{}_cfg.json",
+        weights.file_stem().unwrap().to_string_lossy()
+    );
+    let configs = [&own, "cfg.json", "config.json", "../hyperparams.json"]
+        .map(|name| std::fs::read(folder.join(name)).ok());
     let bytes = std::fs::read(&weights).unwrap();
     (weights, bytes, configs.into_iter().flatten().next())
 }

@@ -3,6 +3,7 @@
 mod golden;
 mod hostile;
 mod identities;
+mod published;
 mod saved;
 
 use std::path::{Path, PathBuf};
@@ -12,14 +13,21 @@ use saescope::sae::{Encoded, Sae};
 use safetensors::SafeTensors;
 
 /// Every case under `tests/golden/saes`, and the file or folder in it that is opened.
-const CASES: [(&str, &str); 55] = [
+const CASES: [(&str, &str); 67] = [
+    ("attention_out", "gpt2-small_L2_Hcat_z_v9.pt"),
+    ("circuit_tracer", "layer_2.safetensors"),
+    ("circuit_tracer_skip", "layer_2.safetensors"),
+    ("dl_april", ""),
     ("dl_backup", ""),
     ("dl_batch_topk", ""),
     ("dl_batch_topk_untrained", ""),
+    ("dl_compiled", ""),
+    ("dl_dtype", ""),
     ("dl_gated", ""),
     ("dl_jumprelu", ""),
     ("dl_matryoshka", ""),
     ("dl_new", ""),
+    ("dl_parallel", ""),
     ("dl_standard", ""),
     ("dl_topk", ""),
     ("dl_topk_few", ""),
@@ -37,6 +45,10 @@ const CASES: [(&str, &str); 55] = [
         "gemma_scope_transcoder",
         "gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_8/params.npz",
     ),
+    ("goodfire", "Llama-3.1-8B-Instruct-SAE-l19.pth"),
+    ("llama_scope", "Llama3_1-8B-Base-L8R-8x"),
+    ("llama_scope_transcoder", "Llama3_1-8B-Base-L8R-8x"),
+    ("llamascopium", ""),
     ("openai_v1", "mlp_post_act/autoencoders/3.pt"),
     ("openai_v4", "resid_delta_mlp_v4/autoencoders/3.pt"),
     ("openai_v5", "resid_post_mlp_v5_32k/autoencoders/8.pt"),
@@ -45,6 +57,7 @@ const CASES: [(&str, &str); 55] = [
         "resid_delta_attn_v5_128k/autoencoders/11.pt",
     ),
     ("openai_v5_few", "resid_post_attn_v5_128k/autoencoders/0.pt"),
+    ("qwen_scope", "layer2.sae.pt"),
     ("saelens_batchtopk_saved", ""),
     ("saelens_batchtopk_training", ""),
     ("saelens_bf16", ""),

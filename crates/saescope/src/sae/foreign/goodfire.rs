@@ -1,0 +1,64 @@
+//! Goodfire: a state dict with `encoder_linear` and `decoder_linear`, whose model and layer only the name of
+//! the file or folder tells, as in `Llama-3.1-8B-Instruct-SAE-l19.pth`.
+
+use saescope_kernels::Gate;
+
+use super::{AutoencoderFiles, Weights, whole};
+use crate::error::Result;
+use crate::sae::norm::InputNorm;
+use crate::sae::record::{Format, Record};
+use crate::site::Site;
+
+const TENSORS: [&str; 4] = [
+    "encoder_linear.weight",
+    "encoder_linear.bias",
+    "decoder_linear.weight",
+    "decoder_linear.bias",
+];
+
+pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
+    let source = files.source();
+    source.only(&TENSORS)?;
+    let [w_enc, b_enc, w_dec, b_dec] = TENSORS;
+    let [d_sae, d_in] = source.shape(w_enc)?;
+    let weights = Weights {
+        w_enc: source.matrix(w_enc, [d_sae, d_in])?,
+        b_enc: source.vector(b_enc, d_sae)?,
+        gate: Gate::Positive,
+        w_dec: source.transposed(w_dec, [d_sae, d_in])?,
+        b_dec: source.vector(b_dec, d_in)?,
+        subtract_b_dec: false,
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    };
+    let mut record = Record {
+        format: Format::Goodfire,
+        config: files.config.to_value(),
+        ..Record::default()
+    };
+    let path = whole(source.path());
+    let mut names = path.iter().rev().filter_map(|name| name.to_str());
+    match names.find_map(named) {
+        Some((model, layer)) => {
+            record.model = Some(model);
+            record.site = Some(Site::ResidPost(layer));
+        }
+        None => record.notes.push(
+            "a file of Goodfire names its model and layer only by its name, as in \
+             Llama-3.1-8B-Instruct-SAE-l19.pth"
+                .to_owned(),
+        ),
+    }
+    Ok((weights, record))
+}
+
+/// Model and layer in a name such as `Llama-3.1-8B-Instruct-SAE-l19.pth`.
+fn named(name: &str) -> Option<(String, usize)> {
+    let (model, layer) = name.split_once("-SAE-l")?;
+    let layer = layer.split(|c: char| !c.is_ascii_digit()).next()?;
+    // In the Hub's cache, a folder is `models--Goodfire--Llama-…`.
+    let model = model.rsplit("--").next()?;
+    Some((format!("meta-llama/{model}"), layer.parse().ok()?))
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use saescope::activations::Shards;
-use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
+use saescope::corpus::{Chats, Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 use tempfile::TempDir;
 
@@ -31,6 +31,7 @@ fn read_texts(name: &str, template: &str, bytes: &[u8]) {
         files: vec![path],
         template: Some(Templates::All(template.to_owned())),
         text: TextUnit::Paragraph,
+        chats: Chats::Template,
         layout: Layout::Packed,
         context: 16,
         bos: Bos::Auto,

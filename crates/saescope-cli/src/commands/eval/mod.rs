@@ -111,9 +111,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let LanguageModel {
         model, tokenizer, ..
     } = &subject.lm;
-    let corpus = args
-        .corpus
-        .open(tokenizer, args.load.bos.bos(), args.seed)?;
+    let corpus = args.corpus.open(&subject.lm, args.seed)?;
     let texts = take(&corpus, args.tokens)?;
     warn(args, &subject, &texts);
     let saes: Vec<&Sae> = subject.saes.iter().map(|named| &named.sae).collect();

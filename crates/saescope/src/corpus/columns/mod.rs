@@ -6,6 +6,8 @@
 mod ipc;
 mod pages;
 mod parquet;
+mod schema;
+mod thrift;
 mod values;
 
 use std::collections::BTreeSet;

@@ -16,6 +16,8 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::thrift::{STRUCT, Thrift};
+
 /// Most bytes of a page.
 const MAX_PAGE: u64 = 256 << 20;
 /// Most bytes of the pages of one batch of rows.
@@ -187,18 +189,17 @@ fn broken(reason: &str) -> ParquetError {
 }
 
 impl Header {
-    /// Reads the beginning of a header: fields in the compact protocol of Thrift, each with a byte for the
-    /// step from the field before and for its type.
+    /// Reads the beginning of a header, whose fields all writers put in order.
     fn read(bytes: &[u8]) -> Option<Header> {
-        let mut fields = HeaderFields { bytes };
-        let kind = fields.number()?;
-        let expanded = fields.number()?;
-        fields.number()?;
+        let mut thrift = Thrift { bytes };
+        let kind = number(&mut thrift)?;
+        let expanded = number(&mut thrift)?;
+        number(&mut thrift)?;
         // A checksum may come before the header of the kind.
-        let mut mark = fields.byte()?;
-        if mark == NUMBER {
-            fields.varint()?;
-            mark = fields.byte()?;
+        let mut mark = thrift.byte()?;
+        if mark == NEXT_NUMBER {
+            thrift.varint()?;
+            mark = thrift.byte()?;
         }
         if mark & 0x0f != STRUCT {
             return None;
@@ -211,13 +212,14 @@ impl Header {
         if kind == INDEX_PAGE {
             return Some(header); // It is skipped.
         }
-        header.values = fields.number()?;
+        header.values = number(&mut thrift)?;
         if kind == DATA_PAGE_V2 {
             for _ in 0..3 {
-                fields.number()?; // Missing values, rows, encoding.
+                number(&mut thrift)?; // Missing values, rows, encoding.
             }
-            header.plain = fields.number()?.checked_add(fields.number()?)?;
-            if fields.byte()? == FALSE {
+            let definition = number(&mut thrift)?;
+            header.plain = definition.checked_add(number(&mut thrift)?)?;
+            if thrift.byte()? == NEXT_FALSE {
                 header.plain = u64::MAX;
             }
         }
@@ -225,45 +227,14 @@ impl Header {
     }
 }
 
-/// Bytes of the types of fields, after a step of one.
-const NUMBER: u8 = 0x15;
-const FALSE: u8 = 0x12;
-/// Type of a field that is a struct, whatever the step.
-const STRUCT: u8 = 0x0c;
+/// Bytes before a field that follows the one before: a number, and one that is false.
+const NEXT_NUMBER: u8 = 0x15;
+const NEXT_FALSE: u8 = 0x12;
 /// Kinds of pages.
 const INDEX_PAGE: u64 = 1;
 const DATA_PAGE_V2: u64 = 3;
 
-/// Fields of a header that follow each other.
-struct HeaderFields<'a> {
-    bytes: &'a [u8],
-}
-
-impl HeaderFields<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (byte, rest) = self.bytes.split_first()?;
-        self.bytes = rest;
-        Some(*byte)
-    }
-
-    /// The next field, a number that is not negative.
-    fn number(&mut self) -> Option<u64> {
-        if self.byte()? != NUMBER {
-            return None;
-        }
-        let zigzag = self.varint()?;
-        (zigzag & 1 == 0).then_some(zigzag >> 1)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..35).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
+/// The next field, a number that is not negative.
+fn number(thrift: &mut Thrift) -> Option<u64> {
+    (thrift.byte()? == NEXT_NUMBER).then(|| thrift.natural())?
 }

@@ -10,12 +10,10 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::pages::Pages;
-use super::{RowReader, decode};
+use super::{RowReader, decode, schema};
 
 /// Rows that are decoded at once.
 const ROWS: usize = 64;
-/// Most levels of a schema: the decoder goes through them by recursion.
-const MAX_DEPTH: i16 = 64;
 
 /// Hands the batches of a file to `reader`.
 pub(super) fn batches(bytes: Bytes, reader: &mut RowReader) -> Result<(), String> {
@@ -27,22 +25,12 @@ pub(super) fn batches(bytes: Bytes, reader: &mut RowReader) -> Result<(), String
             "it does not end as a Parquet file; it may be cut off".to_owned()
         });
     }
+    schema::check(&bytes)?;
     // Types come from Parquet's own schema, not from a copy of Arrow's.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let read = decode(|| ArrowReaderMetadata::load(&bytes, options))?.map_err(|e| broken(&e))?;
     let columns = reader.resolve(read.schema())?;
     let metadata = Arc::clone(read.metadata());
-    let depth =
-        |leaf: &parquet::schema::types::ColumnDescPtr| leaf.max_def_level() + leaf.max_rep_level();
-    if metadata
-        .file_metadata()
-        .schema_descr()
-        .columns()
-        .iter()
-        .any(|leaf| depth(leaf) > MAX_DEPTH)
-    {
-        return Err(format!("its schema has more than {MAX_DEPTH} levels"));
-    }
     // Views share the bytes of a page, however often its rows repeat a text.
     let views = Schema::new(
         read.schema()
@@ -52,8 +40,8 @@ pub(super) fn batches(bytes: Bytes, reader: &mut RowReader) -> Result<(), String
             .collect::<Vec<_>>(),
     );
     let options = ArrowReaderOptions::new().with_schema(Arc::new(views));
-    let read =
-        ArrowReaderMetadata::try_new(Arc::clone(&metadata), options).map_err(|e| broken(&e))?;
+    let read = decode(|| ArrowReaderMetadata::try_new(Arc::clone(&metadata), options))?
+        .map_err(|e| broken(&e))?;
     let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), columns);
     let pages = Pages::new(bytes, &metadata, &mask);
     let rows = metadata.file_metadata().num_rows().max(1) as f64;

@@ -27,7 +27,7 @@ pub(crate) struct CorpusArgs {
     /// The text of a record: a field, or fields such as '{instruction}\n{output}'; a field may be a
     /// chat or a list of token ids; once for all FILEs, or once for each in their order (`-` for
     /// plain text) [default: text]
-    #[arg(long, value_name = "TEMPLATE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEMPLATE")]
     template: Vec<String>,
     /// The unit of plain text that is a document
     #[arg(long, value_parser = one_of::<TextUnit>(TextUnit::ALL.map(TextUnit::name)), default_value_t)]

@@ -4,8 +4,7 @@ use std::io::{BufRead, Cursor, Read};
 use std::path::Path;
 
 use super::json;
-use super::open::Source;
-use super::read::MAX_DOCUMENT;
+use super::open::{MAX_DOCUMENT, Source};
 use super::table;
 use super::template::Template;
 use crate::error::{Error, Result};

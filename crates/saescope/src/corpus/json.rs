@@ -6,7 +6,7 @@ use std::io::BufRead;
 
 use serde_json::Value;
 
-use super::read::{MAX_DOCUMENT, too_long};
+use super::open::{MAX_DOCUMENT, too_long};
 
 /// Parses a value. `NaN` becomes null, as it stands for a missing value; `Infinity` and `-Infinity` become
 /// texts; half of a character outside Unicode's first 65,536 becomes U+FFFD.

@@ -8,6 +8,9 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 
+/// Bytes of the longest document, and of the longest line: a novel has one million.
+pub(super) const MAX_DOCUMENT: usize = 16 << 20;
+
 /// Largest ratio of decompressed to compressed bytes. Text rarely shrinks to a twentieth; a file that grows
 /// more is made to fill the memory or the disk of its reader.
 const MAX_GROWTH: u64 = 200;
@@ -47,6 +50,12 @@ pub(super) fn check(path: &Path) -> Result<()> {
         "not a regular file; name the files of a folder one by one, and save the output of a pipe \
          to a file, since a corpus is read twice",
     ))
+}
+
+/// The reason for refusing a document of more than [`MAX_DOCUMENT`].
+pub(super) fn too_long(what: &str) -> String {
+    let limit = MAX_DOCUMENT >> 20;
+    format!("the {what} is longer than {limit} MiB, the limit of a document; cut it")
 }
 
 /// Opens the regular file at `path`.

@@ -9,15 +9,12 @@ use super::TextUnit;
 use super::columns;
 use super::format::Format;
 use super::json::{self, Values};
-use super::open::{Source, open};
+use super::open::{MAX_DOCUMENT, Source, open, too_long};
 use super::record::{self, Document};
 use super::table::Table;
 use super::template::Template;
 use crate::checkpoint::File;
 use crate::error::{Error, Result};
-
-/// Bytes of the longest document, and of the longest line: a novel has one million.
-pub(super) const MAX_DOCUMENT: usize = 16 << 20;
 
 /// Most bytes of a file that is held in memory instead of mapped, because the file itself is compressed and
 /// its format is read from more than one place.
@@ -230,11 +227,6 @@ fn whole(mut lines: Lines, take: DocumentSink) -> Result<()> {
     }
     text.pop();
     take(lines.found(Document::Text(text)))
-}
-
-pub(super) fn too_long(what: &str) -> String {
-    let limit = MAX_DOCUMENT >> 20;
-    format!("the {what} is longer than {limit} MiB, the limit of a document; cut it")
 }
 
 /// The lines of a file.

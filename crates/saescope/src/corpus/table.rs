@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::read::MAX_DOCUMENT;
+use super::open::MAX_DOCUMENT;
 use super::template::{DEFAULT_FIELD, Template};
 
 /// Separators of cells, the likeliest first.

@@ -9,7 +9,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use serde_json::{Map, Number, Value};
 
-use super::super::read::{MAX_DOCUMENT, too_long};
+use super::super::open::{MAX_DOCUMENT, too_long};
 
 /// Refuses the types that are neither text nor numbers, nor lists or objects of them.
 pub(super) fn check(kind: &DataType) -> Result<(), String> {

@@ -110,7 +110,7 @@ fn a_compressed_file_reads_as_the_file_itself() {
 fn a_file_made_to_fill_the_memory_is_refused() {
     let folder = TempDir::new().unwrap();
     let blank = vec![b'\n'; 64 << 20];
-    let long = vec![b'x'; read::MAX_DOCUMENT + 2];
+    let long = vec![b'x'; open::MAX_DOCUMENT + 2];
     for (name, bytes, reason) in [
         ("a.txt.gz", gzip(&blank), "200 times as long"),
         ("b.txt.gz", gzip(&long), "limit of a document"),

@@ -207,7 +207,7 @@ fn key(config: &CorpusConfig, source: &DocumentSource) -> Result<[u8; 32]> {
         digest.part(&content);
         found.extend(differently_read(
             path,
-            source.reader(template),
+            &source.reader(template),
             config.chats,
             tokenizer,
         )?);
@@ -221,7 +221,7 @@ fn key(config: &CorpusConfig, source: &DocumentSource) -> Result<[u8; 32]> {
 /// Parts of the digest for a file that is read by more than its name and the text of its fields.
 fn differently_read(
     path: &Path,
-    reader: DocumentReader,
+    reader: &DocumentReader,
     chats: Chats,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<Vec<u8>>> {

@@ -1,12 +1,12 @@
-//! Texts and shards of activations. The first byte names the kind: `p` Parquet, `j` JSON Lines and `t`
-//! plain text, each also compressed; `s` the `shards.json` of a folder with one valid shard.
+//! Texts and shards of activations. The first byte names the kind: `p` Parquet or Arrow, `l` lists in them,
+//! `j` JSON, `c` a table and `t` plain text, each also compressed; `s` the `shards.json` of a folder with one valid shard.
 #![no_main]
 
 use std::path::Path;
 use std::sync::LazyLock;
 
 use saescope::activations::Shards;
-use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
+use saescope::corpus::{Chats, Corpus, CorpusConfig, Layout, Templates, TextUnit};
 use saescope::tokenizer::{Bos, Tokenizer};
 use tempfile::TempDir;
 
@@ -24,13 +24,14 @@ static SHARD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     [&(header.len() as u64).to_le_bytes()[..], header, &[0; 64]].concat()
 });
 
-fn read_texts(name: &str, template: &str, bytes: &[u8]) {
+fn read_texts(name: &str, template: Option<&str>, bytes: &[u8]) {
     let path = FOLDER.path().join(name);
     std::fs::write(&path, bytes).expect("a temporary file can be written");
     let config = CorpusConfig {
         files: vec![path],
-        template: Some(Templates::All(template.to_owned())),
+        template: template.map(|template| Templates::All(template.to_owned())),
         text: TextUnit::Paragraph,
+        chats: Chats::Plain,
         layout: Layout::Packed,
         context: 16,
         bos: Bos::Auto,
@@ -60,9 +61,17 @@ fn read_shards(json: &[u8]) {
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| match bytes {
-    [b'p', parquet @ ..] => read_texts("a.parquet", "{text}{instruction}{meta.note}", parquet),
-    [b'j', json @ ..] => read_texts("a.jsonl", "{a}\n{b.c}", json),
-    [b't', text @ ..] => read_texts("a.txt", "text", text),
+    [b'p', rows @ ..] => read_texts("a", Some("{text}{instruction}{meta.note}{label}"), rows),
+    [b'l', rows @ ..] => {
+        read_texts("a", Some("messages"), rows);
+        read_texts("a", Some("input_ids"), rows);
+    }
+    [b'j', json @ ..] => {
+        read_texts("a.json", Some("{a}\n{b.c}"), json);
+        read_texts("a.json", Some("a"), json);
+    }
+    [b'c', table @ ..] => read_texts("a.csv", Some("a"), table),
+    [b't', text @ ..] => read_texts("a.txt", None, text),
     [b's', json @ ..] => read_shards(json),
     _ => {}
 });

@@ -331,6 +331,28 @@ pub enum Error {
         source: Box<Error>,
     },
 
+    /// Sequences are longer than the model's context.
+    #[error("sequences of {context} tokens are longer than the model's context of {limit}")]
+    LongContext {
+        /// Tokens of a sequence.
+        context: usize,
+        /// The most that the model reads.
+        limit: usize,
+    },
+
+    /// Texts cannot be divided into those to train on and those to evaluate on.
+    #[error(
+        "{documents} documents cannot be split into {tokens} tokens to hold out and the rest: {reason}"
+    )]
+    HeldOut {
+        /// Number of the documents.
+        documents: usize,
+        /// Tokens to hold out.
+        tokens: u64,
+        /// The cause.
+        reason: String,
+    },
+
     /// An argument is out of its range.
     #[error("{0}")]
     Argument(String),
@@ -351,6 +373,8 @@ impl Error {
             | Error::NotANumber { .. }
             | Error::NoModel { .. }
             | Error::SaeAsModel { .. }
+            | Error::LongContext { .. }
+            | Error::HeldOut { .. }
             | Error::Argument(_) => true,
             Error::At { source, .. } | Error::ModelOfSae { source } => source.is_usage(),
             _ => false,

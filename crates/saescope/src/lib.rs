@@ -62,9 +62,9 @@ mod shuffle;
 pub mod checkpoint;
 pub mod tokenizer;
 
-pub mod corpus;
-
 pub mod chat;
+
+pub mod corpus;
 
 pub mod hub;
 

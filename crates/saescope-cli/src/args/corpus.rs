@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use saescope::corpus::{Corpus, CorpusConfig, Layout, Templates, TextUnit};
-use saescope::session::Warning;
+use saescope::corpus::{Chats, Corpus, CorpusConfig, Layout, Templates, TextUnit};
+use saescope::session::{LanguageModel, Warning};
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::args::hub;
@@ -20,17 +20,21 @@ const CONTEXT: usize = 128;
 /// The texts, and the way from texts to sequences. Each command decides if they are required.
 #[derive(clap::Args)]
 pub(crate) struct CorpusArgs {
-    /// Texts: plain text, JSON Lines or Parquet, also compressed with gzip or zstd, or a data set on
-    /// the Hugging Face Hub, `org/name[@revision][:FILE-OR-FOLDER]`
+    /// Texts: plain text, JSON, CSV, TSV, Parquet or Arrow, also compressed with gzip or zstd, or a
+    /// data set on the Hugging Face Hub, `org/name[@revision][:FILE-OR-FOLDER]`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     corpus: Vec<String>,
-    /// The text of a record: a field, or fields such as '{instruction}\n{output}'; once for all FILEs,
-    /// or once for each in their order (plain text ignores its own) [default: text]
+    /// The text of a record: a field, or fields such as '{instruction}\n{output}'; a field may be a
+    /// chat or a list of token ids; once for all FILEs, or once for each in their order (`-` for
+    /// plain text) [default: text]
     #[arg(long, value_name = "TEMPLATE")]
     template: Vec<String>,
     /// The unit of plain text that is a document
     #[arg(long, value_parser = one_of::<TextUnit>(TextUnit::ALL.map(TextUnit::name)), default_value_t)]
     document: TextUnit,
+    /// Chats as text: by the model's chat template, or the texts of their turns alone
+    #[arg(long, value_parser = one_of::<Chats>(Chats::ALL.map(Chats::name)), default_value_t)]
+    chats: Chats,
     /// Arrangement of documents: sharing sequences, or one each
     #[arg(long, value_parser = one_of::<Layout>(Layout::ALL.map(Layout::name)), default_value_t)]
     layout: Layout,
@@ -72,6 +76,7 @@ impl CorpusArgs {
             },
             files: located[range].concat(),
             text: self.document,
+            chats: self.chats,
             layout: self.layout,
             context: self.context.unwrap_or(CONTEXT),
             bos,
@@ -104,14 +109,10 @@ impl CorpusArgs {
         &self.corpus
     }
 
-    /// The texts as sequences; their tokens are kept for the next time.
-    pub(crate) fn open(
-        &self,
-        tokenizer: &Tokenizer,
-        bos: Bos,
-        seed: u64,
-    ) -> anyhow::Result<Corpus> {
-        open(&self.config(bos, seed)?, tokenizer)
+    /// The texts as sequences for a model; their tokens are kept for the next time.
+    pub(crate) fn open(&self, lm: &LanguageModel, seed: u64) -> anyhow::Result<Corpus> {
+        lm.check_context(self.context.unwrap_or(CONTEXT))?;
+        open(&self.config(lm.bos, seed)?, &lm.tokenizer)
     }
 }
 

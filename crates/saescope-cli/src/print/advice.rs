@@ -65,6 +65,10 @@ fn part(error: &Error) -> Option<&Error> {
 fn mend(error: &Error) -> Option<&'static str> {
     let advice = match error {
         Error::SaeAsModel { .. } => "`saescope info` names the model that it was trained on",
+        Error::LongContext { .. } => "a smaller --context cuts them shorter",
+        Error::HeldOut { .. } => {
+            "--eval-tokens 0 trains on all of it, --eval-corpus evaluates on other texts"
+        }
         Error::OutOfRange { .. } => "--shard-dtype bf16 or f32 holds it",
         Error::NoModel { .. } => "--model names it",
         Error::ModelOfSae { .. } => "--model names another",

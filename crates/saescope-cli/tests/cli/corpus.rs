@@ -135,6 +135,26 @@ fn wrong_usage_and_wrong_texts_are_told_apart() {
         ),
         (
             2,
+            &["--corpus", "tests/data/happy.txt", "--context", "1024"],
+            "longer than the model's context of 512; a smaller --context",
+        ),
+        (
+            1,
+            &["--corpus", "tests/data/happy.txt", "--template", "text"],
+            "happy.txt: the template cannot apply: the file is plain text",
+        ),
+        (
+            1,
+            &[
+                "--corpus",
+                "tests/golden/corpora/chats.parquet",
+                "--template",
+                "messages",
+            ],
+            "chats.parquet: row 1: it is a chat; chat template: the model has none",
+        ),
+        (
+            2,
             &["--corpus", "tests/data/happy.txt", "--tokens", "0"],
             "at least one token",
         ),
@@ -170,4 +190,63 @@ fn texts_are_kept_as_tokens_for_the_next_time() {
     assert_eq!(before.len(), 1);
     assert!(make("second") == first);
     assert_eq!(kept(), before);
+}
+
+#[test]
+fn records_of_every_format_are_read_by_their_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str, more: &[&str]| {
+        let texts = ["--layout", "rows", "--tokens", "50", "--json"];
+        let shards = folder.path().join(name);
+        json(&capture(&shards, &[more, &texts].concat()))["documents"].clone()
+    };
+    let golden = |name: &str| format!("tests/golden/corpora/{name}");
+    let chats = golden("chats.arrow");
+    assert_eq!(
+        read(
+            "plain",
+            &[
+                "--corpus",
+                &chats,
+                "--template",
+                "messages",
+                "--chats",
+                "plain"
+            ]
+        ),
+        5
+    );
+    assert_eq!(
+        read("ids", &["--corpus", &chats, "--template", "input_ids"]),
+        5
+    );
+    let both = [
+        "--corpus",
+        &golden("brotli.parquet"),
+        "tests/data/happy.txt",
+        "--template",
+        "{instruction}\\n{text}",
+        "--template",
+        "-",
+    ];
+    assert!(read("both", &both).as_u64().unwrap() > 120);
+}
+
+#[test]
+fn one_text_many_times_is_named_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = folder.path().join("same.txt");
+    std::fs::write(&texts, ["a a a a a a a a a a"; 200].join("\n\n")).unwrap();
+    let (texts, output) = (texts.to_str().unwrap(), folder.path().join("run"));
+    let site = ["train", MODEL, "--site", "resid_post.2", "--corpus", texts];
+    let size = [
+        "--d-sae", "8", "--k", "2", "--steps", "2", "--batch", "64", "-o",
+    ];
+    let output = run(&[&site[..], &size, &[output.to_str().unwrap()]].concat());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("all have the same text; --eval-tokens 0 trains on all"),
+        "{stderr}"
+    );
 }

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::read::DocumentReader;
-use super::template::Template;
-use super::{CorpusConfig, Progress, Templates, TextUnit, open};
+use super::format::Format;
+use super::read::{DocumentReader, Found};
+use super::record::Document;
+use super::template::{DEFAULT_FIELD, Template};
+use super::{Chats, CorpusConfig, NO_TEMPLATE, Progress, Templates, TextUnit, open};
+use crate::chat::ChatTemplate;
 use crate::checkpoint::{File, save_whole};
 use crate::digest::{self, Digest};
 use crate::error::{Error, Result};
@@ -43,9 +46,9 @@ impl Documents {
             files: &config.files,
             templates: templates(config)?,
             text: config.text,
-            tokenizer,
+            encoder: Encoder::new(tokenizer, config.chats),
         };
-        let key = key(config, tokenizer)?;
+        let key = key(config, &source)?;
         let d_vocab = tokenizer.d_vocab();
         let Some(folder) = cache else {
             let name = Path::new("the corpus in memory");
@@ -182,9 +185,10 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// Digest of everything that determines the ids of the documents.
-fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
+fn key(config: &CorpusConfig, source: &DocumentSource) -> Result<[u8; 32]> {
     let mut digest = Digest::new();
     digest.part(MAGIC);
+    let tokenizer = source.encoder.tokenizer;
     digest.part(tokenizer.digest()?.as_bytes());
     let (all, each): (&str, &[String]) = match &config.template {
         None => ("", &[]),
@@ -193,29 +197,62 @@ fn key(config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<[u8; 32]> {
     };
     digest.part(all.as_bytes());
     digest.part(config.text.name().as_bytes());
-    for path in &config.files {
+    let mut found = Vec::new();
+    for (path, template) in config.files.iter().zip(&source.templates) {
         open::check(path)?;
         let name = path.file_name().unwrap_or_default();
         digest.part(name.as_encoded_bytes());
         let (content, len) = digest::of_file(path)?;
         digest.part(&len.to_le_bytes());
         digest.part(&content);
+        found.extend(differently_read(
+            path,
+            &source.reader(template),
+            config.chats,
+            tokenizer,
+        )?);
     }
     each.iter()
         .for_each(|template| digest.part(template.as_bytes()));
+    found.iter().for_each(|part| digest.part(part));
     Ok(digest.finish())
 }
 
-/// The template of every file.
-fn templates(config: &CorpusConfig) -> Result<Vec<Template>> {
+/// Parts of the digest for a file that is read by more than its name and the text of its fields.
+fn differently_read(
+    path: &Path,
+    reader: &DocumentReader,
+    chats: Chats,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<Vec<u8>>> {
+    let format = reader.format(path)?;
+    let mut parts = Vec::new();
+    if format != Format::by_name(path) {
+        parts.push(format!("{format:?}").into_bytes());
+    }
+    let field = reader.template.and_then(Template::only_field);
+    let lists = !matches!(format, Format::Text | Format::Table(_));
+    if lists && field.is_some_and(|field| field != DEFAULT_FIELD) {
+        let template = match chats {
+            Chats::Template => tokenizer.chat_template().unwrap_or_default(),
+            Chats::Plain => "plain",
+        };
+        parts.push(template.as_bytes().to_vec());
+    }
+    Ok(parts)
+}
+
+/// The template of every file; none where none is given.
+fn templates(config: &CorpusConfig) -> Result<Vec<Option<Template>>> {
     let files = config.files.len();
-    let all = |template: &str| (0..files).map(|_| Template::parse(template)).collect();
+    let parse = |template: &String| match template.as_str() {
+        NO_TEMPLATE => Ok(None),
+        template => Template::parse(template).map(Some),
+    };
     match &config.template {
-        None => all("text"),
-        Some(Templates::All(template)) => all(template),
-        Some(Templates::Each(each)) if each.len() == files => {
-            each.iter().map(|one| Template::parse(one)).collect()
-        }
+        None => Ok((0..files).map(|_| None).collect()),
+        Some(Templates::All(template)) => (0..files).map(|_| parse(template)).collect(),
+        Some(Templates::Each(each)) if each.len() == files => each.iter().map(parse).collect(),
         Some(Templates::Each(each)) => {
             let found = each.len();
             let reason =
@@ -229,23 +266,116 @@ fn templates(config: &CorpusConfig) -> Result<Vec<Template>> {
 struct DocumentSource<'a> {
     files: &'a [PathBuf],
     /// The template of each file.
-    templates: Vec<Template>,
+    templates: Vec<Option<Template>>,
     text: TextUnit,
+    encoder: Encoder<'a>,
+}
+
+/// Turns documents into ids.
+struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
+    /// The model's chat template, unless there is none or chats are read without it.
+    chat: Option<ChatTemplate>,
+    chats: Chats,
+}
+
+/// A document that is to become ids, and its place for an error.
+struct Waiting {
+    document: Document,
+    file: usize,
+    unit: &'static str,
+    number: u64,
 }
 
 /// Writes the file of the documents.
 struct DocumentWriter<'a, W> {
     place: &'a Path,
     to: &'a mut W,
-    tokenizer: &'a Tokenizer,
+    source: &'a DocumentSource<'a>,
     digest: Digest,
     ends: Vec<u64>,
-    waiting: Vec<String>,
+    waiting: Vec<Waiting>,
     waiting_text: usize,
 }
 
+impl<'a> Encoder<'a> {
+    fn new(tokenizer: &'a Tokenizer, chats: Chats) -> Encoder<'a> {
+        let chat = match chats {
+            Chats::Template => ChatTemplate::of(tokenizer).ok(),
+            Chats::Plain => None,
+        };
+        Encoder {
+            tokenizer,
+            chat,
+            chats,
+        }
+    }
+
+    /// The ids of a document, without the tokens that the tokenizer puts around a text.
+    fn encode(&self, document: &Document) -> Result<Vec<u32>, String> {
+        let ids = match document {
+            Document::Text(text) => return self.plain(text),
+            Document::Ids(ids) => {
+                let d_vocab = self.tokenizer.d_vocab();
+                if let Some(id) = ids.iter().find(|id| **id as usize >= d_vocab) {
+                    return Err(format!(
+                        "the id {id} is not in the vocabulary of {d_vocab} tokens; the ids are those of \
+                         another tokenizer"
+                    ));
+                }
+                ids.clone()
+            }
+            Document::Turns(turns) => match (&self.chat, self.chats) {
+                (Some(template), _) => {
+                    let text = template.render(turns).map_err(|error| error.to_string())?;
+                    let ids = self.tokenizer.encode_raw(&text);
+                    ids.map_err(|error| error.to_string())?
+                }
+                (None, Chats::Plain) => {
+                    let texts: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
+                    return self.plain(&texts.join("\n\n"));
+                }
+                // The cause, as the template itself gives it.
+                (None, Chats::Template) => {
+                    let reason = ChatTemplate::of(self.tokenizer).err();
+                    let reason = reason.map_or_else(String::new, |reason| reason.to_string());
+                    return Err(format!(
+                        "it is a chat; {reason}; `plain` chats are the texts of their turns alone"
+                    ));
+                }
+            },
+        };
+        Ok(self.without_affixes(ids))
+    }
+
+    fn plain(&self, text: &str) -> Result<Vec<u32>, String> {
+        let ids = self.tokenizer.encode(text, Bos::Never);
+        ids.map_err(|error| error.to_string())
+    }
+
+    /// Ids without the tokens around a text, which sequences add as they are asked to.
+    fn without_affixes(&self, mut ids: Vec<u32>) -> Vec<u32> {
+        let around = |bos| self.tokenizer.around(bos).unwrap_or_default();
+        let (before, _) = around(Bos::Always);
+        let (_, after) = around(Bos::Auto);
+        if !after.is_empty() && ids.ends_with(after) {
+            ids.truncate(ids.len() - after.len());
+        }
+        if !before.is_empty() && ids.starts_with(before) {
+            ids.drain(..before.len());
+        }
+        ids
+    }
+}
+
 impl DocumentSource<'_> {
+    fn reader<'a>(&self, template: &'a Option<Template>) -> DocumentReader<'a> {
+        DocumentReader {
+            template: template.as_ref(),
+            text: self.text,
+        }
+    }
+
     /// Writes the file of the documents; errors name it `place`.
     fn write<W: Write + Seek>(
         &self,
@@ -259,7 +389,7 @@ impl DocumentSource<'_> {
         let mut written = DocumentWriter {
             place,
             to,
-            tokenizer: self.tokenizer,
+            source: self,
             digest: Digest::new(),
             ends: Vec::new(),
             waiting: Vec::new(),
@@ -275,11 +405,10 @@ impl DocumentSource<'_> {
         };
         let mut before = 0;
         let files = self.files.iter().zip(&self.templates);
-        for ((path, template), len) in files.zip(lens) {
-            let text = self.text;
-            let reader = DocumentReader { template, text };
-            reader.documents(path, &mut |document, read| {
-                written.push(document)?;
+        for (file, ((path, template), len)) in files.zip(lens).enumerate() {
+            self.reader(template).documents(path, &mut |found| {
+                let read = found.read;
+                written.push(found, file)?;
                 if written.waiting.is_empty() {
                     progress.bytes = before + read;
                     progress.documents = written.ends.len() as u64;
@@ -301,9 +430,14 @@ fn len(path: &Path) -> Result<u64> {
 }
 
 impl<W: Write + Seek> DocumentWriter<'_, W> {
-    fn push(&mut self, document: String) -> Result<()> {
-        self.waiting_text += document.len();
-        self.waiting.push(document);
+    fn push(&mut self, found: Found, file: usize) -> Result<()> {
+        self.waiting_text += found.document.len();
+        self.waiting.push(Waiting {
+            document: found.document,
+            file,
+            unit: found.unit,
+            number: found.number,
+        });
         if self.waiting_text >= PIECE_TEXT {
             self.flush()?;
         }
@@ -312,11 +446,18 @@ impl<W: Write + Seek> DocumentWriter<'_, W> {
 
     /// Turns the waiting documents into ids.
     fn flush(&mut self) -> Result<()> {
-        let tokenizer = self.tokenizer;
+        let source = self.source;
         let ids: Result<Vec<Vec<u32>>> = self
             .waiting
             .par_iter()
-            .map(|document| tokenizer.encode(document, Bos::Never))
+            .map(|waiting| {
+                let ids = source.encoder.encode(&waiting.document);
+                ids.map_err(|reason| {
+                    let (unit, number) = (waiting.unit, waiting.number);
+                    let path = &source.files[waiting.file];
+                    Error::format(path, format!("{unit} {number}: {reason}"))
+                })
+            })
             .collect();
         self.waiting.clear();
         self.waiting_text = 0;

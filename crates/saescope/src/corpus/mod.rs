@@ -1,15 +1,19 @@
 //! Texts for training and evaluation: files of any kind as sequences of ids in a fixed order.
 //!
-//! Files hold documents: paragraphs of a text, lines of JSON Lines, rows of Parquet. Documents become ids
-//! once, which a cache keeps, and sequences are cut out of them on demand. Memory: 16 bytes a document
+//! Files hold documents: paragraphs of a text, records of JSON, rows of tables, Parquet and Arrow. Documents
+//! become ids once, which a cache keeps, and sequences are cut out of them on demand. Memory: 16 bytes a document
 //! and 12 a sequence, and some 50 MB while documents become ids. The ids themselves are mapped from the
 //! cache, or held in memory (4 bytes each) without one. This module knows no model.
 
+mod columns;
 mod documents;
+mod format;
+mod json;
 mod layout;
 mod open;
-mod parquet;
 mod read;
+mod record;
+mod table;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -33,13 +37,16 @@ use crate::tokenizer::{Bos, Tokenizer};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusConfig {
-    /// The files, in order; the ends of their names give their formats.
+    /// The files, in order; their first bytes give their formats.
     pub files: Vec<PathBuf>,
     /// The text of a record; the field `text` by default.
     pub template: Option<Templates>,
     /// The unit of plain text that is a document.
     #[serde(default)]
     pub text: TextUnit,
+    /// The way from chats to text.
+    #[serde(default, skip_serializing_if = "Chats::is_default")]
+    pub chats: Chats,
     /// Arrangement of documents in sequences.
     pub layout: Layout,
     /// Tokens of a sequence, including those that the tokenizer puts around a text.
@@ -56,8 +63,58 @@ pub struct CorpusConfig {
 pub enum Templates {
     /// One template for all files.
     All(String),
-    /// One template for each file, in their order. Plain text has no records and ignores its own.
+    /// One template for each file, in their order, or [`NO_TEMPLATE`].
     Each(Vec<String>),
+}
+
+/// Stands for the template of a file that has none: plain text, or records with the field `text`.
+pub const NO_TEMPLATE: &str = "-";
+
+/// The way from a chat, a list of turns, to text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chats {
+    /// The model's chat template renders it.
+    #[default]
+    Template,
+    /// The texts of its turns alone, with a blank line between them.
+    Plain,
+}
+
+impl Chats {
+    /// Every value.
+    pub const ALL: [Chats; 2] = [Chats::Template, Chats::Plain];
+
+    /// Its name, as it is printed and parsed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Chats::Template => "template",
+            Chats::Plain => "plain",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Chats::default()
+    }
+}
+
+impl fmt::Display for Chats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Chats {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Chats> {
+        let known = Chats::ALL.into_iter().find(|known| known.name() == name);
+        known.ok_or_else(|| {
+            Error::Argument(format!(
+                "unknown way to read chats `{name}`; use template or plain"
+            ))
+        })
+    }
 }
 
 /// The unit of plain text that is a document.
@@ -362,14 +419,18 @@ impl Corpus {
             .chosen
             .iter()
             .partition(|&&document| texts.contains(&documents.digest(document as usize)));
+        let split = |reason: String| Error::HeldOut {
+            documents: self.chosen.len(),
+            tokens,
+            reason,
+        };
+        if train.is_empty() && texts.len() == 1 && self.chosen.len() > 1 {
+            return Err(split("all have the same text".to_owned()));
+        }
         let part = |chosen, name: &str| {
             let part = Corpus::of(Arc::clone(&self.shared), chosen, name);
             part.map_err(|error| match error {
-                Error::Argument(reason) => Error::Argument(format!(
-                    "{} documents cannot be split into {tokens} tokens to hold out and the rest: \
-                     {reason}",
-                    self.chosen.len()
-                )),
+                Error::Argument(reason) => split(reason),
                 other => other,
             })
         };

@@ -6,15 +6,20 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
 
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
-
 use crate::error::{Error, Result};
+
+/// Bytes of the longest document, and of the longest line: a novel has one million.
+pub(super) const MAX_DOCUMENT: usize = 16 << 20;
 
 /// Largest ratio of decompressed to compressed bytes. Text rarely shrinks to a twentieth; a file that grows
 /// more is made to fill the memory or the disk of its reader.
 const MAX_GROWTH: u64 = 200;
 /// Decompressed bytes that any file may have.
 const SMALL: u64 = 16 << 20;
+
+/// Binary logarithm of the largest window of zstd: dumps of forums use it, 2 GiB, which take memory only as
+/// far as the text fills them.
+const MAX_WINDOW: u32 = 31;
 
 /// Compression of a file, recognised by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +52,12 @@ pub(super) fn check(path: &Path) -> Result<()> {
     ))
 }
 
+/// The reason for refusing a document of more than [`MAX_DOCUMENT`].
+pub(super) fn too_long(what: &str) -> String {
+    let limit = MAX_DOCUMENT >> 20;
+    format!("the {what} is longer than {limit} MiB, the limit of a document; cut it")
+}
+
 /// Opens the regular file at `path`.
 pub(super) fn open(path: &Path) -> Result<Source> {
     check(path)?;
@@ -60,31 +71,23 @@ pub(super) fn open(path: &Path) -> Result<Source> {
     let start = plain.fill_buf().map_err(|e| Error::io(path, e))?;
     let compression = match start {
         [0x1f, 0x8b, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        // A frame of zstd, or one that is to be skipped and comes before it.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
         _ => Compression::None,
-    };
-    let bounded = |inner| BoundedReader {
-        inner,
-        read: Rc::clone(&read),
-        given: 0,
     };
     let bytes: Box<dyn BufRead> = match compression {
         Compression::None => Box::new(plain),
         Compression::Gzip => {
             let decoder = flate2::bufread::MultiGzDecoder::new(plain);
-            Box::new(BufReader::with_capacity(1 << 16, bounded(decoder)))
+            bounded(decoder, Rc::clone(&read))
         }
         Compression::Zstd => {
-            let decoder = ZstdFrames {
-                source: Some(plain),
-                frame: None,
-            };
-            let bounded = BoundedReader {
-                inner: decoder,
-                read: Rc::clone(&read),
-                given: 0,
-            };
-            Box::new(BufReader::with_capacity(1 << 16, bounded))
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(plain).map_err(|e| Error::io(path, e))?;
+            decoder
+                .window_log_max(MAX_WINDOW)
+                .map_err(|e| Error::io(path, e))?;
+            bounded(decoder, Rc::clone(&read))
         }
     };
     Ok(Source {
@@ -92,6 +95,14 @@ pub(super) fn open(path: &Path) -> Result<Source> {
         read,
         compressed: compression != Compression::None,
     })
+}
+
+fn bounded(inner: impl Read + 'static, read: Rc<Cell<u64>>) -> Box<dyn BufRead> {
+    let given = 0;
+    Box::new(BufReader::with_capacity(
+        1 << 16,
+        BoundedReader { inner, read, given },
+    ))
 }
 
 /// A file whose bytes are counted as they are read.
@@ -124,47 +135,5 @@ impl<R: Read> Read for BoundedReader<R> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         Ok(read)
-    }
-}
-
-/// The frames of a zstd file one after another, as `zstd` itself reads them.
-struct ZstdFrames<R: BufRead> {
-    source: Option<R>,
-    frame: Option<StreamingDecoder<R, FrameDecoder>>,
-}
-
-impl<R: BufRead> Read for ZstdFrames<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(frame) = &mut self.frame {
-                let read = frame.read(buffer)?;
-                if read > 0 || buffer.is_empty() {
-                    return Ok(read);
-                }
-            }
-            if let Some(frame) = self.frame.take() {
-                let sums = (
-                    frame.decoder.get_checksum_from_data(),
-                    frame.decoder.get_calculated_checksum(),
-                );
-                if let (Some(stated), Some(found)) = sums
-                    && stated != found
-                {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "a frame's checksum does not match its content",
-                    ));
-                }
-                self.source = Some(frame.into_inner());
-            }
-            let Some(mut source) = self.source.take() else {
-                return Ok(0);
-            };
-            if source.fill_buf()?.is_empty() {
-                return Ok(0);
-            }
-            let frame = StreamingDecoder::new(source);
-            self.frame = Some(frame.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?);
-        }
     }
 }

@@ -1,208 +1,200 @@
 //! Reads the documents of a file of any format, one after another.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde_json::Value;
-
 use super::TextUnit;
-use super::open::{Source, open};
-use super::parquet::{Parquet, ParquetError};
+use super::columns;
+use super::format::Format;
+use super::json::{self, Values};
+use super::open::{MAX_DOCUMENT, Source, open, too_long};
+use super::record::{self, Document};
+use super::table::Table;
 use super::template::Template;
 use crate::checkpoint::File;
 use crate::error::{Error, Result};
 
-/// Bytes of the longest document, and of the longest line: a novel has one million.
-pub(super) const MAX_DOCUMENT: usize = 16 << 20;
-
-/// Most bytes of a Parquet file that is held in memory instead of mapped, because the file itself is
-/// compressed.
+/// Most bytes of a file that is held in memory instead of mapped, because the file itself is compressed and
+/// its format is read from more than one place.
 const MAX_HELD: u64 = 1 << 30;
-
-/// Format of a file, by its name. A Parquet file is also recognised by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Text,
-    JsonLines,
-    Parquet,
-}
-
-impl Format {
-    /// The format that the extension gives, apart from one of a compression.
-    pub(super) fn of(path: &Path) -> Format {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.to_ascii_lowercase();
-        let plain = [".gz", ".zst", ".zstd"]
-            .iter()
-            .find_map(|end| name.strip_suffix(end))
-            .unwrap_or(&name);
-        match plain.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("jsonl" | "ndjson" | "json") => Format::JsonLines,
-            Some("parquet") => Format::Parquet,
-            _ => Format::Text,
-        }
-    }
-}
 
 /// Cuts files into documents.
 pub(super) struct DocumentReader<'a> {
-    pub(super) template: &'a Template,
+    /// The template, if one is given.
+    pub(super) template: Option<&'a Template>,
     pub(super) text: TextUnit,
 }
 
-/// Receives documents one after another, with the number of bytes of their file read so far.
-pub(super) type DocumentSink<'a> = &'a mut dyn FnMut(String, u64) -> Result<()>;
+/// A document and its place in a file.
+pub(super) struct Found {
+    pub(super) document: Document,
+    /// Line, row or record.
+    pub(super) unit: &'static str,
+    /// Number of the unit, from 1.
+    pub(super) number: u64,
+    /// Bytes of the file read so far.
+    pub(super) read: u64,
+}
+
+/// Receives documents one after another.
+pub(super) type DocumentSink<'a> = &'a mut dyn FnMut(Found) -> Result<()>;
 
 impl DocumentReader<'_> {
+    /// The format of the file at `path`.
+    pub(super) fn format(&self, path: &Path) -> Result<Format> {
+        Ok(Format::find(path, open(path)?, self.template)?.0)
+    }
+
     /// Hands every document of the file at `path` to `take`, except those of white space alone.
     pub(super) fn documents(&self, path: &Path, take: DocumentSink) -> Result<()> {
-        let mut some = |document: String, read: u64| {
-            if document.trim().is_empty() {
+        let mut some = |found: Found| {
+            if found.document.is_blank() {
                 Ok(())
             } else {
-                take(document, read)
+                take(found)
             }
         };
-        let mut source = open(path)?;
-        let start = source.bytes.fill_buf();
-        let start = start.map_err(|e| Error::format(path, format!("it cannot be read: {e}")))?;
-        if start.starts_with(b"PAR1") || Format::of(path) == Format::Parquet {
-            return self.parquet(path, source, &mut some);
-        }
-        let lines = Lines::new(path, source);
-        match (Format::of(path), self.text) {
-            (Format::JsonLines, _) => self.json_lines(lines, &mut some),
-            (_, TextUnit::Paragraph) => paragraphs(lines, &mut some),
-            (_, TextUnit::Line) => single_lines(lines, &mut some),
-            (_, TextUnit::File) => whole(lines, &mut some),
+        let (format, source) = Format::find(path, open(path)?, self.template)?;
+        let default = Template::default_field();
+        let template = self.template.unwrap_or(&default);
+        match format {
+            Format::JsonLines => json_lines(Lines::new(path, source), template, &mut some),
+            Format::JsonArray => json_values(path, source, true, (template, &mut some)),
+            Format::JsonObjects => json_values(path, source, false, (template, &mut some)),
+            Format::Table(delimiter) => table(path, source, delimiter, (template, &mut some)),
+            Format::Parquet | Format::ArrowFile | Format::ArrowStream => {
+                rows(path, source, format, (template, &mut some))
+            }
+            Format::Text => self.plain(Lines::new(path, source), &mut some),
         }
     }
 
-    fn json_lines(&self, mut lines: Lines, take: DocumentSink) -> Result<()> {
-        while let Some(line) = lines.next()? {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let value = parse(line).map_err(|reason| lines.error(&reason))?;
-            let document = self
-                .template
-                .render(|field| json_field(&value, field).map_err(|e| lines.error(&e)))?;
-            take(document, lines.read.get())?;
+    fn plain(&self, mut lines: Lines, take: DocumentSink) -> Result<()> {
+        if self.template.is_some() && !lines.is_empty()? {
+            let reason = "the template cannot apply: the file is plain text without fields (neither JSON nor \
+                          Parquet nor Arrow, nor a table whose first row names the template's fields); name no \
+                          template, or one for each file, `-` for plain text";
+            return Err(Error::format(&lines.path, reason));
         }
-        Ok(())
+        match self.text {
+            TextUnit::Paragraph => paragraphs(lines, take),
+            TextUnit::Line => single_lines(lines, take),
+            TextUnit::File => whole(lines, take),
+        }
     }
+}
 
-    fn parquet(&self, path: &Path, source: Source, take: DocumentSink) -> Result<()> {
-        let len = std::fs::metadata(path)
-            .map_err(|e| Error::io(path, e))?
-            .len();
-        let file = if source.compressed {
-            let mut bytes = Vec::new();
-            let mut limited = source.bytes.take(MAX_HELD + 1);
-            let read = limited.read_to_end(&mut bytes);
-            read.map_err(|e| Error::format(path, e.to_string()))?;
-            if bytes.len() as u64 > MAX_HELD {
-                let reason = "it is longer than 1 GiB once decompressed; decompress it first";
-                return Err(Error::format(path, reason));
-            }
-            File::held(path, bytes)
-        } else {
-            File::open(path)?
-        };
-        let parquet = Parquet::open(file.bytes()).map_err(|e| Error::format(path, e))?;
-        let mut fields: Vec<&str> = self.template.fields().collect();
-        fields.sort_unstable();
-        fields.dedup();
-        let total = parquet.n_rows().max(1);
-        let rows = parquet.rows(&fields, |row, texts| {
-            let document = self.template.render(|field| {
-                let column = fields.iter().position(|known| *known == field);
-                Ok(column.map_or(Cow::Borrowed(""), |column| {
-                    Cow::Borrowed(texts[column].as_str())
-                }))
-            });
-            let read = (u128::from(len) * u128::from(row) / u128::from(total)) as u64;
-            let taken = document.and_then(|document| take(document, read.min(len)));
-            taken.map_err(RowsError::Taken)
+/// A template, and the receiver of the documents that it makes.
+type Making<'a, 'b> = (&'a Template, DocumentSink<'b>);
+
+fn json_lines(mut lines: Lines, template: &Template, take: DocumentSink) -> Result<()> {
+    while let Some(line) = lines.next()? {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let document = json::parse(line).and_then(|value| record::document(template, &value));
+        let document = document.map_err(|reason| lines.error(&reason))?;
+        take(lines.found(document))?;
+    }
+    Ok(())
+}
+
+fn json_values(path: &Path, source: Source, array: bool, (template, take): Making) -> Result<()> {
+    let read = source.read;
+    let mut values = Values::new(source.bytes, array);
+    loop {
+        let value = values
+            .next()
+            .and_then(|value| value.map(json::parse).transpose());
+        let document = value.and_then(|value| {
+            value
+                .map(|value| record::document(template, &value))
+                .transpose()
         });
-        rows.map_err(|stop| match stop {
-            RowsError::Taken(error) => error,
-            RowsError::ParquetError(ParquetError { row: 0, reason }) => Error::format(path, reason),
-            RowsError::ParquetError(ParquetError { row, reason }) => {
-                Error::format(path, format!("row {row}: {reason}"))
-            }
-        })
-    }
-}
-
-/// Failure of reading the rows of a Parquet file: of the file, or of the receiver.
-enum RowsError {
-    ParquetError(ParquetError),
-    Taken(Error),
-}
-
-impl From<ParquetError> for RowsError {
-    fn from(broken: ParquetError) -> RowsError {
-        RowsError::ParquetError(broken)
-    }
-}
-
-fn parse(line: &str) -> Result<Value, String> {
-    serde_json::from_str(line).map_err(|error| {
-        let hint = match line.trim() {
-            "[" => "; an array of objects is not supported, write one object per line (JSON Lines)",
-            _ => "",
-        };
-        format!("not JSON: {error}{hint}")
-    })
-}
-
-/// A field of a JSON object as text; `a.b` is the field `b` of the object `a`.
-fn json_field<'a>(record: &'a Value, field: &str) -> Result<Cow<'a, str>, String> {
-    let mut value = record;
-    // A field of exactly this name comes before a path through objects.
-    match record.get(field) {
-        Some(found) => value = found,
-        None => {
-            for name in field.split('.') {
-                value = value
-                    .get(name)
-                    .ok_or_else(|| missing_field(field, record))?;
-            }
+        let number = values.number;
+        match document {
+            Ok(Some(document)) => take(Found {
+                document,
+                unit: "record",
+                number,
+                read: read.get(),
+            })?,
+            Ok(None) => return Ok(()),
+            Err(reason) => return Err(Error::format(path, format!("record {number}: {reason}"))),
         }
     }
-    match value {
-        Value::Null => Ok(Cow::Borrowed("")),
-        Value::String(text) => Ok(Cow::Borrowed(text)),
-        Value::Number(number) => Ok(Cow::Owned(number.to_string())),
-        Value::Bool(bool) => Ok(Cow::Borrowed(if *bool { "true" } else { "false" })),
-        Value::Array(_) => Err(format!("the field `{field}` is a list, not text")),
-        Value::Object(_) => Err(format!(
-            "the field `{field}` is an object, not text; name one of its fields, as in {field}.NAME"
-        )),
-    }
 }
 
-fn missing_field(field: &str, record: &Value) -> String {
-    const SHOWN: usize = 12;
-    let Some(object) = record.as_object() else {
-        return "not an object with fields".to_owned();
+fn table(path: &Path, source: Source, delimiter: u8, (template, take): Making) -> Result<()> {
+    let broken = |reason: String| Error::format(path, reason);
+    let read = source.read;
+    let mut table = Table::open(source.bytes, delimiter).map_err(broken)?;
+    let fields: Vec<&str> = template.fields().collect();
+    let columns: Result<Vec<usize>, String> =
+        fields.iter().map(|field| table.column(field)).collect();
+    let columns = columns.map_err(broken)?;
+    while table.next().map_err(broken)? {
+        let text = template.render(|field| {
+            let at = fields.iter().position(|known| *known == field);
+            Ok(at.map_or_else(Default::default, |at| table.cell(columns[at])))
+        });
+        take(Found {
+            document: Document::Text(text.map_err(broken)?),
+            unit: "line",
+            number: table.line(),
+            read: read.get(),
+        })?;
+    }
+    Ok(())
+}
+
+/// The rows of a file of columns.
+fn rows(path: &Path, source: Source, format: Format, (template, take): Making) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    let len = metadata.len();
+    let file = if source.compressed {
+        let mut bytes = Vec::new();
+        let mut limited = source.bytes.take(MAX_HELD + 1);
+        let read = limited.read_to_end(&mut bytes);
+        read.map_err(|e| Error::format(path, e.to_string()))?;
+        if bytes.len() as u64 > MAX_HELD {
+            let reason = "it is longer than 1 GiB once decompressed; decompress it first";
+            return Err(Error::format(path, reason));
+        }
+        File::held(path, bytes)
+    } else {
+        File::open(path)?
     };
-    let names: Vec<&str> = object.keys().map(String::as_str).take(SHOWN).collect();
-    format!(
-        "there is no field `{field}`; there are {}; name one as the template (each file may have its own)",
-        names.join(", ")
-    )
+    let mut failure = None;
+    let read = columns::rows(file, format, template, &mut |row| {
+        let number = row.number;
+        let document = record::document(template, &row.record);
+        let document = document.map_err(|reason| format!("row {number}: {reason}"))?;
+        let taken = take(Found {
+            document,
+            unit: "row",
+            number,
+            read: (row.done * len as f64) as u64,
+        });
+        taken.map_err(|error| {
+            failure = Some(error);
+            String::new()
+        })
+    });
+    match (failure, read) {
+        (Some(error), _) => Err(error),
+        (None, read) => read.map_err(|reason| Error::format(path, reason)),
+    }
 }
 
 fn paragraphs(mut lines: Lines, take: DocumentSink) -> Result<()> {
     let mut paragraph = String::new();
     while let Some(line) = lines.next()? {
         if line.trim().is_empty() {
-            take(std::mem::take(&mut paragraph), lines.read.get())?;
+            let document = Document::Text(std::mem::take(&mut paragraph));
+            take(lines.found(document))?;
             continue;
         }
         if !paragraph.is_empty() {
@@ -213,12 +205,13 @@ fn paragraphs(mut lines: Lines, take: DocumentSink) -> Result<()> {
             return Err(lines.error(&too_long("paragraph")));
         }
     }
-    take(paragraph, lines.read.get())
+    take(lines.found(Document::Text(paragraph)))
 }
 
 fn single_lines(mut lines: Lines, take: DocumentSink) -> Result<()> {
     while let Some(line) = lines.next()? {
-        take(line.to_owned(), lines.read.get())?;
+        let document = Document::Text(line.to_owned());
+        take(lines.found(document))?;
     }
     Ok(())
 }
@@ -233,12 +226,7 @@ fn whole(mut lines: Lines, take: DocumentSink) -> Result<()> {
         }
     }
     text.pop();
-    take(text, lines.read.get())
-}
-
-fn too_long(what: &str) -> String {
-    let limit = MAX_DOCUMENT >> 20;
-    format!("the {what} is longer than {limit} MiB, the limit of a document; cut it")
+    take(lines.found(Document::Text(text)))
 }
 
 /// The lines of a file.
@@ -294,6 +282,24 @@ impl Lines {
                 let reason = format!("line {number}: byte {at} is not UTF-8; convert the file");
                 Err(Error::format(path, reason))
             }
+        }
+    }
+
+    /// True if there are no bytes at all.
+    fn is_empty(&mut self) -> Result<bool> {
+        let start = self
+            .bytes
+            .fill_buf()
+            .map_err(|e| Error::io(&self.path, e))?;
+        Ok(start.is_empty())
+    }
+
+    fn found(&self, document: Document) -> Found {
+        Found {
+            document,
+            unit: "line",
+            number: self.number,
+            read: self.read.get(),
         }
     }
 

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 
+/// Field that is the text of a record where no template is given.
+pub(super) const DEFAULT_FIELD: &str = "text";
+
 /// Text with fields in it, line by line.
 #[derive(Debug)]
 pub(super) struct Template {
@@ -36,6 +39,24 @@ impl Template {
         Ok(template)
     }
 
+    /// The template where none is given.
+    pub(super) fn default_field() -> Template {
+        Template {
+            lines: vec![vec![Part::Field(DEFAULT_FIELD.to_owned())]],
+        }
+    }
+
+    /// The field that alone is the text; lists of ids and of turns can only stand there.
+    pub(super) fn only_field(&self) -> Option<&str> {
+        match self.lines.as_slice() {
+            [line] => match line.as_slice() {
+                [Part::Field(name)] => Some(name),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The names of its fields, repeated as in the text.
     pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().flatten().filter_map(|part| match part {
@@ -47,8 +68,8 @@ impl Template {
     /// Fills the fields in. A line whose fields are all empty is omitted with its line break.
     pub(super) fn render<'a>(
         &self,
-        value: impl Fn(&str) -> Result<Cow<'a, str>>,
-    ) -> Result<String> {
+        value: impl Fn(&str) -> Result<Cow<'a, str>, String>,
+    ) -> Result<String, String> {
         let mut text = String::new();
         let mut first = true;
         for line in &self.lines {

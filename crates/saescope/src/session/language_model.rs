@@ -79,6 +79,18 @@ impl LanguageModel {
         }
     }
 
+    /// Makes sure that sequences of `context` tokens are not too long for the model.
+    ///
+    /// # Errors
+    /// When the model's context is shorter.
+    pub fn check_context(&self, context: usize) -> Result<()> {
+        let limit = self.model.config().n_ctx;
+        if context > limit {
+            return Err(Error::LongContext { context, limit });
+        }
+        Ok(())
+    }
+
     /// True if texts begin with the beginning-of-sequence token.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use saescope::activations::{Batch, Batches as _, Stream, StreamConfig};
-use saescope::corpus::{Corpus, CorpusConfig, Layout, TextUnit};
+use saescope::corpus::{Chats, Corpus, CorpusConfig, Layout, TextUnit};
 use saescope::hook::Capture;
 use saescope::model::Model;
 use saescope::site::Site;
@@ -26,6 +26,7 @@ pub(crate) fn subject(layout: Layout) -> (Model, Corpus) {
         files: vec![data("text/stories-en.txt")],
         template: None,
         text: TextUnit::Line,
+        chats: Chats::Template,
         layout,
         context: 48,
         bos: Bos::Auto,

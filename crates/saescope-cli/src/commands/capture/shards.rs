@@ -17,7 +17,6 @@ use crate::args::corpus::CorpusArgs;
 use crate::print::bar::{Counted, bar};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
-use saescope::session::LanguageModel;
 
 /// Tokens that pass from the model to the shards at once.
 const BATCH_TOKENS: usize = 1024;
@@ -111,10 +110,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         usage!("shards hold the activations at one site; name one, as in --site resid_post.8");
     };
     let lm = args.model.open()?;
-    let LanguageModel {
-        model, tokenizer, ..
-    } = &lm;
-    let corpus = given.corpus.open(tokenizer, args.model.bos(), given.seed)?;
+    let model = &lm.model;
+    let corpus = given.corpus.open(&lm, given.seed)?;
     let config = StreamConfig {
         site,
         out_site: given.out_site,

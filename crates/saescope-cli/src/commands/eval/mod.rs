@@ -91,9 +91,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let LanguageModel {
         model, tokenizer, ..
     } = &subject.lm;
-    let corpus = args
-        .corpus
-        .open(tokenizer, args.load.bos.bos(), args.seed)?;
+    let corpus = args.corpus.open(&subject.lm, args.seed)?;
     check_context(&corpus)?;
     let texts = corpus.first_sequences(args.tokens as u64);
     warn(args, &subject, &texts);

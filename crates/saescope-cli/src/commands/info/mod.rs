@@ -116,7 +116,9 @@ fn autoencoder(reference: &str) -> anyhow::Result<Option<PathBuf>> {
 
 /// True for a folder of several autoencoders without a model, whose members the error of opening it lists.
 fn holds_only_autoencoders(path: &Path) -> bool {
-    path.is_dir() && !path.join("config.json").is_file() && Checkpoint::open(path).is_err()
+    path.is_dir()
+        && !path.join("config.json").is_file()
+        && Checkpoint::open(path).is_err()
         && !Sae::members(path).is_empty()
 }
 

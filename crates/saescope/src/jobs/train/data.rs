@@ -6,7 +6,7 @@ use super::TrainRequest;
 use crate::activations::Shards;
 use crate::corpus::{self, Corpus, CorpusConfig};
 use crate::error::{Error, Result};
-use crate::tokenizer::Tokenizer;
+use crate::session::LanguageModel;
 
 /// Default number of tokens to evaluate on.
 const EVAL_TOKENS: u64 = 65_536;
@@ -48,14 +48,15 @@ pub(super) struct Data {
 
 /// Opens corpora; the tokens of texts are kept in a cache.
 pub(super) struct Opener<'a> {
-    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) lm: &'a LanguageModel,
     pub(super) cache: Option<&'a Path>,
     pub(super) on_reading: &'a mut dyn FnMut(corpus::Progress),
 }
 
 impl Opener<'_> {
     fn corpus(&mut self, config: &CorpusConfig) -> Result<Corpus> {
-        Corpus::open(config, self.tokenizer, self.cache, self.on_reading)
+        self.lm.check_context(config.context)?;
+        Corpus::open(config, &self.lm.tokenizer, self.cache, self.on_reading)
     }
 }
 

@@ -192,7 +192,7 @@ impl<'a> TrainJob<'a> {
         let transcoder = request.out_site.map(|_| Transcoder { skip });
         let settings = settings(&request.choice, &request.sweep, widths, transcoder)?;
         let mut opener = Opener {
-            tokenizer: &lm.tokenizer,
+            lm,
             cache,
             on_reading,
         };

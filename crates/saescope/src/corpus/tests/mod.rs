@@ -1,5 +1,7 @@
 //! Files of every format as documents, documents as sequences, and the cache of both.
 
+mod formats;
+
 use std::io::Write as _;
 
 use proptest::prelude::*;
@@ -17,6 +19,7 @@ fn config(files: Vec<PathBuf>) -> CorpusConfig {
         files,
         template: None,
         text: TextUnit::Paragraph,
+        chats: Chats::Template,
         layout: Layout::Packed,
         context: 8,
         bos: Bos::Auto,
@@ -57,8 +60,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
-    compress_to_vec(bytes, CompressionLevel::Fastest)
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn a_compressed_file_reads_as_the_file_itself() {
 fn a_file_made_to_fill_the_memory_is_refused() {
     let folder = TempDir::new().unwrap();
     let blank = vec![b'\n'; 64 << 20];
-    let long = vec![b'x'; read::MAX_DOCUMENT + 2];
+    let long = vec![b'x'; open::MAX_DOCUMENT + 2];
     for (name, bytes, reason) in [
         ("a.txt.gz", gzip(&blank), "200 times as long"),
         ("b.txt.gz", gzip(&long), "limit of a document"),
@@ -165,20 +167,18 @@ fn every_file_may_have_a_template_of_its_own() {
         context: 2,
         ..config(files.clone())
     };
-    let found = texts(with(&["{q}: {a}", "text", "text"])).unwrap();
+    let found = texts(with(&["{q}: {a}", "-", "text"])).unwrap();
+    assert_eq!(found, texts(with(&["{q}: {a}", "-", "-"])).unwrap());
     assert_eq!(found, ["who: me", "{q}", "you"]);
     let error = texts(with(&["{q}: {a}", "text"])).unwrap_err().to_string();
     assert!(error.contains("2 templates for 3 files"), "{error}");
-    let error = texts(with(&["q", "text", "q"])).unwrap_err().to_string();
+    let error = texts(with(&["q", "-", "q"])).unwrap_err().to_string();
     assert!(
         error.contains("c.jsonl: line 1: there is no field `q`"),
         "{error}"
     );
     let digest = |templates: &[&str]| open(&with(templates)).unwrap().digest().to_owned();
-    assert_ne!(
-        digest(&["q", "text", "text"]),
-        digest(&["a", "text", "text"])
-    );
+    assert_ne!(digest(&["q", "-", "text"]), digest(&["a", "-", "text"]));
 }
 
 #[test]
@@ -198,8 +198,12 @@ fn an_error_names_file_and_line() {
             &b"{\"text\": \"a\"}\n{\"text\": }\n"[..],
             "a.jsonl: line 2: not JSON",
         ),
-        ("b.json", b"[\n{\"text\": \"a\"}]", "line 1: not JSON: EOF"),
-        ("c.jsonl", b"[1]", "line 1: not an object with fields"),
+        (
+            "b.json",
+            b"[\n{\"text\": \"a\"}",
+            "b.json: record 1: the array has no end",
+        ),
+        ("c.jsonl", b"[1]", "record 1: not an object with fields"),
         (
             "d.txt",
             b"fine\nbad \xff\n",
@@ -295,6 +299,7 @@ fn stories() -> PathBuf {
 fn lines_of_stories(layout: Layout) -> CorpusConfig {
     CorpusConfig {
         text: TextUnit::Line,
+        chats: Chats::Template,
         layout,
         context: 64,
         ..config(vec![stories()])
@@ -445,117 +450,4 @@ fn a_cache_whose_checksum_fits_is_not_trusted_with_its_numbers() {
     bytes[56..88].copy_from_slice(&sum);
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(open().sequence(0), first);
-}
-
-/// The documents of a file by a template.
-fn documents(path: &Path, template: &str) -> Result<Vec<String>> {
-    let template = template::Template::parse(template)?;
-    let reading = read::DocumentReader {
-        template: &template,
-        text: TextUnit::Paragraph,
-    };
-    let mut found = Vec::new();
-    reading.documents(path, &mut |document, _| {
-        found.push(document);
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn golden(name: &str) -> PathBuf {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/corpora");
-    golden.join(name)
-}
-
-#[test]
-fn parquet_files_of_pyarrow_are_read() {
-    // Every row is a document, for `instruction` is never empty.
-    let template = "{instruction}|{text}|{meta.note}";
-    let lines = std::fs::read_to_string(golden("rows.jsonl")).unwrap();
-    let expected: Vec<String> = lines
-        .lines()
-        .map(|line| {
-            let row: serde_json::Value = serde_json::from_str(line).unwrap();
-            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-            let note = text(&row["meta"]["note"]);
-            format!(
-                "{}|{}|{note}",
-                text(&row["instruction"]),
-                text(&row["text"])
-            )
-        })
-        .collect();
-    assert_eq!(expected.len(), 120);
-    for name in ["snappy", "plain", "gzip", "zstd", "delta"] {
-        let found = documents(&golden(&format!("{name}.parquet")), template).unwrap();
-        assert!(found == expected, "{name}");
-    }
-    let folder = TempDir::new().unwrap();
-    let bytes = std::fs::read(golden("snappy.parquet")).unwrap();
-    let whole = write(&folder, "a.parquet.gz", &gzip(&bytes));
-    assert!(documents(&whole, template).unwrap() == expected);
-    let unnamed = write(&folder, "data", &bytes);
-    assert!(documents(&unnamed, template).unwrap() == expected);
-    let empty = expected.iter().filter(|row| row.contains("||")).count();
-    let texts = documents(&golden("zstd.parquet"), "text").unwrap();
-    assert_eq!(
-        texts.len(),
-        120 - empty,
-        "missing and empty texts are not documents"
-    );
-}
-
-#[test]
-fn unsupported_parquet_is_refused_by_name() {
-    for (name, template, reason) in [
-        ("snappy", "label", "column `label` is INT64, not text"),
-        ("snappy", "tags.list.element", "holds lists"),
-        (
-            "snappy",
-            "title",
-            "there is no column `title`; there are instruction, text",
-        ),
-        (
-            "lz4",
-            "text",
-            "row 1: column `text`: it is compressed with LZ4",
-        ),
-        (
-            "prefixes",
-            "text",
-            "row 1: column `text`: values in the encoding 7",
-        ),
-    ] {
-        let error = documents(&golden(&format!("{name}.parquet")), template);
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains(reason), "{error}");
-    }
-    let folder = TempDir::new().unwrap();
-    let bytes = std::fs::read(golden("snappy.parquet")).unwrap();
-    for (bytes, reason) in [
-        (&b"{}"[..], "not a Parquet file"),
-        (&bytes[..bytes.len() - 1], "may be cut"),
-        (
-            &[&bytes[..100], &bytes[bytes.len() - 8..]].concat(),
-            "longer than the file",
-        ),
-    ] {
-        let error = documents(&write(&folder, "a.parquet", bytes), "text").unwrap_err();
-        assert!(error.to_string().contains(reason), "{error}");
-    }
-}
-
-#[test]
-fn a_parquet_file_with_any_byte_changed_is_read_or_refused() {
-    let folder = TempDir::new().unwrap();
-    for name in ["plain", "gzip", "zstd", "delta", "snappy"] {
-        let bytes = std::fs::read(golden(&format!("{name}.parquet"))).unwrap();
-        for at in (0..bytes.len()).step_by(3) {
-            let mut other = bytes.clone();
-            other[at] = other[at].wrapping_add(1 + (at % 255) as u8);
-            let path = write(&folder, "a.parquet", &other);
-            // Neither a panic nor an endless read. A changed letter need not be noticed.
-            documents(&path, "{instruction}{text}{meta.note}").ok();
-        }
-    }
 }

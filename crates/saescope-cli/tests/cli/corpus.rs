@@ -106,59 +106,68 @@ fn wrong_usage_and_wrong_texts_are_told_apart() {
             "{more:?}"
         );
     }
-    for (code, texts, reason) in [
-        (
-            1,
-            &[
-                "--corpus",
-                "tests/data/text/emotions-en.jsonl",
-                "--template",
-                "body",
-            ][..],
-            "emotions-en.jsonl: line 1: there is no field `body`; there are text, emotions",
-        ),
-        (1, &["--corpus", "./none.txt"], "none.txt"),
-        (
-            1,
-            &["--corpus", "none.txt"],
-            "data sets on the Hub are written `org/name`",
-        ),
-        (
-            1,
-            &["--corpus", "org/name"],
-            "downloads are turned off; unset HF_HUB_OFFLINE",
-        ),
-        (
-            2,
-            &["--corpus", "tests/data/happy.txt", "--context", "1"],
-            "`context` is 1",
-        ),
-        (
-            2,
-            &["--corpus", "tests/data/happy.txt", "--context", "1024"],
-            "longer than the model's context of 512; a smaller --context",
-        ),
-        (
-            1,
-            &["--corpus", "tests/data/happy.txt", "--template", "text"],
-            "happy.txt: the template cannot apply: the file is plain text",
-        ),
-        (
-            1,
-            &[
-                "--corpus",
-                "tests/golden/corpora/chats.parquet",
-                "--template",
-                "messages",
-            ],
-            "chats.parquet: row 1: it is a chat; chat template: the model has none",
-        ),
-        (
-            2,
-            &["--corpus", "tests/data/happy.txt", "--tokens", "0"],
-            "at least one token",
-        ),
-    ] {
+}
+
+/// Texts that cannot be read, with the exit code and a part of the message.
+const REFUSED: [(i32, &[&str], &str); 9] = [
+    (
+        1,
+        &[
+            "--corpus",
+            "tests/data/text/emotions-en.jsonl",
+            "--template",
+            "body",
+        ],
+        "emotions-en.jsonl: line 1: there is no field `body`; there are text, emotions",
+    ),
+    (1, &["--corpus", "./none.txt"], "none.txt"),
+    (
+        1,
+        &["--corpus", "none.txt"],
+        "data sets on the Hub are written `org/name`",
+    ),
+    (
+        1,
+        &["--corpus", "org/name"],
+        "downloads are turned off; unset HF_HUB_OFFLINE",
+    ),
+    (
+        2,
+        &["--corpus", "tests/data/happy.txt", "--context", "1"],
+        "`context` is 1",
+    ),
+    (
+        2,
+        &["--corpus", "tests/data/happy.txt", "--context", "1024"],
+        "longer than the model's context of 512; a smaller --context",
+    ),
+    (
+        1,
+        &["--corpus", "tests/data/happy.txt", "--template", "text"],
+        "happy.txt: the template cannot apply: the file is plain text",
+    ),
+    (
+        1,
+        &[
+            "--corpus",
+            "tests/golden/corpora/chats.parquet",
+            "--template",
+            "messages",
+        ],
+        "chats.parquet: row 1: it is a chat; chat template: the model has none",
+    ),
+    (
+        2,
+        &["--corpus", "tests/data/happy.txt", "--tokens", "0"],
+        "at least one token",
+    ),
+];
+
+#[test]
+fn texts_that_cannot_be_read_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shards");
+    for (code, texts, reason) in REFUSED {
         let output = run(&capture(&path, texts));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{stderr}");

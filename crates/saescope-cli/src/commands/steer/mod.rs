@@ -166,10 +166,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         settings: &settings,
         comparison: &comparison,
     };
-    report.warn();
     warn_of_first(model, &tokens, &settings)?;
+    show(args, &report)
+}
+
+/// Draws and prints a comparison as the arguments ask.
+fn show(args: &Args, report: &show::Report) -> anyhow::Result<()> {
+    report.warn();
     if let Some(path) = &args.plot {
-        let svg = plot::plot(recipe.unit(), &settings, &comparison);
+        let svg = plot::plot(report.unit, report.settings, report.comparison);
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;
     }
     if args.json {

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::expressions::unknown;
-use super::fault::{Fault, fault};
+use super::fault::{Fault, fault, unknown};
 use super::filters::{is_filter, is_test};
 use super::interpreter::{Args, Interpreter};
 use super::operators::{compare, operate};

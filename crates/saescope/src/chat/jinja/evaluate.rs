@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::{Fault, fault};
-use super::interpreter::{Args, Interpreter, Scope};
+use super::interpreter::{Args, Interpreter};
 use super::operators::{compare, insert, operate};
 use super::print::text_of;
 use super::syntax::{Applied, Arguments, Comparison, Expr, Operator};
-use super::value::{Function, Value};
+use super::value::{Function, Scope, Value};
 
 /// The functions of every template.
 const GLOBALS: [&str; 8] = [

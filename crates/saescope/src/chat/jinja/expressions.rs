@@ -1,8 +1,6 @@
 //! Expressions of a template.
 
-use std::sync::Arc;
-
-use super::fault::{Fault, fault};
+use super::fault::{Fault, fault, unknown};
 use super::filters::{is_filter, is_test};
 use super::lexer::Token;
 use super::parser::Parser;
@@ -446,9 +444,4 @@ impl Parser {
         }
         Ok(all)
     }
-}
-
-/// The fault of a filter or a test that does not exist.
-pub(super) fn unknown(what: &str, name: &Arc<str>) -> Fault {
-    fault(format!("there is no {what} `{name}`"))
 }

@@ -34,3 +34,8 @@ pub(super) fn raised(reason: impl Into<String>) -> Fault {
         ..fault(reason)
     }
 }
+
+/// The fault of a filter or a test that does not exist.
+pub(super) fn unknown(what: &str, name: &str) -> Fault {
+    fault(format!("there is no {what} `{name}`"))
+}

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::expressions::unknown;
-use super::fault::{Fault, fault};
+use super::fault::{Fault, fault, unknown};
 use super::interpreter::{Args, Interpreter};
 use super::json;
 use super::percent::percent;
@@ -224,10 +223,6 @@ impl Interpreter {
     fn text_filter(&self, name: &str, value: &Value, args: Args) -> Result<Value, Fault> {
         let text = text_of(&self.limits, value)?;
         self.limits.charge(text.len())?;
-        let made = |made: String| {
-            self.limits.charge(made.len())?;
-            Ok(Value::text(made))
-        };
         match name {
             "trim" => {
                 let [chars] = args.take("trim", ["chars"])?;
@@ -265,23 +260,32 @@ impl Interpreter {
             }
             _ => {
                 let [] = args.take(name, [])?;
-                match name {
-                    "lower" => made(text.to_lowercase()),
-                    "upper" => made(text.to_uppercase()),
-                    "capitalize" => made(capitalize(&text)),
-                    "title" => made(titled(&text)),
-                    "wordcount" => {
-                        let words = text.split(|c: char| c != '_' && !c.is_alphanumeric());
-                        Ok(Value::count(words.filter(|word| !word.is_empty()).count()))
-                    }
-                    "escape" | "e" | "forceescape" => made(escaped(&text)),
-                    "urlencode" if matches!(value, Value::Dict(_) | Value::List(_)) => {
-                        Err(fault("`urlencode` of a map or a list is not supported"))
-                    }
-                    "urlencode" => made(url(&text)),
-                    _ => Ok(Value::Str(text)),
-                }
+                self.plain_text_filter(name, text, value)
             }
+        }
+    }
+
+    /// A filter of texts without arguments.
+    fn plain_text_filter(&self, name: &str, text: Arc<str>, value: &Value) -> Result<Value, Fault> {
+        let made = |made: String| {
+            self.limits.charge(made.len())?;
+            Ok(Value::text(made))
+        };
+        match name {
+            "lower" => made(text.to_lowercase()),
+            "upper" => made(text.to_uppercase()),
+            "capitalize" => made(capitalize(&text)),
+            "title" => made(titled(&text)),
+            "wordcount" => {
+                let words = text.split(|c: char| c != '_' && !c.is_alphanumeric());
+                Ok(Value::count(words.filter(|word| !word.is_empty()).count()))
+            }
+            "escape" | "e" | "forceescape" => made(escaped(&text)),
+            "urlencode" if matches!(value, Value::Dict(_) | Value::List(_)) => {
+                Err(fault("`urlencode` of a map or a list is not supported"))
+            }
+            "urlencode" => made(url(&text)),
+            _ => Ok(Value::Str(text)),
         }
     }
 

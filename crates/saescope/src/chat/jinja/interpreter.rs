@@ -8,48 +8,7 @@ use super::fault::{Fault, fault, raised};
 use super::limits::{ELEMENT, Limits};
 use super::print::text_of;
 use super::syntax::{Applied, Body, Expr, For, Kind, Macro, Statement, Target};
-use super::value::{Function, Loop, Namespace, Value};
-
-/// Variables, and those around them.
-pub(super) struct Scope {
-    names: RefCell<Vec<(Arc<str>, Value)>>,
-    parent: Option<Rc<Scope>>,
-}
-
-impl Scope {
-    pub(super) fn new(names: Vec<(Arc<str>, Value)>, parent: Option<&Rc<Scope>>) -> Rc<Scope> {
-        Rc::new(Scope {
-            names: RefCell::new(names),
-            parent: parent.cloned(),
-        })
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<Value> {
-        let mut scope = Some(self);
-        while let Some(here) = scope {
-            let names = here.names.borrow();
-            if let Some((_, value)) = names.iter().find(|(known, _)| **known == *name) {
-                return Some(value.clone());
-            }
-            scope = here.parent.as_deref();
-        }
-        None
-    }
-
-    fn set(&self, name: &Arc<str>, value: Value) {
-        let mut names = self.names.borrow_mut();
-        let old = match names.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => std::mem::replace(old, value),
-            None => {
-                names.push((name.clone(), value));
-                return;
-            }
-        };
-        drop(names);
-        // The old value is dropped once nothing borrows the scope.
-        drop(old);
-    }
-}
+use super::value::{Function, Loop, Namespace, Scope, Value};
 
 /// Values that can lead back to themselves and are emptied at the end.
 enum Circle {

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::{Fault, fault};
-use super::interpreter::Scope;
 use super::limits::deepen;
 use super::syntax::{Const, For, Macro};
 
@@ -296,6 +295,47 @@ impl Namespace {
         };
         drop(attributes);
         // The old value is dropped once nothing borrows the namespace.
+        drop(old);
+    }
+}
+
+/// Variables, and those around them.
+pub(super) struct Scope {
+    pub(super) names: RefCell<Vec<(Arc<str>, Value)>>,
+    parent: Option<Rc<Scope>>,
+}
+
+impl Scope {
+    pub(super) fn new(names: Vec<(Arc<str>, Value)>, parent: Option<&Rc<Scope>>) -> Rc<Scope> {
+        Rc::new(Scope {
+            names: RefCell::new(names),
+            parent: parent.cloned(),
+        })
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Value> {
+        let mut scope = Some(self);
+        while let Some(here) = scope {
+            let names = here.names.borrow();
+            if let Some((_, value)) = names.iter().find(|(known, _)| **known == *name) {
+                return Some(value.clone());
+            }
+            scope = here.parent.as_deref();
+        }
+        None
+    }
+
+    pub(super) fn set(&self, name: &Arc<str>, value: Value) {
+        let mut names = self.names.borrow_mut();
+        let old = match names.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => std::mem::replace(old, value),
+            None => {
+                names.push((name.clone(), value));
+                return;
+            }
+        };
+        drop(names);
+        // The old value is dropped once nothing borrows the scope.
         drop(old);
     }
 }

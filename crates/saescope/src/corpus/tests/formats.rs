@@ -229,6 +229,11 @@ fn json_is_found_under_any_name() {
         let file = write(&folder, name, &bytes);
         assert_eq!(records(&file, "body"), expected, "{name}");
     }
+}
+
+#[test]
+fn long_and_many_records_are_found_and_braces_do_not_make_json() {
+    let folder = TempDir::new().unwrap();
     let long = format!(
         "{{\"body\": \"{}\"}}\n{{\"body\": \"two\"}}",
         "x".repeat(200_000)
@@ -242,7 +247,6 @@ fn json_is_found_under_any_name() {
         records(&write(&folder, "many", many.as_bytes()), "body").len(),
         30_000
     );
-    // Braces do not make text JSON.
     for text in [
         "{q}",
         "{name} said: {",

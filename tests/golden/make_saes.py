@@ -470,9 +470,8 @@ def dictionary_learning_case(case: str, sae) -> None:
         config["trainer"]["k"] = 40
     torch.save({k: v.cpu() for k, v in sae.state_dict().items()}, path / "ae.pt")
     (path / "config.json").write_text(json.dumps(config))
-    kind = type(sae)
-    options = {"normalize_decoder": False} if kind.__name__ == "AutoEncoder" else {}
-    sae = kind.from_pretrained(path / "ae.pt", **options)
+    # As load_dictionary opens it: `AutoEncoder` brings decoder rows to norm 1.
+    sae = type(sae).from_pretrained(path / "ae.pt")
     x = tokens()
     with torch.no_grad():
         acts = sae.encode(x)

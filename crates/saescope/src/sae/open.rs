@@ -97,7 +97,9 @@ pub(super) fn hash_files(files: &mut [SourceFile], path: &Path) -> Result<()> {
     };
     for file in files {
         let name = file.name.rsplit('/').next().unwrap_or_default();
-        let mut places = [folder.join(name), folder.join("..").join(name)].into_iter();
+        let mut places = ["", "..", "checkpoints"]
+            .map(|inner| folder.join(inner).join(name))
+            .into_iter();
         let is_it = |place: &PathBuf| {
             end_of(place) == file.name
                 && std::fs::metadata(place).is_ok_and(|kind| kind.len() == file.bytes)
@@ -144,6 +146,9 @@ fn holds(path: &Path) -> bool {
 
 pub(super) fn members(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
+    if in_folder(folder).is_some() {
+        return found;
+    }
     let mut seen = 0;
     collect(folder, folder, 0, &mut seen, &mut found);
     found.sort();

@@ -436,7 +436,7 @@ pub use self::e::*;
 
 mod f;
 
-/// Properties of a function.
+/// What a function is.
 /// Two lines.
 fn long((a, b): (u8, u8), c: fn(usize) -> u8) -> u8 {
     // A reason.

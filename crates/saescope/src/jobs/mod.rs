@@ -7,7 +7,7 @@
 //! A training that is cancelled after its fourth step, and one that resumes it:
 //!
 //! ```
-//! use saescope::corpus::{CorpusConfig, Layout, TextUnit};
+//! use saescope::corpus::{Chats, CorpusConfig, Layout, TextUnit};
 //! use saescope::hub::HubOptions;
 //! use saescope::jobs::Cancel;
 //! use saescope::jobs::train::{ActivationSource, Event, Outcome, TrainJob, TrainRequest};
@@ -21,9 +21,9 @@
 //! # let texts = "../../tests/data/text/stories-en.txt".into();
 //! let lm = Session::new(HubOptions::new(cache)).language_model(model)?;
 //! let (bos, seed) = (lm.bos, 0);
-//! let (text, layout) = (TextUnit::Line, Layout::Packed);
-//! let corpus =
-//!     CorpusConfig { files: vec![texts], template: None, text, layout, context: 64, bos, seed };
+//! let (text, chats, layout) = (TextUnit::Line, Chats::default(), Layout::Packed);
+//! let (files, context) = (vec![texts], 64);
+//! let corpus = CorpusConfig { files, template: None, text, chats, layout, context, bos, seed };
 //! let (site, texts) = ("resid_post.2".parse()?, ActivationSource::Texts(corpus));
 //! let request = TrainRequest {
 //!     choice: Choice { k: Some(8), steps: Some(6), batch_tokens: Some(64), ..Choice::default() },

@@ -97,7 +97,7 @@ pub(super) fn hash_files(files: &mut [SourceFile], path: &Path) -> Result<()> {
     };
     for file in files {
         let name = file.name.rsplit('/').next().unwrap_or_default();
-        let mut places = ["", "..", "checkpoints"]
+        let mut places = ["", "..", "checkpoints", "checkpoints/.."]
             .map(|inner| folder.join(inner).join(name))
             .into_iter();
         let is_it = |place: &PathBuf| {

@@ -470,7 +470,8 @@ def dictionary_learning_case(case: str, sae) -> None:
         config["trainer"]["k"] = 40
     torch.save({k: v.cpu() for k, v in sae.state_dict().items()}, path / "ae.pt")
     (path / "config.json").write_text(json.dumps(config))
-    # As load_dictionary opens it: `AutoEncoder` brings decoder rows to norm 1.
+    # As load_dictionary opens it: `AutoEncoder` brings decoder rows to norm 1. The file of dl_standard was made
+    # without that step and multiplied by the norms afterwards.
     sae = type(sae).from_pretrained(path / "ae.pt")
     x = tokens()
     with torch.no_grad():

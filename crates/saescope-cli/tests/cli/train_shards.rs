@@ -89,7 +89,7 @@ fn a_store_is_evaluated_on_other_texts_of_its_own_length() {
 fn texts_may_have_an_evaluation_on_others_and_none_is_held_out_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let more = ["--template", "text", "--template", "{text} {text}"];
+    let more = ["--template", "-", "--template", "{text} {text}"];
     train(&run, &[&STORIES[..], &OTHERS, &more].concat()).unwrap();
     let config = value(&run.join("config.json"));
     assert!(config["corpus"]["held_out_tokens"].is_null());

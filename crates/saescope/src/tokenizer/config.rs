@@ -1,10 +1,27 @@
-//! The configuration files beside a tokenizer: special tokens, tokens added to a text, chat template.
+//! The files beside a tokenizer: special tokens, added tokens, spaces and BOS, the chat template.
+//!
+//! They are read as `AutoTokenizer` of transformers 5 reads them: `added_tokens_decoder` in
+//! `tokenizer_config.json` takes the place of the older `special_tokens_map.json` and `added_tokens.json`,
+//! which otherwise come on top.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
 
 use crate::error::{Error, Result};
+
+/// Special tokens that have a name in every tokenizer, in the order in which new ones get their ids.
+const NAMED: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
 
 /// Settings from the files beside a tokenizer.
 #[derive(Default)]
@@ -12,10 +29,19 @@ pub(super) struct CompanionFiles {
     /// `Some(None)` when the files say that there is none.
     pub(super) bos: Option<Option<Token>>,
     pub(super) eos: Vec<Token>,
-    pub(super) add_bos: Option<bool>,
-    pub(super) add_eos: Option<bool>,
-    pub(super) add_prefix_space: bool,
+    pub(super) add_bos: bool,
+    pub(super) add_eos: bool,
+    pub(super) add_prefix_space: Option<bool>,
+    /// Llama's habit of a space after every special token, and not only at the beginning of a text.
+    pub(super) legacy: bool,
+    /// True if special tokens written out in a text are text.
+    pub(super) split_special_tokens: bool,
+    /// The tokenizer's class without `Fast`, by name.
     pub(super) class: Option<String>,
+    /// `model_type` of the model's configuration.
+    pub(super) model_type: Option<String>,
+    /// Tokens to add to the vocabulary, in the order in which new ones get their ids.
+    pub(super) added: Vec<Added>,
     pub(super) chat_template: Option<String>,
 }
 
@@ -25,96 +51,295 @@ pub(super) enum Token {
     Id(u32),
 }
 
+/// A token to add.
+pub(super) struct Added {
+    pub(super) token: AddedToken,
+    /// The id that the file says it has.
+    pub(super) id: Option<u32>,
+    pub(super) path: PathBuf,
+}
+
+/// One configuration file; empty if there is none.
+struct Companion {
+    path: PathBuf,
+    object: Map<String, Value>,
+}
+
 impl CompanionFiles {
     /// Reads those of the files that `folder` has.
     pub(super) fn read(folder: &Path) -> Result<CompanionFiles> {
-        let tokenizer = json(&folder.join("tokenizer_config.json"))?;
-        let map = json(&folder.join("special_tokens_map.json"))?;
-        let generation = json(&folder.join("generation_config.json"))?;
-        let model = json(&folder.join("config.json"))?;
-        let flag = |key: &str| tokenizer.get(key).and_then(Value::as_bool);
-
-        let bos = [
-            (&tokenizer, "bos_token"),
-            (&map, "bos_token"),
-            (&generation, "bos_token_id"),
-            (&model, "bos_token_id"),
-        ]
-        .into_iter()
-        .find_map(|(file, key)| file.get(key))
-        .map(|value| tokens(value).into_iter().next());
-        // All of them end a text: instruct models list the end of a turn in generation_config.json
-        // and the end of a document in tokenizer_config.json, or the other way round. The tokenizer's
-        // own comes first, since chat templates mean that one.
-        let mut eos: Vec<Token> = [(&tokenizer, "eos_token"), (&generation, "eos_token_id")]
+        let open = |name: &str| Companion::read(folder.join(name));
+        let tokenizer = open("tokenizer_config.json")?;
+        let map = open("special_tokens_map.json")?;
+        let generation = open("generation_config.json")?;
+        let model = open("config.json")?;
+        let (map, older) = match tokenizer.has("added_tokens_decoder") {
+            true => (Companion::default(), Companion::default()),
+            false => (map, open("added_tokens.json")?),
+        };
+        let bos = match [&map, &tokenizer]
             .into_iter()
-            .filter_map(|(file, key)| file.get(key))
-            .flat_map(tokens)
-            .collect();
-        if eos.is_empty() {
-            let others = [(&map, "eos_token"), (&model, "eos_token_id")];
-            let found = others.into_iter().find_map(|(file, key)| file.get(key));
-            eos = found.map(tokens).unwrap_or_default();
-        }
+            .find(|file| file.has("bos_token"))
+        {
+            Some(file) => Some(file.tokens("bos_token")?),
+            None => [&generation, &model]
+                .into_iter()
+                .find(|file| file.has("bos_token_id"))
+                .map(|file| file.tokens("bos_token_id"))
+                .transpose()?,
+        };
+        let class = tokenizer
+            .text("tokenizer_class")?
+            .or(model.text("tokenizer_class")?);
         Ok(CompanionFiles {
-            bos,
-            eos,
-            add_bos: flag("add_bos_token"),
-            add_eos: flag("add_eos_token"),
-            add_prefix_space: flag("add_prefix_space").unwrap_or(false),
-            class: tokenizer
-                .get("tokenizer_class")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            bos: bos.map(|tokens| tokens.into_iter().next()),
+            eos: ends([&map, &tokenizer], [&generation, &model])?,
+            add_bos: tokenizer.flag("add_bos_token")?.unwrap_or(false),
+            add_eos: tokenizer.flag("add_eos_token")?.unwrap_or(false),
+            add_prefix_space: tokenizer.flag("add_prefix_space")?,
+            legacy: tokenizer.flag("legacy")?.unwrap_or(false),
+            split_special_tokens: tokenizer.flag("split_special_tokens")?.unwrap_or(false),
+            class: class.map(|class| class.trim_end_matches("Fast").to_owned()),
+            model_type: model.text("model_type")?,
+            added: added(&tokenizer, &map, &older)?,
             chat_template: chat_template(folder, &tokenizer)?,
         })
     }
 }
 
-/// The object in a file; null if there is no file.
-fn json(path: &Path) -> Result<Value> {
-    if !path.is_file() {
-        return Ok(Value::Null);
-    }
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::format(path, format!("not JSON: {error}")))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(Error::format(path, "expected a JSON object"))
+impl CompanionFiles {
+    /// The texts of the special tokens, whose own flags may not say that they are special.
+    pub(super) fn special(&self) -> HashSet<&str> {
+        let special = self.added.iter().filter(|added| added.token.special);
+        special.map(|added| added.token.content.as_str()).collect()
     }
 }
 
-/// Tokens as configurations write them: a text, an id, a list of those, an object with `content`.
-fn tokens(value: &Value) -> Vec<Token> {
-    match value {
-        Value::String(text) => vec![Token::Text(text.clone())],
-        Value::Number(id) => id
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok())
-            .map(Token::Id)
+/// The tokens that end a text. All of them do: instruct models list the end of a turn in
+/// generation_config.json and the end of a document in tokenizer_config.json, or the other way round. The
+/// tokenizer's own comes first, since chat templates mean that one.
+fn ends(tokenizer: [&Companion; 2], model: [&Companion; 2]) -> Result<Vec<Token>> {
+    let first = |files: [&Companion; 2], key| {
+        let file = files.into_iter().find(|file| file.has(key));
+        file.map_or(Ok(Vec::new()), |file| file.tokens(key))
+    };
+    let mut ends = first(tokenizer, "eos_token")?;
+    ends.extend(first(model, "eos_token_id")?);
+    Ok(ends)
+}
+
+/// The tokens to add: those with ids, then the named ones, then the further special ones.
+fn added(tokenizer: &Companion, map: &Companion, older: &Companion) -> Result<Vec<Added>> {
+    let special = special_tokens(tokenizer, map)?;
+    let mut added = Vec::new();
+    let decoder = tokenizer.object.get("added_tokens_decoder");
+    for (id, token) in decoder.and_then(Value::as_object).into_iter().flatten() {
+        let (Ok(id), Some(token)) = (id.parse(), added_token(token)) else {
+            return Err(tokenizer.broken(
+                "added_tokens_decoder",
+                "an id with a token that has `content`",
+            ));
+        };
+        let path = tokenizer.path.clone();
+        added.push(Added {
+            token,
+            id: Some(id),
+            path,
+        });
+    }
+    for (content, id) in &older.object {
+        let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
+            return Err(older.broken(content, "the id of a token"));
+        };
+        let special = special.iter().any(|(token, _)| token.content == *content);
+        let token = AddedToken::from(content.clone(), special).normalized(!special);
+        let path = older.path.clone();
+        added.push(Added {
+            token,
+            id: Some(id),
+            path,
+        });
+    }
+    added.sort_by_key(|added| added.id);
+    added.extend(special.into_iter().map(|(token, path)| Added {
+        token,
+        id: None,
+        path,
+    }));
+    Ok(added)
+}
+
+/// The special tokens that the files name, each with its file: those of [`NAMED`], other keys that end in
+/// `_token`, and the lists. A key of the map takes the place of the tokenizer's.
+fn special_tokens(tokenizer: &Companion, map: &Companion) -> Result<Vec<(AddedToken, PathBuf)>> {
+    let own = [tokenizer, map]
+        .into_iter()
+        .flat_map(|file| file.object.keys());
+    let own = own.filter(|key| key.ends_with("_token") && !NAMED.contains(&key.as_str()));
+    let keys = NAMED.into_iter().chain(own.map(String::as_str));
+    let mut found: Vec<(AddedToken, PathBuf)> = Vec::new();
+    let mut add = |token: AddedToken, file: &Companion| {
+        if !found
+            .iter()
+            .any(|(known, _)| known.content == token.content)
+        {
+            found.push((token.special(true), file.path.clone()));
+        }
+    };
+    for key in keys {
+        let Some(file) = [map, tokenizer].into_iter().find(|file| file.has(key)) else {
+            continue;
+        };
+        match &file.object[key] {
+            // Flags, such as `add_bos_token`, end in the same word.
+            Value::Bool(_) | Value::Null => {}
+            value => add(
+                special_token(value).ok_or_else(|| file.broken(key, "a token"))?,
+                file,
+            ),
+        }
+    }
+    let lists = ["extra_special_tokens", "additional_special_tokens"];
+    for file in [tokenizer, map] {
+        // The older name counts where the newer one is empty.
+        let key = lists
             .into_iter()
-            .collect(),
-        Value::Array(list) => list.iter().flat_map(tokens).collect(),
-        Value::Object(token) => token.get("content").map(tokens).unwrap_or_default(),
-        Value::Null | Value::Bool(_) => Vec::new(),
+            .find(|key| file.object.get(*key).is_some_and(|list| !is_empty(list)));
+        let Some(key) = key else { continue };
+        let values: Vec<&Value> = match &file.object[key] {
+            Value::Array(list) => list.iter().collect(),
+            Value::Object(map) => map.values().collect(),
+            _ => return Err(file.broken(key, "a list of tokens")),
+        };
+        for value in values {
+            add(
+                special_token(value).ok_or_else(|| file.broken(key, "a list of tokens"))?,
+                file,
+            );
+        }
+    }
+    Ok(found)
+}
+
+fn is_empty(list: &Value) -> bool {
+    match list {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        other => other.is_null(),
     }
 }
 
-fn chat_template(folder: &Path, tokenizer: &Value) -> Result<Option<String>> {
+/// A special token: its text, or an object with its flags.
+fn special_token(value: &Value) -> Option<AddedToken> {
+    match value {
+        Value::String(content) => Some(AddedToken::from(content.clone(), true)),
+        other => added_token(other),
+    }
+}
+
+/// A token with its flags. Without the flag, special tokens are found before a text is normalised.
+fn added_token(value: &Value) -> Option<AddedToken> {
+    let content = value.get("content")?.as_str()?.to_owned();
+    let flag = |key: &str| value.get(key).and_then(Value::as_bool);
+    let special = flag("special").unwrap_or(false);
+    let token = AddedToken::from(content, special)
+        .lstrip(flag("lstrip").unwrap_or(false))
+        .rstrip(flag("rstrip").unwrap_or(false))
+        .single_word(flag("single_word").unwrap_or(false))
+        .normalized(flag("normalized").unwrap_or(!special));
+    Some(token)
+}
+
+impl Default for Companion {
+    fn default() -> Companion {
+        Companion {
+            path: PathBuf::new(),
+            object: Map::new(),
+        }
+    }
+}
+
+impl Companion {
+    fn read(path: PathBuf) -> Result<Companion> {
+        if !path.is_file() {
+            return Ok(Companion {
+                path,
+                object: Map::new(),
+            });
+        }
+        let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
+        let value: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::format(&path, format!("not JSON: {error}")))?;
+        match value {
+            Value::Object(object) => Ok(Companion { path, object }),
+            _ => Err(Error::format(&path, "expected a JSON object")),
+        }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.object.contains_key(key)
+    }
+
+    fn broken(&self, key: &str, expected: &str) -> Error {
+        Error::format(&self.path, format!("`{key}` is not {expected}"))
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.object.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.broken(key, "true or false")),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>> {
+        match self.object.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(self.broken(key, "a text")),
+        }
+    }
+
+    /// The tokens under `key`: a text, an id, an object with `content`, or a list of those. No token for null.
+    fn tokens(&self, key: &str) -> Result<Vec<Token>> {
+        let values = match &self.object[key] {
+            Value::Null => &[],
+            Value::Array(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let token = |value: &Value| {
+            let token = match value {
+                Value::String(text) => Some(Token::Text(text.clone())),
+                Value::Number(id) => id
+                    .as_u64()
+                    .and_then(|id| u32::try_from(id).ok())
+                    .map(Token::Id),
+                other => added_token(other).map(|token| Token::Text(token.content)),
+            };
+            token.ok_or_else(|| self.broken(key, "a token or a list of tokens"))
+        };
+        values.iter().map(token).collect()
+    }
+}
+
+fn chat_template(folder: &Path, tokenizer: &Companion) -> Result<Option<String>> {
     let file = folder.join("chat_template.jinja");
     if file.is_file() {
         let text = std::fs::read_to_string(&file).map_err(|error| Error::io(&file, error))?;
         return Ok(Some(text));
     }
     let named = |entry: &Value| entry.get("name").and_then(Value::as_str) == Some("default");
-    let template = match tokenizer.get("chat_template") {
+    let template = match tokenizer.object.get("chat_template") {
         Some(Value::Array(list)) => list
             .iter()
             .find(|entry| named(entry))
             .and_then(|entry| entry.get("template")),
+        Some(Value::Object(map)) => map.get("default"),
         other => other,
     };
-    Ok(template.and_then(Value::as_str).map(str::to_owned))
+    match template {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(tokenizer.broken("chat_template", "a text or a list of named texts")),
+    }
 }

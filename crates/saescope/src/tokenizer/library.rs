@@ -9,30 +9,29 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer as Library};
 
-use super::bytes::{byte_fallback, bytes_of};
+use super::added::add_tokens;
 use super::config::{CompanionFiles, Token};
-use super::pieces::{Entry, Pieces};
+use super::habits::set_spaces;
+use super::spelling::{Spelling, pieces, spelling};
 use super::{Engine, Special, Tokenizer};
 use crate::error::{Error, Result};
 
 /// The token that begins and ends every document of GPT-2 and GPT-NeoX.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// The spelling of tokens in a vocabulary.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spelling {
-    /// Bytes in GPT-2's alphabet.
-    ByteLevel,
-    /// Text with `▁` for a space and `<0x0A>` for a byte. With `dummy_space`, a text's first token begins
-    /// with a space that is not in the text.
-    Metaspace { dummy_space: bool },
-}
-
 pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
     let broken = |reason: String| Error::format(path, reason);
-    let json: Value =
+    let mut json: Value =
         serde_json::from_slice(&bytes).map_err(|error| broken(format!("not JSON: {error}")))?;
+    if !json.is_object() {
+        return Err(broken("expected a JSON object".to_owned()));
+    }
+    let beside = CompanionFiles::read(folder_of(path))?;
+    let bytes = match set_spaces(&mut json, &beside) {
+        true => json.to_string().into_bytes(),
+        false => bytes,
+    };
     let spelling = spelling(&json).map_err(broken)?;
     let around = around(&json["post_processor"]).map_err(broken)?;
     let mut library = Library::from_bytes(&bytes).map_err(|error| broken(error.to_string()))?;
@@ -46,14 +45,19 @@ pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
     let name = match spelling {
         Spelling::ByteLevel => format!("byte-level {model}"),
         Spelling::Metaspace { .. } => format!("SentencePiece-like {model}"),
+        Spelling::WordPiece => model.to_owned(),
     };
-    finish(
-        library,
-        spelling,
-        around,
-        path,
-        &format!("{name} from tokenizer.json"),
-    )
+    add_tokens(&mut library, &beside)?;
+    let mut special = special(&library, &beside);
+    special.bos = special.bos.or(around.before.first().copied());
+    (special.before, special.after) = (around.before, around.after);
+    Ok(Tokenizer {
+        pieces: pieces(&library, spelling, &beside.special()).map_err(broken)?,
+        engine: Engine::Library(Box::new(library)),
+        special,
+        chat_template: beside.chat_template,
+        kind: format!("{name} from tokenizer.json"),
+    })
 }
 
 pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Tokenizer> {
@@ -70,11 +74,11 @@ pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Token
         })
         .collect::<Result<Vec<_>>>()?;
 
-    let folder = vocab.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(vocab);
     let beside = CompanionFiles::read(folder)?;
     // These two files do not name their pre-tokenizer. GPT-2's is right for GPT-2 alone.
     if let Some(class) = beside.class.as_deref()
-        && !class.starts_with("GPT2Tokenizer")
+        && class != "GPT2Tokenizer"
     {
         return Err(Error::Unsupported {
             path: folder.join("tokenizer_config.json"),
@@ -87,18 +91,35 @@ pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Token
     let ends = tokens.contains_key(END_OF_TEXT);
     let broken = |error: tokenizers::Error| Error::format(merges, error.to_string());
     let mut library = byte_level_bpe(tokens, pairs, false).map_err(broken)?;
-    library.with_pre_tokenizer(Some(ByteLevel::new(beside.add_prefix_space, true, true)));
+    library.with_pre_tokenizer(Some(ByteLevel::new(
+        beside.add_prefix_space.unwrap_or(false),
+        true,
+        true,
+    )));
     if ends {
         library.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
     }
-    let kind = "byte-level BPE from vocab.json and merges.txt";
-    finish(
-        library,
-        Spelling::ByteLevel,
-        Affixes::default(),
-        vocab,
-        kind,
-    )
+    add_tokens(&mut library, &beside)?;
+    let mut special = special(&library, &beside);
+    // No file says what stands around a text, so the flags do.
+    special
+        .before
+        .extend(special.bos.filter(|_| beside.add_bos));
+    let end = special.eos.first().filter(|_| beside.add_eos);
+    special.after.extend(end.copied());
+    let pieces = pieces(&library, Spelling::ByteLevel, &beside.special());
+    Ok(Tokenizer {
+        pieces: pieces.map_err(|reason| Error::format(vocab, reason))?,
+        engine: Engine::Library(Box::new(library)),
+        special,
+        chat_template: beside.chat_template,
+        kind: "byte-level BPE from vocab.json and merges.txt".to_owned(),
+    })
+}
+
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// The two sides of a line of merges.
@@ -126,72 +147,6 @@ pub(super) fn byte_level_bpe(
 }
 
 type Vocab = tokenizers::models::bpe::Vocab;
-
-/// The vocabulary of a library tokenizer as bytes.
-pub(super) fn pieces(library: &Library, spelling: Spelling) -> Result<Pieces, String> {
-    let added = library.get_added_tokens_decoder();
-    let entries = library.get_vocab(true).into_iter().map(|(token, id)| {
-        let added = added.get(&id);
-        let special = added.is_some_and(|token| token.special);
-        let bytes = match spelling {
-            _ if special => token.into_bytes(),
-            Spelling::ByteLevel if added.is_some() => token.into_bytes(),
-            Spelling::ByteLevel => bytes_of(&token),
-            Spelling::Metaspace { .. } => match byte_fallback(&token) {
-                Some(byte) => vec![byte],
-                None => token.replace('▁', " ").into_bytes(),
-            },
-        };
-        Entry { id, bytes, special }
-    });
-    let dummy_space = spelling == Spelling::Metaspace { dummy_space: true };
-    Pieces::new(entries.collect(), dummy_space)
-}
-
-/// The spelling that the decoder implies. A decoder with any other step is refused.
-fn spelling(json: &Value) -> Result<Spelling, String> {
-    let decoder = &json["decoder"];
-    let kind = |value: &Value| value["type"].as_str().unwrap_or("none").to_owned();
-    let steps: Vec<&Value> = match kind(decoder).as_str() {
-        "Sequence" => decoder["decoders"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .collect(),
-        _ => vec![decoder],
-    };
-    let mut found = None;
-    let mut dummy_space = false;
-    for step in steps {
-        match kind(step).as_str() {
-            "ByteLevel" => found = Some(Spelling::ByteLevel),
-            "Metaspace" => {
-                found = Some(Spelling::Metaspace { dummy_space });
-                // `add_prefix_space` is the older form of `prepend_scheme`.
-                let never = step["prepend_scheme"].as_str() == Some("never");
-                dummy_space |= !never && step["add_prefix_space"].as_bool() != Some(false);
-            }
-            "Replace" if step["pattern"]["String"] == "▁" && step["content"] == " " => {
-                found = Some(Spelling::Metaspace { dummy_space });
-            }
-            "Strip" if step["content"] == " " && step["stop"] == 0 => {
-                dummy_space |= step["start"] != 0;
-            }
-            "ByteFallback" | "Fuse" => {}
-            other => {
-                return Err(format!(
-                    "the decoder `{other}` is not supported; byte-level and SentencePiece-like \
-                     tokenizers are"
-                ));
-            }
-        }
-    }
-    match found {
-        Some(Spelling::Metaspace { .. }) => Ok(Spelling::Metaspace { dummy_space }),
-        Some(Spelling::ByteLevel) => Ok(Spelling::ByteLevel),
-        None => Err("it has no decoder, so its tokens cannot be turned into text".to_owned()),
-    }
-}
 
 /// Tokens that a post-processor puts around a text.
 #[derive(Default)]
@@ -231,33 +186,25 @@ fn around(processor: &Value) -> Result<Affixes, String> {
                 side.extend(ids);
             }
         }
+        Some("BertProcessing" | "RobertaProcessing") => {
+            for (key, side) in [("cls", &mut around.before), ("sep", &mut around.after)] {
+                let id = processor[key][1]
+                    .as_u64()
+                    .and_then(|id| u32::try_from(id).ok());
+                side.push(id.ok_or_else(|| format!("its post-processor has no id for `{key}`"))?);
+            }
+        }
         Some(other) => return Err(format!("the post-processor `{other}` is not supported")),
     }
     Ok(around)
 }
 
-fn finish(
-    library: Library,
-    spelling: Spelling,
-    around: Affixes,
-    path: &Path,
-    kind: &str,
-) -> Result<Tokenizer> {
-    let beside = CompanionFiles::read(path.parent().unwrap_or(Path::new(".")))?;
-    let special = special(&library, &beside, around);
-    let pieces = pieces(&library, spelling).map_err(|error| Error::format(path, error))?;
-    Ok(Tokenizer {
-        engine: Engine::Library(Box::new(library)),
-        pieces,
-        special,
-        chat_template: beside.chat_template,
-        kind: kind.to_owned(),
-    })
-}
-
-fn special(library: &Library, beside: &CompanionFiles, around: Affixes) -> Special {
-    let id = |token: &Token| match token {
-        Token::Id(id) => Some(*id),
+/// The special tokens by the files beside the tokenizer. Nothing stands around a text yet.
+fn special(library: &Library, beside: &CompanionFiles) -> Special {
+    // An id outside the vocabulary is a default of the model's class: GPT-2's configuration names 50256 by
+    // itself, whatever the vocabulary.
+    let id = |named: &Token| match named {
+        Token::Id(id) => library.id_to_token(*id).map(|_| *id),
         Token::Text(text) => library.token_to_id(text),
     };
     let end_of_text = library.token_to_id(END_OF_TEXT);
@@ -274,19 +221,9 @@ fn special(library: &Library, beside: &CompanionFiles, around: Affixes) -> Speci
     if beside.eos.is_empty() {
         eos.extend(end_of_text);
     }
-
-    let Affixes {
-        mut before,
-        mut after,
-    } = around;
-    if before.is_empty() && after.is_empty() {
-        before.extend(bos.filter(|_| beside.add_bos == Some(true)));
-        after.extend(eos.first().filter(|_| beside.add_eos == Some(true)));
-    }
     Special {
-        bos: bos.or(before.first().copied()),
+        bos,
         eos,
-        before,
-        after,
+        ..Special::default()
     }
 }

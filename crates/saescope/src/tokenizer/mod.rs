@@ -4,16 +4,21 @@
 //! `merges.txt`, the vocabulary inside a GGUF, and llama2.c's `tokenizer.bin`. It knows the special
 //! tokens and the chat template of its files, and does not know the model.
 
+mod added;
 mod bytes;
+#[cfg(test)]
+mod companions;
 mod config;
 mod display;
 mod gguf;
 #[cfg(test)]
 mod golden;
+mod habits;
 mod library;
 mod llama2c;
 mod open;
 mod pieces;
+mod spelling;
 mod spm;
 
 use std::fmt;

@@ -7,14 +7,15 @@ mod pre;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokenizers::AddedToken;
 
 use self::pre::Pre;
 use super::bytes::byte_fallback;
-use super::library::{self, Spelling};
+use super::library;
 use super::pieces::{Entry, MAX_VOCAB, Pieces};
+use super::spelling::{self, Spelling};
 use super::spm::{Parts, Spm};
 use super::{Engine, Special, Tokenizer};
 use crate::checkpoint::gguf::Metadata;
@@ -129,7 +130,8 @@ fn byte_level(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer> {
     library.add_tokens(&added);
 
     Ok(Tokenizer {
-        pieces: library::pieces(&library, Spelling::ByteLevel).map_err(Error::Tokenizer)?,
+        pieces: spelling::pieces(&library, Spelling::ByteLevel, &HashSet::new())
+            .map_err(Error::Tokenizer)?,
         engine: Engine::Library(Box::new(library)),
         special: special(metadata, vocab, None, pre.add_bos)?,
         chat_template: None,

@@ -2,24 +2,24 @@
 
     python make_companions.py            tests/golden/tokens/companions.json
 
-Needs tokenizers and transformers 5.24. A case is a kind of tokenizer, the files beside it, and the ids of
+Needs sentencepiece, tokenizers and transformers 5.24. A case is a kind of tokenizer, the files beside it, and the ids of
 some texts, BOS first, with the special tokens. The tokenizers are made here, and in the tests from the
 same file.
 """
 
+import base64
 import json
 import os
-import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 OUT = Path(__file__).resolve().parent / "tokens/companions.json"
-TEXTS = ["Hi", "Hi<x>Hi", "Hi <x> Hi", "<s>Hi", "Hi<s> Hi<y>", "<z>H"]
+TEXTS = ["Hi", "Hi<x>Hi", "Hi <x> Hi", "<s>Hi", "Hi<s> Hi<y>", "<z>H", "  the  old\nﬁne ▁½ 한 "]
 
 
 def alphabet():
@@ -167,6 +167,36 @@ def cases_of_two_files():
     yield "gpt2", own, {"special_tokens_map.json": {"bos_token": "<x>"}}
 
 
+def sentence_piece(**more):
+    """The bytes of a tokenizer.model, trained on a few words."""
+    text = ["Hi Hi hello world", "the old man and the sea", "Hi <x> <y> ½ ﬁne"] * 60
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = f"{folder}/tokenizer"
+        if rules := more.pop("rules", None):
+            more["normalization_rule_tsv"] = f"{folder}/rules.tsv"
+            Path(more["normalization_rule_tsv"]).write_text(rules)
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(text), model_prefix=prefix, model_type="bpe", minloglevel=2, hard_vocab_limit=False, **more)
+        return Path(prefix + ".model").read_bytes()
+
+
+SENTENCE_PIECES = {
+    "spm_llama": dict(vocab_size=320, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False),
+    "spm_rules": dict(vocab_size=320, byte_fallback=True, rules="FB01\t66 69\nBD\t31 2F 32\nA\t20\n"),
+    "spm_gemma": dict(vocab_size=330, byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False, pad_id=0, eos_id=1, bos_id=2, unk_id=3, control_symbols=["<z>"]),
+    "spm_whole": dict(vocab_size=60, normalization_rule_name="identity", user_defined_symbols=["<x>", "H"]),
+}
+
+
+def cases_of_sentence_piece():
+    pieces = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    for kind in ["spm_llama", "spm_rules"]:
+        for more in [{}, {"legacy": True}, {"legacy": False}, {"add_prefix_space": False}, {"add_bos_token": True, "add_eos_token": True}, {"added_tokens_decoder": {"0": token("<unk>"), "1": token("<s>"), "2": token("</s>")}}]:
+            yield kind, "llama", pieces | {"tokenizer_class": "LlamaTokenizer"} | more, {}
+    for kind in SENTENCE_PIECES:
+        for more in [{"legacy": True}, {"legacy": False}, {}]:
+            yield kind, "mistral", {"tokenizer_class": "LlamaTokenizer"} | more, {}
+
+
 def row(kind, model, config, files, make):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -188,6 +218,10 @@ def main():
     rows = [row(kind, model, config, files, lambda folder: KINDS[kind].save(str(folder / "tokenizer.json"))) for kind, model, config, files in cases()]
     rows += [row("two_files", model, config, files, two_files) for model, config, files in cases_of_two_files()]
     kinds = {name: json.loads(t.to_str()) for name, t in KINDS.items()}
+    for kind, more in SENTENCE_PIECES.items():
+        model = sentence_piece(**dict(more))
+        kinds[kind] = base64.b64encode(model).decode()
+        rows += [row(kind, family, config, files, lambda folder: (folder / "tokenizer.model").write_bytes(model)) for of, family, config, files in cases_of_sentence_piece() if of == kind]
     with tempfile.TemporaryDirectory() as folder:
         two_files(Path(folder))
         kinds["two_files"] = {path.name: path.read_text(encoding="utf-8") for path in Path(folder).iterdir()}

@@ -60,7 +60,10 @@ pub(super) fn needed(names: &BTreeSet<String>) -> Result<Needed, String> {
         let pair = VOCABULARIES
             .into_iter()
             .find(|pair| pair.iter().all(|name| has(name)));
-        files.extend(pair.into_iter().flatten());
+        match pair {
+            Some(pair) => files.extend(pair),
+            None => files.extend(Some("tokenizer.model").filter(|name| has(name))),
+        }
     }
     files.push(weights);
     Ok(Needed::Folder(

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -10,7 +12,7 @@ use super::*;
 #[derive(Deserialize)]
 struct Golden {
     texts: Vec<String>,
-    /// By kind: the contents of `tokenizer.json`, or those of several files.
+    /// By kind: the contents of `tokenizer.json`, those of `tokenizer.model` in base64, or several files.
     kinds: Map<String, Value>,
     cases: Vec<Case>,
 }
@@ -47,7 +49,13 @@ fn open(kinds: &Map<String, Value>, kind: &str, files: &Map<String, Value>) -> R
                 write(name, text.as_str().unwrap());
             }
         }
-        _ => write("tokenizer.json", &kinds[kind].to_string()),
+        _ => match &kinds[kind] {
+            Value::String(model) => {
+                let model = BASE64_STANDARD.decode(model).unwrap();
+                std::fs::write(folder.path().join("tokenizer.model"), model).unwrap();
+            }
+            json => write("tokenizer.json", &json.to_string()),
+        },
     }
     for (name, value) in files {
         write(name, &value.to_string());
@@ -62,7 +70,7 @@ fn files_beside_a_tokenizer_mean_the_same_as_in_transformers() {
         kinds,
         cases,
     } = golden();
-    assert!(cases.len() > 350);
+    assert!(cases.len() > 600);
     let differences: Vec<String> = cases
         .iter()
         .filter_map(|case| {
@@ -193,4 +201,28 @@ fn words_of_a_word_piece_tokenizer_are_shown_with_their_spaces() {
     let ids = tokenizer.encode("Hi hihi hs", Bos::Auto).unwrap();
     assert_eq!(ids, [2, 4, 4, 5, 6, 7, 3]);
     assert_eq!(tokenizer.decode(&ids), "hi hihi hs");
+}
+
+#[test]
+fn files_that_are_no_tokenizer_of_sentence_piece_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.model");
+    let mut cut = BASE64_STANDARD
+        .decode(golden().kinds["spm_llama"].as_str().unwrap())
+        .unwrap();
+    cut.truncate(cut.len() - 3);
+    // A file of tiktoken's, an empty one, a kind that is not BPE, and a token that was cut.
+    for bytes in [
+        &b"IQ== 0\nIg== 1\n"[..],
+        b"",
+        b"\x0a\x03\x0a\x01a\x12\x02\x18\x01",
+        &cut,
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Tokenizer::from_folder(folder.path())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.contains("tokenizer.model: "), "{error}");
+    }
 }

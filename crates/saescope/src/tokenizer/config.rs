@@ -32,8 +32,8 @@ pub(super) struct CompanionFiles {
     pub(super) add_bos: bool,
     pub(super) add_eos: bool,
     pub(super) add_prefix_space: Option<bool>,
-    /// Llama's habit of a space after every special token, and not only at the beginning of a text.
-    pub(super) legacy: bool,
+    /// Llama's older habit of a space after every special token, and not only at the beginning of a text.
+    pub(super) legacy: Option<bool>,
     /// True if special tokens written out in a text are text.
     pub(super) split_special_tokens: bool,
     /// The tokenizer's class without `Fast`, by name.
@@ -97,7 +97,7 @@ impl CompanionFiles {
             add_bos: tokenizer.flag("add_bos_token")?.unwrap_or(false),
             add_eos: tokenizer.flag("add_eos_token")?.unwrap_or(false),
             add_prefix_space: tokenizer.flag("add_prefix_space")?,
-            legacy: tokenizer.flag("legacy")?.unwrap_or(false),
+            legacy: tokenizer.flag("legacy")?,
             split_special_tokens: tokenizer.flag("split_special_tokens")?.unwrap_or(false),
             class: class.map(|class| class.trim_end_matches("Fast").to_owned()),
             model_type: model.text("model_type")?,

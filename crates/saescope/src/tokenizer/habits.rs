@@ -29,7 +29,12 @@ pub(super) fn set_spaces(tokenizer: &mut Value, beside: &CompanionFiles) -> bool
         set_byte_level(&mut tokenizer["pre_tokenizer"], prefix);
         return true;
     }
-    let is_llama = class == "LlamaTokenizer" && is_metaspace(tokenizer);
+    is_metaspace(tokenizer) && set_llama_spaces(tokenizer, beside)
+}
+
+/// Sets the spaces of a SentencePiece-like `tokenizer` if its class is Llama's. True if it is.
+pub(super) fn set_llama_spaces(tokenizer: &mut Value, beside: &CompanionFiles) -> bool {
+    let is_llama = class(beside) == Some("LlamaTokenizer");
     if is_llama {
         set_metaspace(tokenizer, beside);
     }
@@ -84,7 +89,7 @@ fn is_metaspace(tokenizer: &Value) -> bool {
 /// Llama's spaces: one before a text by default, and with `legacy` one after every special token too.
 fn set_metaspace(tokenizer: &mut Value, beside: &CompanionFiles) {
     let prefix = beside.add_prefix_space.unwrap_or(true);
-    let scheme = match (prefix, beside.legacy) {
+    let scheme = match (prefix, beside.legacy == Some(true)) {
         (false, _) => "never",
         (true, true) => "always",
         (true, false) => "first",

@@ -1,4 +1,5 @@
-//! Tokenizers that the crate `tokenizers` runs: `tokenizer.json`, and GPT-2's vocabulary and merges.
+//! Tokenizers that the crate `tokenizers` runs: `tokenizer.json`, GPT-2's vocabulary and merges, and
+//! SentencePiece's `tokenizer.model`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +12,8 @@ use tokenizers::{AddedToken, Tokenizer as Library};
 
 use super::added::add_tokens;
 use super::config::{CompanionFiles, Token};
-use super::habits::set_spaces;
+use super::habits::{set_llama_spaces, set_spaces};
+use super::sentencepiece::SentencePiece;
 use super::spelling::{Spelling, pieces, spelling};
 use super::{Engine, Special, Tokenizer};
 use crate::error::{Error, Result};
@@ -32,32 +34,55 @@ pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
         true => json.to_string().into_bytes(),
         false => bytes,
     };
-    let spelling = spelling(&json).map_err(broken)?;
+    let (library, spelling) = read_library(&json, &bytes).map_err(broken)?;
     let around = around(&json["post_processor"]).map_err(broken)?;
-    let mut library = Library::from_bytes(&bytes).map_err(|error| broken(error.to_string()))?;
-    // Some files keep the truncation and padding of training; a prompt is never cut or padded silently.
-    library
-        .with_truncation(None)
-        .map_err(|error| broken(error.to_string()))?;
-    library.with_padding(None);
-    library.with_post_processor(None::<PostProcessorWrapper>);
     let model = json["model"]["type"].as_str().unwrap_or("BPE");
     let name = match spelling {
         Spelling::ByteLevel => format!("byte-level {model}"),
         Spelling::Metaspace { .. } => format!("SentencePiece-like {model}"),
         Spelling::WordPiece => model.to_owned(),
     };
-    add_tokens(&mut library, &beside)?;
-    let mut special = special(&library, &beside);
+    let parts = Parts {
+        library,
+        spelling,
+        beside,
+        ends: Ends::END_OF_TEXT,
+        kind: format!("{name} from tokenizer.json"),
+    };
+    let mut tokenizer = parts.join(path)?;
+    let special = &mut tokenizer.special;
     special.bos = special.bos.or(around.before.first().copied());
     (special.before, special.after) = (around.before, around.after);
-    Ok(Tokenizer {
-        pieces: pieces(&library, spelling, &beside.special()).map_err(broken)?,
-        engine: Engine::Library(Box::new(library)),
-        special,
-        chat_template: beside.chat_template,
-        kind: format!("{name} from tokenizer.json"),
-    })
+    Ok(tokenizer)
+}
+
+/// Runs what `bytes`, the text of `json`, describe.
+fn read_library(json: &Value, bytes: &[u8]) -> Result<(Library, Spelling), String> {
+    let spelling = spelling(json)?;
+    let mut library = Library::from_bytes(bytes).map_err(|error| error.to_string())?;
+    // Some files keep the truncation and padding of training; a prompt is never cut or padded silently.
+    let cut = library.with_truncation(None);
+    cut.map_err(|error| error.to_string())?;
+    library.with_padding(None);
+    library.with_post_processor(None::<PostProcessorWrapper>);
+    Ok((library, spelling))
+}
+
+pub(super) fn from_sentence_piece(path: &Path) -> Result<Tokenizer> {
+    let model = SentencePiece::read(path)?;
+    let beside = CompanionFiles::read(folder_of(path))?;
+    let mut json = model.tokenizer_json(beside.legacy.unwrap_or(true));
+    set_llama_spaces(&mut json, &beside);
+    let read = read_library(&json, json.to_string().as_bytes());
+    let (library, spelling) = read.map_err(|reason| Error::format(path, reason))?;
+    let parts = Parts {
+        library,
+        spelling,
+        beside,
+        ends: Ends::Ids(model.bos, model.eos),
+        kind: "SentencePiece BPE from tokenizer.model".to_owned(),
+    };
+    parts.join_with_flags(path)
 }
 
 pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Tokenizer> {
@@ -99,22 +124,92 @@ pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Token
     if ends {
         library.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
     }
-    add_tokens(&mut library, &beside)?;
-    let mut special = special(&library, &beside);
-    // No file says what stands around a text, so the flags do.
-    special
-        .before
-        .extend(special.bos.filter(|_| beside.add_bos));
-    let end = special.eos.first().filter(|_| beside.add_eos);
-    special.after.extend(end.copied());
-    let pieces = pieces(&library, Spelling::ByteLevel, &beside.special());
-    Ok(Tokenizer {
-        pieces: pieces.map_err(|reason| Error::format(vocab, reason))?,
-        engine: Engine::Library(Box::new(library)),
-        special,
-        chat_template: beside.chat_template,
+    let parts = Parts {
+        library,
+        spelling: Spelling::ByteLevel,
+        beside,
+        ends: Ends::END_OF_TEXT,
         kind: "byte-level BPE from vocab.json and merges.txt".to_owned(),
-    })
+    };
+    parts.join_with_flags(vocab)
+}
+
+/// The parts of a tokenizer, before the tokens of the files beside it are added.
+struct Parts {
+    library: Library,
+    spelling: Spelling,
+    beside: CompanionFiles,
+    ends: Ends,
+    kind: String,
+}
+
+/// The tokens that begin and end a text where no file names one.
+enum Ends {
+    Token(&'static str),
+    Ids(Option<u32>, Option<u32>),
+}
+
+impl Ends {
+    const END_OF_TEXT: Ends = Ends::Token(END_OF_TEXT);
+}
+
+impl Parts {
+    /// The tokenizer of the file at `path`. Nothing stands around a text yet.
+    fn join(mut self, path: &Path) -> Result<Tokenizer> {
+        add_tokens(&mut self.library, &self.beside)?;
+        let special = self.special();
+        let pieces = pieces(&self.library, self.spelling, &self.beside.special());
+        Ok(Tokenizer {
+            pieces: pieces.map_err(|reason| Error::format(path, reason))?,
+            engine: Engine::Library(Box::new(self.library)),
+            special,
+            chat_template: self.beside.chat_template,
+            kind: self.kind,
+        })
+    }
+
+    /// The tokenizer of files that do not say what stands around a text, so that the flags beside them do.
+    fn join_with_flags(self, path: &Path) -> Result<Tokenizer> {
+        let (add_bos, add_eos) = (self.beside.add_bos, self.beside.add_eos);
+        let mut tokenizer = self.join(path)?;
+        let special = &mut tokenizer.special;
+        special.before.extend(special.bos.filter(|_| add_bos));
+        let end = special.eos.first().copied();
+        special.after.extend(end.filter(|_| add_eos));
+        Ok(tokenizer)
+    }
+
+    fn special(&self) -> Special {
+        let (library, beside) = (&self.library, &self.beside);
+        // An id outside the vocabulary is a default of the model's class: GPT-2's configuration names 50256
+        // by itself, whatever the vocabulary.
+        let id = |named: &Token| match named {
+            Token::Id(id) => library.id_to_token(*id).map(|_| *id),
+            Token::Text(text) => library.token_to_id(text),
+        };
+        let (first, last) = match self.ends {
+            Ends::Token(text) => (library.token_to_id(text), library.token_to_id(text)),
+            Ends::Ids(bos, eos) => (bos, eos),
+        };
+        let bos = match &beside.bos {
+            Some(named) => named.as_ref().and_then(id),
+            None => first,
+        };
+        let mut eos: Vec<u32> = Vec::new();
+        for end in beside.eos.iter().filter_map(id) {
+            if !eos.contains(&end) {
+                eos.push(end);
+            }
+        }
+        if beside.eos.is_empty() {
+            eos.extend(last);
+        }
+        Special {
+            bos,
+            eos,
+            ..Special::default()
+        }
+    }
 }
 
 /// The folder of a file.
@@ -197,33 +292,4 @@ fn around(processor: &Value) -> Result<Affixes, String> {
         Some(other) => return Err(format!("the post-processor `{other}` is not supported")),
     }
     Ok(around)
-}
-
-/// The special tokens by the files beside the tokenizer. Nothing stands around a text yet.
-fn special(library: &Library, beside: &CompanionFiles) -> Special {
-    // An id outside the vocabulary is a default of the model's class: GPT-2's configuration names 50256 by
-    // itself, whatever the vocabulary.
-    let id = |named: &Token| match named {
-        Token::Id(id) => library.id_to_token(*id).map(|_| *id),
-        Token::Text(text) => library.token_to_id(text),
-    };
-    let end_of_text = library.token_to_id(END_OF_TEXT);
-    let bos = match &beside.bos {
-        Some(named) => named.as_ref().and_then(id),
-        None => end_of_text,
-    };
-    let mut eos: Vec<u32> = Vec::new();
-    for end in beside.eos.iter().filter_map(id) {
-        if !eos.contains(&end) {
-            eos.push(end);
-        }
-    }
-    if beside.eos.is_empty() {
-        eos.extend(end_of_text);
-    }
-    Special {
-        bos,
-        eos,
-        ..Special::default()
-    }
 }

@@ -1,7 +1,7 @@
 //! From text to token ids and back.
 //!
 //! One [`Tokenizer`] for every kind of file: `tokenizer.json`, GPT-2's `vocab.json` and
-//! `merges.txt`, the vocabulary inside a GGUF, and llama2.c's `tokenizer.bin`. It knows the special
+//! `merges.txt`, SentencePiece's `tokenizer.model`, the vocabulary inside a GGUF, and llama2.c's `tokenizer.bin`. It knows the special
 //! tokens and the chat template of its files, and does not know the model.
 
 mod added;
@@ -18,6 +18,7 @@ mod library;
 mod llama2c;
 mod open;
 mod pieces;
+mod sentencepiece;
 mod spelling;
 mod spm;
 
@@ -108,7 +109,8 @@ impl Tokenizer {
     }
 
     /// Reads the tokenizer of a model's folder: `tokenizer.json`, or GPT-2's `vocab.json` and
-    /// `merges.txt` (also as `encoder.json` and `vocab.bpe`), with the configuration beside it.
+    /// `merges.txt` (also as `encoder.json` and `vocab.bpe`), or SentencePiece's `tokenizer.model`, with the
+    /// configuration beside it.
     pub fn from_folder(folder: &Path) -> Result<Tokenizer> {
         let json = folder.join("tokenizer.json");
         if json.is_file() {
@@ -120,12 +122,11 @@ impl Tokenizer {
                 return library::from_vocab_and_merges(&vocab, &merges);
             }
         }
-        let reason = if folder.join("tokenizer.model").is_file() {
-            "tokenizer.model (SentencePiece's own file) is not read; save the tokenizer as \
-             tokenizer.json, or use the model as GGUF"
-        } else {
-            "there is no tokenizer here: neither tokenizer.json nor vocab.json with merges.txt"
-        };
+        let model = folder.join("tokenizer.model");
+        if model.is_file() {
+            return library::from_sentence_piece(&model);
+        }
+        let reason = "there is no tokenizer here: neither tokenizer.json, vocab.json with merges.txt nor tokenizer.model";
         Err(Error::format(folder, reason))
     }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::args::corpus::CorpusArgs;
+use crate::args::value::one_of;
 use crate::print::bar::{Counted, bar};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
@@ -41,8 +42,9 @@ pub(super) struct ShardsArgs {
     #[arg(long, value_name = "N", requires = "shards", help_heading = "Shards")]
     tokens: Option<u64>,
     /// Number format of activations; bf16 rounds them to 8 bits, f16 to 11 but ends at 65,504
-    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16, requires = "shards", help_heading = "Shards")]
-    shard_dtype: DtypeArg,
+    #[arg(long, default_value_t, requires = "shards", help_heading = "Shards")]
+    #[arg(value_parser = one_of::<ShardDtype>(ShardDtype::ALL.map(ShardDtype::name)))]
+    shard_dtype: ShardDtype,
     /// Also write the activations at this site, the targets of a transcoder
     #[arg(
         long,
@@ -68,24 +70,9 @@ pub(super) struct ShardsArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum DtypeArg {
-    F32,
-    F16,
-    Bf16,
-}
-
 impl ShardsArgs {
     pub(super) fn is_given(&self) -> bool {
         self.shards.is_some()
-    }
-
-    fn dtype(&self) -> ShardDtype {
-        match self.shard_dtype {
-            DtypeArg::F32 => ShardDtype::F32,
-            DtypeArg::F16 => ShardDtype::F16,
-            DtypeArg::Bf16 => ShardDtype::Bf16,
-        }
     }
 }
 
@@ -122,7 +109,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut stream = Stream::new(model, &corpus, config)?;
     let shards = ShardsConfig {
-        dtype: given.dtype(),
+        dtype: given.shard_dtype,
         seed: given.seed,
         ..ShardsConfig::new(given.tokens.unwrap_or(stream.epoch_tokens()))
     };
@@ -211,7 +198,7 @@ fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
         None => manifest.d_in.to_string(),
     };
     row("width", width);
-    row("numbers", format!("{:?}", manifest.dtype).to_lowercase());
+    row("numbers", manifest.dtype.to_string());
     row("shards", manifest.shards.len().to_string());
     row("size", bytes(record.bytes));
     let mut out = print::styled_stdout();

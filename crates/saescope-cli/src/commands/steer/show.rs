@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use saescope::edit::{DirectionOp, Edit, FeatureOp, Op, Unit};
+use saescope::origin::Origin;
 use saescope::show::number::{brief, whole_percent};
 use saescope::steer::{
     Comparison, Effect, LargestActivation, RelativeSpan, ScaleUnit, Setting, SettingName, Slot,
@@ -13,11 +14,10 @@ use serde::Serialize;
 use super::Args;
 use crate::print::{self, Align, Table, cut, side_by_side, visible};
 
-pub(super) struct Report<'a> {
+pub(super) struct Output<'a> {
     pub(super) args: &'a Args,
     pub(super) unit: ScaleUnit,
-    pub(super) model: &'a str,
-    pub(super) sae: Option<&'a str>,
+    pub(super) origin: Origin,
     pub(super) prompt: &'a str,
     pub(super) tokens: &'a [u32],
     pub(super) activations: &'a [LargestActivation],
@@ -27,19 +27,17 @@ pub(super) struct Report<'a> {
 
 /// The JSON of a call; other programs rely on the names `plain`, `steered`, `text`, `edits` and `kl`.
 #[derive(Serialize)]
-struct Record<'a> {
-    plain: PlainRecord<'a>,
-    steered: Vec<SteeredRecord<'a>>,
+struct SteerReport<'a> {
+    plain: PlainReport<'a>,
+    steered: Vec<SteeredReport<'a>>,
 }
 
 #[derive(Serialize)]
-struct PlainRecord<'a> {
+struct PlainReport<'a> {
     #[serde(flatten)]
     text: &'a Text,
-    model: &'a str,
-    sae: Option<&'a str>,
-    dtype: &'static str,
-    bos: &'static str,
+    #[serde(flatten)]
+    origin: &'a Origin,
     prompt: &'a str,
     prompt_tokens: &'a [u32],
     temperature: f32,
@@ -51,7 +49,7 @@ struct PlainRecord<'a> {
 }
 
 #[derive(Serialize)]
-struct SteeredRecord<'a> {
+struct SteeredReport<'a> {
     edits: &'a [Edit],
     #[serde(flatten)]
     steered: &'a Steered,
@@ -59,7 +57,7 @@ struct SteeredRecord<'a> {
     setting: &'a SettingName,
 }
 
-impl Report<'_> {
+impl Output<'_> {
     /// Warns of settings that changed no logit or no token.
     pub(super) fn warn(&self) {
         for (setting, effect) in self.settings.iter().zip(self.comparison.effects()) {
@@ -101,19 +99,16 @@ impl Report<'_> {
         let plain = &self.comparison.plain;
         let mut steered = Vec::new();
         for (setting, texts) in self.settings.iter().zip(&self.comparison.steered) {
-            steered.extend(texts.iter().map(|steered| SteeredRecord {
+            steered.extend(texts.iter().map(|steered| SteeredReport {
                 edits: &setting.edits,
                 steered,
                 setting: &setting.name,
             }));
         }
-        print::json(&Record {
-            plain: PlainRecord {
+        print::json(&SteerReport {
+            plain: PlainReport {
                 text: &plain[0],
-                model: self.model,
-                sae: self.sae,
-                dtype: args.sae.load.dtype.name(),
-                bos: args.sae.load.bos.name(),
+                origin: &self.origin,
                 prompt: self.prompt,
                 prompt_tokens: self.tokens,
                 temperature: args.sampling.temperature,

@@ -187,8 +187,8 @@ pub enum Error {
 
     /// The disk has too little room.
     #[error(
-        "{}: the disk has {:.1} GB left, and the job takes up to {:.1} GB; make room, choose another \
-         folder, or train fewer features",
+        "{}: the disk has {:.1} GB left, and the job takes up to {:.1} GB; make room, or choose \
+         another folder",
         folder.display(), *free as f64 / 1e9, *needed as f64 / 1e9
     )]
     DiskFull {
@@ -354,7 +354,11 @@ pub enum Error {
     },
 
     /// A name that is none of those known.
-    #[error("unknown {kind} `{name}`{}; use {}", did_you_mean(name, known), alternatives(known))]
+    #[error(
+        "unknown {kind} `{name}`{}; use {}",
+        did_you_mean(name, known),
+        alternatives(known)
+    )]
     UnknownName {
         /// The kind of thing that is named.
         kind: &'static str,
@@ -485,7 +489,10 @@ mod tests {
         );
         assert_eq!(refusal("zzz"), format!("unknown pooling `zzz`{rest}"));
         let name = |text: &'static str| text;
-        assert_eq!(by_name("pooling", "max", &["last", "max"], name).unwrap(), "max");
+        assert_eq!(
+            by_name("pooling", "max", &["last", "max"], name).unwrap(),
+            "max"
+        );
         let unknown = by_name("pooling", "min", &["last", "max"], name);
         assert!(unknown.is_err_and(|error| error.is_usage()));
     }

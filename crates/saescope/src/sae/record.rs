@@ -106,7 +106,11 @@ mod tests {
 
     #[test]
     fn a_format_is_named_as_its_json_spells_it() {
-        for format in [Format::Openai, Format::GemmaScope2, Format::DictionaryLearning] {
+        for format in [
+            Format::Openai,
+            Format::GemmaScope2,
+            Format::DictionaryLearning,
+        ] {
             let json = serde_json::to_string(&format).unwrap();
             assert_eq!(json, format!("\"{}\"", format.name()));
         }

@@ -67,7 +67,12 @@ impl FromStr for Bos {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Bos> {
-        by_name("use of the beginning-of-sequence token", name, &Bos::ALL, Bos::name)
+        by_name(
+            "use of the beginning-of-sequence token",
+            name,
+            &Bos::ALL,
+            Bos::name,
+        )
     }
 }
 

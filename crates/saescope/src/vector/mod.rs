@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use saescope_kernels::{Matrix, dot};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::file::is_gguf;
 use self::gather::{Rows, Side};
 use self::question::Pair;
 use crate::edit::{DirectionOp, Edit, Span, Unit};

@@ -176,7 +176,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Draws and prints a comparison as the arguments ask.
 fn show(args: &Args, report: &show::Output) -> anyhow::Result<()> {
-    report.warn();
+    let (settings, comparison) = (report.settings, report.comparison);
+    print::warnings(&Warning::of_effects(
+        settings,
+        comparison,
+        report.tokens.len(),
+    ));
     if let Some(path) = &args.plot {
         let svg = plot::plot(report.unit, report.settings, report.comparison);
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;

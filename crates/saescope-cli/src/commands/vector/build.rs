@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use saescope::pooling::Pooling;
-use saescope::site::{Site, Sites};
+use saescope::site::Sites;
 use saescope::vector::text::{self, Selection};
 use saescope::vector::{Contrast, Method, Summary, Texts, Vector, VectorRecord};
 use serde::Serialize;
@@ -274,17 +274,8 @@ impl BuildArgs {
         total: usize,
         method: Method,
     ) -> anyhow::Result<Vector> {
-        let mut sites = opened.model.select_sites(&self.site)?;
-        if self.site.iter().any(|site| matches!(site, Sites::All)) {
-            sites.retain(|&site| opened.model.width(site).is_some());
-        }
-        if self.output.extension().is_some_and(|e| e == "gguf") && sites.len() > 1 {
-            let before = sites.len();
-            sites.retain(|&site| site != Site::ResidPost(0));
-            if sites.len() < before {
-                eprintln!("(resid_post.0 is omitted: llama.cpp accepts no direction of layer 0)");
-            }
-        }
+        let (sites, omitted) = opened.vector_sites(&self.site, &self.output)?;
+        print::warnings(&omitted);
         let edits = self.edits.open(opened)?;
         let mut hook = edits.hook()?;
         let bar = progress(total);

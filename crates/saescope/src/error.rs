@@ -187,8 +187,8 @@ pub enum Error {
 
     /// The disk has too little room.
     #[error(
-        "{}: the disk has {:.1} GB left, and the job takes up to {:.1} GB; make room, choose another \
-         folder, or train fewer features",
+        "{}: the disk has {:.1} GB left, and the job takes up to {:.1} GB; make room, or choose \
+         another folder",
         folder.display(), *free as f64 / 1e9, *needed as f64 / 1e9
     )]
     DiskFull {
@@ -353,6 +353,21 @@ pub enum Error {
         reason: String,
     },
 
+    /// A name that is none of those known.
+    #[error(
+        "unknown {kind} `{name}`{}; use {}",
+        did_you_mean(name, known),
+        alternatives(known)
+    )]
+    UnknownName {
+        /// The kind of thing that is named.
+        kind: &'static str,
+        /// The name as it was given.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+
     /// An argument is out of its range.
     #[error("{0}")]
     Argument(String),
@@ -375,6 +390,7 @@ impl Error {
             | Error::SaeAsModel { .. }
             | Error::LongContext { .. }
             | Error::HeldOut { .. }
+            | Error::UnknownName { .. }
             | Error::Argument(_) => true,
             Error::At { source, .. } | Error::ModelOfSae { source } => source.is_usage(),
             _ => false,
@@ -415,9 +431,71 @@ impl Error {
     }
 }
 
+/// The member of a closed list whose `name_of` is `name`.
+pub(crate) fn by_name<T: Copy>(
+    kind: &'static str,
+    name: &str,
+    all: &[T],
+    name_of: impl Fn(T) -> &'static str,
+) -> Result<T> {
+    let found = all.iter().copied().find(|&one| name_of(one) == name);
+    found.ok_or_else(|| Error::UnknownName {
+        kind,
+        name: name.to_owned(),
+        known: all.iter().map(|&one| name_of(one).to_owned()).collect(),
+    })
+}
+
+/// A question about the known name that `name` resembles most, if it resembles any.
+fn did_you_mean(name: &str, known: &[String]) -> String {
+    /// Jaro-Winkler similarity from which a name is taken for a misspelling, as clap takes it.
+    const SIMILAR: f64 = 0.8;
+    let lower = name.to_lowercase();
+    let similarity = |known: &&String| strsim::jaro_winkler(&lower, &known.to_lowercase());
+    let nearest = known
+        .iter()
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match nearest.filter(|nearest| similarity(nearest) >= SIMILAR) {
+        Some(nearest) => format!(" (did you mean `{nearest}`?)"),
+        None => String::new(),
+    }
+}
+
+/// Names as a list that ends with "or".
+fn alternatives(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones_and_the_nearest() {
+        let refusal = |name: &str| {
+            let known = ["last", "max", "mean"].map(str::to_owned).to_vec();
+            let kind = "pooling";
+            let name = name.to_owned();
+            Error::UnknownName { kind, name, known }.to_string()
+        };
+        let rest = "; use last, max or mean";
+        assert_eq!(
+            refusal("Meen"),
+            format!("unknown pooling `Meen` (did you mean `mean`?){rest}")
+        );
+        assert_eq!(refusal("zzz"), format!("unknown pooling `zzz`{rest}"));
+        let name = |text: &'static str| text;
+        assert_eq!(
+            by_name("pooling", "max", &["last", "max"], name).unwrap(),
+            "max"
+        );
+        let unknown = by_name("pooling", "min", &["last", "max"], name);
+        assert!(unknown.is_err_and(|error| error.is_usage()));
+    }
 
     #[test]
     fn errors_of_arguments_are_usage_wherever_they_happen() {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::hook::pooled_positions;
 
 /// The way in which the rows of a text's tokens become one row.
@@ -68,10 +68,7 @@ impl FromStr for Pooling {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Pooling> {
-        let known = Pooling::ALL.into_iter().find(|known| known.name() == text);
-        known.ok_or_else(|| {
-            Error::Argument(format!("unknown pooling `{text}`; use last, max or mean"))
-        })
+        by_name("pooling", text, &Pooling::ALL, Pooling::name)
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use saescope::corpus::{Chats, Corpus, CorpusConfig, Layout, Templates, TextUnit};
+use saescope::corpus::{Chats, Corpus, CorpusConfig, Layout, Progress, Templates, TextUnit};
 use saescope::session::{LanguageModel, Warning};
 use saescope::tokenizer::{Bos, Tokenizer};
 
@@ -118,14 +118,22 @@ impl CorpusArgs {
 
 /// The texts of a configuration as sequences.
 pub(crate) fn open(config: &CorpusConfig, tokenizer: &Tokenizer) -> anyhow::Result<Corpus> {
-    let bar = bar("reading texts", Counted::Bytes, 0);
     let cache = corpus_cache()?;
-    let corpus = Corpus::open(config, tokenizer, cache.as_deref(), &mut |progress| {
+    let open = |on_reading: &mut dyn FnMut(Progress)| {
+        Corpus::open(config, tokenizer, cache.as_deref(), on_reading)
+    };
+    Ok(reading(open)?)
+}
+
+/// The result of `open`, with a bar for the texts that it reads.
+pub(crate) fn reading<T>(open: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
+    let bar = bar("reading texts", Counted::Bytes, 0);
+    let opened = open(&mut |progress| {
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.bytes);
     });
     bar.finish_and_clear();
-    Ok(corpus?)
+    opened
 }
 
 /// The folder that keeps texts as tokens; none, with a warning, where it cannot be made.

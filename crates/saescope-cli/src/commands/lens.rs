@@ -1,7 +1,7 @@
 //! `saescope lens`
 
-use saescope::edit::Edit;
 use saescope::lens::{LensRow, Prediction, lens};
+use saescope::origin::Origin;
 use saescope::site::Site;
 use saescope::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -42,11 +42,10 @@ pub(crate) struct Args {
 
 /// The JSON of a call.
 #[derive(Serialize)]
-struct LensRecord<'a> {
-    model: &'a str,
+struct LensReport<'a> {
+    #[serde(flatten)]
+    origin: Origin,
     text: &'a str,
-    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
-    edits: &'a [Edit],
     tokens: &'a [u32],
     pieces: Vec<String>,
     rows: &'a [LensRow],
@@ -71,10 +70,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &mut edits.hook()?,
     )?;
     if args.json {
-        return print::json(&LensRecord {
-            model: args.model.reference(),
+        return print::json(&LensReport {
+            origin: Origin {
+                edits: edits.edits.clone(),
+                ..lm.origin()
+            },
             text: &text,
-            edits: &edits.edits,
             tokens: &tokens,
             pieces: tokens.iter().map(|&id| tokenizer.token_text(id)).collect(),
             rows: &rows,

@@ -1,7 +1,7 @@
 //! Flags that answer what the library warns of or refuses: it names fields and knows no flag.
 
 use saescope::Error;
-use saescope::session::Warning;
+use saescope::session::{Job, Warning};
 
 /// Prints warnings on standard error.
 pub(crate) fn warnings<'a>(all: impl IntoIterator<Item = &'a Warning>) {
@@ -34,9 +34,17 @@ fn answer(warning: &Warning) -> Option<String> {
             ..
         } => format!("--context {context} cuts them to what it knows"),
         Warning::LongFirstPosition { .. } => "--span 1.. omits it".to_owned(),
-        Warning::LittleMemory { .. } => {
-            "fewer features, a smaller --batch or --buffer need less".to_owned()
-        }
+        Warning::NoLogitChanged {
+            omits_only_position: true,
+            ..
+        } => "--span all edits it".to_owned(),
+        Warning::SameText { scale: Some(_), .. } => "try a larger --scale".to_owned(),
+        Warning::LittleMemory {
+            job: Job::Training, ..
+        } => "fewer features, a smaller --batch or --buffer need less".to_owned(),
+        Warning::LittleMemory {
+            job: Job::Capture, ..
+        } => "fewer --tokens need less".to_owned(),
         _ => return None,
     };
     Some(advice)
@@ -75,6 +83,7 @@ fn mend(error: &Error) -> Option<&'static str> {
         Error::RunExists { .. } => {
             "--resume continues it, --force replaces it, -o names another folder"
         }
+        Error::DiskFull { .. } => "fewer features, or fewer tokens of shards, take less",
         Error::NoRun { .. } => "omit --resume to begin one",
         Error::Offline { .. } => "unset HF_HUB_OFFLINE to download it",
         Error::Unbalanced { .. } => "--unbalanced takes the questions as they come",

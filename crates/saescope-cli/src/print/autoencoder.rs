@@ -35,7 +35,7 @@ pub(crate) fn parts(sae: &Sae) -> Vec<(&'static str, String)> {
     };
     let unknown = || "not named".to_owned();
     let mut parts = vec![
-        ("format", format!("{:?}", record.format).to_lowercase()),
+        ("format", record.format.name().to_owned()),
         ("kind", format!("{kind}, {}", gate(sae))),
         (
             "model",

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use self::documents::Documents;
 use self::layout::{Delimiters, Packing, Start};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::shuffle;
 use crate::tokenizer::{Bos, Tokenizer};
 
@@ -108,12 +108,7 @@ impl FromStr for Chats {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Chats> {
-        let known = Chats::ALL.into_iter().find(|known| known.name() == name);
-        known.ok_or_else(|| {
-            Error::Argument(format!(
-                "unknown way to read chats `{name}`; use template or plain"
-            ))
-        })
+        by_name("way to read chats", name, &Chats::ALL, Chats::name)
     }
 }
 
@@ -154,12 +149,7 @@ impl FromStr for TextUnit {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<TextUnit> {
-        let known = TextUnit::ALL.into_iter().find(|known| known.name() == name);
-        known.ok_or_else(|| {
-            Error::Argument(format!(
-                "unknown unit of text `{name}`; use paragraph, line or file"
-            ))
-        })
+        by_name("unit of text", name, &TextUnit::ALL, TextUnit::name)
     }
 }
 
@@ -197,8 +187,7 @@ impl FromStr for Layout {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Layout> {
-        let known = Layout::ALL.into_iter().find(|known| known.name() == name);
-        known.ok_or_else(|| Error::Argument(format!("unknown layout `{name}`; use packed or rows")))
+        by_name("layout", name, &Layout::ALL, Layout::name)
     }
 }
 

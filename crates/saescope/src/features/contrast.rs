@@ -7,7 +7,7 @@ use saescope_kernels::SparseRows;
 use serde::Serialize;
 
 use super::{Reading, pooled};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::hook::Hook;
 use crate::model::Model;
 use crate::sae::Sae;
@@ -46,10 +46,7 @@ impl FromStr for Rank {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Rank> {
-        let known = Rank::ALL.into_iter().find(|known| known.name() == text);
-        known.ok_or_else(|| {
-            Error::Argument(format!("unknown measure `{text}`; use auroc or difference"))
-        })
+        by_name("measure", text, &Rank::ALL, Rank::name)
     }
 }
 

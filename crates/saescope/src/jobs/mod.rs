@@ -50,6 +50,9 @@
 //! ```
 
 mod cancel;
+mod room;
+
+pub mod capture;
 pub mod train;
 
 pub use cancel::Cancel;

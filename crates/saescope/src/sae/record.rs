@@ -36,6 +36,26 @@ pub enum Format {
     CircuitTracer,
 }
 
+impl Format {
+    /// The name in files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Saescope => "saescope",
+            Format::Saelens => "saelens",
+            Format::Openai => "openai",
+            Format::Sparsify => "sparsify",
+            Format::DictionaryLearning => "dictionary_learning",
+            Format::GemmaScope => "gemma_scope",
+            Format::GemmaScope2 => "gemma_scope2",
+            Format::Llamascopium => "llamascopium",
+            Format::QwenScope => "qwen_scope",
+            Format::Goodfire => "goodfire",
+            Format::AttentionOut => "attention_out",
+            Format::CircuitTracer => "circuit_tracer",
+        }
+    }
+}
+
 /// A file that an autoencoder was read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
@@ -78,4 +98,21 @@ pub struct Record {
     pub notes: Vec<String>,
     /// The makers' own configuration.
     pub config: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_is_named_as_its_json_spells_it() {
+        for format in [
+            Format::Openai,
+            Format::GemmaScope2,
+            Format::DictionaryLearning,
+        ] {
+            let json = serde_json::to_string(&format).unwrap();
+            assert_eq!(json, format!("\"{}\"", format.name()));
+        }
+    }
 }

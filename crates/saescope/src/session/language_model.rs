@@ -4,10 +4,13 @@ use std::path::Path;
 
 use saescope_kernels::Precision;
 
+use super::Warning;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::origin::Origin;
+use crate::site::{Site, Sites};
 use crate::tokenizer::{Bos, Tokenizer};
+use crate::vector;
 
 /// A model, its tokenizer, and how both were opened.
 pub struct LanguageModel {
@@ -89,6 +92,35 @@ impl LanguageModel {
             return Err(Error::LongContext { context, limit });
         }
         Ok(())
+    }
+
+    /// The sites that `patterns` select for a vector that is saved in `file`. Warns of one that its format
+    /// cannot hold.
+    ///
+    /// # Errors
+    /// When a pattern selects no site of the model.
+    pub fn vector_sites(
+        &self,
+        patterns: &[Sites],
+        file: &Path,
+    ) -> Result<(Vec<Site>, Option<Warning>)> {
+        let mut sites = self.model.select_sites(patterns)?;
+        // A pattern that names everything means everything that has a direction.
+        if patterns.contains(&Sites::All) {
+            sites.retain(|&site| self.model.width(site).is_some());
+        }
+        let first = Site::ResidPost(0);
+        let omits = vector::is_gguf(file) && sites.len() > 1 && sites.contains(&first);
+        if !omits {
+            return Ok((sites, None));
+        }
+        sites.retain(|&site| site != first);
+        let reason = "llama.cpp accepts no direction of layer 0";
+        let warning = Warning::OmittedSite {
+            site: first,
+            reason,
+        };
+        Ok((sites, Some(warning)))
     }
 
     /// True if texts begin with the beginning-of-sequence token.

@@ -47,6 +47,7 @@
 //! ```
 
 mod edits;
+mod effects;
 mod language_model;
 mod pair;
 mod self_test;
@@ -61,7 +62,7 @@ pub use edits::Edits;
 pub use language_model::LanguageModel;
 pub use pair::{Opened, Selection, begin_with_bos};
 pub use self_test::SelfTest;
-pub use warning::Warning;
+pub use warning::{Job, Warning};
 
 use crate::error::{Error, Result};
 use crate::hub::{HubOptions, Reference};

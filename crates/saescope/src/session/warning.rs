@@ -1,5 +1,6 @@
 //! Warnings: doubts that do not keep anything from being computed.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -89,6 +90,33 @@ pub enum Warning {
         /// Norm of the first position over the median norm of the others.
         times: f64,
     },
+    /// Edits that changed no logit.
+    #[error(
+        "{setting}: no logit changed{}",
+        if *omits_only_position { "; the span omits the only position of the prompt" } else { "" }
+    )]
+    NoLogitChanged {
+        /// The choices that tell the edits from others.
+        setting: String,
+        /// True if the prompt has one position, and the edits omit it.
+        omits_only_position: bool,
+    },
+    /// Edits that changed logits, but no token of a text.
+    #[error("{setting}: the text is the same")]
+    SameText {
+        /// The choices that tell the edits from others.
+        setting: String,
+        /// The scale of the edits, if they have one.
+        scale: Option<f32>,
+    },
+    /// A vector omits a site that the format of its file cannot hold.
+    #[error("{site} is omitted: {reason}")]
+    OmittedSite {
+        /// The site.
+        site: Site,
+        /// The cause.
+        reason: &'static str,
+    },
     /// The corpus has fewer tokens than were asked for; all of them are read.
     #[error("the corpus has {tokens} tokens, and all of them are read")]
     ShortCorpus {
@@ -126,11 +154,13 @@ pub enum Warning {
     },
     /// A job may need more memory than the machine has left.
     #[error(
-        "the machine has {} of memory left, and the job needs about {} more",
+        "the machine has {} of memory left, and {job} needs about {} more",
         bytes(*free),
         bytes(*needed)
     )]
     LittleMemory {
+        /// The job.
+        job: Job,
         /// Bytes that the machine has left.
         free: u64,
         /// Bytes that the job needs, as predicted.
@@ -144,6 +174,25 @@ pub enum Warning {
         /// The system's answer.
         reason: String,
     },
+}
+
+/// A kind of job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// Training autoencoders.
+    Training,
+    /// Capturing activations as shards.
+    Capture,
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Job::Training => "the training",
+            Job::Capture => "the capture",
+        })
+    }
 }
 
 impl From<LongFirstPosition> for Warning {

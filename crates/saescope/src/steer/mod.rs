@@ -18,7 +18,7 @@ pub use first::{LongFirstPosition, long_first_positions};
 pub use measure::{Divergence, divergence, losses, perplexity, repetition};
 pub use recipe::{
     Direction, FeatureSteering, LargestActivation, ReferenceActivations, ReferenceTexts, ScaleUnit,
-    Setting, SettingName, Slot, SteeringRecipe, WeightedFeature,
+    Setting, SettingName, Slot, SteeringRecipe, WeightedFeature, setting_names,
 };
 pub use span::RelativeSpan;
 

@@ -34,7 +34,7 @@ use self::pieces::Pieces;
 use self::spm::Spm;
 use crate::checkpoint::gguf::Metadata;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 
 /// Choice of whether a text begins with the beginning-of-sequence token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,8 +73,12 @@ impl FromStr for Bos {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Bos> {
-        let known = Bos::ALL.into_iter().find(|known| known.name() == name);
-        known.ok_or_else(|| Error::Argument(format!("unknown setting `{name}` of the beginning-of-sequence token; use auto, always or never")))
+        by_name(
+            "use of the beginning-of-sequence token",
+            name,
+            &Bos::ALL,
+            Bos::name,
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     Adam, AuxForm, AuxK, Dead, DecoderNorm, Init, InitBias, Input, JumpPenalty, Objective,
     Products, Reconstruction, TrainConfig, Transcoder, Treatment,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 
 /// A configuration to start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,11 +69,7 @@ impl FromStr for Recipe {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Recipe> {
-        let known = Recipe::ALL.into_iter().find(|known| known.name() == text);
-        known.ok_or_else(|| {
-            let names = Recipe::ALL.map(Recipe::name).join(", ");
-            Error::Argument(format!("unknown recipe `{text}`; use {names}"))
-        })
+        by_name("recipe", text, &Recipe::ALL, Recipe::name)
     }
 }
 

@@ -11,7 +11,7 @@ use super::Vector;
 use super::gather::read_into_cache;
 use super::question::Pair;
 use crate::edit::Span;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::hook::Hook;
 use crate::model::{Cache, Model, PASS_TOKENS, TextBatches};
 use crate::show::chart::{Chart, Series};
@@ -30,6 +30,9 @@ pub enum Positions {
 }
 
 impl Positions {
+    /// Every choice.
+    pub const ALL: [Positions; 2] = [Positions::Answer, Positions::All];
+
     /// Its name in JSON and arguments.
     pub fn name(self) -> &'static str {
         match self {
@@ -49,13 +52,7 @@ impl FromStr for Positions {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Positions> {
-        match text {
-            "answer" => Ok(Positions::Answer),
-            "all" => Ok(Positions::All),
-            _ => Err(Error::Argument(format!(
-                "unknown positions `{text}`; use answer or all"
-            ))),
-        }
+        by_name("positions", text, &Positions::ALL, Positions::name)
     }
 }
 

@@ -28,6 +28,11 @@ const BARE: &str = "vector";
 /// Bound of a direction's width; no model comes near it.
 const MAX_WIDTH: usize = 1 << 20;
 
+/// True if a vector is saved in `path` as control-vector GGUF.
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "gguf")
+}
+
 impl Vector {
     /// Reads a vector from safetensors, one tensor per site and named as it, or from a
     /// control-vector GGUF, whose `direction.N` is what llama.cpp adds to the output of block N,
@@ -115,7 +120,7 @@ impl Vector {
     /// When the system refuses, or a GGUF has no place for a site: the format knows `resid_post` only,
     /// and llama.cpp refuses layer 0.
     pub fn save(&self, path: &Path) -> Result<()> {
-        if path.extension().is_some_and(|e| e == "gguf") {
+        if is_gguf(path) {
             self.save_gguf(path)
         } else {
             self.save_safetensors(path)

@@ -12,15 +12,18 @@ pub mod question;
 pub mod text;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use rayon::prelude::*;
 use saescope_kernels::{Matrix, dot};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::file::is_gguf;
 use self::gather::{Rows, Side};
 use self::question::Pair;
 use crate::edit::{DirectionOp, Edit, Span, Unit};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::hook::Hook;
 use crate::model::Model;
 use crate::pooling::Pooling;
@@ -94,7 +97,15 @@ pub enum Method {
 }
 
 impl Method {
-    /// Its name in files and JSON.
+    /// Every method.
+    pub const ALL: [Method; 4] = [
+        Method::Caa,
+        Method::Difference,
+        Method::PcaDiff,
+        Method::PcaCenter,
+    ];
+
+    /// Its name in flags, files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Method::Caa => "caa",
@@ -102,6 +113,20 @@ impl Method {
             Method::PcaDiff => "pca_diff",
             Method::PcaCenter => "pca_center",
         }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Method> {
+        by_name("method", text, &Method::ALL, Method::name)
     }
 }
 

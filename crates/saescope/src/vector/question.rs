@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{read_file, sample};
 use crate::chat::{ChatTemplate, Message};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::tokenizer::{Bos, Tokenizer};
 
 /// Text between a question and its answer without a chat template.
@@ -38,6 +38,17 @@ pub enum Style {
 }
 
 impl Style {
+    /// Every style.
+    pub const ALL: [Style; 2] = [Style::Chat, Style::Plain];
+
+    /// The name in flags, files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Style::Chat => "chat",
+            Style::Plain => "plain",
+        }
+    }
+
     /// Chat if the model has a template, plain otherwise.
     pub fn of(tokenizer: &Tokenizer) -> Style {
         match tokenizer.chat_template() {
@@ -51,13 +62,7 @@ impl FromStr for Style {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Style> {
-        match text {
-            "chat" => Ok(Style::Chat),
-            "plain" => Ok(Style::Plain),
-            _ => Err(Error::Argument(format!(
-                "unknown style `{text}`; use chat or plain"
-            ))),
-        }
+        by_name("style", text, &Style::ALL, Style::name)
     }
 }
 

@@ -1,27 +1,23 @@
 //! `saescope capture --shards`
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
-use anyhow::Context as _;
-use saescope::activations::shards::{self, Manifest, ShardDtype, ShardsConfig, ShardsOrigin};
-use saescope::activations::{Batches as _, Stream, StreamConfig};
-use saescope::corpus::Corpus;
+use anyhow::{Context as _, bail};
+use saescope::activations::shards::ShardDtype;
+use saescope::jobs::capture::{
+    CaptureJob, CapturePlan, CaptureReport, CaptureRequest, Outcome, check_free,
+};
 use saescope::show::number::bytes;
 use saescope::site::{Site, Sites};
-use serde::Serialize;
 
 use super::Args;
-use crate::args::corpus::CorpusArgs;
+use crate::args::corpus::{CorpusArgs, corpus_cache, reading};
+use crate::args::stop::listen;
+use crate::args::value::one_of;
 use crate::print::bar::{Counted, bar};
 use crate::print::{self, Align, Table};
 use crate::usage::usage;
-
-/// Tokens that pass from the model to the shards at once.
-const BATCH_TOKENS: usize = 1024;
-/// Tokens that are computed at once: so many that few sequences are run twice.
-const FILL_TOKENS: usize = 16 * BATCH_TOKENS;
 
 /// A folder of shards, and its contents.
 #[derive(clap::Args)]
@@ -41,8 +37,9 @@ pub(super) struct ShardsArgs {
     #[arg(long, value_name = "N", requires = "shards", help_heading = "Shards")]
     tokens: Option<u64>,
     /// Number format of activations; bf16 rounds them to 8 bits, f16 to 11 but ends at 65,504
-    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16, requires = "shards", help_heading = "Shards")]
-    shard_dtype: DtypeArg,
+    #[arg(long, default_value_t, requires = "shards", help_heading = "Shards")]
+    #[arg(value_parser = one_of::<ShardDtype>(ShardDtype::ALL.map(ShardDtype::name)))]
+    shard_dtype: ShardDtype,
     /// Also write the activations at this site, the targets of a transcoder
     #[arg(
         long,
@@ -68,39 +65,10 @@ pub(super) struct ShardsArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum DtypeArg {
-    F32,
-    F16,
-    Bf16,
-}
-
 impl ShardsArgs {
     pub(super) fn is_given(&self) -> bool {
         self.shards.is_some()
     }
-
-    fn dtype(&self) -> ShardDtype {
-        match self.shard_dtype {
-            DtypeArg::F32 => ShardDtype::F32,
-            DtypeArg::F16 => ShardDtype::F16,
-            DtypeArg::Bf16 => ShardDtype::Bf16,
-        }
-    }
-}
-
-/// The result as `--json` prints it.
-#[derive(Serialize)]
-struct Record<'a> {
-    shards: String,
-    #[serde(flatten)]
-    manifest: &'a Manifest,
-    bytes: u64,
-    documents: usize,
-    sequences: usize,
-    epochs: f64,
-    seconds: f64,
-    tokens_per_s: f64,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -109,62 +77,34 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let &[Sites::One(site)] = &args.site[..] else {
         usage!("shards hold the activations at one site; name one, as in --site resid_post.8");
     };
+    check_free(folder)?;
     let lm = args.model.open()?;
-    let model = &lm.model;
-    let corpus = given.corpus.open(&lm, given.seed)?;
-    let config = StreamConfig {
-        site,
+    let corpus = given.corpus.config(lm.bos, given.seed)?;
+    let request = CaptureRequest {
         out_site: given.out_site,
-        batch_tokens: BATCH_TOKENS,
-        buffer_tokens: FILL_TOKENS,
+        tokens: given.tokens,
+        dtype: given.shard_dtype,
         skip_first: given.skip_first,
         seed: given.seed,
+        ..CaptureRequest::new(site, corpus, folder.to_path_buf())
     };
-    let mut stream = Stream::new(model, &corpus, config)?;
-    let shards = ShardsConfig {
-        dtype: given.dtype(),
-        seed: given.seed,
-        ..ShardsConfig::new(given.tokens.unwrap_or(stream.epoch_tokens()))
-    };
-    predict(&shards, &stream);
-    let origin = ShardsOrigin {
-        model: args.model.reference().to_owned(),
-        site,
-        out_site: given.out_site,
-        corpus: corpus.digest().to_owned(),
-        context: corpus.context(),
-        skip_first: given.skip_first,
-        prepend_bos: Some(lm.prepends_bos()?),
-    };
-    let start = Instant::now();
-    let manifest = write(folder, &shards, origin, &mut stream)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let record = Record {
-        shards: folder.display().to_string(),
-        manifest: &manifest,
-        bytes: manifest.bytes(),
-        documents: corpus.documents(),
-        sequences: corpus.sequences(),
-        epochs: manifest.tokens as f64 / stream.epoch_tokens() as f64,
-        seconds,
-        tokens_per_s: manifest.tokens as f64 / seconds,
-    };
-    if given.json {
-        print::json(&record)
-    } else {
-        report(&record, &corpus)
+    let cache = corpus_cache()?;
+    let job =
+        reading(|on_reading| CaptureJob::prepare(&lm, request, cache.as_deref(), on_reading))?;
+    print::warnings(&job.warnings);
+    announce(job.plan());
+    match watched(&job)? {
+        Outcome::Cancelled => bail!("stopped before the shards were complete; none are kept"),
+        Outcome::Finished(report) if given.json => print::json(&report),
+        Outcome::Finished(report) => print(&report),
     }
 }
 
-/// Writes the shards, and shows a bar.
-fn write(
-    folder: &Path,
-    config: &ShardsConfig,
-    origin: ShardsOrigin,
-    stream: &mut Stream,
-) -> anyhow::Result<Manifest> {
-    let bar = bar("reading", Counted::Items("tokens"), config.tokens);
-    let manifest = shards::write(folder, config, origin, stream, &mut |progress| {
+/// Runs the job under a bar, until its end or Ctrl-C.
+fn watched(job: &CaptureJob) -> anyhow::Result<Outcome> {
+    let cancel = listen()?;
+    let bar = bar("reading", Counted::Items("tokens"), job.plan().tokens);
+    let outcome = job.run(&cancel, &mut |progress| {
         if progress.shuffled > 0 {
             bar.set_message("shuffling");
             bar.set_position(progress.shuffled);
@@ -173,25 +113,22 @@ fn write(
         }
     });
     bar.finish_and_clear();
-    Ok(manifest?)
+    Ok(outcome?)
 }
 
 /// Prints the disk and memory that the shards will take.
-fn predict(shards: &ShardsConfig, stream: &Stream) {
-    let width = stream.d_in() + stream.d_out().unwrap_or(0);
-    let disk = bytes(shards.predicted_bytes(width));
-    let memory = shards.predicted_memory(width) + stream.predicted_bytes();
-    let memory = bytes(memory);
-    let (tokens, epoch) = (shards.tokens, stream.epoch_tokens());
+fn announce(plan: &CapturePlan) {
+    let (disk, memory) = (bytes(plan.disk), bytes(plan.memory));
+    let (tokens, epoch) = (plan.tokens, plan.epoch_tokens);
     eprintln!("{tokens} tokens: {disk} on disk, {memory} of memory without the model");
     if tokens > epoch {
-        let times = tokens as f64 / epoch as f64;
+        let times = plan.epochs();
         eprintln!("the corpus has {epoch} tokens: it is read {times:.1} times");
     }
 }
 
-fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
-    let Record { manifest, .. } = record;
+fn print(report: &CaptureReport) -> anyhow::Result<()> {
+    let CaptureReport { manifest, .. } = report;
     let origin = &manifest.origin;
     let mut table = Table::new(vec![Align::Left, Align::Left]);
     let mut row = |name: &str, value: String| table.row(vec![name.into(), value.into()]);
@@ -200,10 +137,10 @@ fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
     if let Some(out) = origin.out_site {
         row("out site", out.to_string());
     }
-    row("documents", corpus.documents().to_string());
+    row("documents", report.documents.to_string());
     row(
         "sequences",
-        format!("{} of {} tokens", corpus.sequences(), corpus.context()),
+        format!("{} of {} tokens", report.sequences, origin.context),
     );
     row("tokens", manifest.tokens.to_string());
     let width = match manifest.d_out {
@@ -211,15 +148,15 @@ fn report(record: &Record, corpus: &Corpus) -> anyhow::Result<()> {
         None => manifest.d_in.to_string(),
     };
     row("width", width);
-    row("numbers", format!("{:?}", manifest.dtype).to_lowercase());
+    row("numbers", manifest.dtype.to_string());
     row("shards", manifest.shards.len().to_string());
-    row("size", bytes(record.bytes));
+    row("size", bytes(report.bytes));
     let mut out = print::styled_stdout();
     table.write(&mut out, None)?;
-    writeln!(out, "written to {}", record.shards)?;
+    writeln!(out, "written to {}", report.folder.display())?;
     eprintln!(
         "{:.1} s, {:.0} tokens a second",
-        record.seconds, record.tokens_per_s
+        report.seconds, report.tokens_per_s
     );
     Ok(())
 }

@@ -11,6 +11,7 @@ use saescope::chat::Conversation;
 use saescope::complete::{Completion, CompletionRequest, EndedBy, complete};
 use saescope::edit::Edit;
 use saescope::generate::Prompt;
+use saescope::origin::Origin;
 use saescope::steer::Steer;
 use serde::Serialize;
 
@@ -68,16 +69,13 @@ pub(crate) struct Args {
 
 /// The JSON of one continuation.
 #[derive(Serialize)]
-struct RunRecord<'a> {
-    model: &'a str,
-    dtype: &'a str,
+struct RunReport<'a> {
+    #[serde(flatten)]
+    origin: Origin,
     prompt: &'a str,
-    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
-    edits: &'a [Edit],
     text: String,
     tokens: Vec<u32>,
     prompt_tokens: &'a [u32],
-    seed: u64,
     temperature: f32,
     #[serde(flatten)]
     ended_by: EndedBy,
@@ -260,28 +258,29 @@ struct Sample {
 fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> anyhow::Result<()> {
     let args = writer.args;
     let (samples, tokens_per_s) = writer.samples(encoded)?;
-    let edits = writer.edits;
-    let record = |Sample {
+    let (lm, edits) = (writer.opened, writer.edits);
+    let report = |Sample {
                       prompt,
                       seed,
                       completion,
                   }| {
-        RunRecord {
-            model: args.model.reference(),
-            dtype: args.model.dtype().name(),
+        RunReport {
+            origin: Origin {
+                edits: edits.to_vec(),
+                seed: Some(seed),
+                ..lm.origin()
+            },
             prompt: &prompts[prompt],
-            edits,
             text: completion.text,
             tokens: completion.tokens,
             prompt_tokens: &encoded[prompt],
-            seed,
             temperature: args.sampling.temperature,
             ended_by: completion.ended_by,
             tokens_per_s,
         }
     };
-    let records: Vec<RunRecord> = samples.into_iter().map(record).collect();
-    match records.as_slice() {
+    let reports: Vec<RunReport> = samples.into_iter().map(report).collect();
+    match reports.as_slice() {
         [one] => print::json(one),
         several => print::json(&several),
     }

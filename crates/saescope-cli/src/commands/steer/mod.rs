@@ -12,6 +12,7 @@ use clap::ArgGroup;
 use saescope::checkpoint::save_whole;
 use saescope::edit::{Document, Edit};
 use saescope::model::Model;
+use saescope::origin::Origin;
 use saescope::session::{Edits, LanguageModel, Warning};
 use saescope::steer::{
     Comparison, ReferenceActivations, RelativeSpan, Request, ScaleUnit, Setting, Slot,
@@ -148,18 +149,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         &activations,
         tokens.len(),
     )?;
-    let sae_name = sae.as_ref().map(|_| args.sae.reference());
+    let origin = Origin {
+        sae: sae.as_ref().map(|named| named.reference.clone()),
+        site: sae.as_ref().and_then(|named| named.sae.record().site),
+        ..lm.origin()
+    };
     let all = settings.iter().flat_map(|setting| setting.edits.clone());
     let session = args.sae.load.session()?;
     let edits = session.edits(all.collect(), sae.into_iter().collect(), model)?;
     save(args, &lm.reference, &settings)?;
 
     let comparison = compared(args, &lm, &tokens, &settings, &edits)?;
-    let report = show::Report {
+    let report = show::Output {
         args,
         unit: recipe.unit(),
-        model: &lm.reference,
-        sae: sae_name,
+        origin,
         prompt: &text,
         tokens: &tokens,
         activations: &[activations.texts, activations.prompt].concat(),
@@ -171,8 +175,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Draws and prints a comparison as the arguments ask.
-fn show(args: &Args, report: &show::Report) -> anyhow::Result<()> {
-    report.warn();
+fn show(args: &Args, report: &show::Output) -> anyhow::Result<()> {
+    let (settings, comparison) = (report.settings, report.comparison);
+    print::warnings(&Warning::of_effects(
+        settings,
+        comparison,
+        report.tokens.len(),
+    ));
     if let Some(path) = &args.plot {
         let svg = plot::plot(report.unit, report.settings, report.comparison);
         save_whole(path, |file| file.write_all(svg.as_bytes()))?;

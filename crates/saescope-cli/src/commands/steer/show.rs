@@ -3,21 +3,20 @@
 use std::io::{self, Write};
 
 use saescope::edit::{DirectionOp, Edit, FeatureOp, Op, Unit};
+use saescope::origin::Origin;
 use saescope::show::number::{brief, whole_percent};
 use saescope::steer::{
-    Comparison, Effect, LargestActivation, RelativeSpan, ScaleUnit, Setting, SettingName, Slot,
-    Steered, Text,
+    Comparison, LargestActivation, ScaleUnit, Setting, SettingName, Steered, Text, setting_names,
 };
 use serde::Serialize;
 
 use super::Args;
 use crate::print::{self, Align, Table, cut, side_by_side, visible};
 
-pub(super) struct Report<'a> {
+pub(super) struct Output<'a> {
     pub(super) args: &'a Args,
     pub(super) unit: ScaleUnit,
-    pub(super) model: &'a str,
-    pub(super) sae: Option<&'a str>,
+    pub(super) origin: Origin,
     pub(super) prompt: &'a str,
     pub(super) tokens: &'a [u32],
     pub(super) activations: &'a [LargestActivation],
@@ -27,19 +26,17 @@ pub(super) struct Report<'a> {
 
 /// The JSON of a call; other programs rely on the names `plain`, `steered`, `text`, `edits` and `kl`.
 #[derive(Serialize)]
-struct Record<'a> {
-    plain: PlainRecord<'a>,
-    steered: Vec<SteeredRecord<'a>>,
+struct SteerReport<'a> {
+    plain: PlainReport<'a>,
+    steered: Vec<SteeredReport<'a>>,
 }
 
 #[derive(Serialize)]
-struct PlainRecord<'a> {
+struct PlainReport<'a> {
     #[serde(flatten)]
     text: &'a Text,
-    model: &'a str,
-    sae: Option<&'a str>,
-    dtype: &'static str,
-    bos: &'static str,
+    #[serde(flatten)]
+    origin: &'a Origin,
     prompt: &'a str,
     prompt_tokens: &'a [u32],
     temperature: f32,
@@ -51,7 +48,7 @@ struct PlainRecord<'a> {
 }
 
 #[derive(Serialize)]
-struct SteeredRecord<'a> {
+struct SteeredReport<'a> {
     edits: &'a [Edit],
     #[serde(flatten)]
     steered: &'a Steered,
@@ -59,61 +56,22 @@ struct SteeredRecord<'a> {
     setting: &'a SettingName,
 }
 
-impl Report<'_> {
-    /// Warns of settings that changed no logit or no token.
-    pub(super) fn warn(&self) {
-        for (setting, effect) in self.settings.iter().zip(self.comparison.effects()) {
-            // Scale 0 is part of a sweep because it changes nothing.
-            if setting.name.scale == Some(0.0) {
-                continue;
-            }
-            let name = self.name(setting);
-            let name = if name.is_empty() { "the edits" } else { &name };
-            match effect {
-                Effect::Nothing => {
-                    eprintln!("warning: {name}: no logit changed{}", self.span_advice());
-                }
-                Effect::Logits if self.args.sampling.max_tokens > 0 => {
-                    let advice = if self.args.has_scale() {
-                        "; try a larger --scale"
-                    } else {
-                        ""
-                    };
-                    eprintln!("warning: {name}: the text is the same{advice}");
-                }
-                Effect::Logits | Effect::Text => {}
-            }
-        }
-    }
-
-    /// Advice for a prompt of one position, which the default span omits.
-    fn span_advice(&self) -> &'static str {
-        let alone = self.tokens.len() == 1 && self.args.span == RelativeSpan::default();
-        if alone && self.args.has_scale() {
-            "; the span 1.. omits the only position of the prompt, and --span all edits it"
-        } else {
-            ""
-        }
-    }
-
+impl Output<'_> {
     pub(super) fn json(&self) -> anyhow::Result<()> {
         let args = self.args;
         let plain = &self.comparison.plain;
         let mut steered = Vec::new();
         for (setting, texts) in self.settings.iter().zip(&self.comparison.steered) {
-            steered.extend(texts.iter().map(|steered| SteeredRecord {
+            steered.extend(texts.iter().map(|steered| SteeredReport {
                 edits: &setting.edits,
                 steered,
                 setting: &setting.name,
             }));
         }
-        print::json(&Record {
-            plain: PlainRecord {
+        print::json(&SteerReport {
+            plain: PlainReport {
                 text: &plain[0],
-                model: self.model,
-                sae: self.sae,
-                dtype: args.sae.load.dtype.name(),
-                bos: args.sae.load.bos.name(),
+                origin: &self.origin,
                 prompt: self.prompt,
                 prompt_tokens: self.tokens,
                 temperature: args.sampling.temperature,
@@ -131,13 +89,15 @@ impl Report<'_> {
             let scale = self.args.scale.map(|scale| format!(", scale {scale}"));
             writeln!(out, "unit {}{}", self.unit, scale.unwrap_or_default())?;
         }
-        for (setting, texts) in self.settings.iter().zip(&self.comparison.steered) {
-            self.print_added(&mut out, setting, texts)?;
+        let names = setting_names(self.settings);
+        let settings = self.settings.iter().zip(&self.comparison.steered);
+        for ((setting, texts), name) in settings.zip(&names) {
+            self.print_added(&mut out, name, setting, texts)?;
         }
         writeln!(out)?;
         let Comparison { plain, steered } = self.comparison;
         let [texts] = steered.as_slice() else {
-            return self.print_table(&mut out);
+            return self.print_table(&mut out, &names);
         };
         for (plain, steered) in plain.iter().zip(texts) {
             self.print_pair(&mut out, plain, steered)?;
@@ -171,6 +131,7 @@ impl Report<'_> {
     fn print_added(
         &self,
         out: &mut impl Write,
+        name: &str,
         setting: &Setting,
         texts: &[Steered],
     ) -> io::Result<()> {
@@ -178,7 +139,6 @@ impl Report<'_> {
         if self.args.brief || setting.name.features.len() < self.args.feature.len() {
             return Ok(());
         }
-        let name = self.name(setting);
         for (at, edit) in setting.edits.iter().enumerate() {
             let raw = texts.iter().map(|text| text.raw[at]).sum::<f64>() / texts.len() as f64;
             let label = edit.label.clone().unwrap_or_else(|| "edit".to_owned());
@@ -191,32 +151,6 @@ impl Report<'_> {
             writeln!(out, "{before}{label} at {}: {effect}", edit.site)?;
         }
         Ok(())
-    }
-
-    /// The choices that tell a setting from the others; empty for a single one.
-    fn name(&self, setting: &Setting) -> String {
-        let SettingName {
-            features,
-            scale,
-            slot,
-            ..
-        } = &setting.name;
-        let mut parts = Vec::new();
-        if self.args.combinations {
-            let features: Vec<String> = features.iter().map(u32::to_string).collect();
-            parts.push(features.join("+"));
-        }
-        if self.args.slot == Slot::Actual {
-            let slot = match slot {
-                Slot::One => "slot 1",
-                Slot::Actual => "slot actual",
-            };
-            parts.push(slot.to_owned());
-        }
-        if let (false, Some(scale)) = (self.args.sweep.is_empty(), scale) {
-            parts.push(format!("{scale}"));
-        }
-        parts.join(", ")
     }
 
     fn print_pair(
@@ -260,7 +194,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn print_table(&self, out: &mut impl Write) -> anyhow::Result<()> {
+    fn print_table(&self, out: &mut impl Write, names: &[String]) -> anyhow::Result<()> {
         let mut columns = vec![Align::Right; 6];
         columns[0] = Align::Left;
         columns[5] = Align::Left;
@@ -286,11 +220,11 @@ impl Report<'_> {
             cells.extend(quality(text).map(Into::into));
             table.row(cells);
         }
-        for (setting, texts) in self.settings.iter().zip(&self.comparison.steered) {
+        for (name, texts) in names.iter().zip(&self.comparison.steered) {
             for steered in texts {
                 let shift = steered.shifts.iter().map(|shift| shift.share);
                 let mut cells = vec![
-                    self.name(setting).into(),
+                    name.as_str().into(),
                     brief(steered.mean().kl).into(),
                     whole_percent(shift.fold(0.0, f64::max)).into(),
                 ];

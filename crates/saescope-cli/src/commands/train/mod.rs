@@ -2,7 +2,6 @@
 
 mod choice;
 mod data;
-mod stop;
 mod summary;
 
 use std::path::{Path, PathBuf};
@@ -18,8 +17,9 @@ use saescope::site::Site;
 
 use self::choice::ChoiceArgs;
 use self::data::{DataArgs, RequestedData};
-use crate::args::corpus::corpus_cache;
+use crate::args::corpus::{corpus_cache, reading};
 use crate::args::model::ModelArgs;
+use crate::args::stop::listen;
 use crate::print;
 use crate::print::bar::{Counted, bar};
 use crate::print::live::{LiveView, ViewMode};
@@ -88,13 +88,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let lm = args.model.open()?;
     let request = args.request(folder.clone())?;
     let cache = corpus_cache()?;
-    let reading = bar("reading texts", Counted::Bytes, 0);
-    let job = TrainJob::prepare(&lm, request, cache.as_deref(), &mut |progress| {
-        reading.set_length(progress.total_bytes);
-        reading.set_position(progress.bytes);
-    });
-    reading.finish_and_clear();
-    let job = job?;
+    let job = reading(|on_reading| TrainJob::prepare(&lm, request, cache.as_deref(), on_reading))?;
     print::warnings(&job.warnings);
     if job.is_trained()? {
         if !args.json {
@@ -173,7 +167,7 @@ impl Args {
 
     /// Runs the job under a live view, until its end or Ctrl-C.
     fn watched(&self, job: &TrainJob) -> anyhow::Result<Outcome> {
-        let cancel = stop::listen()?;
+        let cancel = listen()?;
         let names = job.runs().iter().map(|run| run.name.clone()).collect();
         let view = LiveView::new(ViewMode::fitting(self.json), names, job.steps());
         let evaluating = bar("evaluating", Counted::Share, 0);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use saescope::pooling::Pooling;
-use saescope::site::{Site, Sites};
+use saescope::site::Sites;
 use saescope::vector::text::{self, Selection};
 use saescope::vector::{Contrast, Method, Summary, Texts, Vector, VectorRecord};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::args::hub::locate_file;
 use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
 use crate::args::pooling::FirstArg;
+use crate::args::value::one_of;
 use crate::print::{self, Align, Table};
 use crate::usage::{ensure_usage, usage};
 use saescope::session::LanguageModel;
@@ -72,7 +73,7 @@ pub(super) struct DifferenceArgs {
 #[command(after_help = "\
 Examples:
   saescope vector pca tests/data/stories260K --questions tests/data/caa/sycophancy.json -o v.gguf
-  saescope vector pca tests/data/stories260K --limit 20 --about mean -o stories.safetensors \\
+  saescope vector pca tests/data/stories260K --limit 20 --method pca_diff -o stories.safetensors \\
       --positive tests/data/text/stories-en.txt --negative tests/data/text/books-en.txt
 ")]
 pub(super) struct PcaArgs {
@@ -92,16 +93,11 @@ pub(super) struct PcaArgs {
     negative: Option<PathBuf>,
     #[command(flatten)]
     texts: TextsArgs,
-    /// Centre of the components: `centre` of each pair, so that the mean difference counts (repeng's
-    /// pca_center), or `mean` of the differences, so that only their variation counts (repeng's pca_diff)
-    #[arg(long, value_enum, default_value_t = About::Centre)]
-    about: About,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum About {
-    Centre,
-    Mean,
+    /// Components about the centre of each pair (`pca_center`), so that the mean difference counts, or
+    /// about the mean of the differences (`pca_diff`), so that only their variation counts
+    #[arg(long, default_value_t = Method::PcaCenter)]
+    #[arg(value_parser = one_of::<Method>([Method::PcaCenter, Method::PcaDiff].map(Method::name)))]
+    method: Method,
 }
 
 /// The arguments of every method.
@@ -185,10 +181,7 @@ pub(super) fn difference(args: &DifferenceArgs) -> anyhow::Result<()> {
 
 pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
     let build = &args.shared;
-    let method = match args.about {
-        About::Centre => Method::PcaCenter,
-        About::Mean => Method::PcaDiff,
-    };
+    let method = args.method;
     ensure_usage!(
         args.questions.is_none() || args.texts.is_default(),
         "--pooling, --first, --text-field, --label-field: they concern texts, and --questions was given"
@@ -281,17 +274,8 @@ impl BuildArgs {
         total: usize,
         method: Method,
     ) -> anyhow::Result<Vector> {
-        let mut sites = opened.model.select_sites(&self.site)?;
-        if self.site.iter().any(|site| matches!(site, Sites::All)) {
-            sites.retain(|&site| opened.model.width(site).is_some());
-        }
-        if self.output.extension().is_some_and(|e| e == "gguf") && sites.len() > 1 {
-            let before = sites.len();
-            sites.retain(|&site| site != Site::ResidPost(0));
-            if sites.len() < before {
-                eprintln!("(resid_post.0 is omitted: llama.cpp accepts no direction of layer 0)");
-            }
-        }
+        let (sites, omitted) = opened.vector_sites(&self.site, &self.output)?;
+        print::warnings(&omitted);
         let edits = self.edits.open(opened)?;
         let mut hook = edits.hook()?;
         let bar = progress(total);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use saescope::checkpoint::save_whole;
-use saescope::edit::Edit;
+use saescope::origin::Origin;
 use saescope::site::Site;
 use saescope::vector::Vector;
 use saescope::vector::evaluate::{
@@ -73,7 +73,7 @@ pub(super) struct Args {
     #[arg(long)]
     held_out: bool,
     /// Tokens to which it is added: those after the question, as in CAA, or all, the first included
-    #[arg(long, value_parser = one_of::<Positions>(["answer", "all"]), default_value_t)]
+    #[arg(long, value_parser = one_of::<Positions>(Positions::ALL.map(Positions::name)), default_value_t)]
     positions: Positions,
     /// Draw the result to this SVG file: over the multipliers for one site, else over the layers
     #[arg(long, value_name = "FILE")]
@@ -85,19 +85,15 @@ pub(super) struct Args {
 
 /// The JSON of a call.
 #[derive(Serialize)]
-struct EvaluationRecord<'a> {
-    model: &'a str,
-    dtype: &'a str,
-    bos: &'a str,
+struct EvaluationReport<'a> {
+    #[serde(flatten)]
+    origin: Origin,
     vector: String,
     questions: String,
     n_questions: usize,
     balanced: bool,
-    seed: Option<u64>,
     prompt: Style,
     positions: Positions,
-    #[serde(skip_serializing_if = "<[Edit]>::is_empty")]
-    edits: &'a [Edit],
     #[serde(flatten)]
     evaluation: &'a Evaluation,
 }
@@ -143,18 +139,18 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     if !args.json {
         return args.print(&sites, reported.len(), &evaluation);
     }
-    print::json(&EvaluationRecord {
-        model: args.model.reference(),
-        dtype: args.model.dtype().name(),
-        bos: args.model.bos_name(),
+    print::json(&EvaluationReport {
+        origin: Origin {
+            edits: edits.edits.clone(),
+            seed: args.draw.seed(!args.format.unbalanced),
+            ..opened.origin()
+        },
         vector: file_name(&path),
         questions: file_name(&args.questions),
         n_questions: reported.len(),
         balanced: !args.format.unbalanced,
-        seed: args.draw.seed(!args.format.unbalanced),
         prompt: args.format.style(&opened.tokenizer),
         positions: args.positions,
-        edits: &edits.edits,
         evaluation: &evaluation,
     })
 }

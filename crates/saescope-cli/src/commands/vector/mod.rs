@@ -88,7 +88,7 @@ struct QuestionArgs {
     unbalanced: bool,
     /// Put questions in the model's chat template, or plain, followed by `Answer:` [default: chat if
     /// there is a template]
-    #[arg(long, value_parser = one_of::<Style>(["chat", "plain"]))]
+    #[arg(long, value_parser = one_of::<Style>(Style::ALL.map(Style::name)))]
     style: Option<Style>,
 }
 

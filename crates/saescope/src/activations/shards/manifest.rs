@@ -1,8 +1,12 @@
 //! `shards.json`: the origin of a folder of shards, and the list of its files.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Dtype;
+use crate::error::{Error, Result, by_name};
 use crate::site::Site;
 
 /// The value of `format` in `shards.json`.
@@ -25,6 +29,18 @@ pub enum ShardDtype {
 }
 
 impl ShardDtype {
+    /// Every format.
+    pub const ALL: [ShardDtype; 3] = [ShardDtype::F32, ShardDtype::F16, ShardDtype::Bf16];
+
+    /// The name in flags, files and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            ShardDtype::F32 => "f32",
+            ShardDtype::F16 => "f16",
+            ShardDtype::Bf16 => "bf16",
+        }
+    }
+
     /// Bytes of a number.
     pub fn bytes(self) -> usize {
         self.dtype().block_bytes()
@@ -36,6 +52,20 @@ impl ShardDtype {
             ShardDtype::F16 => Dtype::F16,
             ShardDtype::Bf16 => Dtype::Bf16,
         }
+    }
+}
+
+impl fmt::Display for ShardDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for ShardDtype {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ShardDtype> {
+        by_name("number format", text, &ShardDtype::ALL, ShardDtype::name)
     }
 }
 

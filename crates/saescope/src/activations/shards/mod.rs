@@ -12,6 +12,7 @@ mod write;
 pub use folder::Shards;
 pub use manifest::{Manifest, Shard, ShardDtype, ShardsOrigin};
 pub use read::ShardReader;
+pub(crate) use write::check_target;
 pub use write::{ShardsConfig, WriteProgress, write};
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use std::ops::ControlFlow::{Break, Continue};
+
 use super::*;
 use crate::activations::{Batch, Batches as _};
 use crate::error::{Error, Result};
@@ -47,7 +49,10 @@ fn config(tokens: u64) -> ShardsConfig {
 fn make(config: &ShardsConfig, targets: bool) -> (TempDir, Shards) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("shards");
-    let manifest = write(&path, config, origin(), &mut batches(targets), &mut |_| {}).unwrap();
+    let written = write(&path, config, origin(), &mut batches(targets), &mut |_| {
+        Continue(())
+    });
+    let manifest = written.unwrap().unwrap();
     let shards = Shards::open(&path).unwrap();
     assert_eq!(shards.manifest(), &manifest);
     (folder, shards)
@@ -223,7 +228,7 @@ fn numbers_are_rounded_to_the_nearest_and_too_large_ones_are_refused() {
         let path = folder.path().join("s");
         let config = ShardsConfig { dtype, ..config(1) };
         let mut one = std::iter::once(batch(-7.0));
-        write(&path, &config, origin(), &mut one, &mut |_| {}).unwrap();
+        write(&path, &config, origin(), &mut one, &mut |_| Continue(())).unwrap();
         let shards = Shards::open(&path).unwrap();
         let read = shards.batches(1).unwrap().next().unwrap().unwrap();
         for (found, expected) in read.x.row(0).iter().zip(numbers).take(3) {
@@ -233,7 +238,7 @@ fn numbers_are_rounded_to_the_nearest_and_too_large_ones_are_refused() {
         assert_eq!(read.x.row(0)[3], -7.0);
         let other = folder.path().join("t");
         let mut large = std::iter::once(batch(70_000.0));
-        let written = write(&other, &config, origin(), &mut large, &mut |_| {});
+        let written = write(&other, &config, origin(), &mut large, &mut |_| Continue(()));
         assert_eq!(written.is_err(), dtype == ShardDtype::F16);
         assert_eq!(other.exists(), dtype != ShardDtype::F16);
     }
@@ -244,7 +249,7 @@ fn a_folder_of_shards_is_complete_or_absent() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("shards");
     let few = &mut batches(false).take(3);
-    let error = write(&path, &config(1_000), origin(), few, &mut |_| {}).unwrap_err();
+    let error = write(&path, &config(1_000), origin(), few, &mut |_| Continue(())).unwrap_err();
     assert!(
         error.to_string().contains("only 300 of the 1000"),
         "{error}"
@@ -252,7 +257,12 @@ fn a_folder_of_shards_is_complete_or_absent() {
     let failing = &mut batches(false)
         .take(3)
         .chain(std::iter::once(Err(Error::Argument("stop".to_owned()))));
-    assert!(write(&path, &config(1_000), origin(), failing, &mut |_| {}).is_err());
+    assert!(
+        write(&path, &config(1_000), origin(), failing, &mut |_| Continue(
+            ()
+        ))
+        .is_err()
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     // The remains of a process that was killed.
     std::fs::create_dir(folder.path().join(".shards.partial")).unwrap();
@@ -263,7 +273,7 @@ fn a_folder_of_shards_is_complete_or_absent() {
         &config(1_000),
         origin(),
         &mut batches(false),
-        &mut |_| {},
+        &mut |_| Continue(()),
     )
     .unwrap();
     let mut names: Vec<_> = std::fs::read_dir(&path)
@@ -278,16 +288,46 @@ fn a_folder_of_shards_is_complete_or_absent() {
         &config(1_000),
         origin(),
         &mut batches(false),
-        &mut |_| {},
+        &mut |_| Continue(()),
     );
     assert!(again.unwrap_err().to_string().contains("not empty"));
+}
+
+#[test]
+fn nothing_is_left_of_shards_that_are_broken_off_in_either_phase() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let scattering = |progress: WriteProgress| progress.scattered >= 500;
+    let shuffling = |progress: WriteProgress| progress.shuffled > 0;
+    for ends in [&scattering as &dyn Fn(WriteProgress) -> bool, &shuffling] {
+        let mut seen = 0;
+        let written = write(
+            &path,
+            &config(2_050),
+            origin(),
+            &mut batches(false),
+            &mut |progress| {
+                seen += 1;
+                if ends(progress) {
+                    Break(())
+                } else {
+                    Continue(())
+                }
+            },
+        );
+        assert!(written.unwrap().is_none() && seen > 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]
 fn progress_reaches_the_end_in_both_phases() {
     let folder = TempDir::new().unwrap();
     let mut last = None;
-    let progress = &mut |progress: WriteProgress| last = Some(progress);
+    let progress = &mut |progress: WriteProgress| {
+        last = Some(progress);
+        Continue(())
+    };
     let path = folder.path().join("s");
     write(
         &path,

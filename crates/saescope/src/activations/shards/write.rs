@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -85,6 +86,8 @@ pub struct WriteProgress {
 /// are written beside it, into `.NAME.partial`, which replaces `folder` when it is complete. Remains of
 /// an interrupted attempt are overwritten.
 ///
+/// Where `on_progress` breaks off, nothing is left of them, and the result is none.
+///
 /// # Errors
 /// When `folder` is not empty, a batch fails, there are too few rows, or a file cannot be written.
 pub fn write(
@@ -92,8 +95,8 @@ pub fn write(
     config: &ShardsConfig,
     origin: ShardsOrigin,
     batches: &mut dyn Iterator<Item = Result<Batch>>,
-    on_progress: &mut dyn FnMut(WriteProgress),
-) -> Result<Manifest> {
+    on_progress: &mut dyn FnMut(WriteProgress) -> ControlFlow<()>,
+) -> Result<Option<Manifest>> {
     check_target(folder)?;
     let partial = PartialFolder::new(folder)?;
     let mut progress = WriteProgress {
@@ -103,8 +106,11 @@ pub fn write(
     };
     let buckets = scatter_all(&partial.path, config, batches, &mut |rows| {
         progress.scattered += rows;
-        on_progress(progress);
+        on_progress(progress)
     })?;
+    let Some(buckets) = buckets else {
+        return Ok(None);
+    };
     let mut manifest = Manifest {
         format: FORMAT.to_owned(),
         origin,
@@ -115,25 +121,28 @@ pub fn write(
         seed: config.seed,
         shards: Vec::new(),
     };
-    buckets.shuffle(&mut |shard| {
+    let shuffled = buckets.shuffle(&mut |shard| {
         progress.shuffled += shard.tokens;
         manifest.shards.push(shard);
-        on_progress(progress);
+        on_progress(progress)
     })?;
+    if shuffled.is_break() {
+        return Ok(None);
+    }
     let json = serde_json::to_vec_pretty(&manifest)
         .map_err(|e| Error::format(folder.join(MANIFEST), e.to_string()))?;
     save_whole(&partial.path.join(MANIFEST), |file| file.write_all(&json))?;
     partial.put_in_place(folder)?;
-    Ok(manifest)
+    Ok(Some(manifest))
 }
 
-/// Scatters the rows of batches over buckets until there are enough.
+/// Scatters the rows of batches over buckets until there are enough; none where `on_rows` breaks off.
 fn scatter_all(
     folder: &Path,
     config: &ShardsConfig,
     batches: &mut dyn Iterator<Item = Result<Batch>>,
-    on_rows: &mut dyn FnMut(u64),
-) -> Result<Buckets> {
+    on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<Buckets>> {
     let wanted = config.tokens;
     let mut rest = wanted;
     let mut buckets: Option<Buckets> = None;
@@ -151,13 +160,19 @@ fn scatter_all(
         let rows = rest.min(batch.x.rows() as u64);
         buckets.scatter(&batch, rows as usize)?;
         rest -= rows;
-        on_rows(rows);
+        if on_rows(rows).is_break() {
+            return Ok(None);
+        }
     }
-    buckets.ok_or_else(|| Error::Argument("a folder of shards needs at least one token".to_owned()))
+    let none = || Error::Argument("a folder of shards needs at least one token".to_owned());
+    buckets.ok_or_else(none).map(Some)
 }
 
 /// Checks before the work that `folder` is missing or empty.
-fn check_target(folder: &Path) -> Result<()> {
+///
+/// # Errors
+/// When it holds anything, or cannot be read.
+pub(crate) fn check_target(folder: &Path) -> Result<()> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
@@ -298,8 +313,11 @@ impl Buckets {
         bucket
     }
 
-    /// Turns every bucket into a shard.
-    fn shuffle(mut self, on_shard: &mut dyn FnMut(Shard)) -> Result<()> {
+    /// Turns every bucket into a shard, until `on_shard` breaks off.
+    fn shuffle(
+        mut self,
+        on_shard: &mut dyn FnMut(Shard) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
         for (number, bucket) in std::mem::take(&mut self.buckets).into_iter().enumerate() {
             let Bucket {
                 path, file, tokens, ..
@@ -322,9 +340,12 @@ impl Buckets {
                 target.extend_from_slice(&row[x_len..x_len + target_len]);
             }
             drop(rows);
-            on_shard(self.save_shard(number, tokens, &x, &target)?);
+            let shard = self.save_shard(number, tokens, &x, &target)?;
+            if on_shard(shard).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     fn save_shard(&self, number: usize, tokens: u64, x: &[u8], target: &[u8]) -> Result<Shard> {

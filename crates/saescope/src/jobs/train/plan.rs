@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::error::{Error, Result};
-use crate::resources;
+use crate::error::Result;
+use crate::jobs::room::Needs;
 use crate::runs::ResourceEstimate;
-use crate::session::Warning;
+use crate::session::{Job, Warning};
 
 /// Bytes of the program, its threads and a tokenizer.
 const PROCESS: u64 = 10 << 20;
@@ -54,24 +54,17 @@ impl Plan {
         self.checkpoints + self.sae
     }
 
-    /// Warns where memory may not be enough: how much of it other programs will give back is not known.
+    /// Warns where memory may not be enough.
     ///
     /// # Errors
     /// When the disk of `folder` has too little room.
     pub(super) fn check(&self, folder: &Path) -> Result<Option<Warning>> {
-        if let Some(free) = resources::free_disk(folder)
-            && free < self.disk()
-        {
-            return Err(Error::DiskFull {
-                folder: folder.to_path_buf(),
-                free,
-                needed: self.disk(),
-            });
-        }
-        // The model is in memory already.
-        let needed = self.memory() - self.model;
-        let free = resources::free_mb().map(|mb| (mb * 1e6) as u64);
-        let free = free.filter(|&free| free < needed);
-        Ok(free.map(|free| Warning::LittleMemory { free, needed }))
+        let needs = Needs {
+            job: Job::Training,
+            // The model is in memory already.
+            memory: self.memory() - self.model,
+            disk: self.disk(),
+        };
+        needs.check(folder)
     }
 }

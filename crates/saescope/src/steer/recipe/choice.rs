@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 
 /// A feature and a factor of its own, which the scale multiplies. Written as `N` or `N=WEIGHT`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,15 +107,14 @@ impl FromStr for ScaleUnit {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<ScaleUnit> {
-        let found = ScaleUnit::ALL.into_iter().find(|unit| unit.name() == text);
-        found.ok_or_else(|| {
-            let message = format!("unknown unit `{text}`; use raw, activation, max or norm");
-            Error::Argument(message)
-        })
+        by_name("unit", text, &ScaleUnit::ALL, ScaleUnit::name)
     }
 }
 
 impl Slot {
+    /// Every slot.
+    pub const ALL: [Slot; 2] = [Slot::One, Slot::Actual];
+
     /// Its name in files, JSON and arguments.
     pub fn name(self) -> &'static str {
         match self {
@@ -135,9 +134,6 @@ impl FromStr for Slot {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Slot> {
-        let found = [Slot::One, Slot::Actual]
-            .into_iter()
-            .find(|slot| slot.name() == text);
-        found.ok_or_else(|| Error::Argument(format!("unknown slot `{text}`; use one or actual")))
+        by_name("slot", text, &Slot::ALL, Slot::name)
     }
 }

@@ -6,10 +6,12 @@
 //! edits are the business of others.
 
 mod choice;
+mod names;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::choice::{FeatureSteering, ScaleUnit, Slot, WeightedFeature};
+pub use self::names::setting_names;
 
 use super::feature::{Amount, REFERENCE_TEXTS, feature_edit, largest_times, peaks};
 use super::span::RelativeSpan;

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first lets the step end, the second ends at once.
+//! Ctrl-C: the first asks a job to end, the second ends it at once.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use signal_hook::flag;
 const INTERRUPTED: i32 = 130;
 
 /// A request to end that Ctrl-C raises from now on.
-pub(super) fn listen() -> anyhow::Result<Cancel> {
+pub(crate) fn listen() -> anyhow::Result<Cancel> {
     let cancel = Cancel::default();
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag down, and raises it.

@@ -9,10 +9,11 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use saescope::Precision;
 use saescope::session::{LanguageModel, Session};
-use saescope::tokenizer::Bos;
+use saescope::tokenizer::{Bos, Text};
 
 use crate::args::hub::{self, DEMO};
 use crate::args::value::one_of;
+use crate::usage::usage;
 
 /// Which model.
 #[derive(clap::Args)]
@@ -54,6 +55,7 @@ pub(crate) struct ModelArgs {
 
 /// The text that a command looks at.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("text").required(true).args(["prompt", "ids"])))]
 pub(crate) struct TextArgs {
     /// The text; `-` reads it from standard input
     #[arg(
@@ -62,12 +64,18 @@ pub(crate) struct TextArgs {
         value_name = "TEXT",
         allow_hyphen_values = true
     )]
-    prompt: String,
+    prompt: Option<String>,
+    /// The ids of its tokens in place of the text, such as 464,2068; `-` reads them from standard input
+    #[arg(long, value_name = "IDS")]
+    ids: Option<String>,
 }
 
 impl TextArgs {
-    pub(crate) fn read(&self) -> anyhow::Result<String> {
-        prompt(&self.prompt)
+    pub(crate) fn read(&self) -> anyhow::Result<Text> {
+        match (&self.prompt, &self.ids) {
+            (Some(given), _) => prompt(given).map(Text::from),
+            (None, given) => ids(given.as_deref().unwrap_or_default()),
+        }
     }
 }
 
@@ -182,4 +190,23 @@ pub(crate) fn prompt(given: &str) -> anyhow::Result<String> {
         .context("standard input")?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+/// Token ids with commas or spaces between them, or in a list of JSON's; `-` reads them from standard input.
+pub(crate) fn ids(given: &str) -> anyhow::Result<Text> {
+    let given = prompt(given)?;
+    let list = given.trim().trim_start_matches('[').trim_end_matches(']');
+    let words = list
+        .split([',', ' ', '\t', '\r', '\n'])
+        .filter(|word| !word.is_empty());
+    let ids: Result<Vec<u32>, &str> = words.map(|word| word.parse().map_err(|_| word)).collect();
+    match ids {
+        Ok(ids) if ids.is_empty() => {
+            usage!("--ids: there is none; give token ids such as 464,2068")
+        }
+        Ok(ids) => Ok(Text::Ids(ids)),
+        Err(word) => {
+            usage!("--ids: `{word}` is not a token id; give whole numbers such as 464,2068")
+        }
+    }
 }

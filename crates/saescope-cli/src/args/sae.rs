@@ -7,10 +7,11 @@ use saescope::origin::Origin;
 use saescope::sae::NamedSae;
 use saescope::session::{LanguageModel, Selection};
 use saescope::site::Site;
+use saescope::tokenizer::Text;
 use saescope::vector::text;
 
 use crate::args::hub::{self, DEMO, locate_file};
-use crate::args::model::{LoadArgs, prompt};
+use crate::args::model::{LoadArgs, ids, prompt};
 use crate::print;
 use crate::usage::usage;
 
@@ -49,6 +50,10 @@ pub(crate) struct PromptsArgs {
         allow_hyphen_values = true
     )]
     prompt: Vec<String>,
+    /// The ids of a text's tokens in place of it, such as 464,2068; `-` reads them from standard input. May be
+    /// given several times
+    #[arg(long, value_name = "IDS")]
+    ids: Vec<String>,
     /// A file with a text on each line
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -126,22 +131,32 @@ impl SaeArgs {
     }
 }
 
+/// Texts and the ids of their tokens.
+pub(crate) struct Encoded {
+    pub(crate) texts: Vec<String>,
+    pub(crate) ids: Vec<Vec<u32>>,
+}
+
 /// The ids of texts. Warns where the autoencoder was trained on texts of another kind.
 pub(crate) fn encode(
     lm: &LanguageModel,
     sae: Option<&NamedSae>,
-    texts: &[String],
-) -> anyhow::Result<Vec<Vec<u32>>> {
+    texts: &[Text],
+) -> anyhow::Result<Encoded> {
     let ids = lm.encode(texts)?;
+    let written = texts
+        .iter()
+        .map(|text| lm.tokenizer.written(text).into_owned());
+    let texts: Vec<String> = written.collect();
     if let Some(sae) = sae {
-        print::warnings(&sae.check_texts(&lm.tokenizer, texts, &ids));
+        print::warnings(&sae.check_texts(&lm.tokenizer, &texts, &ids));
     }
-    Ok(ids)
+    Ok(Encoded { texts, ids })
 }
 
 impl PromptsArgs {
     /// The texts, of which there has to be one.
-    pub(crate) fn read(&self) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn read(&self) -> anyhow::Result<Vec<Text>> {
         let texts = self.read_any()?;
         if texts.is_empty() {
             usage!(
@@ -152,11 +167,15 @@ impl PromptsArgs {
     }
 
     /// The texts, if there are any.
-    pub(crate) fn read_any(&self) -> anyhow::Result<Vec<String>> {
-        let given = self.prompt.iter().map(|given| prompt(given));
-        let mut texts: Vec<String> = given.collect::<anyhow::Result<_>>()?;
+    pub(crate) fn read_any(&self) -> anyhow::Result<Vec<Text>> {
+        let given = self
+            .prompt
+            .iter()
+            .map(|given| prompt(given).map(Text::from));
+        let given = given.chain(self.ids.iter().map(|given| ids(given)));
+        let mut texts: Vec<Text> = given.collect::<anyhow::Result<_>>()?;
         if let Some(file) = &self.prompts {
-            texts.extend(lines(file)?);
+            texts.extend(lines(file)?.into_iter().map(Text::from));
         }
         Ok(texts)
     }

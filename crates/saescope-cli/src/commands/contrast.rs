@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use saescope::features::{self, FeatureContrast, Position, PromptSets, Rank, Reading};
 use saescope::origin::Origin;
 use saescope::pooling::Pooling;
+use saescope::tokenizer::Text;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
@@ -76,9 +77,13 @@ struct TextSet<'a> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (positive, negative) = (lines(&args.positive)?, lines(&args.negative)?);
     let opened = args.sae.open()?;
-    let both = [positive.as_slice(), &negative].concat();
-    let ids = encode(&opened.lm, Some(&opened.sae), &both)?;
-    let ids = slices(&ids);
+    let both: Vec<Text> = [positive.as_slice(), &negative]
+        .concat()
+        .into_iter()
+        .map(Text::from)
+        .collect();
+    let encoded = encode(&opened.lm, Some(&opened.sae), &both)?;
+    let ids = slices(&encoded.ids);
     let (positive_ids, negative_ids) = ids.split_at(positive.len());
     let sets = PromptSets {
         positive: positive_ids,

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
 use crate::args::model::{finite, last_of};
-use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, lines, slices};
+use crate::args::sae::{Encoded, OpenedSae, PromptsArgs, SaeArgs, encode, lines, slices};
 use crate::print::painted;
 use crate::print::{self, Align, Cell, Table, cut, printable, visible};
 use crate::usage::usage;
@@ -83,12 +83,12 @@ struct PromptEffect<'a> {
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let feature = last_of(&mut args.sae.sae.sae, args.feature, "number of a feature");
-    let prompts = args.prompts.read_any()?;
-    if args.inject.is_some() && prompts.is_empty() {
+    let given = args.prompts.read_any()?;
+    if args.inject.is_some() && given.is_empty() {
         usage!("--inject: there is no text to inject it into; give one with -p");
     }
     let opened = args.sae.open()?;
-    let ids = encode(&opened.lm, Some(&opened.sae), &prompts)?;
+    let Encoded { texts, ids } = encode(&opened.lm, Some(&opened.sae), &given)?;
     let LanguageModel {
         model, tokenizer, ..
     } = &opened.lm;
@@ -109,7 +109,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
             ..origin.clone()
         },
         role,
-        prompts: prompts
+        prompts: texts
             .iter()
             .zip(&ids)
             .zip(effects)

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         model, tokenizer, ..
     } = &lm;
     let text = args.text.read()?;
-    let tokens = tokenizer.encode(&text, args.model.bos())?;
+    let tokens = lm.encode_one(&text)?;
     let in_layer = |layer| format!("{}.{layer}", args.site).parse();
     let sites: saescope::Result<Vec<Site>> = (0..model.config().n_layers()).map(in_layer).collect();
     let edits = args.edits.open(&lm)?;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 edits: edits.edits.clone(),
                 ..lm.origin()
             },
-            text: &text,
+            text: &tokenizer.written(&text),
             tokens: &tokens,
             pieces: tokens.iter().map(|&id| tokenizer.token_text(id)).collect(),
             rows: &rows,

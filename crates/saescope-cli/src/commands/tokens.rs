@@ -11,6 +11,7 @@ use crate::print::{self, Align, Table, visible};
 #[command(after_help = "\
 Examples:
   saescope tokens tests/data/stories260K -p \"Once upon a time\"
+  saescope tokens tests/data/stories260K --ids 1,403,407,261,378
   saescope tokens tests/data/stories260K -p \"Once upon a time\" --json
 ")]
 pub(crate) struct Args {
@@ -38,13 +39,13 @@ struct TokensReport<'a> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tokenizer = Tokenizer::of_model(&args.model.locate()?)?;
     let text = args.text.read()?;
-    let tokens = tokenizer.encode(&text, args.bos.bos())?;
+    let tokens = tokenizer.encode_text(&text, args.bos.bos())?;
     if args.json {
         let pieces = tokens.iter().map(|&id| tokenizer.token_text(id)).collect();
         let model = args.model.reference();
         return print::json(&TokensReport {
             model,
-            text: &text,
+            text: &tokenizer.written(&text),
             tokens: &tokens,
             pieces,
         });

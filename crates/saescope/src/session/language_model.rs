@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::origin::Origin;
 use crate::site::{Site, Sites};
-use crate::tokenizer::{Bos, Tokenizer};
+use crate::tokenizer::{Bos, Text, Tokenizer};
 use crate::vector;
 
 /// A model, its tokenizer, and how both were opened.
@@ -42,10 +42,18 @@ impl LanguageModel {
             || Tokenizer::of_model(path),
             || Model::open(path, precision),
         );
+        let model = model?;
+        let d_vocab = model.config().d_vocab;
+        let tokenizer = match tokenizer {
+            Ok(tokenizer) => tokenizer,
+            // Everything but text is within reach without one.
+            Err(error) => Tokenizer::of_ids(d_vocab, &without_tokenizer(&error))?,
+        };
+        check_ends(&tokenizer, d_vocab)?;
         Ok(LanguageModel {
             reference: reference.to_owned(),
-            tokenizer: tokenizer?,
-            model: model?,
+            tokenizer,
+            model,
             precision,
             bos,
         })
@@ -54,18 +62,28 @@ impl LanguageModel {
     /// Ids of each text.
     ///
     /// # Errors
-    /// When a text cannot be encoded, or has more tokens than the model's context.
-    pub fn encode(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+    /// When a text cannot be encoded, has an id that the model does not know, or more tokens than the
+    /// model's context.
+    pub fn encode(&self, texts: &[Text]) -> Result<Vec<Vec<u32>>> {
         texts.iter().map(|text| self.encode_one(text)).collect()
     }
 
-    fn encode_one(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(text, self.bos)?;
-        let limit = self.model.config().n_ctx;
+    /// Ids of one text.
+    ///
+    /// # Errors
+    /// As [`encode`](LanguageModel::encode).
+    pub fn encode_one(&self, text: &Text) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode_text(text, self.bos)?;
+        let (limit, d_vocab) = (self.model.config().n_ctx, self.model.config().d_vocab);
+        if let Some(unknown) = ids.iter().find(|&&id| id as usize >= d_vocab) {
+            return Err(Error::Argument(format!(
+                "the text has the token id {unknown}, and the model's vocabulary has {d_vocab} ids, from 0"
+            )));
+        }
         if ids.len() > limit {
             return Err(Error::Argument(format!(
                 "`{}` has {} tokens, and the model's context is {limit}; shorten the text",
-                excerpt(text),
+                excerpt(&self.tokenizer.written(text)),
                 ids.len()
             )));
         }
@@ -131,6 +149,29 @@ impl LanguageModel {
         let (before, _) = self.tokenizer.around(self.bos)?;
         let first = before.first();
         Ok(first.is_some_and(|&id| Some(id) == self.tokenizer.bos()))
+    }
+}
+
+/// The refusal of a text where the tokenizer cannot be read because of `error`.
+fn without_tokenizer(error: &Error) -> String {
+    format!(
+        "texts need a tokenizer, and the model's cannot be read; give token ids instead. {error}"
+    )
+}
+
+/// Makes sure that the model can read and write the tokens that begin and end its texts.
+fn check_ends(tokenizer: &Tokenizer, d_vocab: usize) -> Result<()> {
+    let mut ends = tokenizer
+        .bos()
+        .into_iter()
+        .chain(tokenizer.eos_ids().iter().copied());
+    match ends.find(|&id| id as usize >= d_vocab) {
+        Some(id) => Err(Error::Tokenizer(format!(
+            "the tokenizer's files name `{}` as the beginning or end of a text; its id is {id}, and the model's \
+             vocabulary has {d_vocab} ids, from 0",
+            tokenizer.token_text(id)
+        ))),
+        None => Ok(()),
     }
 }
 

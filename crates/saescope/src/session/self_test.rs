@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::features::{self, Fit};
 use crate::origin::Origin;
 use crate::sae::NamedSae;
+use crate::tokenizer::Text;
 
 /// The texts of the self-test: plain prose, each shorter than the context of any autoencoder.
 const TEXTS: [&str; 4] = [
@@ -41,7 +42,7 @@ impl SelfTest {
     /// When a text cannot be encoded, or the autoencoder does not fit the model.
     pub fn run(lm: &LanguageModel, named: &NamedSae) -> Result<SelfTest> {
         let texts = TEXTS.map(str::to_owned);
-        let ids = lm.encode(&texts)?;
+        let ids = lm.encode(&texts.clone().map(Text::from))?;
         let prompts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         let fit = features::fit(&lm.model, &named.sae, &prompts)
             .map_err(|error| error.at(lm.reference.clone()))?;

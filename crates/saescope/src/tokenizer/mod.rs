@@ -21,6 +21,7 @@ mod pieces;
 mod sentencepiece;
 mod spelling;
 mod spm;
+mod text;
 
 use std::fmt;
 use std::path::Path;
@@ -29,6 +30,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use display::{Piece, StreamDecoder};
+pub use text::Text;
 
 use self::pieces::Pieces;
 use self::spm::Spm;
@@ -94,6 +96,10 @@ pub struct Tokenizer {
 enum Engine {
     Library(Box<tokenizers::Tokenizer>),
     Spm(Box<Spm>),
+    /// No text can be encoded.
+    None {
+        reason: String,
+    },
 }
 
 /// The special tokens of a tokenizer, and those that it adds to a text by default.
@@ -165,6 +171,7 @@ impl Tokenizer {
                 ids.extend_from_slice(encoding.get_ids());
             }
             Engine::Spm(spm) => spm.encode(text, &mut ids),
+            Engine::None { reason } => return Err(Error::Tokenizer(reason.clone())),
         }
         ids.extend_from_slice(after);
         Ok(ids)
@@ -203,6 +210,7 @@ impl Tokenizer {
                 );
             }
             Engine::Spm(spm) => spm.digest(&mut digest),
+            Engine::None { .. } => digest.part(b"ids"),
         }
         let special = &self.special;
         for ids in [&special.before, &special.after, &special.eos] {

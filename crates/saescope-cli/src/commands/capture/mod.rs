@@ -28,7 +28,7 @@ use saescope::session::LanguageModel;
 /// Shards hold the activations at one site of many texts, in random order, to train on. docs/corpora.md
 /// describes how texts are read, and the shards.
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["prompt", "shards"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["prompt", "ids", "shards"])))]
 #[command(after_help = "\
 Examples:
   saescope capture tests/data/stories260K -p \"Once upon\" --site resid_post.2 -o a.safetensors
@@ -48,6 +48,9 @@ pub(crate) struct Args {
         requires = "output"
     )]
     prompt: Option<String>,
+    /// The ids of its tokens in place of the text, such as 464,2068; `-` reads them from standard input
+    #[arg(long, value_name = "IDS", requires = "output")]
+    ids: Option<String>,
     #[command(flatten)]
     edits: EditsArgs,
     /// A site such as `resid_post.8`, one in every layer as `resid_post.*`, or `all`. May be given
@@ -68,7 +71,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.shards.is_given() {
         return shards::run(args);
     }
-    let (Some(prompt), Some(output)) = (&args.prompt, &args.output) else {
+    let text = match (&args.prompt, &args.ids) {
+        (Some(prompt), _) => Some(args::model::prompt(prompt)?.into()),
+        (None, ids) => ids.as_deref().map(args::model::ids).transpose()?,
+    };
+    let (Some(text), Some(output)) = (text, &args.output) else {
         usage!("give a text with -p and a file with -o, or a folder with --shards");
     };
     check_output(output)?;
@@ -77,8 +84,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         model, tokenizer, ..
     } = &lm;
     let sites = model.select_sites(&args.site)?;
-    let text = args::model::prompt(prompt)?;
-    let tokens = tokenizer.encode(&text, args.model.bos())?;
+    let tokens = lm.encode_one(&text)?;
     let edits = args.edits.open(&lm)?;
     let mut capture = Capture::new(sites.iter().copied());
     let mut hooks = (edits.hook()?, &mut capture);
@@ -94,7 +100,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         matrices.push((site.to_string(), capture.take(site)?));
     }
     matrices.extend(logits.map(|logits| ("logits".to_owned(), logits)));
-    let record = record(args, &text, &edits)?;
+    let record = record(args, &tokenizer.written(&text), &edits)?;
     save(output, &record, &tokens, &matrices)?;
     report(output, tokens.len(), &matrices)
 }

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::args::edits::EditsArgs;
 use crate::args::output::check_output;
 use crate::args::pooling::FirstArg;
-use crate::args::sae::{OpenedSae, PromptsArgs, SaeArgs, encode, slices};
+use crate::args::sae::{Encoded, OpenedSae, PromptsArgs, SaeArgs, encode, slices};
 use crate::print::{self, Align, Cell, Table, cut, painted, printable, visible};
 
 /// Show which features of an autoencoder a text activates
@@ -69,13 +69,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let prompts = args.texts.read()?;
     let opened = args.sae.open()?;
-    let ids = encode(&opened.lm, Some(&opened.sae), &prompts)?;
+    let Encoded { texts, ids } = encode(&opened.lm, Some(&opened.sae), &prompts)?;
     let texts = Texts {
         tokens: ids
             .iter()
             .map(|ids| opened.lm.tokenizer.token_texts(ids))
             .collect(),
-        texts: prompts,
+        texts,
         ids,
     };
     let (model, sae) = (&opened.lm.model, &opened.sae.sae);

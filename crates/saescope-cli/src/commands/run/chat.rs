@@ -31,7 +31,7 @@ pub(crate) fn converse(
                 conversation.answered(&writer.stream("", tokens)?);
             }
             None => {
-                let tokens = writer.encode(line)?;
+                let tokens = writer.encode(&line.to_owned().into())?;
                 writer.stream(line, tokens)?;
             }
         }

@@ -2,6 +2,7 @@
 
 mod chat;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -16,11 +17,12 @@ use saescope::steer::Steer;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
-use crate::args::model::ModelArgs;
+use crate::args::model::{ModelArgs, ids, prompt};
 use crate::args::sampling::SamplingArgs;
 use crate::print;
 use crate::usage::{ensure_usage, usage};
 use saescope::session::LanguageModel;
+use saescope::tokenizer::Text;
 
 /// Generate text
 ///
@@ -45,6 +47,9 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     prompt: Vec<String>,
+    /// The ids of a prompt's tokens in place of it, such as 464,2068. May be given several times
+    #[arg(long, value_name = "IDS", conflicts_with_all = ["chat", "system"])]
+    ids: Vec<String>,
     /// End the text before this string. May be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -113,6 +118,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for prompt in &prompts {
         encoded.push(writer.encode(prompt)?);
     }
+    let prompts: Vec<_> = prompts
+        .iter()
+        .map(|prompt| opened.tokenizer.written(prompt))
+        .collect();
     if args.json {
         print_json(&mut writer, &prompts, &encoded)
     } else if let ([prompt], [tokens], 1) = (&prompts[..], &encoded[..], args.samples) {
@@ -133,16 +142,14 @@ impl Writer<'_> {
     }
 
     /// The tokens of a prompt, or of the conversation that it opens.
-    pub(crate) fn encode(&self, prompt: &str) -> anyhow::Result<Vec<u32>> {
-        if self.chats() {
-            let mut conversation = Conversation::new(self.args.system.as_deref());
-            conversation.ask(prompt);
-            self.encode_conversation(&conversation)
-        } else {
-            Ok(self
-                .opened
-                .tokenizer
-                .encode(prompt, self.args.model.bos())?)
+    pub(crate) fn encode(&self, prompt: &Text) -> anyhow::Result<Vec<u32>> {
+        match prompt {
+            Text::Written(prompt) if self.chats() => {
+                let mut conversation = Conversation::new(self.args.system.as_deref());
+                conversation.ask(prompt);
+                self.encode_conversation(&conversation)
+            }
+            _ => Ok(self.opened.encode_one(prompt)?),
         }
     }
 
@@ -255,7 +262,11 @@ struct Sample {
     completion: Completion,
 }
 
-fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> anyhow::Result<()> {
+fn print_json(
+    writer: &mut Writer,
+    prompts: &[Cow<str>],
+    encoded: &[Vec<u32>],
+) -> anyhow::Result<()> {
     let args = writer.args;
     let (samples, tokens_per_s) = writer.samples(encoded)?;
     let (lm, edits) = (writer.opened, writer.edits);
@@ -288,7 +299,7 @@ fn print_json(writer: &mut Writer, prompts: &[String], encoded: &[Vec<u32>]) -> 
 
 fn print_labelled(
     writer: &mut Writer,
-    prompts: &[String],
+    prompts: &[Cow<str>],
     encoded: &[Vec<u32>],
 ) -> anyhow::Result<()> {
     let (samples, _) = writer.samples(encoded)?;
@@ -307,23 +318,25 @@ fn print_labelled(
 }
 
 /// The prompts of the call, or the one on standard input; none if a person types them.
-fn prompts(args: &Args) -> anyhow::Result<Vec<String>> {
-    if args.prompt.is_empty() && io::stdin().is_terminal() {
+fn prompts(args: &Args) -> anyhow::Result<Vec<Text>> {
+    let given = || args.prompt.iter().chain(&args.ids);
+    if given().next().is_none() && io::stdin().is_terminal() {
         if args.json {
             usage!("--json needs a prompt: give one with -p, or pipe it in");
         }
         return Ok(Vec::new());
     }
-    if args.prompt.iter().filter(|prompt| *prompt == "-").count() > 1 {
+    if given().filter(|prompt| *prompt == "-").count() > 1 {
         usage!("only one prompt can be `-`, standard input");
     }
-    let prompts: Vec<&str> = if args.prompt.is_empty() {
-        vec!["-"]
-    } else {
-        args.prompt.iter().map(String::as_str).collect()
-    };
-    prompts
-        .into_iter()
-        .map(crate::args::model::prompt)
+    if given().next().is_none() {
+        return Ok(vec![prompt("-")?.into()]);
+    }
+    let written = args
+        .prompt
+        .iter()
+        .map(|given| prompt(given).map(Text::from));
+    written
+        .chain(args.ids.iter().map(|given| ids(given)))
         .collect()
 }

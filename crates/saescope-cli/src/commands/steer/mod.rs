@@ -135,7 +135,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let LanguageModel {
         model, tokenizer, ..
     } = &lm;
-    let tokens = encode(&lm, sae.as_ref(), std::slice::from_ref(&text))?.concat();
+    let encoded = encode(&lm, sae.as_ref(), std::slice::from_ref(&text))?;
+    let (text, tokens) = (encoded.texts.concat(), encoded.ids.concat());
 
     recipe.directions =
         args.directions(sae.as_ref().and_then(|named| named.sae.out_site().ok()))?;

@@ -1,0 +1,63 @@
+//! Texts of a request, and tokenizers that know ids alone.
+
+use std::borrow::Cow;
+
+use super::pieces::{Entry, Pieces};
+use super::{Bos, Engine, Special, Tokenizer};
+use crate::error::{Error, Result};
+
+/// A text, as it is written or as the ids of its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// The text.
+    Written(String),
+    /// Its ids. Nothing is put before or after them.
+    Ids(Vec<u32>),
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Text {
+        Text::Written(text)
+    }
+}
+
+impl Tokenizer {
+    /// A tokenizer of `d_vocab` ids, for a model whose own cannot be read because of `reason`: texts are
+    /// refused, and an id is shown as `<id>`.
+    pub(crate) fn of_ids(d_vocab: usize, reason: &str) -> Result<Tokenizer> {
+        let entry = |id: u32| Entry {
+            id,
+            bytes: format!("<{id}>").into_bytes(),
+            special: false,
+        };
+        let pieces = Pieces::new((0..d_vocab as u32).map(entry).collect(), false);
+        Ok(Tokenizer {
+            engine: Engine::None {
+                reason: reason.to_owned(),
+            },
+            pieces: pieces.map_err(Error::Tokenizer)?,
+            special: Special::default(),
+            chat_template: None,
+            kind: "none that can be read".to_owned(),
+        })
+    }
+
+    /// The ids of `text`.
+    ///
+    /// # Errors
+    /// As [`encode`](Tokenizer::encode); ids are taken as they are.
+    pub fn encode_text(&self, text: &Text, bos: Bos) -> Result<Vec<u32>> {
+        match text {
+            Text::Written(text) => self.encode(text, bos),
+            Text::Ids(ids) => Ok(ids.clone()),
+        }
+    }
+
+    /// `text` as it is written, or as its ids are.
+    pub fn written<'a>(&self, text: &'a Text) -> Cow<'a, str> {
+        match text {
+            Text::Written(text) => text.into(),
+            Text::Ids(ids) => self.decode(ids).into(),
+        }
+    }
+}

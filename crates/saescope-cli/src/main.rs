@@ -1,6 +1,9 @@
 //! The `saescope` command: each subcommand parses its arguments, makes one call of the library and
 //! prints what comes back.
 
+// Text reaches a terminal through `print` alone, which makes it harmless.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod print;
 
 mod usage;
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
         // The reader closed the pipe, as in `saescope tokens … | head`.
         Err(error) if print::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", print::refusal(&error));
+            print::note!("error: {}", print::refusal(&error));
             if is_usage(&error) {
                 ExitCode::from(2)
             } else {

@@ -12,6 +12,11 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     products.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
+/// The Euclidean length of a row, summed in order in f64.
+pub fn norm(x: &[f32]) -> f64 {
+    dot(x, x).sqrt()
+}
+
 /// Values of a task.
 const CHUNK: usize = 1 << 14;
 

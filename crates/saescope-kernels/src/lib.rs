@@ -49,7 +49,7 @@ mod tests;
 pub use activation::{Activation, gated, softcap};
 pub use attention::{Attention, KeysValues, Sequence, attend, attend_with_pattern, pattern};
 pub use columns::Columns;
-pub use elementwise::{accumulate_rows, dot, weighted_sum_of_rows};
+pub use elementwise::{accumulate_rows, dot, norm, weighted_sum_of_rows};
 pub use encode::{Encoder, Gate};
 pub use gradient::{Gradient, RowNorm, Term};
 pub use isa::Isa;

@@ -55,7 +55,13 @@ impl Distributions<'_> {
 
 /// `ln sum exp` of `logits`.
 fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
+    let (max, sum) = exponentials(logits);
     f64::from(max) + sum.ln()
+}
+
+/// The largest of `logits`, and the sum of the exponentials of their distances from it.
+pub(crate) fn exponentials(logits: &[f32]) -> (f32, f64) {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
+    (max, sum)
 }

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use saescope_kernels::{
-    Matrix, RowSet, add_direction, dot, project_out, row_stds, squared_row_norms,
+    Matrix, RowSet, add_direction, dot, norm, project_out, row_stds, squared_row_norms,
 };
 use serde::{Deserialize, Serialize};
 
@@ -243,7 +243,7 @@ impl Unit {
             Unit::Std if x.cols() < 2 => vec![0.0; rows.len()],
             Unit::Std => row_stds(x, set).iter().map(|&std| std as f32).collect(),
             Unit::Norm => {
-                let norm = dot(direction, direction).sqrt();
+                let norm = norm(direction);
                 if norm > 0.0 {
                     let squares = squared_row_norms(x, set).into_iter();
                     squares

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::distribution::exponentials;
 use crate::error::{Error, Result};
 use crate::hook::{Capture, Hook};
 use crate::model::{Model, UNEMBED_ROWS};
@@ -90,8 +91,7 @@ fn predict(tokenizer: &Tokenizer, logits: &[f32], top: usize) -> Vec<Prediction>
 /// The ids of the `top` largest of `logits` and their share in the softmax; of equal ones the lower id
 /// comes first.
 fn likeliest(logits: &[f32], top: usize) -> Vec<(u32, f32)> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
+    let (max, sum) = exponentials(logits);
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(top + 1);
     for (token, &logit) in (0..).zip(logits) {
         if best.len() == top && best.last().is_none_or(|&(_, least)| logit <= least) {

@@ -113,7 +113,7 @@ pub mod session;
 pub mod jobs;
 
 pub use saescope_kernels::{
-    Activation, Encoder, Gate, Isa, Matrix, Precision, SparseRows, peak_gflops,
+    Activation, Encoder, Gate, Isa, Matrix, Precision, SparseRows, norm, peak_gflops,
 };
 
 pub use error::{Error, Result};

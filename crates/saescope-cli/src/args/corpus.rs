@@ -49,7 +49,8 @@ impl CorpusArgs {
         Ok(self.configs(&[], bos, seed)?.0)
     }
 
-    /// The configurations of the texts of `--corpus` and of `more`, which are read alike. Templates of
+    /// The configurations of the texts of `--corpus` and of `more`, those of `--eval-corpus`, which are read
+    /// alike. Templates of
     /// `more` follow those of `--corpus`.
     pub(crate) fn configs(
         &self,
@@ -57,10 +58,12 @@ impl CorpusArgs {
         bos: Bos,
         seed: u64,
     ) -> anyhow::Result<(CorpusConfig, CorpusConfig)> {
-        let references = || self.corpus.iter().chain(more);
-        let templates = self.templates(references().count())?;
-        let located: Vec<Vec<PathBuf>> = references()
-            .map(|reference| locate(reference))
+        let templates = self.templates(self.corpus.len() + more.len())?;
+        let own = self.corpus.iter().map(|reference| ("--corpus", reference));
+        let more = more.iter().map(|reference| ("--eval-corpus", reference));
+        let located: Vec<Vec<PathBuf>> = own
+            .chain(more)
+            .map(|(flag, reference)| locate(flag, reference))
             .collect::<anyhow::Result<_>>()?;
         let of = |range: Range<usize>| CorpusConfig {
             template: match templates.as_slice() {
@@ -97,6 +100,21 @@ impl CorpusArgs {
         // A shell passes `\n` on as two characters.
         let template = |text: &String| text.replace("\\n", "\n");
         Ok(self.template.iter().map(template).collect())
+    }
+
+    /// The flags, besides --context, that say how texts are read and differ from their defaults.
+    pub(crate) fn reading_flags(&self) -> Vec<&'static str> {
+        let given = [
+            ("--template", !self.template.is_empty()),
+            ("--document", self.document != TextUnit::default()),
+            ("--chats", self.chats != Chats::default()),
+            ("--layout", self.layout != Layout::default()),
+        ];
+        given
+            .iter()
+            .filter(|flag| flag.1)
+            .map(|flag| flag.0)
+            .collect()
     }
 
     /// Tokens of a sequence, if the flag is given.
@@ -149,8 +167,8 @@ pub(crate) fn corpus_cache() -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-/// The files that a reference names: a path, a bundled file or a data set.
-fn locate(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
+/// The files that the reference of a flag names: a path, a bundled file or a data set.
+fn locate(flag: &str, reference: &str) -> anyhow::Result<Vec<PathBuf>> {
     let path = Path::new(reference);
     let looks_like_path = reference.starts_with(['.', '/', '~']) || path.is_absolute();
     if looks_like_path || path.exists() {
@@ -159,5 +177,5 @@ fn locate(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
     if let Some(bundled) = hub::bundled(path)? {
         return Ok(vec![bundled]);
     }
-    hub::locate_dataset(reference).with_context(|| format!("--corpus {reference}"))
+    hub::locate_dataset(reference).with_context(|| format!("{flag} {reference}"))
 }

@@ -27,7 +27,7 @@ impl EditsArgs {
 
     /// The edits and their autoencoders. Warns where they were made for another model.
     pub(crate) fn open(&self, lm: &LanguageModel) -> anyhow::Result<Edits> {
-        let opened = hub::session()?.document(self.load()?, lm);
+        let opened = hub::session()?.open_document(self.load()?, lm);
         let (edits, warning) = match &self.edits {
             Some(path) => opened.with_context(|| format!("--edits {}", path.display()))?,
             None => opened?,

@@ -10,6 +10,7 @@ use saescope::hub::{self, DatasetReference, HubOptions, Progress};
 use saescope::session::Session;
 use saescope::show::number::bytes;
 
+use crate::print;
 use crate::print::bar::{Counted, bar};
 
 /// A session with the options of the environment, which shows downloads.
@@ -45,7 +46,7 @@ pub(crate) fn locate_dataset(reference: &str) -> anyhow::Result<Vec<PathBuf>> {
     let parsed = DatasetReference::parse(reference)?;
     let found = parsed.resolve(&options, &mut |plan| {
         let size = bytes(plan.bytes);
-        eprintln!("downloading {} files of {parsed}: {size}", plan.files);
+        print::note!("downloading {} files of {parsed}: {size}", plan.files);
     });
     Ok(found?)
 }
@@ -90,7 +91,7 @@ impl Downloads {
             // Printed even without a bar: a person may not want a long download.
             if progress.total >= LARGE {
                 let (total, done) = (bytes(progress.total), bytes(progress.done));
-                eprintln!(
+                print::note!(
                     "downloading {}: {total}, {done} of them already here",
                     progress.file
                 );

@@ -114,7 +114,7 @@ impl LoadArgs {
 
 impl ModelArgs {
     pub(crate) fn open(&self) -> anyhow::Result<LanguageModel> {
-        Ok(self.load.session()?.language_model(self.reference())?)
+        Ok(self.load.session()?.open_model(self.reference())?)
     }
 
     pub(crate) fn reference(&self) -> &str {

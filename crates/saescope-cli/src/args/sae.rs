@@ -175,15 +175,16 @@ impl PromptsArgs {
         let given = given.chain(self.ids.iter().map(|given| ids(given)));
         let mut texts: Vec<Text> = given.collect::<anyhow::Result<_>>()?;
         if let Some(file) = &self.prompts {
-            texts.extend(lines(file)?.into_iter().map(Text::from));
+            texts.extend(lines("--prompts", file)?.into_iter().map(Text::from));
         }
         Ok(texts)
     }
 }
 
 /// The texts of a file: its lines that are not empty, or the `text` of each record of JSON Lines.
-pub(crate) fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
-    Ok(text::read_all(&locate_file(file)?)?)
+/// `flag` names the file.
+pub(crate) fn lines(flag: &'static str, file: &Path) -> anyhow::Result<Vec<String>> {
+    text::read_all(&locate_file(file)?).context(flag)
 }
 
 /// Ids as the library takes them.

@@ -24,6 +24,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "saescope",
         &mut script,
     );
-    std::io::Write::write_all(&mut print::stdout(), &script)?;
+    std::io::Write::write_all(&mut print::raw_stdout(), &script)?;
     Ok(())
 }

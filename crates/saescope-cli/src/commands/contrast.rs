@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use saescope::features::{self, FeatureContrast, Position, PromptSets, Rank, Reading};
 use saescope::origin::Origin;
 use saescope::pooling::Pooling;
+use saescope::show::number::whole_percent;
 use saescope::tokenizer::Text;
 use serde::Serialize;
 
@@ -75,7 +76,10 @@ struct TextSet<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let (positive, negative) = (lines(&args.positive)?, lines(&args.negative)?);
+    let (positive, negative) = (
+        lines("--positive", &args.positive)?,
+        lines("--negative", &args.negative)?,
+    );
     let opened = args.sae.open()?;
     let both: Vec<Text> = [positive.as_slice(), &negative]
         .concat()
@@ -140,8 +144,8 @@ fn print(report: &ContrastReport) -> anyhow::Result<()> {
             format!("{:+.3}", feature.difference),
             format!("{:.3}", feature.mean_positive),
             format!("{:.3}", feature.mean_negative),
-            format!("{:.0}%", feature.fires_positive * 100.0),
-            format!("{:.0}%", feature.fires_negative * 100.0),
+            whole_percent(feature.fires_positive),
+            whole_percent(feature.fires_negative),
         ];
         table.row(cells.into_iter().map(Into::into).collect());
     }

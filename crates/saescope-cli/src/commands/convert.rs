@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use saescope::sae::{Record, Sae};
+use saescope::show::text::one_line;
 use serde::Serialize;
 
 use crate::args::hub::DEMO;
@@ -90,7 +91,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         writeln!(out, "{name:<14} {value}")?;
     }
     for note in &record.notes {
-        writeln!(out, "{:<14} {}", "note", print::printable(note))?;
+        writeln!(out, "{:<14} {}", "note", one_line(note))?;
     }
     writeln!(out, "written to {}", output.display())?;
     Ok(())

@@ -4,17 +4,17 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use saescope::features::{
-    self, Example, FeatureEffect, Intervention, LogitEffect, Probe, Role, TokenShift,
+    self, CutTexts, Example, FeatureEffect, Intervention, LogitEffect, Probe, Role, TokenShift,
 };
 use saescope::origin::Origin;
 use saescope::session::{Edits, LanguageModel};
+use saescope::show::text::one_line;
 use serde::Serialize;
 
 use crate::args::edits::EditsArgs;
 use crate::args::model::{finite, last_of};
 use crate::args::sae::{Encoded, OpenedSae, PromptsArgs, SaeArgs, encode, lines, slices};
-use crate::print::painted;
-use crate::print::{self, Align, Cell, Table, cut, printable, visible};
+use crate::print::{self, Align, Cell, Table, Terminal, cut, visible};
 use crate::usage::usage;
 
 /// Show the role of one feature, and its effect on texts
@@ -96,6 +96,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let top = args.top as usize;
     let role = features::role(model, tokenizer, sae, feature, top)?;
     let edits = args.edits.open(&opened.lm)?;
+    print::warnings(edits.check_read_at(model, sae.site()?).as_ref());
     let probe = Probe {
         feature,
         inject: args.inject,
@@ -142,15 +143,10 @@ impl Args {
             model, tokenizer, ..
         } = &opened.lm;
         let sae = &opened.sae.sae;
-        let context = model.config().n_ctx;
-        let context = sae.record().context.map_or(context, |c| c.min(context));
-        let mut ids = Vec::new();
-        for text in lines(file)? {
-            let mut tokens = tokenizer.encode(&text, self.sae.load.bos.bos())?;
-            tokens.truncate(context);
-            ids.push(tokens);
-        }
-        let ids = slices(&ids);
+        let texts = lines("--texts", file)?;
+        let cut = CutTexts::encode(model, tokenizer, sae, &texts, opened.lm.bos)?;
+        print::warnings(&opened.sae.check_cut(tokenizer, &texts, &cut));
+        let ids = slices(&cut.ids);
         let activations = features::activations(model, sae, &ids, feature, &mut edits.hook()?)?;
         let top = self.examples as usize;
         Ok(features::examples(tokenizer, &ids, &activations, top))
@@ -161,7 +157,7 @@ impl Args {
 const PIECE_WIDTH: usize = 16;
 const TEXT_WIDTH: usize = 60;
 
-fn print(report: &FeatureReport, out: &mut impl Write) -> anyhow::Result<()> {
+fn print(report: &FeatureReport, out: &mut Terminal<impl Write>) -> anyhow::Result<()> {
     let (origin, role) = (&report.origin, &report.role);
     let cosine = role
         .cosine
@@ -183,17 +179,17 @@ fn print(report: &FeatureReport, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "\nstrongest on")?;
     }
     for example in &report.strongest {
-        let mut line = String::new();
-        for piece in &example.around {
-            let strongest = report.strongest[0].activation;
-            line += &painted(&printable(&piece.text), &piece.activations, strongest);
-        }
         let [before, after] =
             [example.cut_before, example.cut_after].map(|cut| if cut { "…" } else { "" });
-        writeln!(out, "{:>5.2}  {before}{line}{after}", example.activation)?;
+        write!(out, "{:>5.2}  {before}", example.activation)?;
+        for piece in &example.around {
+            let strongest = report.strongest[0].activation;
+            out.painted(&piece.text, &piece.activations, strongest)?;
+        }
+        writeln!(out, "{after}")?;
     }
     for prompt in &report.prompts {
-        writeln!(out, "\n{}", cut(&printable(prompt.prompt), TEXT_WIDTH))?;
+        writeln!(out, "\n{}", cut(&one_line(prompt.prompt), TEXT_WIDTH))?;
         writeln!(out, "active: {}", activations(prompt))?;
         interventions(&prompt.effect).write(out, None)?;
     }

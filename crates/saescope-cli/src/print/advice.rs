@@ -3,12 +3,14 @@
 use saescope::Error;
 use saescope::session::{Job, Warning};
 
+use super::note;
+
 /// Prints warnings on standard error.
 pub(crate) fn warnings<'a>(all: impl IntoIterator<Item = &'a Warning>) {
     for warning in all {
         match answer(warning) {
-            Some(advice) => eprintln!("warning: {warning}; {advice}"),
-            None => eprintln!("warning: {warning}"),
+            Some(advice) => note!("warning: {warning}; {advice}"),
+            None => note!("warning: {warning}"),
         }
     }
 }

@@ -3,8 +3,6 @@
 use saescope::Gate;
 use saescope::sae::{InputNorm, Sae};
 
-use super::printable;
-
 /// The activation function of an autoencoder.
 pub(crate) fn gate(sae: &Sae) -> String {
     match sae.gate() {
@@ -37,10 +35,7 @@ pub(crate) fn parts(sae: &Sae) -> Vec<(&'static str, String)> {
     let mut parts = vec![
         ("format", record.format.name().to_owned()),
         ("kind", format!("{kind}, {}", gate(sae))),
-        (
-            "model",
-            record.model.clone().map_or_else(unknown, |m| printable(&m)),
-        ),
+        ("model", record.model.clone().map_or_else(unknown, |m| m)),
         (
             "site",
             record.site.map_or_else(unknown, |site| site.to_string()),

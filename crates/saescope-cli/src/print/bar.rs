@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use saescope::show::text::one_line;
 
 /// The quantity that a bar counts.
 #[derive(Clone, Copy)]
@@ -17,7 +18,7 @@ pub(crate) enum Counted {
 
 /// A bar after `text`, for `total` of what it counts; [`ProgressBar::set_length`] changes the total.
 pub(crate) fn bar(text: &str, counted: Counted, total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total).with_message(text.to_owned());
+    let bar = ProgressBar::new(total).with_message(one_line(text));
     let count = match counted {
         Counted::Bytes => "{bytes} of {total_bytes}, {bytes_per_sec}".to_owned(),
         Counted::Items(name) => format!("{{pos}} of {{len}} {name}, {{speed}}/s"),

@@ -10,7 +10,7 @@ use saescope::show::number::{bytes, duration, significant, whole_percent};
 use saescope::train::Metrics;
 
 use super::bar::{Counted, bar};
-use super::cut;
+use super::{cut, note};
 
 /// Columns of a sparkline.
 const SPARKLINE: usize = 32;
@@ -107,7 +107,7 @@ impl LiveView {
         let run = &mut runs[number];
         if self.mode == ViewMode::Log {
             let gap = if run.name.is_empty() { "" } else { "  " };
-            eprintln!("{}{gap}{}", run.name, log_line(&line, self.steps));
+            note!("{}{gap}{}", run.name, log_line(&line, self.steps));
         }
         run.lines.push(line);
         let texts = if alone {
@@ -131,7 +131,7 @@ impl LiveView {
         // Finished bars would be redrawn above each other.
         self.progress.finish_and_clear();
         let _ = self.bars.clear();
-        eprintln!(
+        note!(
             "trained {} of {} steps",
             self.progress.position(),
             self.steps
@@ -142,7 +142,7 @@ impl LiveView {
         for row in runs.iter().flat_map(|run| &run.rows).chain([&self.speed]) {
             let text = row.message();
             if !text.is_empty() {
-                eprintln!("{}", cut(&format!("  {text}"), width));
+                note!("{}", cut(&format!("  {text}"), width));
             }
         }
     }

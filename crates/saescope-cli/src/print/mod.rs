@@ -4,72 +4,25 @@ mod advice;
 pub(crate) mod autoencoder;
 pub(crate) mod bar;
 pub(crate) mod live;
+mod terminal;
 
-use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
-use anstyle::{Ansi256Color, AnsiColor, Style};
+use anstyle::{AnsiColor, Style};
+use saescope::show::text::{multi_line, one_line};
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 pub(crate) use self::advice::{refusal, warnings};
-
-/// Standard output for text and JSON, which are written as they are.
-pub(crate) fn stdout() -> impl Write {
-    Out(io::stdout().lock())
-}
-
-/// Standard output for tables: colours are left out where nobody would see them, or `NO_COLOR` is set.
-pub(crate) fn styled_stdout() -> impl Write {
-    Out(anstream::stdout().lock())
-}
+pub(crate) use self::terminal::{
+    Terminal, note, raw_stdout, reader_left, stderr_line, stdout, styled_stdout, terminal_width,
+};
 
 /// One line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string(value)?;
-    writeln!(stdout(), "{text}")?;
+    writeln!(raw_stdout(), "{text}")?;
     Ok(())
-}
-
-/// Standard output that tells its reader's leaving from any other broken pipe.
-struct Out<W>(W);
-
-impl<W: Write> Write for Out<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(|error| mark(&error))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(|error| mark(&error))
-    }
-}
-
-fn mark(error: &io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, ReaderLeft),
-        _ => io::Error::new(error.kind(), format!("standard output: {error}")),
-    }
-}
-
-#[derive(Debug)]
-struct ReaderLeft;
-
-impl fmt::Display for ReaderLeft {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads standard output any more")
-    }
-}
-
-impl std::error::Error for ReaderLeft {}
-
-/// True if the command failed only because its output is no longer read.
-pub(crate) fn reader_left(error: &anyhow::Error) -> bool {
-    let marked = |cause: &(dyn std::error::Error + 'static)| {
-        let io = cause.downcast_ref::<io::Error>();
-        io.and_then(io::Error::get_ref)
-            .is_some_and(|inner| inner.is::<ReaderLeft>())
-    };
-    error.chain().any(marked)
 }
 
 /// An error with its causes in one line; a cause that its effect already quotes is not said twice.
@@ -86,39 +39,9 @@ pub(crate) fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-/// Columns that a table may take; `None` when nobody watches.
-pub(crate) fn terminal_width() -> Option<usize> {
-    if !io::stdout().is_terminal() {
-        return None;
-    }
-    let (width, _) = terminal_size::terminal_size()?;
-    Some(usize::from(width.0))
-}
-
-/// True if standard output shows colours.
-pub(crate) fn coloured() -> bool {
-    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
-}
-
-/// Text in one line, its control characters spelled out.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::new();
-    for c in text.chars() {
-        match c {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            // Escape sequences in a text must not reach the terminal.
-            c if c.is_control() => shown.extend(c.escape_unicode()),
-            c => shown.push(c),
-        }
-    }
-    shown
-}
-
 /// Text of a token for a table: one line, spaces visible at its ends.
 pub(crate) fn visible(text: &str) -> String {
-    let shown = printable(text);
+    let shown = one_line(text);
     let spaces_before = shown.len() - shown.trim_start_matches(' ').len();
     let text_end = shown.trim_end_matches(' ').len();
     let inner = if text_end == 0 {
@@ -175,21 +98,29 @@ impl Table {
             names
                 .into_iter()
                 .map(|name| Cell {
-                    text: name.into(),
+                    text: one_line(&name.into()),
                     style,
                 })
                 .collect(),
         );
     }
 
-    /// Adds a row.
+    /// Adds a row; each cell is one line.
     pub(crate) fn row(&mut self, cells: Vec<Cell>) {
-        self.rows.push(cells);
+        let shown = |Cell { text, style }: Cell| Cell {
+            text: one_line(&text),
+            style,
+        };
+        self.rows.push(cells.into_iter().map(shown).collect());
     }
 
     /// Writes the table, in several parts one under another when it is wider than `width`; the first
     /// column is repeated in each.
-    pub(crate) fn write(&self, out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
+    pub(crate) fn write(
+        &self,
+        out: &mut Terminal<impl Write>,
+        width: Option<usize>,
+    ) -> io::Result<()> {
         let width_of = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.text.width()).max().unwrap_or(0)
@@ -218,7 +149,7 @@ impl Table {
 
     fn write_row(
         &self,
-        out: &mut impl Write,
+        out: &mut Terminal<impl Write>,
         row: &[Cell],
         widths: &[usize],
         part: std::ops::Range<usize>,
@@ -239,7 +170,9 @@ impl Table {
                 Align::Left => ("", pad.as_str()),
                 Align::Right => (pad.as_str(), ""),
             };
-            write!(out, "{gap}{before}{style}{text}{style:#}{after}")?;
+            write!(out, "{gap}{before}")?;
+            out.styled(*style, text)?;
+            write!(out, "{after}")?;
         }
         writeln!(out)
     }
@@ -254,26 +187,6 @@ pub(crate) fn probability_style(probability: f32) -> Style {
         p if p >= 0.2 => colour(AnsiColor::Yellow),
         _ => Style::new().dimmed(),
     }
-}
-
-/// A stretch of text by the activations of its tokens; with numbers where colours do not reach.
-pub(crate) fn painted(text: &str, values: &[f32], strongest: f32) -> String {
-    /// Backgrounds from faint to strong.
-    const SHADES: [u8; 5] = [230, 222, 214, 208, 202];
-    let largest = values.iter().copied().fold(0.0, f32::max);
-    if largest <= 0.0 {
-        return text.to_owned();
-    }
-    if !coloured() {
-        let values: Vec<String> = values.iter().map(|v| format!("{v:.2}")).collect();
-        return format!("{text}[{}]", values.join(" "));
-    }
-    let share = largest / strongest * SHADES.len() as f32;
-    let shade = SHADES[(share.ceil() as usize).clamp(1, SHADES.len()) - 1];
-    let style = Style::new()
-        .bg_color(Some(Ansi256Color(shade).into()))
-        .fg_color(Some(AnsiColor::Black.into()));
-    format!("{style}{text}{style:#}")
 }
 
 /// Cuts a text to `width` columns, the last of them an ellipsis where something is cut off.
@@ -292,7 +205,7 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 
 /// Writes two texts in columns of half the width, broken between words.
 pub(crate) fn side_by_side(
-    out: &mut impl Write,
+    out: &mut Terminal<impl Write>,
     width: usize,
     heads: (&str, &str),
     texts: (&str, &str),
@@ -301,13 +214,10 @@ pub(crate) fn side_by_side(
     let (left, right) = (wrapped(texts.0, column), wrapped(texts.1, column));
     let bold = Style::new().bold();
     let pad = |text: &str| " ".repeat(column.saturating_sub(text.width()) + 2);
-    writeln!(
-        out,
-        "{bold}{}{bold:#}{}{bold}{}{bold:#}",
-        heads.0,
-        pad(heads.0),
-        heads.1
-    )?;
+    out.styled(bold, heads.0)?;
+    write!(out, "{}", pad(heads.0))?;
+    out.styled(bold, heads.1)?;
+    writeln!(out)?;
     for line in 0..left.len().max(right.len()) {
         let of = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
         let (left, right) = (of(&left), of(&right));
@@ -320,11 +230,11 @@ pub(crate) fn side_by_side(
 /// Lines of a text that are at most `width` columns wide.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
+    let text = multi_line(text).replace('\t', " ");
     for paragraph in text.split('\n') {
         let mut line = String::new();
         for word in paragraph.split(' ') {
-            // Escape sequences in a text must not reach the terminal.
-            let mut word = word.replace(char::is_control, " ");
+            let mut word = word.to_owned();
             if !line.is_empty() && line.width() + 1 + word.width() > width {
                 lines.push(std::mem::take(&mut line));
             } else if !line.is_empty() {
@@ -358,7 +268,7 @@ mod tests {
 
     fn printed(table: &Table, width: Option<usize>) -> String {
         let mut bytes = Vec::new();
-        table.write(&mut bytes, width).unwrap();
+        table.write(&mut Terminal::new(&mut bytes), width).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -380,6 +290,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_is_one_line_without_commands_to_the_terminal() {
+        let mut table = Table::new(vec![Align::Left; 2]);
+        table.header(["\u{1b}[2J", "b"]);
+        table.row(vec!["a\nb".into(), "\u{202e}".into()]);
+        let lines = printed(&table, None);
+        let lines = anstream::adapter::strip_str(&lines).to_string();
+        assert_eq!(lines, "\\u{1b}[2J  b\na\\nb       \\u{202e}\n");
+    }
+
+    #[test]
     fn no_blanks_stand_at_the_end_of_a_line() {
         let mut table = Table::new(vec![Align::Left; 3]);
         table.row(vec!["a".into(), "bbb".into(), "c".into()]);
@@ -397,15 +317,6 @@ mod tests {
     }
 
     #[test]
-    fn only_the_reader_of_the_output_may_leave() {
-        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(reader_left(
-            &anyhow::Error::from(mark(&pipe())).context("tokens")
-        ));
-        assert!(!reader_left(&anyhow::Error::from(pipe())));
-    }
-
-    #[test]
     fn spaces_and_control_characters_are_seen() {
         assert_eq!(visible(" a b\n"), "·a b\\n");
         assert_eq!(visible("  "), "··");
@@ -417,7 +328,7 @@ mod tests {
     fn two_texts_stand_side_by_side() {
         let mut bytes = Vec::new();
         let texts = ("one two three", "abcdefghijk 한국\nend");
-        side_by_side(&mut bytes, 20, ("l", "r"), texts).unwrap();
+        side_by_side(&mut Terminal::new(&mut bytes), 20, ("l", "r"), texts).unwrap();
         let lines = String::from_utf8(bytes).unwrap();
         let lines = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(

@@ -5,6 +5,7 @@
 
 mod check;
 mod contrast;
+mod cut;
 mod effect;
 mod examples;
 mod fit;
@@ -19,6 +20,7 @@ use serde::{Serialize, Serializer};
 
 pub use check::check;
 pub use contrast::{FeatureContrast, PromptSets, Rank, contrast, contrast_rows};
+pub use cut::CutTexts;
 pub use effect::{FeatureEffect, Intervention, InterventionEffect, Probe, TokenShift, effects};
 pub use examples::{Example, ExamplePiece, examples};
 pub use fit::{Fit, fit};
@@ -87,9 +89,12 @@ impl FromStr for Position {
             ("all", _) => Ok(Position::All),
             (_, Ok(position)) => Ok(Position::At(position)),
             (_, Err(_)) => text.parse().map(Position::Pooled).map_err(|_| {
-                Error::Argument(format!(
-                    "unknown position `{text}`; use last, all, max, mean, or a number from 0"
-                ))
+                let known = ["last", "all", "max", "mean", "a number from 0"];
+                Error::UnknownName {
+                    kind: "position",
+                    name: text.to_owned(),
+                    known: known.map(str::to_owned).to_vec(),
+                }
             }),
         }
     }

@@ -1,6 +1,6 @@
 //! The role of a feature, by its weights alone.
 
-use saescope_kernels::{Matrix, dot};
+use saescope_kernels::{Matrix, norm};
 use serde::Serialize;
 
 use super::{check, strongest};
@@ -74,8 +74,8 @@ pub fn role(
     let row = w_enc.row(feature as usize);
     let mut role = Role {
         feature,
-        encoder_norm: norm(row),
-        decoder_norm: norm(direction),
+        encoder_norm: norm(row) as f32,
+        decoder_norm: norm(direction) as f32,
         encoder_bias: b_enc[feature as usize],
         cosine: (row.len() == direction.len()).then(|| cosine(row, direction)),
         promotes: Vec::new(),
@@ -123,8 +123,4 @@ fn nearest(sae: &Sae, feature: u32, top: usize) -> Vec<Neighbour> {
         .map(|(feature, cosine)| Neighbour { feature, cosine })
         .collect();
     strongest(others, top, |other| (other.cosine, other.feature))
-}
-
-fn norm(a: &[f32]) -> f32 {
-    dot(a, a).sqrt() as f32
 }

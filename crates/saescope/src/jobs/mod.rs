@@ -19,7 +19,7 @@
 //! # let (out, cache) = (tempfile::tempdir().unwrap(), std::env::temp_dir());
 //! # let model = "../../tests/data/stories260K";
 //! # let texts = "../../tests/data/text/stories-en.txt".into();
-//! let lm = Session::new(HubOptions::new(cache)).language_model(model)?;
+//! let lm = Session::new(HubOptions::new(cache)).open_model(model)?;
 //! let (bos, seed) = (lm.bos, 0);
 //! let (text, chats, layout) = (TextUnit::Line, Chats::default(), Layout::Packed);
 //! let (files, context) = (vec![texts], 64);
@@ -33,7 +33,9 @@
 //! };
 //! let cancel = Cancel::default();
 //! let job = TrainJob::prepare(&lm, request.clone(), None, &mut |_| ())?;
-//! println!("{} bytes of memory", job.plan().memory());
+//! if let Some(plan) = job.plan() {
+//!     println!("{} bytes of memory", plan.memory());
+//! }
 //! let outcome = job.run(&cancel, &mut |event| match event {
 //!     Event::Step { step: 4, .. } => cancel.raise(),
 //!     Event::Line { line, .. } => println!("loss {}", line.metrics.loss),

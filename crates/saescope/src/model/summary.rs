@@ -1,15 +1,17 @@
 //! A model in numbers and names: what its checkpoint and its configuration say of it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
-use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use super::{Config, Model, Positions};
 use crate::site::Site;
 
 /// The facts of a model, as they are shown to users.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ModelSummary {
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelSummary<'a> {
     /// The family.
     pub family: String,
     /// Format of the checkpoint.
@@ -21,7 +23,7 @@ pub struct ModelSummary {
     /// Number of parameters.
     pub parameters: usize,
     /// Its sizes.
-    pub shapes: Shapes,
+    pub shapes: Shapes<'a>,
     /// The kind of positions: `learned` or `rotary`.
     pub positions: &'static str,
     /// The distinct rotary positions.
@@ -38,27 +40,37 @@ pub struct ModelSummary {
     pub stored_bytes: u64,
 }
 
-/// The sizes of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Shapes {
-    /// Number of layers.
-    pub n_layers: usize,
-    /// Largest number of tokens.
-    pub n_ctx: usize,
-    /// Tokens of the vocabulary.
-    pub d_vocab: usize,
-    /// Width of the residual stream.
-    pub d_model: usize,
-    /// Heads of a layer.
-    pub n_heads: usize,
-    /// Heads of keys and values of a layer.
-    pub n_kv_heads: usize,
-    /// Width of a head.
-    pub d_head: usize,
-    /// Width of an MLP.
-    pub d_mlp: usize,
-    /// True if the MLPs are gated.
-    pub gated_mlp: bool,
+/// The sizes of a model, which serialise by their names.
+#[derive(Clone, Copy, Debug)]
+pub struct Shapes<'a>(&'a Config);
+
+impl Deref for Shapes<'_> {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        self.0
+    }
+}
+
+impl Serialize for Shapes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sizes = [
+            ("n_layers", self.n_layers()),
+            ("n_ctx", self.n_ctx),
+            ("d_vocab", self.d_vocab),
+            ("d_model", self.d_model),
+            ("n_heads", self.n_heads),
+            ("n_kv_heads", self.n_kv_heads),
+            ("d_head", self.d_head),
+            ("d_mlp", self.d_mlp),
+        ];
+        let mut shapes = serializer.serialize_struct("Shapes", sizes.len() + 1)?;
+        for (name, size) in sizes {
+            shapes.serialize_field(name, &size)?;
+        }
+        shapes.serialize_field("gated_mlp", &self.mlp.gated)?;
+        shapes.end()
+    }
 }
 
 /// The rotary positions of some layers.
@@ -87,7 +99,7 @@ pub struct SiteKinds {
 
 impl Model {
     /// The facts of the model.
-    pub fn summary(&self) -> ModelSummary {
+    pub fn summary(&self) -> ModelSummary<'_> {
         let (config, source) = (self.config(), self.source());
         let files = source.files.iter().map(|file| file.display().to_string());
         ModelSummary {
@@ -96,7 +108,7 @@ impl Model {
             files: files.collect(),
             licence: source.licence.clone(),
             parameters: self.n_params(),
-            shapes: Shapes::of(config),
+            shapes: Shapes(config),
             positions: match config.positions {
                 Positions::Learned => "learned",
                 Positions::Rotary { .. } => "rotary",
@@ -111,7 +123,7 @@ impl Model {
     }
 }
 
-impl ModelSummary {
+impl ModelSummary<'_> {
     /// The kinds of site that the model has, in the order of the forward pass.
     pub fn site_kinds(&self) -> SiteKinds {
         let (in_layers, outside): (Vec<Site>, Vec<Site>) =
@@ -127,22 +139,6 @@ impl ModelSummary {
         SiteKinds {
             outside: outside.iter().map(Site::to_string).collect(),
             in_layers: kinds,
-        }
-    }
-}
-
-impl Shapes {
-    fn of(config: &Config) -> Shapes {
-        Shapes {
-            n_layers: config.n_layers(),
-            n_ctx: config.n_ctx,
-            d_vocab: config.d_vocab,
-            d_model: config.d_model,
-            n_heads: config.n_heads,
-            n_kv_heads: config.n_kv_heads,
-            d_head: config.d_head,
-            d_mlp: config.d_mlp,
-            gated_mlp: config.mlp.gated,
         }
     }
 }

@@ -21,14 +21,17 @@ impl Session {
     /// model.
     ///
     /// # Errors
-    /// As [`Session::edits`].
-    pub fn document(
+    /// As [`Session::open_edits`].
+    pub fn open_document(
         &self,
         document: Document,
         lm: &LanguageModel,
     ) -> Result<(Edits, Option<Warning>)> {
         let warning = Edits::check_made_for(document.model.as_deref(), &lm.reference);
-        Ok((self.edits(document.edits, Vec::new(), &lm.model)?, warning))
+        Ok((
+            self.open_edits(document.edits, Vec::new(), &lm.model)?,
+            warning,
+        ))
     }
 
     /// Edits of `model`. Opens the autoencoders that they name and that are not in `open`.
@@ -36,7 +39,12 @@ impl Session {
     /// # Errors
     /// When the model lacks a site, a direction is not as wide as the activation, or an autoencoder
     /// cannot be opened. The message has the number of the edit.
-    pub fn edits(&self, edits: Vec<Edit>, open: Vec<NamedSae>, model: &Model) -> Result<Edits> {
+    pub fn open_edits(
+        &self,
+        edits: Vec<Edit>,
+        open: Vec<NamedSae>,
+        model: &Model,
+    ) -> Result<Edits> {
         let mut saes = open;
         for (at, edit) in edits.iter().enumerate() {
             let opened = self.check_edit(edit, &saes, model);
@@ -62,7 +70,7 @@ impl Session {
         if open.iter().any(|named| named.reference == name) {
             return Ok(None);
         }
-        let mut named = self.sae(name)?;
+        let mut named = self.open_sae(name)?;
         // The edit has a site; the autoencoder's record need not have one.
         named.sae.record_mut().site.get_or_insert(edit.site);
         Ok(Some(named))

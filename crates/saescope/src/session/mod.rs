@@ -116,7 +116,7 @@ impl Session {
     ///
     /// # Errors
     /// When there is no such model, the reference names an autoencoder, or a file cannot be read.
-    pub fn language_model(&self, reference: &str) -> Result<LanguageModel> {
+    pub fn open_model(&self, reference: &str) -> Result<LanguageModel> {
         let path = self.locate_model(reference)?;
         if Sae::is_at(&path) {
             return Err(Error::SaeAsModel {
@@ -130,7 +130,7 @@ impl Session {
     ///
     /// # Errors
     /// When there is none, or its file cannot be read.
-    pub fn sae(&self, reference: &str) -> Result<NamedSae> {
+    pub fn open_sae(&self, reference: &str) -> Result<NamedSae> {
         let sae = Sae::open(&self.locate_sae(reference)?)?;
         Ok(NamedSae {
             reference: reference.to_owned(),

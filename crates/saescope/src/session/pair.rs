@@ -5,7 +5,7 @@ use std::path::Path;
 use super::language_model::excerpt;
 use super::{LanguageModel, Session, Warning, same_name};
 use crate::error::{Error, Result};
-use crate::features;
+use crate::features::{self, CutTexts};
 use crate::sae::{NamedSae, Sae};
 use crate::site::Site;
 use crate::tokenizer::Tokenizer;
@@ -177,6 +177,23 @@ impl NamedSae {
                 text: Some(excerpt(text)),
                 tokens: ids.len(),
                 context,
+            });
+        }
+        warnings
+    }
+
+    /// The same of texts that were cut to the context, and how many of them were.
+    pub fn check_cut(
+        &self,
+        tokenizer: &Tokenizer,
+        texts: &[String],
+        cut: &CutTexts,
+    ) -> Vec<Warning> {
+        let mut warnings = self.check_texts(tokenizer, texts, &cut.ids);
+        if cut.cut > 0 {
+            warnings.push(Warning::CutTexts {
+                texts: cut.cut,
+                context: cut.context,
             });
         }
         warnings

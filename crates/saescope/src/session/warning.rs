@@ -90,6 +90,14 @@ pub enum Warning {
         /// Norm of the first position over the median norm of the others.
         times: f64,
     },
+    /// Texts are longer than an autoencoder and its model can read, and are read up to there.
+    #[error("{texts} of the texts are longer than {context} tokens; the rest of each is not read")]
+    CutTexts {
+        /// Number of these texts.
+        texts: usize,
+        /// Tokens that are read of each.
+        context: usize,
+    },
     /// Edits that changed no logit.
     #[error(
         "{setting}: no logit changed{}",

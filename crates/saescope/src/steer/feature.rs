@@ -1,6 +1,6 @@
 //! Edits that turn a feature up, in each unit, and the largest activations of features.
 
-use saescope_kernels::dot;
+use saescope_kernels::norm;
 
 use crate::edit::{DirectionOp, Edit, Unit};
 use crate::error::{Error, Result};
@@ -70,7 +70,7 @@ fn written(sae: &Sae, activation: f32, direction: &[f32]) -> (f32, Unit) {
         }
         // Decoding multiplies with `|x| / sqrt(d)`, and `Unit::Norm` divides by the direction's norm.
         InputNorm::ConstantNorm => {
-            let norm = dot(direction, direction).sqrt() as f32;
+            let norm = norm(direction) as f32;
             (activation * norm / d.sqrt(), Unit::Norm)
         }
     }

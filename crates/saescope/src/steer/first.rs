@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use saescope_kernels::{Matrix, dot};
+use saescope_kernels::{Matrix, norm};
 
 use crate::edit::{DirectionOp, Edit, Op, Unit};
 use crate::error::Result;
@@ -59,7 +59,7 @@ pub fn long_first_positions<'a>(
 
 /// Norm of the first row of `x`, `[tokens, d]`, as a multiple of the median norm of the others.
 fn first_over_median(x: &Matrix) -> f64 {
-    let norm = |row| dot(x.row(row), x.row(row)).sqrt();
+    let norm = |row| norm(x.row(row));
     let mut others: Vec<f64> = (1..x.rows()).map(norm).collect();
     others.sort_by(f64::total_cmp);
     norm(0) / others[others.len() / 2]

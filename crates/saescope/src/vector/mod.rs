@@ -16,13 +16,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use rayon::prelude::*;
-use saescope_kernels::{Matrix, dot};
+use saescope_kernels::{Matrix, norm};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::file::is_gguf;
 use self::gather::{Rows, Side};
 use self::question::Pair;
-use crate::edit::{DirectionOp, Edit, Span, Unit};
+use crate::edit::{DirectionOp, Document, Edit, Span, Unit};
 use crate::error::{Error, Result, by_name};
 use crate::hook::Hook;
 use crate::model::Model;
@@ -247,6 +247,14 @@ impl Vector {
             .collect()
     }
 
+    /// The same edits as a document, with the model that the vector was made for.
+    pub fn document(&self, scale: f32, span: &Span, sites: &[Site]) -> Document {
+        Document {
+            model: self.record.model.clone(),
+            edits: self.edits(scale, span, sites),
+        }
+    }
+
     /// Checks that the vector has a direction at each of `sites`.
     ///
     /// # Errors
@@ -453,11 +461,6 @@ fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// Length of a direction.
-pub fn norm(direction: &[f32]) -> f64 {
-    dot(direction, direction).sqrt()
 }
 
 #[cfg(test)]

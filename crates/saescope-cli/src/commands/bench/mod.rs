@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use saescope::generate::most_likely;
 use saescope::hook::Capture;
 use saescope::model::{Cache, Config, Model};
+use saescope::show::number::whole_percent;
 use saescope::site::Site;
 use saescope::{Matrix, Precision};
 use serde::Serialize;
@@ -318,7 +319,7 @@ fn print(record: &BenchReport) -> anyhow::Result<()> {
                 row.tokens_per_s
             ),
             format!("{:.0}", row.gflops),
-            format!("{:.0}%", row.peak_share * 100.0),
+            whole_percent(row.peak_share),
             memory(row.peak_rss_mb),
         ];
         table.row(cells.into_iter().map(Cell::from).collect());

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use saescope::sae::Sae;
-use saescope::show::number::bytes;
+use saescope::show::number::{bytes, whole_percent};
 use saescope::{Encoder, Gate};
 use serde::Serialize;
 
@@ -151,7 +151,7 @@ fn print(record: &EncodeReport) -> anyhow::Result<()> {
         ("encode", format!("{:.3} s", record.encode_s)),
         ("tokens/s", format!("{:.0}", record.tokens_per_s)),
         ("dense GFLOP/s", format!("{:.0}", record.gflops_equivalent)),
-        ("of peak", format!("{:.0}%", record.peak_share * 100.0)),
+        ("of peak", whole_percent(record.peak_share)),
         ("peak memory", memory(record.peak_rss_mb)),
         ("rows checked", record.rows_checked.to_string()),
     ];

@@ -120,10 +120,10 @@ fn watched(job: &CaptureJob) -> anyhow::Result<Outcome> {
 fn announce(plan: &CapturePlan) {
     let (disk, memory) = (bytes(plan.disk), bytes(plan.memory));
     let (tokens, epoch) = (plan.tokens, plan.epoch_tokens);
-    eprintln!("{tokens} tokens: {disk} on disk, {memory} of memory without the model");
+    print::note!("{tokens} tokens: {disk} on disk, {memory} of memory without the model");
     if tokens > epoch {
         let times = plan.epochs();
-        eprintln!("the corpus has {epoch} tokens: it is read {times:.1} times");
+        print::note!("the corpus has {epoch} tokens: it is read {times:.1} times");
     }
 }
 
@@ -154,9 +154,10 @@ fn print(report: &CaptureReport) -> anyhow::Result<()> {
     let mut out = print::styled_stdout();
     table.write(&mut out, None)?;
     writeln!(out, "written to {}", report.folder.display())?;
-    eprintln!(
+    print::note!(
         "{:.1} s, {:.0} tokens a second",
-        report.seconds, report.tokens_per_s
+        report.seconds,
+        report.tokens_per_s
     );
     Ok(())
 }

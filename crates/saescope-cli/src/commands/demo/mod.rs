@@ -85,10 +85,11 @@ fn show(folder: &Path, step: &Step) -> anyhow::Result<()> {
     let bold = anstyle::Style::new().bold();
     let dim = anstyle::Style::new().dimmed();
     let mut out = print::styled_stdout();
-    writeln!(out, "{bold}{}. {}{bold:#}", step.number, step.title)?;
-    writeln!(out, "{}\n", step.about)?;
+    out.styled(bold, &format!("{}. {}", step.number, step.title))?;
+    writeln!(out, "\n{}\n", step.about)?;
     for call in &step.calls {
-        writeln!(out, "{dim}$ {call}{dim:#}")?;
+        out.styled(dim, &format!("$ {call}"))?;
+        writeln!(out)?;
         // The call writes to the same standard output.
         out.flush()?;
         let status = command(folder, call)?.status().context("saescope")?;

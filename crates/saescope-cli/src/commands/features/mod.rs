@@ -7,6 +7,7 @@ use saescope::checkpoint::save_whole;
 use saescope::features::{self, FeatureTrace, Position, PromptFeatures, Reading, TopFeatures};
 use saescope::session::Edits;
 use saescope::show::picture::{Stretch, picture};
+use saescope::show::text::one_line;
 use saescope::tokenizer::Piece;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -14,7 +15,7 @@ use crate::args::edits::EditsArgs;
 use crate::args::output::check_output;
 use crate::args::pooling::FirstArg;
 use crate::args::sae::{Encoded, OpenedSae, PromptsArgs, SaeArgs, encode, slices};
-use crate::print::{self, Align, Cell, Table, cut, painted, printable, visible};
+use crate::print::{self, Align, Cell, Table, cut, visible};
 
 /// Show which features of an autoencoder a text activates
 ///
@@ -129,7 +130,7 @@ fn table(args: &Args, rows: &[PromptFeatures]) -> Table {
         let text = if again {
             String::new()
         } else {
-            cut(&printable(row.prompt), TEXT_WIDTH)
+            cut(&one_line(row.prompt), TEXT_WIDTH)
         };
         let mut cells: Vec<Cell> = vec![
             text.into(),
@@ -147,7 +148,7 @@ fn table(args: &Args, rows: &[PromptFeatures]) -> Table {
 fn stretches<'a>(opened: &OpenedSae, ids: &[u32], activations: &'a [f32]) -> Vec<Stretch<'a>> {
     let pieces = opened.lm.tokenizer.readable_pieces(ids).into_iter();
     let stretch = |piece: Piece| {
-        let text = printable(&piece.text);
+        let text = one_line(&piece.text);
         Stretch {
             columns: text.width(),
             text,
@@ -190,12 +191,11 @@ fn one(
     }
     let mut out = print::styled_stdout();
     for (ids, activations) in ids.iter().zip(&activations) {
-        let mut line = String::new();
         for piece in opened.lm.tokenizer.readable_pieces(ids) {
             let values = &activations[piece.tokens.clone()];
-            line += &painted(&printable(&piece.text), values, strongest);
+            out.painted(&piece.text, values, strongest)?;
         }
-        writeln!(out, "{line}")?;
+        writeln!(out)?;
     }
     writeln!(out, "feature {feature}, strongest {strongest:.2}")?;
     Ok(())

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Args;
 use crate::args::hub::offline;
 use crate::print::autoencoder::{gate, parts};
-use crate::print::{self, Align, Table, chain, printable};
+use crate::print::{self, Align, Table, chain};
 use crate::usage::usage;
 
 /// The output of `--json`.
@@ -98,11 +98,11 @@ fn print(sae: &Sae, report: &AutoencoderReport) -> anyhow::Result<()> {
         // The start of the hash, enough to tell two files apart; the JSON has all of it.
         let hash = file.sha256.as_deref().and_then(|hash| hash.get(..16));
         let hash = hash.map_or(String::new(), |hash| format!(", sha256 {hash}…"));
-        let text = format!("{}, {size}{hash}", printable(&file.name));
+        let text = format!("{}, {size}{hash}", file.name);
         table.row(vec!["file".into(), text.into()]);
     }
     for note in &report.record.notes {
-        table.row(vec!["note".into(), printable(note).into()]);
+        table.row(vec!["note".into(), note.as_str().into()]);
     }
     table.row(vec!["weights".into(), "finite, shapes agree".into()]);
     for (name, norms) in [

@@ -55,7 +55,7 @@ pub(crate) struct Args {
 struct ModelReport<'a> {
     model: &'a str,
     #[serde(flatten)]
-    summary: ModelSummary,
+    summary: ModelSummary<'a>,
     dtype: &'static str,
     loaded_bytes: u64,
     tokenizer: TokenizerReport<'a>,
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     } else if asks_for_fit {
         usage!("{reference}: --model and --site are for autoencoders, and this is a model");
     }
-    let lm = args.load.session()?.language_model(reference)?;
+    let lm = args.load.session()?.open_model(reference)?;
     let record = record(args, &lm.model, &lm.tokenizer);
     if args.json {
         print::json(&record)
@@ -177,18 +177,8 @@ fn file_lines(record: &ModelReport) -> Vec<(&'static str, String)> {
 }
 
 fn shape_lines(summary: &ModelSummary) -> Vec<(&'static str, String)> {
-    let Shapes {
-        n_layers,
-        n_ctx,
-        d_vocab,
-        d_model,
-        n_heads,
-        n_kv_heads,
-        d_head,
-        d_mlp,
-        gated_mlp,
-    } = summary.shapes;
-    let gated = if gated_mlp { ", gated" } else { "" };
+    let shapes = summary.shapes;
+    let gated = if shapes.mlp.gated { ", gated" } else { "" };
     let parallel = if summary.parallel_residual {
         ", attention and MLP side by side"
     } else {
@@ -200,14 +190,20 @@ fn shape_lines(summary: &ModelSummary) -> Vec<(&'static str, String)> {
         ""
     };
     let mut lines = vec![
-        ("layers", format!("{n_layers}{parallel}")),
-        ("width", format!("d_model {d_model}, d_mlp {d_mlp}{gated}")),
+        ("layers", format!("{}{parallel}", shapes.n_layers())),
+        (
+            "width",
+            format!("d_model {}, d_mlp {}{gated}", shapes.d_model, shapes.d_mlp),
+        ),
         (
             "heads",
-            format!("{n_heads} of width {d_head}, {n_kv_heads} for keys and values"),
+            format!(
+                "{} of width {}, {} for keys and values",
+                shapes.n_heads, shapes.d_head, shapes.n_kv_heads
+            ),
         ),
-        ("vocabulary", format!("{d_vocab}{tied}")),
-        ("context", format!("{n_ctx} tokens")),
+        ("vocabulary", format!("{}{tied}", shapes.d_vocab)),
+        ("context", format!("{} tokens", shapes.n_ctx)),
     ];
     if summary.rope.is_empty() {
         lines.push(("positions", summary.positions.to_owned()));
@@ -232,7 +228,7 @@ fn rotary(rotation: &RotarySummary, shapes: &Shapes) -> String {
     if rotation.d_rot < shapes.d_head {
         text += &format!(", {} of {} in a head", rotation.d_rot, shapes.d_head);
     }
-    if rotation.n_layers < shapes.n_layers {
+    if rotation.n_layers < shapes.n_layers() {
         text += &format!(", in {} layers", rotation.n_layers);
     }
     text

@@ -13,7 +13,7 @@ pub(crate) fn converse(
     writer: &mut Writer,
     mut conversation: Option<Conversation>,
 ) -> anyhow::Result<()> {
-    eprintln!("(end with an empty line or Ctrl-D)");
+    print::note!("(end with an empty line or Ctrl-D)");
     loop {
         write!(print::stdout(), "> ")?;
         print::stdout().flush()?;

@@ -192,7 +192,7 @@ impl Writer<'_> {
             .context("the model wrote nothing")?;
         if io::stderr().is_terminal() {
             let rate = completion.tokens.len() as f64 / started.elapsed().as_secs_f64();
-            eprintln!("({} tokens, {rate:.1} per second)", completion.tokens.len());
+            print::note!("({} tokens, {rate:.1} per second)", completion.tokens.len());
         }
         Ok(completion.text)
     }

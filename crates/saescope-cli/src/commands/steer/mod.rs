@@ -157,7 +157,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let all = settings.iter().flat_map(|setting| setting.edits.clone());
     let session = args.sae.load.session()?;
-    let edits = session.edits(all.collect(), sae.into_iter().collect(), model)?;
+    let edits = session.open_edits(all.collect(), sae.into_iter().collect(), model)?;
     save(args, &lm.reference, &settings)?;
 
     let comparison = compared(args, &lm, &tokens, &settings, &edits)?;

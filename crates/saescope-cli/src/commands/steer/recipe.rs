@@ -58,7 +58,7 @@ impl Args {
             }
             Some(path) => Some(ReferenceTexts {
                 name: path.display().to_string(),
-                texts: lines(path)?,
+                texts: lines("--reference", path)?,
             }),
             None => None,
         };

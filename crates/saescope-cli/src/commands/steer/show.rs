@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use saescope::edit::{DirectionOp, Edit, FeatureOp, Op, Unit};
+use saescope::norm;
 use saescope::origin::Origin;
 use saescope::show::number::{brief, whole_percent};
 use saescope::steer::{
@@ -11,7 +12,7 @@ use saescope::steer::{
 use serde::Serialize;
 
 use super::Args;
-use crate::print::{self, Align, Table, cut, side_by_side, visible};
+use crate::print::{self, Align, Table, Terminal, cut, side_by_side, visible};
 
 pub(super) struct Output<'a> {
     pub(super) args: &'a Args,
@@ -155,7 +156,7 @@ impl Output<'_> {
 
     fn print_pair(
         &self,
-        out: &mut impl Write,
+        out: &mut Terminal<impl Write>,
         plain: &Text,
         steered: &Steered,
     ) -> anyhow::Result<()> {
@@ -194,7 +195,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    fn print_table(&self, out: &mut impl Write, names: &[String]) -> anyhow::Result<()> {
+    fn print_table(&self, out: &mut Terminal<impl Write>, names: &[String]) -> anyhow::Result<()> {
         let mut columns = vec![Align::Right; 6];
         columns[0] = Align::Left;
         columns[5] = Align::Left;
@@ -239,10 +240,6 @@ impl Output<'_> {
 
 /// An edit in its own unit, and as the multiple `raw` of its direction.
 fn described(edit: &Edit, raw: f64) -> String {
-    let norm = |direction: &[f32]| {
-        let squares = direction.iter().map(|&x| f64::from(x).powi(2));
-        squares.sum::<f64>().sqrt()
-    };
     match &edit.op {
         Op::Direction(DirectionOp::Add {
             direction,

@@ -46,6 +46,13 @@ impl DataArgs {
                 self.corpus.context().is_none() || !self.eval_corpus.is_empty(),
                 "--context: the texts of shards were cut when they were captured"
             );
+            let ignored = self.corpus.reading_flags();
+            ensure_usage!(
+                ignored.is_empty() || !self.eval_corpus.is_empty(),
+                "{}: the texts of shards were read when they were captured, and --eval-corpus names no \
+                 others",
+                ignored.join(", ")
+            );
         }
         let (config, other) = self.corpus.configs(&self.eval_corpus, bos, seed)?;
         let activations = match &self.shards {

@@ -90,14 +90,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cache = corpus_cache()?;
     let job = reading(|on_reading| TrainJob::prepare(&lm, request, cache.as_deref(), on_reading))?;
     print::warnings(&job.warnings);
-    if job.is_trained()? {
-        if !args.json {
-            eprintln!("{}: all steps were done before", folder.display());
-        }
-    } else {
-        if !args.json {
-            announce(job.plan());
-        }
+    match job.plan() {
+        _ if args.json => {}
+        Some(plan) => announce(plan),
+        None => print::note!("{}: all steps were done before", folder.display()),
     }
     match args.watched(&job)? {
         Outcome::Cancelled { step, .. } => {
@@ -114,7 +110,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Prints the memory and disk that the training will take.
 fn announce(plan: &Plan) {
-    eprintln!(
+    print::note!(
         "memory: about {} (model {}, autoencoder {}, moments {}, buffer {}, step {})",
         bytes(plan.memory()),
         bytes(plan.model),
@@ -123,7 +119,7 @@ fn announce(plan: &Plan) {
         bytes(plan.buffer),
         bytes(plan.step)
     );
-    eprintln!(
+    print::note!(
         "disk: up to {} (checkpoints {}, autoencoder {})",
         bytes(plan.disk()),
         bytes(plan.checkpoints),

@@ -22,7 +22,6 @@ fn say_not_measured(out: &mut impl Write, folder: &Path, runs: &[SavedRun]) -> a
         [_] => folder.display().to_string(),
         _ => format!("{}/NAME", folder.display()),
     };
-    let run = print::printable(&run);
     writeln!(
         out,
         "\nL0 and explained variance are those of {of}. The model's loss with the autoencoder in place\n\
@@ -69,7 +68,7 @@ pub(super) fn print(
     let mut out = print::styled_stdout();
     table(runs).write(&mut out, print::terminal_width())?;
     say_not_measured(&mut out, folder, runs)?;
-    let shown = print::printable(&folder.display().to_string());
+    let shown = folder.display();
     let [only] = finished else {
         writeln!(
             out,
@@ -89,7 +88,7 @@ pub(super) fn print(
             writeln!(out, "  {level}: {text} {advice}")?;
         }
     }
-    let run = print::printable(&only.run.display().to_string());
+    let run = only.run.display();
     writeln!(out, "\nwritten to {run}; {run}/report.html shows all of it")?;
     writeln!(out, "next:  saescope features {run} -p \"a text\"")?;
     writeln!(out, "       saescope eval {run} --corpus FILE")?;

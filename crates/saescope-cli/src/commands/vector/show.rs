@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use saescope::checkpoint::save_whole;
 use saescope::edit::Span;
 use saescope::site::Site;
 use saescope::vector::Vector;
@@ -109,13 +108,13 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
 pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
     let vector = Vector::open(&args.file.vector)?;
     vector.check_sites(&args.site)?;
-    let edits = vector.edits(args.scale, &Span::From(args.from), &args.site);
+    let document = vector.document(args.scale, &Span::From(args.from), &args.site);
     let Some(path) = &args.output else {
-        return print::json(&edits);
+        return print::json(&document);
     };
     check_output(path)?;
-    let text = serde_json::to_string(&edits)?;
-    save_whole(path, |file| writeln!(file, "{text}"))?;
+    document.save(path)?;
+    let edits = document.edits;
     writeln!(
         print::stdout(),
         "written to {}: {} edit{}",

@@ -131,18 +131,27 @@ impl Parser {
         })
     }
 
-    fn sum(&mut self) -> Result<Expr, Fault> {
-        let (mut left, mut count) = (self.concat()?, 0);
+    /// Operands that operators of one precedence join, from the left.
+    fn joined(
+        &mut self,
+        operators: &[(&str, Operator)],
+        operand: fn(&mut Self) -> Result<Expr, Fault>,
+    ) -> Result<Expr, Fault> {
+        let (mut left, mut count) = (operand(self)?, 0);
         loop {
-            let operator = match self.peek() {
-                Token::Op("+") => Operator::Add,
-                Token::Op("-") => Operator::Sub,
-                _ => return Ok(left),
+            let here = operators.iter().find(|(sign, _)| self.is_op(sign));
+            let Some((_, operator)) = here else {
+                return Ok(left);
             };
             self.at += 1;
             self.chained(&mut count)?;
-            left = Expr::Binary(operator, Box::new((left, self.concat()?)));
+            left = Expr::Binary(*operator, Box::new((left, operand(self)?)));
         }
+    }
+
+    fn sum(&mut self) -> Result<Expr, Fault> {
+        const SIGNS: [(&str, Operator); 2] = [("+", Operator::Add), ("-", Operator::Sub)];
+        self.joined(&SIGNS, Parser::concat)
     }
 
     fn concat(&mut self) -> Result<Expr, Fault> {
@@ -158,28 +167,17 @@ impl Parser {
     }
 
     fn product(&mut self) -> Result<Expr, Fault> {
-        let (mut left, mut count) = (self.power()?, 0);
-        loop {
-            let operator = match self.peek() {
-                Token::Op("*") => Operator::Mul,
-                Token::Op("/") => Operator::Div,
-                Token::Op("//") => Operator::FloorDiv,
-                Token::Op("%") => Operator::Mod,
-                _ => return Ok(left),
-            };
-            self.at += 1;
-            self.chained(&mut count)?;
-            left = Expr::Binary(operator, Box::new((left, self.power()?)));
-        }
+        const SIGNS: [(&str, Operator); 4] = [
+            ("*", Operator::Mul),
+            ("/", Operator::Div),
+            ("//", Operator::FloorDiv),
+            ("%", Operator::Mod),
+        ];
+        self.joined(&SIGNS, Parser::power)
     }
 
     fn power(&mut self) -> Result<Expr, Fault> {
-        let (mut left, mut count) = (self.unary(true)?, 0);
-        while self.skip_op("**") {
-            self.chained(&mut count)?;
-            left = Expr::Binary(Operator::Pow, Box::new((left, self.unary(true)?)));
-        }
-        Ok(left)
+        self.joined(&[("**", Operator::Pow)], |parser| parser.unary(true))
     }
 
     fn unary(&mut self, with_filters: bool) -> Result<Expr, Fault> {

@@ -62,6 +62,12 @@ impl Opener<'_> {
 
 impl Data {
     pub(super) fn open(request: &TrainRequest, opener: &mut Opener) -> Result<Data> {
+        if request.eval_corpus.is_some() && request.eval_tokens == Some(0) {
+            return Err(Error::Argument(
+                "`eval_tokens` is 0, and `eval_corpus` names texts to evaluate on; omit one of them"
+                    .to_owned(),
+            ));
+        }
         let training = match &request.activations {
             ActivationSource::Shards(folder) => TrainingData::Shards(Shards::open(folder)?),
             ActivationSource::Texts(config) => {
@@ -78,7 +84,9 @@ impl Data {
         if let (TrainingData::Shards(shards), true) = (&training, request.context_of_shards) {
             other.context = shards.manifest().origin.context;
         }
-        let corpus = opener.corpus(&other)?;
+        let corpus = opener
+            .corpus(&other)
+            .map_err(|error| error.at("the texts to evaluate on"))?;
         if corpus.digest() == training.digest() {
             return Err(Error::Argument(
                 "the texts to evaluate on are the very texts that are trained on; name other files, \

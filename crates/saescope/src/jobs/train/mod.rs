@@ -162,7 +162,8 @@ pub struct TrainJob<'a> {
     data: Data,
     widths: Widths,
     planned: Vec<PlannedRun>,
-    plan: Plan,
+    /// None where all steps are done.
+    plan: Option<Plan>,
     /// Doubts found so far.
     pub warnings: Vec<Warning>,
 }
@@ -202,7 +203,7 @@ impl<'a> TrainJob<'a> {
             request,
             widths,
             planned: Vec::new(),
-            plan: Plan::new(ResourceEstimate::default(), 0, 0),
+            plan: None,
             warnings: Vec::new(),
         };
         let origin = job.model_origin()?;
@@ -249,9 +250,9 @@ impl<'a> TrainJob<'a> {
         self.planned.first().map_or(0, |run| run.config.train.steps)
     }
 
-    /// The memory and disk that it will take.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// The memory and disk that it will take; none where all steps are done ([`TrainJob::is_trained`]).
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
     }
 
     /// True if runs are resumed that have done all their steps, so that evaluation and reports alone
@@ -384,9 +385,9 @@ impl<'a> TrainJob<'a> {
             .map(|run| ResourceEstimate::of(&run.config.train, d_in, d_out))
             .fold(ResourceEstimate::default(), |all, one| all + one);
         let buffer = self.batches()?.predicted_bytes();
-        self.plan = Plan::new(predicted, self.lm.model.bytes() as u64, buffer);
-        let warning = self.plan.check(&self.request.folder)?;
-        self.warnings.extend(warning);
+        let plan = Plan::new(predicted, self.lm.model.bytes() as u64, buffer);
+        self.warnings.extend(plan.check(&self.request.folder)?);
+        self.plan = Some(plan);
         if let TrainingData::Shards(shards) = &self.data.training {
             self.warnings.extend(self.shards_warning(shards));
         }

@@ -3,9 +3,8 @@
 
 use saescope_kernels::Gate;
 
-use super::{AutoencoderFiles, Weights, whole};
+use super::{AutoencoderFiles, Weights, plain, whole};
 use crate::error::Result;
-use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
 use crate::site::Site;
 
@@ -19,20 +18,7 @@ const TENSORS: [&str; 4] = [
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     let source = files.source();
     source.only(&TENSORS)?;
-    let [w_enc, b_enc, w_dec, b_dec] = TENSORS;
-    let [d_sae, d_in] = source.shape(w_enc)?;
-    let weights = Weights {
-        w_enc: source.matrix(w_enc, [d_sae, d_in])?,
-        b_enc: source.vector(b_enc, d_sae)?,
-        gate: Gate::Positive,
-        w_dec: source.transposed(w_dec, [d_sae, d_in])?,
-        b_dec: source.vector(b_dec, d_in)?,
-        subtract_b_dec: false,
-        input_norm: InputNorm::None,
-        centre: false,
-        w_skip: None,
-        transcoder: false,
-    };
+    let weights = plain(&source, TENSORS, Gate::Positive)?;
     let mut record = Record {
         format: Format::Goodfire,
         config: files.config.to_value(),

@@ -16,6 +16,8 @@ mod sparsify;
 
 use std::path::Path;
 
+use saescope_kernels::Gate;
+
 use super::files::AutoencoderFiles;
 use super::record::{Format, Record, SourceFile};
 use super::source::Source;
@@ -29,6 +31,25 @@ pub(super) use saelens::{OWN_RECORD, tensor};
 /// The note for an autoencoder whose makers read the activation before the gain of a norm.
 const NORMALIZED: &str = "TransformerLens takes `hook_normalized` before the gain of an RMS norm, \
                           unless it was folded; the site is after the gain";
+
+/// The weights of an autoencoder that neither norms nor centres its input. `tensors` are the encoder
+/// `[d_sae, d_in]`, its bias, the decoder `[d_in, d_sae]` and its bias.
+fn plain(source: &Source, tensors: [&str; 4], gate: Gate) -> Result<Weights> {
+    let [w_enc, b_enc, w_dec, b_dec] = tensors;
+    let [d_sae, d_in] = source.shape(w_enc)?;
+    Ok(Weights {
+        w_enc: source.matrix(w_enc, [d_sae, d_in])?,
+        b_enc: source.vector(b_enc, d_sae)?,
+        gate,
+        w_dec: source.transposed(w_dec, [d_sae, d_in])?,
+        b_dec: source.vector(b_dec, d_in)?,
+        subtract_b_dec: false,
+        input_norm: InputNorm::None,
+        centre: false,
+        w_skip: None,
+        transcoder: false,
+    })
+}
 
 /// Reads an autoencoder, its format recognised by its tensors.
 pub(super) fn read(files: &AutoencoderFiles) -> Result<Sae> {

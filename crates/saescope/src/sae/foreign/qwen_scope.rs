@@ -2,14 +2,15 @@
 
 use saescope_kernels::Gate;
 
-use super::{AutoencoderFiles, Weights, checked_k, number_after, whole};
+use super::{AutoencoderFiles, Weights, checked_k, number_after, plain, whole};
 use crate::error::{Error, Result};
-use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
 use crate::site::Site;
 
 /// The `model_type` of the configuration.
 const TYPE: &str = "topk_sae";
+
+const TENSORS: [&str; 4] = ["W_enc", "b_enc", "W_dec", "b_dec"];
 
 /// True if the configuration or the name of the file is Qwen Scope's.
 pub(super) fn is_it(files: &AutoencoderFiles) -> bool {
@@ -23,7 +24,7 @@ pub(super) fn is_it(files: &AutoencoderFiles) -> bool {
 
 pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     let (source, config) = (files.source(), &files.config);
-    source.only(&["W_enc", "W_dec", "b_enc", "b_dec"])?;
+    source.only(&TENSORS)?;
     if !matches!(config.text("model_type")?, None | Some(TYPE)) {
         return Err(config.unsupported("model_type", "only topk_sae is supported"));
     }
@@ -37,18 +38,8 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
                       SAE-Res-Qwen3-1.7B-Base-W32K-L0_50";
         Error::format(source.path(), reason)
     })?;
-    let weights = Weights {
-        w_enc: source.matrix("W_enc", [d_sae, d_in])?,
-        b_enc: source.vector("b_enc", d_sae)?,
-        gate: Gate::TopK(checked_k(source.path(), k, d_sae)?),
-        w_dec: source.transposed("W_dec", [d_sae, d_in])?,
-        b_dec: source.vector("b_dec", d_in)?,
-        subtract_b_dec: false,
-        input_norm: InputNorm::None,
-        centre: false,
-        w_skip: None,
-        transcoder: false,
-    };
+    let gate = Gate::TopK(checked_k(source.path(), k, d_sae)?);
+    let weights = plain(&source, TENSORS, gate)?;
     let mut record = Record {
         format: Format::QwenScope,
         model: config.text("base_model")?.map(str::to_owned),

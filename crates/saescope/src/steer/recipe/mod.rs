@@ -17,6 +17,7 @@ use super::feature::{Amount, REFERENCE_TEXTS, feature_edit, largest_times, peaks
 use super::span::RelativeSpan;
 use crate::edit::{DirectionOp, Edit, FeatureOp, Op, Unit};
 use crate::error::{Error, Result};
+use crate::features::CutTexts;
 use crate::model::Model;
 use crate::sae::Sae;
 use crate::site::Site;
@@ -191,15 +192,8 @@ impl SteeringRecipe {
         bos: Bos,
     ) -> Result<ReferenceActivations> {
         let features: Vec<u32> = self.features.iter().map(|f| f.feature).collect();
-        let longest = sae.record().context.unwrap_or(usize::MAX);
-        let longest = longest.min(model.config().n_ctx);
         let look_up = |texts: &ReferenceTexts| {
-            let mut encoded = Vec::with_capacity(texts.texts.len());
-            for text in &texts.texts {
-                let mut tokens = tokenizer.encode(text, bos)?;
-                tokens.truncate(longest);
-                encoded.push(tokens);
-            }
+            let encoded = CutTexts::encode(model, tokenizer, sae, &texts.texts, bos)?.ids;
             let peaks = peaks(model, sae, &encoded, &features)?;
             let largest = peaks.iter().map(|peak| {
                 let tokens = encoded.get(peak.text);

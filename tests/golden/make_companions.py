@@ -63,6 +63,15 @@ def metaspace(kind):
     return t
 
 
+def unigram():
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("▁", -3.0), ("▁Hi", -2.0), ("H", -4.0), ("i", -4.5), ("Hi", -5.0), ("x", -6.0), ("<", -6.0), (">", -6.0), ("s", -6.0), ("▁<", -7.0), ("▁the", -5.0), ("old", -5.0)]
+    t = Tokenizer(models.Unigram(pieces, 0, False))
+    t.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always")
+    t.decoder = decoders.Metaspace("▁", prepend_scheme="always")
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in ("<unk>", "<s>", "</s>")])
+    return t
+
+
 def word_piece():
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "hi", "##hi", "h", "##s", "<", ">", "s", "x", "y", "z"]
     t = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
@@ -84,6 +93,7 @@ KINDS = {
     "first": metaspace("first"),
     "always": metaspace("always"),
     "never": metaspace("never"),
+    "unigram": unigram(),
     "word_piece": word_piece(),
 }
 
@@ -115,6 +125,7 @@ def cases():
             for flag in [False, True]:
                 yield kind, "llama", BYTES | {"tokenizer_class": name, "add_bos_token": flag, "add_eos_token": flag}, {}
     yield "bytes_roberta", "llama", GENERAL, {}
+    yield "unigram", None, PIECES | {"tokenizer_class": "PreTrainedTokenizerFast"}, {}
     yield "word_piece", None, {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "[CLS]", "eos_token": "[SEP]"}, {}
     for more in [
         {"added_tokens_decoder": {"260": token("<x>")}},

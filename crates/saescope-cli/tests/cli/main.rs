@@ -17,6 +17,7 @@ mod eval;
 mod examples;
 mod help;
 mod steer;
+mod terminal;
 mod text;
 mod train;
 mod train_shards;

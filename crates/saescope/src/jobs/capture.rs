@@ -104,7 +104,7 @@ pub struct CaptureReport {
 #[derive(Debug)]
 pub enum Outcome {
     /// The shards are complete.
-    Finished(CaptureReport),
+    Finished(Box<CaptureReport>),
     /// The capture was cancelled; nothing is left of it.
     Cancelled,
 }
@@ -213,7 +213,7 @@ impl<'a> CaptureJob<'a> {
             return Ok(Outcome::Cancelled);
         };
         let seconds = start.elapsed().as_secs_f64();
-        Ok(Outcome::Finished(CaptureReport {
+        Ok(Outcome::Finished(Box::new(CaptureReport {
             folder: folder.clone(),
             bytes: manifest.bytes(),
             documents: self.corpus.documents(),
@@ -222,7 +222,7 @@ impl<'a> CaptureJob<'a> {
             seconds,
             tokens_per_s: manifest.tokens as f64 / seconds,
             manifest,
-        }))
+        })))
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         return print::json(&LensReport {
             origin: Origin {
-                edits: edits.edits.clone(),
+                edits: edits.edits,
                 ..lm.origin()
             },
             text: &tokenizer.written(&text),

@@ -35,7 +35,7 @@ pub(crate) fn parts(sae: &Sae) -> Vec<(&'static str, String)> {
     let mut parts = vec![
         ("format", record.format.name().to_owned()),
         ("kind", format!("{kind}, {}", gate(sae))),
-        ("model", record.model.clone().map_or_else(unknown, |m| m)),
+        ("model", record.model.clone().unwrap_or_else(unknown)),
         (
             "site",
             record.site.map_or_else(unknown, |site| site.to_string()),

@@ -41,11 +41,12 @@ fn run_prints_one_object_for_one_prompt() {
         [
             "model",
             "dtype",
+            "bos",
+            "seed",
             "prompt",
             "text",
             "tokens",
             "prompt_tokens",
-            "seed",
             "temperature",
             "stopped_by",
             "tokens_per_s"

@@ -259,3 +259,30 @@ fn one_text_many_times_is_named_as_such() {
         "{stderr}"
     );
 }
+
+#[test]
+fn flags_of_a_corpus_are_refused_beside_a_prompt() {
+    let prompt = [
+        "capture",
+        MODEL,
+        "--site",
+        "resid_post.1",
+        "-p",
+        "a",
+        "-o",
+        "x",
+    ];
+    for flag in [
+        &["--corpus", "tests/data/text/stories-en.txt"][..],
+        &["--template", "text"],
+        &["--document", "line"],
+        &["--layout", "rows"],
+        &["--chats", "plain"],
+        &["--context", "32"],
+    ] {
+        let refused = run(&[&prompt[..], flag].concat());
+        assert_eq!(refused.status.code(), Some(2));
+        let stderr = String::from_utf8(refused.stderr).unwrap();
+        assert!(stderr.contains(flag[0]), "{stderr}");
+    }
+}

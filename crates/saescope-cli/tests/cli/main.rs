@@ -18,6 +18,7 @@ mod examples;
 mod help;
 mod ids;
 mod steer;
+mod terminal;
 mod text;
 mod train;
 mod train_shards;

@@ -177,3 +177,38 @@ fn what_a_store_has_settled_is_neither_asked_for_again_nor_passed_over() {
         "{said}"
     );
 }
+
+#[test]
+fn flags_that_would_be_ignored_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shards, run) = (shards(folder.path()), folder.path().join("run"));
+    for flag in [
+        &["--template", "text"][..],
+        &["--document", "line"],
+        &["--layout", "rows"],
+        &["--chats", "plain"],
+        &["--context", "32"],
+        &["--bos", "never"],
+    ] {
+        let said = train(&run, &[&["--shards", &shards][..], flag].concat()).unwrap_err();
+        assert!(said.contains(flag[0]), "{said}");
+        assert!(said.contains("when they were captured"), "{said}");
+    }
+    let none = ["--eval-tokens", "0"];
+    let said = train(&run, &[&STORIES[..], &OTHERS, &none].concat()).unwrap_err();
+    assert!(said.contains("`eval_tokens` is 0"), "{said}");
+    assert!(!run.exists());
+}
+
+#[test]
+fn an_error_names_the_flag_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = ["--eval-corpus", "no/such@1:set"];
+    let said = train(
+        &folder.path().join("run"),
+        &[&STORIES[..], &missing].concat(),
+    )
+    .unwrap_err();
+    assert!(said.contains("--eval-corpus no/such@1:set"), "{said}");
+    assert!(!said.contains("--corpus no"), "{said}");
+}

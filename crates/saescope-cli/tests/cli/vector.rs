@@ -114,8 +114,9 @@ fn edits_of_a_vector_are_what_run_applies() {
         "--scale=-40.5",
     ];
     let printed = json(&args);
-    assert_eq!(printed[0]["site"], "resid_post.2");
-    assert_eq!(printed[0]["op"]["add"]["scale"], -40.5);
+    assert_eq!(printed["model"], MODEL);
+    assert_eq!(printed["edits"][0]["site"], "resid_post.2");
+    assert_eq!(printed["edits"][0]["op"]["add"]["scale"], -40.5);
     args.extend(["-o", path]);
     stdout(&args);
     let text = |edits: &[&str]| {

@@ -104,7 +104,7 @@ pub struct CaptureReport {
 #[derive(Debug)]
 pub enum Outcome {
     /// The shards are complete.
-    Finished(CaptureReport),
+    Finished(Box<CaptureReport>),
     /// The capture was cancelled; nothing is left of it.
     Cancelled,
 }
@@ -213,7 +213,7 @@ impl<'a> CaptureJob<'a> {
             return Ok(Outcome::Cancelled);
         };
         let seconds = start.elapsed().as_secs_f64();
-        Ok(Outcome::Finished(CaptureReport {
+        Ok(Outcome::Finished(Box::new(CaptureReport {
             folder: folder.clone(),
             bytes: manifest.bytes(),
             documents: self.corpus.documents(),
@@ -222,7 +222,7 @@ impl<'a> CaptureJob<'a> {
             seconds,
             tokens_per_s: manifest.tokens as f64 / seconds,
             manifest,
-        }))
+        })))
     }
 }
 
@@ -243,4 +243,51 @@ fn stream_config(request: &CaptureRequest) -> StreamConfig {
 /// When it does. Front ends call it before they load a model, which takes longer.
 pub fn check_free(folder: &Path) -> Result<()> {
     shards::check_target(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::{Chats, Layout, TextUnit};
+    use crate::hub::HubOptions;
+    use crate::session::Session;
+    use crate::tokenizer::Bos;
+
+    #[test]
+    fn a_cancelled_capture_leaves_nothing_and_a_finished_one_says_what_it_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::new(HubOptions::new(folder.path().join("cache")));
+        let lm = session.open_model("../../tests/data/stories260K").unwrap();
+        let corpus = CorpusConfig {
+            files: vec!["../../tests/data/text/stories-en.txt".into()],
+            template: None,
+            text: TextUnit::Line,
+            chats: Chats::default(),
+            layout: Layout::Packed,
+            context: 64,
+            bos: Bos::Auto,
+            seed: 0,
+        };
+        let out = folder.path().join("shards");
+        let request = CaptureRequest {
+            tokens: Some(1500),
+            ..CaptureRequest::new(Site::ResidPost(1), corpus, out.clone())
+        };
+        let job = CaptureJob::prepare(&lm, request.clone(), None, &mut |_| ()).unwrap();
+        assert_eq!((job.plan().tokens, job.plan().disk), (1500, 1500 * 64 * 2));
+        let cancel = Cancel::default();
+        let outcome = job.run(&cancel, &mut |_| cancel.raise()).unwrap();
+        assert!(matches!(outcome, Outcome::Cancelled));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        let outcome = job.run(&Cancel::default(), &mut |_| ()).unwrap();
+        let Outcome::Finished(report) = outcome else {
+            panic!("it was not cancelled");
+        };
+        assert_eq!((report.manifest.tokens, &report.folder), (1500, &out));
+        let json = serde_json::to_value(&report).unwrap();
+        assert!(json["shards"].is_array() && json["folder"].is_string());
+        let again = CaptureJob::prepare(&lm, request, None, &mut |_| ());
+        assert!(again.is_err(), "the folder is in use");
+    }
 }

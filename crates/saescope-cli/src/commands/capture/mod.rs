@@ -16,7 +16,7 @@ use crate::args::edits::EditsArgs;
 use crate::args::model::ModelArgs;
 use crate::args::output::check_output;
 use crate::print::{self, Align, Table};
-use crate::usage::usage;
+use crate::usage::{ensure_usage, usage};
 use saescope::session::Edits;
 use saescope::session::LanguageModel;
 
@@ -78,6 +78,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (Some(text), Some(output)) = (text, &args.output) else {
         usage!("give a text with -p and a file with -o, or a folder with --shards");
     };
+    let ignored = args.shards.corpus_flags();
+    ensure_usage!(
+        ignored.is_empty(),
+        "{}: texts of a corpus are captured with --shards alone",
+        ignored.join(", ")
+    );
     check_output(output)?;
     let lm = args.model.open()?;
     let LanguageModel {

@@ -69,6 +69,14 @@ impl ShardsArgs {
     pub(super) fn is_given(&self) -> bool {
         self.shards.is_some()
     }
+
+    /// The flags of a corpus that were given.
+    pub(super) fn corpus_flags(&self) -> Vec<&'static str> {
+        let named = (!self.corpus.given().is_empty()).then_some("--corpus");
+        let context = self.corpus.context().map(|_| "--context");
+        let reading = self.corpus.reading_flags().into_iter();
+        named.into_iter().chain(reading).chain(context).collect()
+    }
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {

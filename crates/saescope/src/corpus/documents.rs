@@ -234,6 +234,7 @@ fn differently_read(
     let lists = !matches!(format, Format::Text | Format::Table(_));
     if lists && field.is_some_and(|field| field != DEFAULT_FIELD) {
         let template = match chats {
+            Chats::Auto => tokenizer.chat_template().unwrap_or("plain"),
             Chats::Template => tokenizer.chat_template().unwrap_or_default(),
             Chats::Plain => "plain",
         };
@@ -301,7 +302,7 @@ struct DocumentWriter<'a, W> {
 impl<'a> Encoder<'a> {
     fn new(tokenizer: &'a Tokenizer, chats: Chats) -> Encoder<'a> {
         let chat = match chats {
-            Chats::Template => ChatTemplate::of(tokenizer).ok(),
+            Chats::Auto | Chats::Template => ChatTemplate::of(tokenizer).ok(),
             Chats::Plain => None,
         };
         Encoder {
@@ -325,18 +326,18 @@ impl<'a> Encoder<'a> {
                 }
                 ids.clone()
             }
-            Document::Turns(turns) => match (&self.chat, self.chats) {
-                (Some(template), _) => {
+            Document::Turns(turns) => match &self.chat {
+                Some(template) => {
                     let text = template.render(turns).map_err(|error| error.to_string())?;
                     let ids = self.tokenizer.encode_raw(&text);
                     ids.map_err(|error| error.to_string())?
                 }
-                (None, Chats::Plain) => {
+                None if self.reads_plain() => {
                     let texts: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
                     return self.plain(&texts.join("\n\n"));
                 }
                 // The cause, as the template itself gives it.
-                (None, Chats::Template) => {
+                None => {
                     let reason = ChatTemplate::of(self.tokenizer).err();
                     let reason = reason.map_or_else(String::new, |reason| reason.to_string());
                     return Err(format!(
@@ -346,6 +347,15 @@ impl<'a> Encoder<'a> {
             },
         };
         Ok(self.without_affixes(ids))
+    }
+
+    /// True if chats are read as plain. A template that is refused is not passed over.
+    fn reads_plain(&self) -> bool {
+        match self.chats {
+            Chats::Auto => self.tokenizer.chat_template().is_none(),
+            Chats::Template => false,
+            Chats::Plain => true,
+        }
     }
 
     fn plain(&self, text: &str) -> Result<Vec<u32>, String> {

@@ -74,8 +74,10 @@ pub const NO_TEMPLATE: &str = "-";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chats {
-    /// The model's chat template renders it.
+    /// The model's chat template renders it; a model without one reads it as plain.
     #[default]
+    Auto,
+    /// The model's chat template renders it. A model without one is refused.
     Template,
     /// The texts of its turns alone, with a blank line between them.
     Plain,
@@ -83,11 +85,12 @@ pub enum Chats {
 
 impl Chats {
     /// Every value.
-    pub const ALL: [Chats; 2] = [Chats::Template, Chats::Plain];
+    pub const ALL: [Chats; 3] = [Chats::Auto, Chats::Template, Chats::Plain];
 
     /// Its name, as it is printed and parsed.
     pub fn name(self) -> &'static str {
         match self {
+            Chats::Auto => "auto",
             Chats::Template => "template",
             Chats::Plain => "plain",
         }

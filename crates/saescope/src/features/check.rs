@@ -1,28 +1,14 @@
 //! Checks that a model and an autoencoder belong together.
 
 use crate::error::{Error, Result};
-use crate::model::{Family, Model};
+use crate::model::Model;
 use crate::sae::Sae;
-
-/// Parts of model names, each with the families that such a model may be read as; the first part that
-/// a name contains counts. GGUF files call Mistral's models Llama.
-const FAMILIES: [(&str, &[Family]); 9] = [
-    ("gpt2", &[Family::Gpt2]),
-    ("pythia", &[Family::GptNeox]),
-    ("gpt-neox", &[Family::GptNeox]),
-    ("gemma-2-", &[Family::Gemma2]),
-    ("gemma-3-", &[Family::Gemma3]),
-    ("qwen2", &[Family::Qwen2]),
-    ("qwen3", &[Family::Qwen3]),
-    ("mistral-7b", &[Family::Mistral, Family::Llama]),
-    ("llama-3", &[Family::Llama]),
-];
 
 /// Checks that `sae` can read and write in `model`.
 ///
 /// # Errors
-/// When the autoencoder names no site, the model lacks that site, the site has another width, or the
-/// model is of another family than the one that the autoencoder was trained on. The message names both.
+/// When the autoencoder names no site, the model lacks that site, or the site has another width. The
+/// message names both.
 pub fn check(model: &Model, sae: &Sae) -> Result<()> {
     let family = model.config().family;
     let trained = sae.record().model.as_deref();
@@ -44,11 +30,5 @@ pub fn check(model: &Model, sae: &Sae) -> Result<()> {
             _ => {}
         }
     }
-    let name = trained.unwrap_or_default().to_ascii_lowercase();
-    match FAMILIES.iter().find(|(part, _)| name.contains(part)) {
-        Some((_, families)) if !families.contains(&family) => Err(Error::Argument(format!(
-            "the model is of the family {family}, and the autoencoder belongs to {owner}"
-        ))),
-        _ => Ok(()),
-    }
+    Ok(())
 }

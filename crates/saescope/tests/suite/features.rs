@@ -464,11 +464,8 @@ fn models_that_do_not_fit_are_refused_with_model_and_autoencoder_named() {
     check(&gpt2, &sae).unwrap();
     sae.record_mut().model = Some("openai-community/gpt2".to_owned());
     check(&gpt2, &sae).unwrap();
-    let family = check(&llama, &sae).unwrap_err().to_string();
-    assert!(
-        family.contains("llama") && family.contains("openai-community/gpt2"),
-        "{family}"
-    );
+    // A model that it fits by site and width, though it was trained on another, is only warned of.
+    check(&llama, &sae).unwrap();
 
     sae.record_mut().site = Some(Site::MlpAct(0));
     let width = check(&gpt2, &sae).unwrap_err().to_string();

@@ -421,6 +421,10 @@ fn chats_are_rendered_as_asked() {
     let (text, other) = open(Chats::Plain, &smollm).unwrap();
     assert_eq!(text, "Hi?\n\nYes.");
     assert_ne!(digest, other);
+    assert_eq!(open(Chats::Auto, &smollm).unwrap().1, digest);
+    let (text, auto) = open(Chats::Auto, &tokenizer()).unwrap();
+    assert!(text.contains("Hi?"), "{text}");
+    assert_eq!(open(Chats::Plain, &tokenizer()).unwrap().1, auto);
     let error: Error = open(Chats::Template, &tokenizer()).unwrap_err();
     let error = error.to_string();
     assert!(

@@ -12,6 +12,7 @@ use super::parts::{activation, head_width, inverse_root, rope_object, unknown_fa
 use super::rope::Rope;
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Presence, Tensors};
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// Reads a `config.json`.
 pub(crate) fn from_hf(path: &Path) -> Result<Parsed> {
@@ -21,6 +22,7 @@ pub(crate) fn from_hf(path: &Path) -> Result<Parsed> {
 
 /// Reads the bytes of a `config.json`; errors name `path`.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+    stand_in::check_text(path, bytes)?;
     let map: Map<String, Value> = serde_json::from_slice(bytes)
         .map_err(|error| Error::format(path, format!("not a JSON object: {error}")))?;
     let mut keys = Keys::new(path, "", map);

@@ -69,6 +69,7 @@ fn gpt2(mut keys: Keys) -> Result<Parsed> {
         } else {
             1.0
         },
+        attn_scale_by_layer: keys.or("scale_attn_by_inverse_layer_idx", false)?,
         attn_softcap: None,
         logit_softcap: None,
         embed_scale: None,
@@ -117,6 +118,7 @@ fn gpt_neox(mut keys: Keys) -> Result<Parsed> {
         },
         parallel_residual: keys.or("use_parallel_residual", true)?,
         attn_scale: inverse_root(d_head as f64),
+        attn_scale_by_layer: false,
         attn_softcap: None,
         logit_softcap: None,
         embed_scale: None,

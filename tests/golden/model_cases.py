@@ -288,6 +288,32 @@ CASES = {
         slim=True,
         edits={"gelu_erf": GPT2_EDITS["gelu_erf"]},
     ),
+    "gpt2_by_layer": dict(
+        config=GPT2
+        | {
+            "n_layer": 3,
+            "n_embd": 8,
+            "n_inner": 12,
+            "reorder_and_upcast_attn": True,
+            "scale_attn_by_inverse_layer_idx": True,
+        },
+        slim=True,
+        edits={"by_layer": ({"scale_attn_by_inverse_layer_idx": False}, 0.02)},
+    ),
+    "gpt2_unscaled": dict(
+        config=GPT2
+        | {
+            "n_embd": 8,
+            "n_inner": 12,
+            "scale_attn_by_inverse_layer_idx": True,
+            "scale_attn_weights": False,
+        },
+        slim=True,
+        edits={
+            "by_layer": ({"scale_attn_by_inverse_layer_idx": False}, 0.02),
+            "scaled": ({"scale_attn_weights": True}, 0.02),
+        },
+    ),
     "gpt2_bin": dict(config=GPT2 | {"n_inner": 24}, store="bin", slim=True),
     "gpt2_bin_legacy": dict(config=GPT2 | {"n_inner": 24}, store="bin_legacy", slim=True),
     "gpt2_bare_names": dict(config=GPT2 | {"n_inner": 24}, store="gpt2_bare", slim=True),

@@ -65,7 +65,8 @@ pub enum Error {
 
     /// A pickle asks for something other than tensors and plain containers. None of it was run.
     #[error(
-        "{}: the pickle asks for `{global}`; only tensors and plain containers are read, and nothing was run",
+        "{}: the pickle asks for `{global}`; only tensors and plain containers are read, and nothing was run; \
+         {advice}",
         path.display()
     )]
     Pickle {
@@ -73,6 +74,8 @@ pub enum Error {
         path: PathBuf,
         /// The class or function that the pickle names.
         global: String,
+        /// The next step, by what the pickle seems to hold.
+        advice: &'static str,
     },
 
     /// A model that saescope does not know how to run as its makers meant it.

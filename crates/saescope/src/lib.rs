@@ -58,6 +58,7 @@ mod null_as_nan;
 pub mod resources;
 mod run_folder;
 mod shuffle;
+mod stand_in;
 
 pub mod checkpoint;
 pub mod tokenizer;

@@ -27,6 +27,11 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.at
     }
 
+    /// All bytes that are left.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
     /// The next `n` bytes.
     pub(super) fn take(&mut self, n: u64) -> Result<&'a [u8]> {
         match usize::try_from(n) {

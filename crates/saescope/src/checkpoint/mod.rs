@@ -142,7 +142,7 @@ impl Checkpoint {
         }
     }
 
-    /// True if the file is one of `numpy.savez`, which has no metadata.
+    /// True if the file is one of `numpy.savez` or `numpy.save`, which have no metadata.
     pub fn is_npz(&self) -> bool {
         matches!(self.metadata, Metadata::Npz)
     }

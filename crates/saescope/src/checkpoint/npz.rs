@@ -1,19 +1,23 @@
-//! Files of `numpy.savez`: a zip archive with one array per entry.
+//! Files of numpy: one array of `numpy.save`, and the zip archive of `numpy.savez`.
 //!
-//! Arrays of numbers are read, as `savez` stores them. Arrays of objects, which numpy keeps as pickles,
-//! and compressed archives are refused by name.
+//! Arrays of numbers are read, of either byte order. Arrays of objects, which numpy keeps as pickles, and
+//! compressed archives are refused by name.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
 use super::dtype::Dtype;
 use super::tensor::{Entry, bytes_of};
-use super::zip::Archive;
+use super::torch::ONLY_TENSOR;
+use super::zip::{self, Archive};
 use super::{FileContent, Metadata};
 use crate::error::{Error, Result};
 
 /// First bytes of an array.
-const MAGIC: &[u8] = b"\x93NUMPY";
+pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+/// Most bytes of a file whose numbers are turned to the other byte order in memory.
+const MAX_TURNED: usize = 1 << 30;
 /// Longest header of an array; numpy's own are under 200 bytes.
 const MAX_HEADER: usize = 1 << 16;
 
@@ -30,6 +34,9 @@ pub(super) fn parse(path: &Path, bytes: &[u8], archive: &Archive) -> Result<File
         let name = entry.trim_end_matches(".npy").to_owned();
         let found = archive
             .find(bytes, entry)
+            .map_err(|reason| {
+                format!("{reason}; save with `numpy.savez`, which compresses nothing")
+            })
             .and_then(|place| array(bytes, place))
             .map_err(|reason| Error::tensor(path, &name, reason))?;
         tensors.push((name, found));
@@ -40,9 +47,78 @@ pub(super) fn parse(path: &Path, bytes: &[u8], archive: &Archive) -> Result<File
     })
 }
 
-/// The array at `place`, or the reason why it cannot be read.
-fn array(bytes: &[u8], place: Range<usize>) -> Result<Entry, String> {
-    let array = &bytes[place.clone()];
+/// Reads a file of one array, a tensor without a name.
+pub(super) fn parse_one(path: &Path, bytes: &[u8]) -> Result<FileContent> {
+    let found = array(bytes, 0..bytes.len()).map_err(|reason| Error::format(path, reason))?;
+    Ok(FileContent {
+        tensors: vec![(ONLY_TENSOR.to_owned(), found)],
+        metadata: Metadata::Npz,
+    })
+}
+
+/// The same file with every array little-endian, if one is not. A file that is not understood is left as
+/// it is, for its reader to refuse.
+pub(super) fn little_endian(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let places = if bytes.starts_with(MAGIC) {
+        vec![0..bytes.len()]
+    } else if bytes.starts_with(zip::MAGIC) {
+        let archive = Archive::read(path, bytes)?;
+        if !is_npz(&archive) {
+            return Ok(None);
+        }
+        let found = archive.names().map(|name| archive.find(bytes, name));
+        found.filter_map(Result::ok).collect()
+    } else {
+        return Ok(None);
+    };
+    let big: Vec<_> = places
+        .into_iter()
+        .filter_map(|place| big_endian(bytes, place))
+        .collect();
+    if big.is_empty() {
+        return Ok(None);
+    }
+    if bytes.len() > MAX_TURNED {
+        let reason = format!(
+            "big-endian numbers in a file of over {MAX_TURNED} bytes; save them as `array.astype('<f4')`"
+        );
+        return Err(Error::format(path, reason));
+    }
+    let mut turned = bytes.to_vec();
+    for BigEndian { mark, data, width } in big {
+        turned[mark] = b'<';
+        for number in turned[data].chunks_exact_mut(width) {
+            number.reverse();
+        }
+    }
+    Ok(Some(turned))
+}
+
+/// The parts of an array that change with its byte order.
+struct BigEndian {
+    /// The mark of the order in the header.
+    mark: usize,
+    data: Range<usize>,
+    /// Bytes of a number.
+    width: usize,
+}
+
+/// The array at `place`, if it is big-endian.
+fn big_endian(bytes: &[u8], place: Range<usize>) -> Option<BigEndian> {
+    const MARK: &str = "'descr': '>";
+    let (header, data) = split(&bytes[place.clone()]).ok()?;
+    let at = header.find(MARK)? + MARK.len() - 1;
+    let width = header[at + 1..].get(1..2)?.parse().ok()?;
+    let start = place.end - data.len();
+    (width > 0).then_some(BigEndian {
+        mark: start - header.len() + at,
+        data: start..place.end,
+        width,
+    })
+}
+
+/// The header of an array and its numbers.
+fn split(array: &[u8]) -> Result<(&str, &[u8]), String> {
     let rest = array.strip_prefix(MAGIC).ok_or("not an array of numpy")?;
     let (len, rest) = match rest {
         [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
@@ -54,6 +130,12 @@ fn array(bytes: &[u8], place: Range<usize>) -> Result<Entry, String> {
     }
     let (header, data) = rest.split_at(len);
     let header = std::str::from_utf8(header).map_err(|e| format!("its header: {e}"))?;
+    Ok((header, data))
+}
+
+/// The array at `place`, or the reason why it cannot be read.
+fn array(bytes: &[u8], place: Range<usize>) -> Result<Entry, String> {
+    let (header, data) = split(&bytes[place.clone()])?;
     let (dtype, fortran, shape) = fields(header)?;
     let span = bytes_of(dtype, &shape)?;
     if span != data.len() {
@@ -84,7 +166,11 @@ fn fields(header: &str) -> Result<(Dtype, bool, Vec<usize>), String> {
         let at = header.find(&format!("'{key}':")).ok_or_else(malformed)?;
         Ok(header[at + key.len() + 3..].trim_start())
     };
-    let descr = value("descr")?.strip_prefix('\'').ok_or_else(malformed)?;
+    let descr = value("descr")?;
+    if descr.starts_with('[') {
+        return Err("an array of records of several fields; save one field".to_owned());
+    }
+    let descr = descr.strip_prefix('\'').ok_or_else(malformed)?;
     let (descr, _) = descr.split_once('\'').ok_or_else(malformed)?;
     let dtype = match descr {
         "<f8" => Dtype::F64,
@@ -96,7 +182,10 @@ fn fields(header: &str) -> Result<(Dtype, bool, Vec<usize>), String> {
         "|i1" => Dtype::I8,
         "|u1" => Dtype::U8,
         "|b1" => Dtype::Bool,
-        other => return Err(format!("type `{other}` is not supported")),
+        "<u8" => Dtype::U64,
+        "<u4" => Dtype::U32,
+        "<u2" => Dtype::U16,
+        other => return Err(refused_type(other).into_owned()),
     };
     let fortran = match value("fortran_order")? {
         order if order.starts_with("False") => false,
@@ -112,4 +201,20 @@ fn fields(header: &str) -> Result<(Dtype, bool, Vec<usize>), String> {
         .map(|d| d.parse().map_err(|_| malformed()))
         .collect::<Result<_, _>>()?;
     Ok((dtype, fortran, shape))
+}
+
+/// The reason for an array of `descr`, which holds no numbers that are read here.
+fn refused_type(descr: &str) -> Cow<'static, str> {
+    match descr.trim_start_matches(['|', '<', '>']).as_bytes() {
+        [b'O', ..] => "an array of Python objects, a pickle that could run code; save numbers: \
+                       `numpy.save(path, numpy.stack(array).astype('float32'))`"
+            .into(),
+        [b'V', ..] => format!(
+            "type `{descr}`, bytes without a meaning, as numpy writes bfloat16; save it as float32"
+        )
+        .into(),
+        [b'U' | b'S', ..] => format!("type `{descr}`, texts and not numbers").into(),
+        [b'c', ..] => format!("type `{descr}`, complex numbers; save their real part").into(),
+        _ => format!("type `{descr}` is not supported; save it as float32").into(),
+    }
 }

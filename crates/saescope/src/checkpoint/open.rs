@@ -10,6 +10,7 @@ use super::file::File;
 use super::tensor::Entry;
 use super::{Checkpoint, FileContent, Metadata, gguf, llama2c, npz, safetensors, torch, zip};
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// Names of checkpoints in a folder, the most preferred first.
 const NAMES: [&str; 4] = [
@@ -42,6 +43,10 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
 
 /// A checkpoint of one file.
 pub(super) fn single(path: &Path, file: File) -> Result<Checkpoint> {
+    let file = match npz::little_endian(path, file.bytes())? {
+        Some(turned) => File::held(path, turned),
+        None => file,
+    };
     let parsed = parse(path, file.bytes())?;
     let mut tensors = BTreeMap::new();
     for (name, entry) in parsed.tensors {
@@ -60,24 +65,34 @@ fn find(folder: &Path) -> Result<PathBuf> {
     for name in NAMES {
         let path = folder.join(name);
         if path.is_file() {
-            return Ok(path);
+            // transformers would load the model that the adapter names, and change it.
+            return match stand_in::folder::adapter(folder) {
+                Some(reason) => Err(Error::format(
+                    folder,
+                    format!("{reason}; or name {name}, to have it without the adapter"),
+                )),
+                None => Ok(path),
+            };
         }
     }
     let mut found = ending(folder, ".gguf")?;
     if found.is_empty() {
-        // llama2.c has no fixed name for its models; its tokenizers are `tokenizer.bin` and the like.
         found = ending(folder, ".bin")?;
-        found.retain(|path| !name_of(path).starts_with("tok"));
     }
+    if let Some(reason) = stand_in::folder::gguf_parts(&found) {
+        return Err(Error::format(folder, reason));
+    }
+    found.retain(|path| !is_no_model(&name_of(path)));
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        [] => Err(Error::format(
-            folder,
-            format!(
-                "the folder holds no checkpoint: none of {}, *.gguf, *.bin",
-                NAMES.join(", ")
-            ),
-        )),
+        [] => {
+            let none = || {
+                let names = NAMES.join(", ");
+                format!("the folder holds no checkpoint: none of {names}, *.gguf, *.bin")
+            };
+            let reason = stand_in::folder::reason(folder).unwrap_or_else(none);
+            Err(Error::format(folder, reason))
+        }
         several => {
             let names: Vec<_> = several.iter().map(|path| name_of(path)).collect();
             let names = names.join(", ");
@@ -109,6 +124,7 @@ fn name_of(path: &Path) -> Cow<'_, str> {
 
 /// Reads one file by its first bytes, or else by the end of its name.
 fn parse(path: &Path, bytes: &[u8]) -> Result<FileContent> {
+    stand_in::check(path, bytes)?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
     // A pickle begins with 0x80 and its protocol, or in the oldest protocols with anything. The size
@@ -118,6 +134,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<FileContent> {
         || matches!(bytes, [0x80, 2..=5, 1..=255, ..]);
     if bytes.starts_with(gguf::MAGIC) {
         gguf::parse(path, bytes)
+    } else if bytes.starts_with(npz::MAGIC) {
+        npz::parse_one(path, bytes)
     } else if bytes.starts_with(zip::MAGIC) {
         let archive = zip::Archive::read(path, bytes)?;
         if npz::is_npz(&archive) {
@@ -159,6 +177,7 @@ fn sharded(index: &Path) -> Result<Checkpoint> {
         return Err(Error::format(index, format!("an index of {size} bytes")));
     }
     let text = std::fs::read(index).map_err(|e| Error::io(index, e))?;
+    stand_in::check_text(index, &text)?;
     let listed: Index = serde_json::from_slice(&text)
         .map_err(|e| Error::format(index, format!("not an index of shards: {e}")))?;
     let folder = index.parent().unwrap_or(Path::new(""));
@@ -167,16 +186,11 @@ fn sharded(index: &Path) -> Result<Checkpoint> {
     for (tensor, file) in &listed.weight_map {
         by_file.entry(file).or_default().push(tensor);
     }
+    check_shards(index, folder, by_file.keys().copied())?;
     let mut files = Vec::with_capacity(by_file.len());
     let mut tensors = BTreeMap::new();
     let mut metadata = None;
     for (name, wanted) in by_file {
-        if !stays_inside(name) {
-            return Err(Error::format(
-                index,
-                format!("shard `{name}` leads outside the folder"),
-            ));
-        }
         let path = folder.join(name);
         let file = File::open(&path)?;
         let parsed = parse(&path, file.bytes())?;
@@ -202,6 +216,54 @@ fn sharded(index: &Path) -> Result<Checkpoint> {
         tensors,
         metadata: metadata.unwrap_or(Metadata::Safetensors(BTreeMap::new())),
     })
+}
+
+/// Refuses shards that lead outside the folder, or are not there, all of them by name.
+fn check_shards<'a>(
+    index: &Path,
+    folder: &Path,
+    names: impl ExactSizeIterator<Item = &'a str>,
+) -> Result<()> {
+    let count = names.len();
+    let mut missing = Vec::new();
+    for name in names {
+        if !stays_inside(name) {
+            return Err(Error::format(
+                index,
+                format!("shard `{name}` leads outside the folder"),
+            ));
+        }
+        if !folder.join(name).is_file() {
+            missing.push(name);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let lost = missing.len();
+    let listed = stand_in::folder::listed(&missing);
+    let reason = format!(
+        "{lost} of the {count} shards that it lists are not there: {listed}; download them"
+    );
+    Err(Error::format(index, reason))
+}
+
+/// True for files beside a model that are none by themselves: tokenizers, states of a training, shards,
+/// adapters, image encoders, importance matrices.
+fn is_no_model(name: &str) -> bool {
+    // llama2.c has no fixed name for its models; its tokenizers are `tokenizer.bin` and the like.
+    const BEGINNINGS: [&str; 7] = [
+        "tok",
+        "pytorch_model-",
+        "adapter_model",
+        "training_args",
+        "optimizer",
+        "scheduler",
+        "rng_state",
+    ];
+    BEGINNINGS.iter().any(|start| name.starts_with(start))
+        || name.contains("mmproj")
+        || name.contains("imatrix")
 }
 
 /// True if a name from an index stays in the index's folder. Links may lead out of it: the Hub's cache

@@ -96,6 +96,20 @@ impl Pickle {
     }
 }
 
+/// The next step for a pickle that refers to `global`; `rest` follows in the file.
+fn advice(global: &str, rest: &[u8]) -> &'static str {
+    let rest = &rest[..rest.len().min(MAX_BYTES)];
+    let has = |name: &[u8]| rest.windows(name.len()).any(|window| window == name);
+    if has(b"_parameters") && has(b"_modules") {
+        "it is a whole module; load it where its class is, and save its weights alone: \
+         `torch.save(module.state_dict(), ...)`"
+    } else if global.starts_with("numpy") {
+        "it holds arrays of numpy; save them as tensors (`torch.from_numpy`) or with `numpy.save`"
+    } else {
+        "save the tensors in plain dicts, such as a `state_dict()`, if you trust the file"
+    }
+}
+
 struct Machine<'a> {
     path: &'a Path,
     allowed: &'a [&'a str],
@@ -216,7 +230,7 @@ impl Machine<'_> {
             b'c' => {
                 let module = String::from_utf8_lossy(cursor.line()?);
                 let name = String::from_utf8_lossy(cursor.line()?);
-                self.global(&module, &name)
+                self.global(&module, &name, cursor)
             }
             0x93 => {
                 let (name, module) = (self.pop(cursor)?, self.pop(cursor)?);
@@ -226,7 +240,7 @@ impl Machine<'_> {
                     return Err(cursor.error("a global whose name is not a text"));
                 };
                 let (module, name) = (module.clone(), name.clone());
-                self.global(&module, &name)
+                self.global(&module, &name, cursor)
             }
             b'Q' => {
                 let key = self.pop(cursor)?;
@@ -250,7 +264,7 @@ impl Machine<'_> {
         }
     }
 
-    fn global(&mut self, module: &str, name: &str) -> Result<()> {
+    fn global(&mut self, module: &str, name: &str, cursor: &Cursor) -> Result<()> {
         let full = format!("{module}.{name}");
         match self.allowed.iter().position(|allowed| *allowed == full) {
             Some(place) => {
@@ -259,6 +273,7 @@ impl Machine<'_> {
             }
             None => Err(Error::Pickle {
                 path: self.path.to_path_buf(),
+                advice: advice(&full, cursor.rest()),
                 global: full,
             }),
         }

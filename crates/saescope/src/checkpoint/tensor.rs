@@ -39,7 +39,8 @@ impl Entry {
                 strides: None,
             }),
             _ => Err(format!(
-                "shape {shape:?} of {dtype} takes {span} bytes from byte {start} of a file of {file_len} bytes"
+                "shape {shape:?} of {dtype} takes {span} bytes from byte {start} of a file of {file_len} bytes; \
+                 an unfinished download is cut short like that: download it again"
             )),
         }
     }

@@ -103,8 +103,12 @@ fn directory(path: &Path, bytes: &[u8]) -> Result<(u64, u64)> {
                     && at + END_LEN + usize::from(comment) == bytes.len()
             })
         });
-    let end =
-        end.ok_or_else(|| Error::format(path, "a zip archive without its end; cut short?"))?;
+    let end = end.ok_or_else(|| {
+        Error::format(
+            path,
+            "a zip archive without its end, as of an unfinished download; download it again",
+        )
+    })?;
     let mut cursor = Cursor::new(path, &bytes[end..]);
     cursor.take(10)?;
     let count = cursor.u16()?;

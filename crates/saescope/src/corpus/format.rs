@@ -8,6 +8,7 @@ use super::open::{MAX_DOCUMENT, Source};
 use super::table;
 use super::template::Template;
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// Bytes of a file that are looked at.
 const HEAD: u64 = 64 << 10;
@@ -39,7 +40,7 @@ const JSON: [&str; 4] = ["jsonl", "ndjson", "json", "jsonlines"];
 const TABLES: [&str; 3] = ["csv", "tsv", "tab"];
 
 /// First bytes of files that people take for texts, their names, and the next step.
-const FOREIGN: [(&[u8], &str, &str); 16] = [
+const FOREIGN: [(&[u8], &str, &str); 15] = [
     (
         b"BZh",
         "compressed with bzip2",
@@ -64,11 +65,6 @@ const FOREIGN: [(&[u8], &str, &str); 16] = [
         b"7z\xbc\xaf\x27\x1c",
         "a 7z archive",
         "unpack it and name its files",
-    ),
-    (
-        b"version https://git-lfs.",
-        "a pointer of Git LFS, not the file itself",
-        "fetch it with `git lfs pull`",
     ),
     (b"\xff\xfe", "UTF-16 text", "convert it to UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "convert it to UTF-8"),
@@ -169,6 +165,9 @@ fn of_head(path: &Path, head: &[u8], template: Option<&Template>) -> Result<Form
     {
         return Ok(Format::ArrowStream);
     }
+    if let Some(pointer) = stand_in::pointer(head) {
+        return Err(pointer.error(path));
+    }
     let foreign = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic));
     if let Some((_, what, next)) = foreign {
         return Err(Error::format(path, format!("it is {what}; {next}")));
@@ -178,6 +177,18 @@ fn of_head(path: &Path, head: &[u8], template: Option<&Template>) -> Result<Form
         return Err(Error::format(path, reason));
     }
     let extension = extension(path);
+    // Under another name a page may be the text that is meant.
+    let records = [
+        JSON.as_slice(),
+        &TABLES,
+        &["parquet", "arrow", "feather", "ipc"],
+    ]
+    .concat();
+    if records.contains(&extension.as_str())
+        && let Some(page) = stand_in::page(head)
+    {
+        return Err(page.error(path));
+    }
     if let Some(format) = json_format(head, JSON.contains(&extension.as_str())) {
         return Ok(format);
     }

@@ -103,7 +103,7 @@ fn form(config: &Config, layer: usize) -> Attention {
         n_heads: config.n_heads,
         n_kv_heads: config.n_kv_heads,
         d_head: config.d_head,
-        scale: config.attn_scale,
+        scale: config.attn_scale_at(layer),
         softcap: config.attn_softcap,
         window: config.layers[layer].window,
     }

@@ -31,6 +31,7 @@ impl Config {
             },
             parallel_residual: false,
             attn_scale: 0.125,
+            attn_scale_by_layer: false,
             attn_softcap: None,
             logit_softcap: None,
             embed_scale: None,

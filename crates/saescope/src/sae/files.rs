@@ -10,6 +10,7 @@ use super::source::Source;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::torch::Value as TorchValue;
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// The largest configuration that is read, in bytes; a real one has some kilobytes.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -111,6 +112,7 @@ impl ConfigObject {
             return Err(Error::format(path, reason));
         }
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        stand_in::check_text(path, &bytes)?;
         if path.extension().is_some_and(|e| e == "yaml") {
             let map = plain_yaml(&String::from_utf8_lossy(&bytes));
             let path = path.to_path_buf();

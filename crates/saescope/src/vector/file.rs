@@ -1,4 +1,5 @@
-//! Files of steering vectors: safetensors, and control-vector GGUF as llama.cpp and repeng write it.
+//! Files of steering vectors: safetensors, control-vector GGUF as llama.cpp and repeng write it, and
+//! tensors of torch and numpy.
 //!
 //! Owns the names of tensors and keys in both formats. Knows no model: a vector is checked against one
 //! by [`Vector::check`].
@@ -6,10 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Vector, VectorRecord};
-use crate::checkpoint::{
-    Checkpoint, Elements, NewTensor, NewValue, Tensor, save_gguf, save_safetensors,
-};
+use super::{Vector, VectorRecord, bare};
+use crate::checkpoint::{Checkpoint, Elements, NewTensor, NewValue, save_gguf, save_safetensors};
 use crate::error::{Error, Result};
 use crate::site::Site;
 
@@ -22,11 +21,6 @@ const MODEL_HINT: &str = "controlvector.model_hint";
 const LAYER_COUNT: &str = "controlvector.layer_count";
 /// Prefix of the layer in the name of a GGUF's tensor.
 const DIRECTION: &str = "direction.";
-/// Name of a tensor that is a direction without a site.
-const BARE: &str = "vector";
-
-/// Bound of a direction's width; no model comes near it.
-const MAX_WIDTH: usize = 1 << 20;
 
 /// True if a vector is saved in `path` as control-vector GGUF.
 pub(crate) fn is_gguf(path: &Path) -> bool {
@@ -44,24 +38,27 @@ impl Vector {
         Vector::read(&Checkpoint::open(path)?)
     }
 
-    /// Reads a vector as [`Vector::open`] does, or a single direction without a site: a tensor named
-    /// `vector`, which is placed at `site`.
+    /// Reads a vector as [`Vector::open`] does, or a direction that states no site and is placed at
+    /// `site`: the only tensor of a file of safetensors, torch or numpy, or the one of the site's layer
+    /// among one per layer, by name or by row, of a model of `n_layers`.
     ///
     /// # Errors
-    /// As for [`Vector::open`]; [`Error::Tensor`] when a direction without a site meets no `site`.
-    pub fn open_at(path: &Path, site: Option<Site>) -> Result<Vector> {
+    /// As for [`Vector::open`]; [`Error::Tensor`] when a direction without a site meets no `site`, and
+    /// errors for layers that may be counted otherwise.
+    pub fn open_at(path: &Path, site: Option<Site>, n_layers: usize) -> Result<Vector> {
         let checkpoint = Checkpoint::open(path)?;
-        let Ok(tensor) = checkpoint.tensor(BARE) else {
+        let recorded = checkpoint
+            .metadata()
+            .is_some_and(|metadata| metadata.contains_key(RECORD));
+        if checkpoint.gguf().is_some() || recorded {
             return Vector::read(&checkpoint);
+        }
+        let directions = match bare::named_as_sites(&checkpoint)? {
+            Some(directions) => directions,
+            None => bare::read(&checkpoint, bare::Place { site, n_layers })?,
         };
-        let site =
-            site.ok_or_else(|| tensor.error("it is a direction without a site; give one"))?;
-        let direction = tensor.to_vec()?;
-        tensor.check_finite(&direction, 0)?;
-        Ok(Vector {
-            directions: [(site, direction)].into(),
-            record: VectorRecord::default(),
-        })
+        let record = VectorRecord::default();
+        Ok(Vector { directions, record })
     }
 
     /// Reads a vector from the bytes of a file; errors name `path`.
@@ -90,22 +87,22 @@ impl Vector {
                 (site_of_direction, record)
             }
             None => {
-                let metadata = checkpoint.metadata().ok_or_else(|| {
-                    let reason = "a steering vector is a safetensors or a GGUF file";
-                    Error::format(path, reason)
-                })?;
-                let text = metadata.get(RECORD).map(String::as_str);
-                (|name| name.parse().ok(), record(path, text)?)
+                let text = checkpoint
+                    .metadata()
+                    .and_then(|metadata| metadata.get(RECORD));
+                let record = record(path, text.map(String::as_str))?;
+                (|name| name.parse().ok(), record)
             }
         };
         let mut directions = BTreeMap::new();
         for tensor in checkpoint.tensors() {
             let site = site_of(tensor.name()).ok_or_else(|| {
                 let expected = "the tensors of a steering vector are named as sites such as \
-                                `resid_post.8`, or in a GGUF as `direction.8`";
+                                `resid_post.8`, or in a GGUF as `direction.8`; others are directions \
+                                without a site, which are steered at a site that is given";
                 tensor.error(expected)
             })?;
-            directions.insert(site, direction(&tensor)?);
+            directions.insert(site, bare::direction(&tensor)?);
         }
         if directions.is_empty() {
             return Err(Error::format(path, "the file holds no direction"));
@@ -201,19 +198,4 @@ fn site_of_direction(name: &str) -> Option<Site> {
     let layer = name.strip_prefix(DIRECTION)?;
     // The parser of sites refuses `+8` and `08`, which `usize` would accept.
     format!("resid_post.{layer}").parse().ok()
-}
-
-fn direction(tensor: &Tensor) -> Result<Vec<f32>> {
-    let &[width] = tensor.shape() else {
-        let shape = tensor.shape();
-        return Err(tensor.error(format!(
-            "a direction has one dimension, and the shape is {shape:?}"
-        )));
-    };
-    if width == 0 || width > MAX_WIDTH {
-        return Err(tensor.error(format!("a direction cannot have the width {width}")));
-    }
-    let direction = tensor.to_vec()?;
-    tensor.check_finite(&direction, 0)?;
-    Ok(direction)
 }

@@ -4,6 +4,7 @@
 //! files that other tools read, applied as [`Edit`]s and measured by [`evaluate`]. It knows no
 //! autoencoder.
 
+mod bare;
 pub mod evaluate;
 mod file;
 mod gather;

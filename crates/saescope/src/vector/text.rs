@@ -7,6 +7,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// Bound of a file's size, in bytes; a set of examples is far smaller.
 const MAX_FILE: u64 = 1 << 30;
@@ -129,7 +130,12 @@ pub(super) fn read_file(path: &Path) -> Result<String> {
             format!("{len} bytes are too many for a set of texts; at most {MAX_FILE} are read");
         return Err(Error::format(path, reason));
     }
-    std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
+    let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    // A page or the answer of a server may be a text of the set.
+    if let Some(pointer) = stand_in::pointer(&text) {
+        return Err(pointer.error(path));
+    }
+    String::from_utf8(text).map_err(|e| Error::format(path, format!("not UTF-8 text: {e}")))
 }
 
 #[cfg(test)]

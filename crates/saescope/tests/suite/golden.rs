@@ -13,7 +13,7 @@ use saescope::{Isa, Matrix, Precision};
 use safetensors::SafeTensors;
 
 /// The required cases: one for every supported family and variant.
-const CASES: [&str; 26] = [
+const CASES: [&str; 28] = [
     "gemma2",
     "gemma3",
     "gemma3_linear_v5",
@@ -23,7 +23,9 @@ const CASES: [&str; 26] = [
     "gpt2_bare_names",
     "gpt2_bin",
     "gpt2_bin_legacy",
+    "gpt2_by_layer",
     "gpt2_inner",
+    "gpt2_unscaled",
     "gpt_neox",
     "gpt_neox_sequential",
     "llama",

@@ -197,19 +197,19 @@ fn a_direction_without_a_site_is_placed_at_the_one_given() {
         elements: Elements::F32(&[1.0, 2.0]),
     };
     save_safetensors(&path, &[bare], &[].into()).unwrap();
-    let placed = Vector::open_at(&path, Some(Site::MlpOut(3))).unwrap();
+    let placed = Vector::open_at(&path, Some(Site::MlpOut(3)), 6).unwrap();
     assert_eq!(
         placed.directions,
         [(Site::MlpOut(3), vec![1.0, 2.0])].into()
     );
-    for refused in [Vector::open_at(&path, None), Vector::open(&path)] {
+    for refused in [Vector::open_at(&path, None, 6), Vector::open(&path)] {
         assert!(matches!(refused, Err(Error::Tensor { .. })), "{refused:?}");
     }
     // A site of the file's own stays.
     vector(&[Site::ResidPost(1), Site::Embed])
         .save(&path)
         .unwrap();
-    let mut named = Vector::open_at(&path, Some(Site::MlpOut(3))).unwrap();
+    let mut named = Vector::open_at(&path, Some(Site::MlpOut(3)), 6).unwrap();
     assert_eq!(named, Vector::open(&path).unwrap());
     assert!(matches!(
         named.retain(&[Site::MlpOut(3)]),
@@ -219,6 +219,79 @@ fn a_direction_without_a_site_is_placed_at_the_one_given() {
     assert_eq!(named.directions.len(), 2);
     named.retain(&[Site::Embed]).unwrap();
     assert!(named.directions.keys().eq([&Site::Embed]));
+}
+
+/// Opens a file of `tests/golden/make_torch_vectors.py` for a model of six layers.
+fn of_torch(name: &str, site: Option<Site>) -> saescope::Result<Vector> {
+    let path = golden().with_file_name("torch").join(name);
+    Vector::open_at(&path, site, 6)
+}
+
+#[test]
+fn directions_of_torch_and_numpy_are_read_at_the_site_given() {
+    for name in [
+        "one.pt",
+        "half_row.pt",
+        "parameter.pt",
+        "in_a_dict.pt",
+        "by_number.pt",
+        "by_text.pt",
+        "in_a_list.pt",
+        "rows.pt",
+        "old.bin",
+        "one.npy",
+        "half.npy",
+        "big.npy",
+        "rows.npy",
+        "fortran.npy",
+        "by_layer.npz",
+        "only.npz",
+    ] {
+        for site in [Site::ResidPost(3), Site::AttnOut(3)] {
+            let vector = of_torch(name, Some(site)).unwrap_or_else(|e| panic!("{e}"));
+            let expected = [(site, vec![3.0, 4.0, 5.0, 6.0])].into();
+            assert_eq!(vector.directions, expected, "{name}");
+        }
+    }
+    let sites = of_torch("by_site.pt", None).unwrap();
+    assert!(sites.directions.keys().eq(&[1, 3].map(Site::ResidPost)));
+    let same = Vector::open(&golden().with_file_name("torch").join("by_site.pt"));
+    assert_eq!(same.unwrap(), sites);
+}
+
+#[test]
+fn directions_whose_layer_is_not_certain_are_refused_with_the_next_step() {
+    let cases = [
+        ("hidden_states.pt", "`hidden_states`"),
+        ("hidden_states_by_number.pt", "`hidden_states`"),
+        ("several.pt", "direction, mean"),
+        ("positions.pt", "[6, 5, 4]"),
+        ("whole_numbers.pt", "I64"),
+        ("not_finite.pt", "NaN"),
+        ("objects.npy", "Python objects"),
+        ("compressed.npz", "numpy.savez"),
+    ];
+    for (name, part) in cases {
+        let error = of_torch(name, Some(Site::ResidPost(3))).unwrap_err();
+        assert!(error.to_string().contains(part), "{name}: {error}");
+    }
+    let at = |name: &str, site| of_torch(name, Some(site)).unwrap_err().to_string();
+    let error = at("by_number.pt", Site::ResidPost(2));
+    assert!(
+        error.contains("no direction of layer 2") && error.contains("1, 3"),
+        "{error}"
+    );
+    let error = at("in_a_dict.pt", Site::ResidPost(2));
+    assert!(error.contains("`layer` is 3"), "{error}");
+    let error = at("rows.pt", Site::Embed);
+    assert!(error.contains("`embed`"), "{error}");
+    for name in ["one.pt", "by_number.pt", "rows.npy", "by_layer.npz"] {
+        let refused = of_torch(name, None);
+        assert!(
+            matches!(refused, Err(Error::Tensor { .. })),
+            "{name}: {refused:?}"
+        );
+    }
 }
 
 proptest! {

@@ -138,8 +138,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let encoded = encode(&lm, sae.as_ref(), std::slice::from_ref(&text))?;
     let (text, tokens) = (encoded.texts.concat(), encoded.ids.concat());
 
-    recipe.directions =
-        args.directions(sae.as_ref().and_then(|named| named.sae.out_site().ok()))?;
+    let recorded = sae.as_ref().and_then(|named| named.sae.out_site().ok());
+    recipe.directions = args.directions(recorded, model.config().n_layers())?;
     recipe.check()?;
     let activations = match &sae {
         Some(named) => recipe.activations(model, tokenizer, &named.sae, lm.bos)?,

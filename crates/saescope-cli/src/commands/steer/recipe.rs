@@ -94,10 +94,14 @@ impl Args {
 
     /// The directions of the vector files, of a file with several only that at --site. One without a
     /// site is at --site, or else at `recorded`.
-    pub(super) fn directions(&self, recorded: Option<Site>) -> anyhow::Result<Vec<Direction>> {
+    pub(super) fn directions(
+        &self,
+        recorded: Option<Site>,
+        n_layers: usize,
+    ) -> anyhow::Result<Vec<Direction>> {
         let mut directions = Vec::new();
         for path in &self.vector {
-            let vector = read_vector(path, self.sae.site, recorded)?;
+            let vector = read_vector(path, self.sae.site, recorded, n_layers)?;
             directions.extend(vector.directions.into_iter().map(|(site, direction)| {
                 let label = Some(format!("vector {}", path.display()));
                 Direction {
@@ -115,9 +119,10 @@ fn read_vector(
     path: &Path,
     wanted: Option<Site>,
     recorded: Option<Site>,
+    n_layers: usize,
 ) -> anyhow::Result<Vector> {
     let site = wanted.or(recorded);
-    let read = Vector::open_at(path, site);
+    let read = Vector::open_at(path, site, n_layers);
     let mut vector = match read {
         Err(error @ saescope::Error::Tensor { .. }) if site.is_none() => {
             return Err(error).context("--vector without --site");

@@ -58,7 +58,7 @@ fn an_index_that_leads_elsewhere_or_lies_is_refused() {
     ));
     assert!(matches!(
         opened("a", "none.safetensors"),
-        Err(Error::Io { .. })
+        Err(Error::Format { .. })
     ));
     fs::write(&index, "[1, 2").unwrap();
     assert!(matches!(

@@ -108,12 +108,17 @@ pub(super) fn parse_zip(path: &Path, bytes: &[u8], archive: &Archive) -> Result<
     let root = match (roots.next(), roots.next()) {
         (Some(root), None) if root.is_empty() || root.ends_with('/') => root,
         _ => {
-            return Err(Error::format(
-                path,
-                "a zip archive that torch.save did not write",
-            ));
+            return Err(Error::format(path, other_zip(archive)));
         }
     };
+    if archive
+        .names()
+        .any(|name| name.starts_with(&format!("{root}code/")))
+    {
+        let reason =
+            "a program of TorchScript; load it with `torch.jit.load` and save its `state_dict()`";
+        return Err(Error::format(path, reason));
+    }
     let find = |name: &str| archive.find(bytes, &format!("{root}{name}"));
     if let Ok(order) = find("byteorder")
         && bytes[order] != *b"little"
@@ -126,6 +131,19 @@ pub(super) fn parse_zip(path: &Path, bytes: &[u8], archive: &Archive) -> Result<
     place(path, &pickle, |storage| {
         find(&format!("data/{}", storage.key))
     })
+}
+
+/// The reason for a zip archive without a pickle of `torch.save`.
+fn other_zip(archive: &Archive) -> String {
+    const SHOWN: usize = 3;
+    let mut names: Vec<&str> = archive.names().collect();
+    names.sort_unstable();
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    names.truncate(SHOWN);
+    let names = names.join(", ");
+    format!(
+        "a zip archive that torch.save did not write ({names}{more}); unpack it and name its files"
+    )
 }
 
 /// True if `bytes` begin like a file of `torch.save` before PyTorch 1.6.

@@ -67,6 +67,7 @@ pub(crate) fn from_gguf(
         mlp: mlp(family),
         parallel_residual: family == Family::GptNeox && keys.or("use_parallel_residual", true)?,
         attn_scale: inverse_root(shape.scored_width(family)),
+        attn_scale_by_layer: false,
         attn_softcap: if gemma {
             keys.cap("attn_logit_softcapping", cap(50.0))?
         } else {

@@ -12,6 +12,7 @@ use super::parts::{activation, head_width, inverse_root, rope_object, unknown_fa
 use super::rope::Rope;
 use super::{Config, Family, LayerConfig, MlpKind, NormKind, Parsed, Positions, Presence, Tensors};
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// Reads a `config.json`.
 pub(crate) fn from_hf(path: &Path) -> Result<Parsed> {
@@ -21,6 +22,7 @@ pub(crate) fn from_hf(path: &Path) -> Result<Parsed> {
 
 /// Reads the bytes of a `config.json`; errors name `path`.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
+    stand_in::check_text(path, bytes)?;
     let map: Map<String, Value> = serde_json::from_slice(bytes)
         .map_err(|error| Error::format(path, format!("not a JSON object: {error}")))?;
     let mut keys = Keys::new(path, "", map);
@@ -67,6 +69,7 @@ fn gpt2(mut keys: Keys) -> Result<Parsed> {
         } else {
             1.0
         },
+        attn_scale_by_layer: keys.or("scale_attn_by_inverse_layer_idx", false)?,
         attn_softcap: None,
         logit_softcap: None,
         embed_scale: None,
@@ -115,6 +118,7 @@ fn gpt_neox(mut keys: Keys) -> Result<Parsed> {
         },
         parallel_residual: keys.or("use_parallel_residual", true)?,
         attn_scale: inverse_root(d_head as f64),
+        attn_scale_by_layer: false,
         attn_softcap: None,
         logit_softcap: None,
         embed_scale: None,

@@ -151,7 +151,7 @@ const RULES: &[Rule] = &[
     rule("final_logit_softcapping", UNUSED_CAP),
     rule(
         "scale_attn_by_inverse_layer_idx",
-        "which divides scores by the number of the layer; saescope does not",
+        "but this family does not divide scores by the number of the layer",
     ),
     rule("use_bidirectional_attention", CAUSAL.why),
     rule(

@@ -29,6 +29,7 @@ pub(crate) fn from_llama2c(path: &Path, header: &Header) -> Result<Parsed> {
         },
         parallel_residual: false,
         attn_scale: inverse_root(d_head as f64),
+        attn_scale_by_layer: false,
         attn_softcap: None,
         logit_softcap: None,
         embed_scale: None,

@@ -167,6 +167,7 @@ pub(super) fn llama_like(mut keys: Keys, defaults: &FamilyDefaults) -> Result<Pa
         } else {
             d_head as f64
         }),
+        attn_scale_by_layer: false,
         attn_softcap: caps.attn,
         logit_softcap: caps.logit,
         embed_scale: gemma.then(|| (d_model as f64).sqrt() as f32),

@@ -58,6 +58,8 @@ pub struct Config {
     pub parallel_residual: bool,
     /// Factor of attention scores.
     pub attn_scale: f32,
+    /// True if scores are divided by the number of the layer too, counted from 1 (Mistral's GPT-2).
+    pub attn_scale_by_layer: bool,
     /// Scores become `cap * tanh(score / cap)` before the mask.
     pub attn_softcap: Option<f32>,
     /// Logits become `cap * tanh(logit / cap)`.
@@ -72,6 +74,15 @@ impl Config {
     /// Number of blocks.
     pub fn n_layers(&self) -> usize {
         self.layers.len()
+    }
+
+    /// Factor of the attention scores of a layer.
+    pub fn attn_scale_at(&self, layer: usize) -> f32 {
+        if self.attn_scale_by_layer {
+            self.attn_scale / (layer + 1) as f32
+        } else {
+            self.attn_scale
+        }
     }
 }
 

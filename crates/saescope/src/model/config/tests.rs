@@ -174,6 +174,21 @@ fn absent_keys_have_the_defaults_of_the_family() {
 }
 
 #[test]
+fn scores_are_divided_by_the_layer_where_the_configuration_says_so() {
+    let scales = |edits: Value| -> [f32; 3] {
+        let config = read(&with(&gpt2(), edits)).unwrap().config;
+        [0, 1, 11].map(|layer| config.attn_scale_at(layer))
+    };
+    assert_eq!(scales(json!({})), [0.125; 3]);
+    let by_layer =
+        json!({"scale_attn_by_inverse_layer_idx": true, "reorder_and_upcast_attn": true});
+    assert_eq!(scales(by_layer), [0.125, 0.0625, 0.125 / 12.0]);
+    let bare = json!({"scale_attn_by_inverse_layer_idx": true, "scale_attn_weights": false});
+    assert_eq!(scales(bare), [1.0, 0.5, 1.0 / 12.0]);
+    assert_eq!(scales(json!({"scale_attn_weights": false})), [1.0; 3]);
+}
+
+#[test]
 fn both_spellings_of_rotary_settings_mean_the_same() {
     let mut new = llama();
     let keys = new.as_object_mut().unwrap();
@@ -245,15 +260,13 @@ fn rotary_settings_that_are_not_understood_are_refused_by_name() {
 
 #[test]
 fn attention_that_is_not_implemented_is_refused_by_name() {
+    let cases = [(json!({"add_cross_attention": true}), "add_cross_attention")];
+    assert_refused(&gpt2(), &cases);
     let cases = [
         (
             json!({"scale_attn_by_inverse_layer_idx": true}),
             "scale_attn_by_inverse_layer_idx",
         ),
-        (json!({"add_cross_attention": true}), "add_cross_attention"),
-    ];
-    assert_refused(&gpt2(), &cases);
-    let cases = [
         (json!({"use_qk_norm": true}), "use_qk_norm"),
         (
             json!({"attn_logit_softcapping": 50.0}),

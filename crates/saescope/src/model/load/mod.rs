@@ -19,6 +19,7 @@ use super::block::Weights;
 use super::config::{Config, Parsed, TensorSettings, from_gguf, from_hf, from_llama2c};
 use crate::checkpoint::{Checkpoint, gguf};
 use crate::error::{Error, Result};
+use crate::stand_in;
 use names::{Convention, names};
 use weights::Reader;
 
@@ -40,6 +41,7 @@ pub struct Source {
 /// Loads the model in a file, or in a folder with a `config.json` beside the weights.
 pub(crate) fn load(path: &Path, precision: Precision) -> Result<(Config, Weights, Source)> {
     let checkpoint = Checkpoint::open(path)?;
+    check_model(path, &checkpoint)?;
     let folder = if path.is_dir() {
         path
     } else {
@@ -81,6 +83,41 @@ pub(crate) fn load(path: &Path, precision: Precision) -> Result<(Config, Weights
         licence,
     };
     Ok((parsed.config, weights, source))
+}
+
+/// Refuses what only changes a model, or goes with one: adapters, image encoders, steering vectors.
+fn check_model(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    let is_adapter = |name: &str| {
+        [".lora_A", ".lora_B", ".lora_a", ".lora_b"]
+            .iter()
+            .any(|mark| name.contains(mark))
+    };
+    if checkpoint.names().any(is_adapter) {
+        let beside = path.parent().and_then(stand_in::folder::adapter);
+        let reason = beside.unwrap_or_else(|| {
+            "these are the matrices of a LoRA adapter, not a model; merge them into their model first \
+             (`merge_and_unload` of peft, `llama-export-lora` of llama.cpp) and name the result"
+                .to_owned()
+        });
+        return Err(Error::format(path, reason));
+    }
+    let Some(metadata) = checkpoint.gguf() else {
+        return Ok(());
+    };
+    let kind = metadata.str("general.type")?.unwrap_or("model");
+    let architecture = metadata.str("general.architecture")?.unwrap_or_default();
+    let reason = match (kind, architecture) {
+        ("adapter", _) => {
+            "an adapter, not a model; merge it with `llama-export-lora` and name the result"
+        }
+        ("mmproj", _) | (_, "clip") => {
+            "the image encoder of a model; name the GGUF of its language model, which lies beside it"
+        }
+        ("imatrix", _) => "an importance matrix for quantisation, not a model; name the model",
+        (_, "controlvector") => "a steering vector, not a model; give it as a vector for a model",
+        _ => return Ok(()),
+    };
+    Err(Error::format(path, reason))
 }
 
 fn parse_gguf(checkpoint: &Checkpoint, metadata: &gguf::Metadata) -> Result<Parsed> {

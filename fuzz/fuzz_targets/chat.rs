@@ -17,7 +17,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         .chunks_exact(2)
         .map(|turn| Message::new(turn[0], turn[1]))
         .collect();
-    if let Ok(template) = ChatTemplate::new(source, Some("<s>"), Some("</s>")) {
+    let ends = [("bos_token", "<s>"), ("eos_token", "</s>")];
+    let ends = ends.map(|(name, token)| (name.to_owned(), token.to_owned()));
+    if let Ok(template) = ChatTemplate::new(source, ends.to_vec()) {
         // Variables that tools and documents bring: values of every kind, nested.
         let values = serde_json::json!({
             "messages": messages,

@@ -40,17 +40,16 @@ impl Message {
 /// A chat template, ready to render.
 pub struct ChatTemplate {
     program: Program,
-    bos: Option<String>,
-    eos: Option<String>,
+    /// By name, such as `bos_token`.
+    special_tokens: Vec<(String, String)>,
 }
 
 impl ChatTemplate {
-    /// Compiles a template; `bos` and `eos` are the special tokens that it may write.
-    pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<ChatTemplate> {
+    /// Compiles a template; `special_tokens` are those that it may write, by name, such as `bos_token`.
+    pub fn new(source: &str, special_tokens: Vec<(String, String)>) -> Result<ChatTemplate> {
         Ok(ChatTemplate {
             program: Program::new(source).map_err(failed)?,
-            bos: bos.map(str::to_owned),
-            eos: eos.map(str::to_owned),
+            special_tokens,
         })
     }
 
@@ -65,10 +64,7 @@ impl ChatTemplate {
                     .to_owned(),
             )
         })?;
-        let text = |id| tokenizer.token_text(id);
-        let bos = tokenizer.bos().map(text);
-        let eos = tokenizer.eos_ids().first().copied().map(text);
-        ChatTemplate::new(source, bos.as_deref(), eos.as_deref())
+        ChatTemplate::new(source, tokenizer.special_tokens())
     }
 
     /// The conversation up to the model's next turn.
@@ -95,12 +91,12 @@ impl ChatTemplate {
 
     /// The text with variables of one's own: `messages` with other fields than [`Message`] has, `tools`,
     /// `documents`, `enable_thinking` and whatever else the template asks for. A variable that is not
-    /// given is undefined; `bos_token` and `eos_token` are the template's own unless given.
+    /// given is undefined; special tokens are the template's own unless given.
     pub fn render_variables(&self, mut variables: Map<String, Json>) -> Result<String> {
         // A missing token is undefined and not empty; templates tell the two apart.
-        for (name, token) in [("bos_token", &self.bos), ("eos_token", &self.eos)] {
-            if let (Some(token), false) = (token, variables.contains_key(name)) {
-                variables.insert(name.to_owned(), token.as_str().into());
+        for (name, token) in &self.special_tokens {
+            if !variables.contains_key(name) {
+                variables.insert(name.clone(), token.as_str().into());
             }
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -125,8 +121,16 @@ fn failed(fault: Fault) -> Error {
 mod tests {
     use super::*;
 
+    /// Special tokens from names and texts in turn.
+    fn named(tokens: &[&str]) -> Vec<(String, String)> {
+        let pairs = tokens
+            .chunks(2)
+            .map(|pair| (pair[0].to_owned(), pair[1].to_owned()));
+        pairs.collect()
+    }
+
     fn render(source: &str) -> Result<String> {
-        let template = ChatTemplate::new(source, Some("<s>"), None)?;
+        let template = ChatTemplate::new(source, named(&["bos_token", "<s>"]))?;
         template.render_prompt(&[Message::new("user", " hi ")])
     }
 
@@ -143,7 +147,10 @@ mod tests {
                 _ => format!("{root}/golden/chat/{name}.jinja"),
             };
             let source = std::fs::read_to_string(path).unwrap();
-            let template = ChatTemplate::new(&source, Some("<bos>"), Some("<eos>")).unwrap();
+            let template = {
+                let tokens = named(&["bos_token", "<bos>", "eos_token", "<eos>"]);
+                ChatTemplate::new(&source, tokens).unwrap()
+            };
             let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
             let found = template.render_with(&messages, row["prompt"].as_bool().unwrap());
             match (found, row["text"].as_str(), row["error"].as_str()) {
@@ -176,7 +183,7 @@ mod tests {
         fn difference(&self, source: &str, chats: &Map<String, Json>) -> Option<String> {
             let mut variables = chats[&self.chat].as_object().unwrap().clone();
             variables.insert("add_generation_prompt".to_owned(), self.prompt.into());
-            let found = ChatTemplate::new(source, None, None)
+            let found = ChatTemplate::new(source, Vec::new())
                 .and_then(|template| template.render_variables(variables));
             let agrees = match (&found, &self.text, &self.raised, &self.refused) {
                 (Ok(found), Some(text), ..) => found == text,

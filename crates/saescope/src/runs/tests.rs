@@ -364,6 +364,12 @@ fn every_fault_has_a_finding() {
         let run = with(change);
         assert!(found(&run, level, part), "{part}: {:?}", levels(&run));
     }
+    // TopK has no threshold that could settle.
+    let sparse = format!("{:?}", verdict(&with(|m| m.l0 = 5.0)));
+    assert!(
+        sparse.contains("LowerK") && !sparse.contains("Threshold"),
+        "{sparse}"
+    );
     let few = with(|m| m.tokens = 1000);
     assert!(found(&few, Level::Remark, "too few tokens (1000)"));
     assert!(found(&few, Level::Remark, "was active 16 times"));

@@ -226,3 +226,20 @@ fn files_that_are_no_tokenizer_of_sentence_piece_are_refused_by_name() {
         assert!(error.contains("tokenizer.model: "), "{error}");
     }
 }
+
+#[test]
+fn special_tokens_have_the_names_of_their_keys() {
+    let config = json!({
+        "bos_token": "<s>", "image_token": {"content": "<x>"}, "add_bos_token": true, "pad_token": null,
+        "extra_special_tokens": {"audio_token": "<y>"},
+    });
+    let files = Map::from_iter([("tokenizer_config.json".to_owned(), config)]);
+    let tokenizer = open(&golden().kinds, "bytes", &files).unwrap();
+    let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let named = [
+        pair("bos_token", "<s>"),
+        pair("image_token", "<x>"),
+        pair("audio_token", "<y>"),
+    ];
+    assert_eq!(tokenizer.special_tokens(), named);
+}

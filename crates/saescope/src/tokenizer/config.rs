@@ -42,6 +42,8 @@ pub(super) struct CompanionFiles {
     pub(super) model_type: Option<String>,
     /// Tokens to add to the vocabulary, in the order in which new ones get their ids.
     pub(super) added: Vec<Added>,
+    /// Special tokens by the names that chat templates know them by.
+    pub(super) names: Vec<(String, String)>,
     pub(super) chat_template: Option<String>,
 }
 
@@ -88,6 +90,7 @@ impl CompanionFiles {
                 .map(|file| file.tokens("bos_token_id"))
                 .transpose()?,
         };
+        let special = special_tokens(&tokenizer, &map)?;
         let class = tokenizer
             .text("tokenizer_class")?
             .or(model.text("tokenizer_class")?);
@@ -101,7 +104,8 @@ impl CompanionFiles {
             split_special_tokens: tokenizer.flag("split_special_tokens")?.unwrap_or(false),
             class: class.map(|class| class.trim_end_matches("Fast").to_owned()),
             model_type: model.text("model_type")?,
-            added: added(&tokenizer, &map, &older)?,
+            added: added(&tokenizer, &older, &special)?,
+            names: names(special),
             chat_template: chat_template(folder, &tokenizer)?,
         })
     }
@@ -128,9 +132,8 @@ fn ends(tokenizer: [&Companion; 2], model: [&Companion; 2]) -> Result<Vec<Token>
     Ok(ends)
 }
 
-/// The tokens to add: those with ids, then the named ones, then the further special ones.
-fn added(tokenizer: &Companion, map: &Companion, older: &Companion) -> Result<Vec<Added>> {
-    let special = special_tokens(tokenizer, map)?;
+/// The tokens to add: those with ids, then the `special` ones.
+fn added(tokenizer: &Companion, older: &Companion, special: &[SpecialToken]) -> Result<Vec<Added>> {
     let mut added = Vec::new();
     let decoder = tokenizer.object.get("added_tokens_decoder");
     for (id, token) in decoder.and_then(Value::as_object).into_iter().flatten() {
@@ -151,7 +154,9 @@ fn added(tokenizer: &Companion, map: &Companion, older: &Companion) -> Result<Ve
         let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
             return Err(older.broken(content, "the id of a token"));
         };
-        let special = special.iter().any(|(token, _)| token.content == *content);
+        let special = special
+            .iter()
+            .any(|special| special.token.content == *content);
         let token = AddedToken::from(content.clone(), special).normalized(!special);
         let path = older.path.clone();
         added.push(Added {
@@ -161,61 +166,72 @@ fn added(tokenizer: &Companion, map: &Companion, older: &Companion) -> Result<Ve
         });
     }
     added.sort_by_key(|added| added.id);
-    added.extend(special.into_iter().map(|(token, path)| Added {
-        token,
-        id: None,
-        path,
-    }));
+    for (at, new) in special.iter().enumerate() {
+        if !special[..at]
+            .iter()
+            .any(|known| known.token.content == new.token.content)
+        {
+            let (token, path) = (new.token.clone(), new.path.clone());
+            added.push(Added {
+                token,
+                id: None,
+                path,
+            });
+        }
+    }
     Ok(added)
 }
 
-/// The special tokens that the files name, each with its file: those of [`NAMED`], other keys that end in
-/// `_token`, and the lists. A key of the map takes the place of the tokenizer's.
-fn special_tokens(tokenizer: &Companion, map: &Companion) -> Result<Vec<(AddedToken, PathBuf)>> {
+/// The names of special tokens, each with its text.
+fn names(special: Vec<SpecialToken>) -> Vec<(String, String)> {
+    let named = special
+        .into_iter()
+        .filter_map(|special| Some((special.name?, special.token.content)));
+    named.collect()
+}
+
+/// A special token of a file. Those of lists have no name.
+struct SpecialToken {
+    name: Option<String>,
+    token: AddedToken,
+    path: PathBuf,
+}
+
+/// The special tokens of the files: those of [`NAMED`], other keys that end in `_token`, and the lists. A
+/// key of the map takes the place of the tokenizer's.
+fn special_tokens(tokenizer: &Companion, map: &Companion) -> Result<Vec<SpecialToken>> {
     let own = [tokenizer, map]
         .into_iter()
         .flat_map(|file| file.object.keys());
     let own = own.filter(|key| key.ends_with("_token") && !NAMED.contains(&key.as_str()));
     let keys = NAMED.into_iter().chain(own.map(String::as_str));
-    let mut found: Vec<(AddedToken, PathBuf)> = Vec::new();
-    let mut add = |token: AddedToken, file: &Companion| {
-        if !found
-            .iter()
-            .any(|(known, _)| known.content == token.content)
-        {
-            found.push((token.special(true), file.path.clone()));
-        }
-    };
+    let mut found: Vec<SpecialToken> = Vec::new();
     for key in keys {
-        let Some(file) = [map, tokenizer].into_iter().find(|file| file.has(key)) else {
-            continue;
-        };
-        match &file.object[key] {
-            // Flags, such as `add_bos_token`, end in the same word.
-            Value::Bool(_) | Value::Null => {}
-            value => add(
-                special_token(value).ok_or_else(|| file.broken(key, "a token"))?,
-                file,
-            ),
+        let file = [map, tokenizer].into_iter().find(|file| file.has(key));
+        // Flags, such as `add_bos_token`, end in the same word.
+        if let Some(file) = file
+            && !matches!(&file.object[key], Value::Bool(_) | Value::Null)
+        {
+            found.push(file.special(Some(key), &file.object[key], (key, "a token"))?);
         }
     }
     let lists = ["extra_special_tokens", "additional_special_tokens"];
     for file in [tokenizer, map] {
         // The older name counts where the newer one is empty.
-        let key = lists
-            .into_iter()
-            .find(|key| file.object.get(*key).is_some_and(|list| !is_empty(list)));
-        let Some(key) = key else { continue };
-        let values: Vec<&Value> = match &file.object[key] {
-            Value::Array(list) => list.iter().collect(),
-            Value::Object(map) => map.values().collect(),
+        let full = |key: &&str| file.object.get(*key).is_some_and(|list| !is_empty(list));
+        let Some(key) = lists.into_iter().find(full) else {
+            continue;
+        };
+        let values: Vec<(Option<&str>, &Value)> = match &file.object[key] {
+            Value::Array(list) => list.iter().map(|value| (None, value)).collect(),
+            Value::Object(map) => map
+                .iter()
+                .map(|(name, value)| (Some(name.as_str()), value))
+                .collect(),
             _ => return Err(file.broken(key, "a list of tokens")),
         };
-        for value in values {
-            add(
-                special_token(value).ok_or_else(|| file.broken(key, "a list of tokens"))?,
-                file,
-            );
+        for (name, value) in values {
+            found.push(file.special(name, value, (key, "a list of tokens"))?);
         }
     }
     Ok(found)
@@ -282,6 +298,21 @@ impl Companion {
 
     fn broken(&self, key: &str, expected: &str) -> Error {
         Error::format(&self.path, format!("`{key}` is not {expected}"))
+    }
+
+    /// The special token of `value`; `expected` is the key that holds it, and its kind.
+    fn special(
+        &self,
+        name: Option<&str>,
+        value: &Value,
+        expected: (&str, &str),
+    ) -> Result<SpecialToken> {
+        let token = special_token(value).ok_or_else(|| self.broken(expected.0, expected.1))?;
+        Ok(SpecialToken {
+            name: name.map(str::to_owned),
+            token: token.special(true),
+            path: self.path.clone(),
+        })
     }
 
     fn flag(&self, key: &str) -> Result<Option<bool>> {

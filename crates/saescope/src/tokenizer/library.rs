@@ -208,6 +208,7 @@ impl Parts {
         Special {
             bos,
             eos,
+            names: beside.names.clone(),
             ..Special::default()
         }
     }

@@ -109,6 +109,8 @@ struct Special {
     eos: Vec<u32>,
     before: Vec<u32>,
     after: Vec<u32>,
+    /// Special tokens by name; none where the files name none.
+    names: Vec<(String, String)>,
 }
 
 impl Tokenizer {
@@ -266,6 +268,21 @@ impl Tokenizer {
     /// One more than the largest id; a model's embedding may have more rows.
     pub fn d_vocab(&self) -> usize {
         self.pieces.len()
+    }
+
+    /// The special tokens by the names that chat templates know them by, such as `bos_token`.
+    pub fn special_tokens(&self) -> Vec<(String, String)> {
+        if !self.special.names.is_empty() {
+            return self.special.names.clone();
+        }
+        let ends = [
+            ("bos_token", self.bos()),
+            ("eos_token", self.eos_ids().first().copied()),
+        ];
+        let named = ends
+            .into_iter()
+            .filter_map(|(name, id)| Some((name.to_owned(), self.token_text(id?))));
+        named.collect()
     }
 
     /// The template that turns a conversation into the text the model was trained on.

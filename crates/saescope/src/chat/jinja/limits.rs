@@ -92,7 +92,7 @@ mod tests {
     use crate::chat::{ChatTemplate, Message};
 
     fn render(source: &str) -> crate::error::Result<String> {
-        let template = ChatTemplate::new(source, None, None)?;
+        let template = ChatTemplate::new(source, Vec::new())?;
         template.render_prompt(&[Message::new("user", "hello")])
     }
 

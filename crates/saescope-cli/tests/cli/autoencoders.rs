@@ -363,3 +363,39 @@ fn a_coloured_text_is_drawn_too() {
         "{svg}"
     );
 }
+
+#[test]
+fn a_feature_warns_of_texts_that_are_cut_and_of_edits_after_its_site() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = folder.path().join("texts.txt");
+    let long = "Lily and Tom were playing in the park. ".repeat(60);
+    std::fs::write(&texts, format!("Lily was sad.\n{long}\n")).unwrap();
+    let edits = folder.path().join("edits.json");
+    let direction = vec![1.0; 64];
+    let edit = serde_json::json!({
+        "site": "resid_post.4",
+        "op": { "add": { "direction": direction, "scale": 1.0 } },
+    });
+    std::fs::write(&edits, serde_json::json!({ "edits": [edit] }).to_string()).unwrap();
+    let [texts, edits] = [&texts, &edits].map(|path| path.to_str().unwrap());
+    let output = run(&[
+        "feature",
+        "tests/data/sae",
+        "1",
+        "--texts",
+        texts,
+        "--edits",
+        edits,
+    ]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    for part in [
+        "texts are cut to 512 tokens (longer ones: 1)",
+        "all edits come after resid_post.2",
+    ] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    let missing = run(&["feature", "tests/data/sae", "1", "--texts", "no.txt"]);
+    let stderr = String::from_utf8(missing.stderr).unwrap();
+    assert!(stderr.contains("--texts: no.txt"), "{stderr}");
+}

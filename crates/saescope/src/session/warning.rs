@@ -91,7 +91,7 @@ pub enum Warning {
         times: f64,
     },
     /// Texts are longer than an autoencoder and its model can read, and are read up to there.
-    #[error("{texts} of the texts are longer than {context} tokens; the rest of each is not read")]
+    #[error("texts are cut to {context} tokens (longer ones: {texts})")]
     CutTexts {
         /// Number of these texts.
         texts: usize,

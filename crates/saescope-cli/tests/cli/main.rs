@@ -16,6 +16,7 @@ mod errors;
 mod eval;
 mod examples;
 mod help;
+mod stand_ins;
 mod steer;
 mod text;
 mod train;

@@ -22,6 +22,8 @@ pub enum Advice {
     StrengthenPenalty,
     /// More steps for the threshold.
     LetThresholdSettle,
+    /// Fewer than k features are above 0.
+    SmallerK,
     /// More tokens, or a shorter window for dead features.
     TrainMoreOrShortenWindow,
     /// Something that keeps features from dying.
@@ -88,6 +90,10 @@ impl fmt::Display for Advice {
             }
             Advice::LetThresholdSettle => {
                 "The threshold has not settled yet; it does with more steps."
+            }
+            Advice::SmallerK => {
+                "Fewer than k features are above 0 on a token; a smaller `k` or more features (`d_sae`) use \
+                 all of k."
             }
             Advice::TrainMoreOrShortenWindow => {
                 "Train on more tokens, or lower `dead.window_tokens`."

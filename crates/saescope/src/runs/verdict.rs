@@ -229,7 +229,12 @@ fn sparsity(config: &TrainConfig, numbers: &Numbers) -> Finding {
     if let Some(target) = target {
         let off = (l0 / target - 1.0).abs();
         let text = format!("{l0:.1} features are active on a token; the target is {target}.");
-        return above(off, OFF_TARGET, text, Advice::LetThresholdSettle);
+        let advice = match config.objective {
+            // TopK has no threshold: of the k largest, those that are not above 0 are inactive.
+            Objective::TopK { .. } => Advice::SmallerK,
+            _ => Advice::LetThresholdSettle,
+        };
+        return above(off, OFF_TARGET, text, advice);
     }
     let share = l0 / config.d_sae as f64;
     let of_all = percent(share);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::stand_in;
+
 /// Small files, taken where there are any.
 const CONFIGURATION: [&str; 7] = [
     "config.json",
@@ -43,6 +45,18 @@ pub(super) fn needed(names: &BTreeSet<String>) -> Result<Needed, String> {
             .map(String::as_str)
             .filter(|name| name.ends_with(".gguf"))
             .collect();
+        let parts: Vec<PathBuf> = ggufs.iter().map(PathBuf::from).collect();
+        if let Some(reason) = stand_in::folder::gguf_parts(&parts) {
+            let reason = reason.replacen("the folder", "the repository", 1);
+            return Err(format!("{reason}; download the parts first"));
+        }
+        if ggufs.is_empty() && has("adapter_config.json") {
+            return Err(
+                "the repository holds an adapter, not a model; merge it into the model that its \
+                 adapter_config.json names (`merge_and_unload` of peft), save the result and name that"
+                    .to_owned(),
+            );
+        }
         return match ggufs[..] {
             [only] => Ok(Needed::File(only.to_owned())),
             [] => Err(format!(
@@ -166,6 +180,10 @@ mod tests {
                 .contains("b.gguf")
         );
         assert!(choose(&["README.md"]).is_err());
+        let split = choose(&["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"]).unwrap_err();
+        assert!(split.contains("repository holds 2 parts"), "{split}");
+        let adapter = choose(&["adapter_config.json", "adapter_model.safetensors"]);
+        assert!(adapter.unwrap_err().contains("merge"));
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub enum Advice {
     StrengthenPenalty,
     /// More steps for the threshold.
     LetThresholdSettle,
-    /// Ask for as many features as are positive on a token.
-    LowerK,
+    /// Fewer than k features are above 0.
+    SmallerK,
     /// More tokens, or a shorter window for dead features.
     TrainMoreOrShortenWindow,
     /// Something that keeps features from dying.
@@ -88,11 +88,12 @@ impl fmt::Display for Advice {
             Advice::StrengthenPenalty => {
                 "A larger coefficient of the penalty makes fewer features active."
             }
-            Advice::LowerK => {
-                "Fewer features than `k` are positive on a token; a smaller `k` or more features fit the data better."
-            }
             Advice::LetThresholdSettle => {
                 "The threshold has not settled yet; it does with more steps."
+            }
+            Advice::SmallerK => {
+                "Fewer than k features are above 0 on a token; a smaller `k` or more features (`d_sae`) use \
+                 all of k."
             }
             Advice::TrainMoreOrShortenWindow => {
                 "Train on more tokens, or lower `dead.window_tokens`."

@@ -367,12 +367,39 @@ fn every_fault_has_a_finding() {
     // TopK has no threshold that could settle.
     let sparse = format!("{:?}", verdict(&with(|m| m.l0 = 5.0)));
     assert!(
-        sparse.contains("LowerK") && !sparse.contains("Threshold"),
+        sparse.contains("SmallerK") && !sparse.contains("Threshold"),
         "{sparse}"
     );
     let few = with(|m| m.tokens = 1000);
     assert!(found(&few, Level::Remark, "too few tokens (1000)"));
     assert!(found(&few, Level::Remark, "was active 16 times"));
+}
+
+#[test]
+fn a_threshold_is_spoken_of_where_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = written(folder.path(), &[400]);
+    run.lines[0].metrics.l0 = 4.0;
+    let advised = |run: &SavedRun| {
+        let findings = verdict(run).findings.into_iter();
+        findings
+            .filter_map(|finding| finding.advice)
+            .collect::<Vec<_>>()
+    };
+    assert!(advised(&run).contains(&Advice::SmallerK));
+    assert!(!advised(&run).contains(&Advice::LetThresholdSettle));
+    let thresholds = [
+        Objective::BatchTopK { k: 8, aux: None },
+        Objective::Matryoshka {
+            k: 8,
+            prefixes: vec![512],
+            aux: None,
+        },
+    ];
+    for objective in thresholds {
+        run.config.train.objective = objective;
+        assert!(advised(&run).contains(&Advice::LetThresholdSettle));
+    }
 }
 
 #[test]

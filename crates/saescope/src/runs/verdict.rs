@@ -229,9 +229,9 @@ fn sparsity(config: &TrainConfig, numbers: &Numbers) -> Finding {
     if let Some(target) = target {
         let off = (l0 / target - 1.0).abs();
         let text = format!("{l0:.1} features are active on a token; the target is {target}.");
-        // TopK has no threshold: it keeps fewer than `k` features where fewer are positive.
         let advice = match config.objective {
-            Objective::TopK { .. } => Advice::LowerK,
+            // TopK has no threshold: of the k largest, those that are not above 0 are inactive.
+            Objective::TopK { .. } => Advice::SmallerK,
             _ => Advice::LetThresholdSettle,
         };
         return above(off, OFF_TARGET, text, advice);

@@ -19,7 +19,7 @@ const LONGEST_ANSWER: usize = 2048;
 /// First bytes of archives and of other programs' files, their names, and the next step.
 const FOREIGN: [(&[u8], &str, &str); 13] = [
     (
-        b"\x1f\x8b",
+        b"\x1f\x8b\x08",
         "compressed with gzip",
         "decompress it with `gunzip`",
     ),

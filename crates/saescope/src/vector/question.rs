@@ -7,14 +7,27 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::text::{read_file, sample};
 use crate::chat::{ChatTemplate, Message};
 use crate::error::{Error, Result, by_name};
+use crate::stand_in;
 use crate::tokenizer::{Bos, Tokenizer};
 
 /// Text between a question and its answer without a chat template.
 const PLAIN: &str = "\n\nAnswer: ";
+
+/// The keys of a question in a file.
+const KEYS: [&str; 3] = [
+    "question",
+    "answer_matching_behavior",
+    "answer_not_matching_behavior",
+];
+const EXPECTED_KEYS: &str =
+    "`question`, `answer_matching_behavior` and `answer_not_matching_behavior`";
+const EXPECTED: &str = "a JSON list or JSON Lines of objects with `question`, \
+                        `answer_matching_behavior` and `answer_not_matching_behavior`";
 
 /// A question and two answers to it, with the keys of `nrimsky/CAA`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,21 +92,123 @@ pub struct Pair {
     pub other: u32,
 }
 
-/// Reads a JSON list of questions.
+/// Reads questions: a JSON list of them, JSON Lines, or an object with such a list, by the content of the
+/// file and not by its name.
 ///
 /// # Errors
-/// When the file cannot be read, is not such a list, or holds no question.
+/// When the file cannot be read, a record is no question, or there is none.
 pub fn read(path: &Path) -> Result<Vec<Question>> {
     let text = read_file(path)?;
-    let questions: Vec<Question> = serde_json::from_str(&text).map_err(|error| {
-        let expected = "expected a JSON list of {\"question\", \"answer_matching_behavior\", \
-                        \"answer_not_matching_behavior\"}";
-        Error::format(path, format!("{expected}: {error}"))
-    })?;
-    if questions.is_empty() {
+    stand_in::check_text(path, text.as_bytes())?;
+    let text = text.trim_start_matches('\u{feff}');
+    let records = records(text).map_err(|reason| Error::format(path, reason))?;
+    if records.is_empty() {
         return Err(Error::format(path, "the file holds no question"));
     }
-    Ok(questions)
+    let questions = records
+        .into_iter()
+        .map(|(place, record)| question(record).map_err(|reason| format!("{place}: {reason}")));
+    let questions: Result<_, String> = questions.collect();
+    questions.map_err(|reason| Error::format(path, reason))
+}
+
+/// The records of a file, each with its place.
+fn records(text: &str) -> Result<Vec<(String, Value)>, String> {
+    let mut values = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let value = value.map_err(|error| format!("expected {EXPECTED}: {error}"))?;
+        values.push(value);
+    }
+    let (what, records) = match values.as_mut_slice() {
+        [Value::Array(list)] => ("question", std::mem::take(list)),
+        [Value::Object(map)] if KEYS.iter().all(|key| !map.contains_key(*key)) => {
+            ("question", wrapped(map)?)
+        }
+        _ => ("record", values),
+    };
+    let numbered = records.into_iter().enumerate();
+    Ok(numbered
+        .map(|(number, record)| (format!("{what} {}", number + 1), record))
+        .collect())
+}
+
+/// The only list of objects in an object around it, such as `{"data": […]}`.
+fn wrapped(map: &mut Map<String, Value>) -> Result<Vec<Value>, String> {
+    let is_list = |value: &Value| {
+        let list = value.as_array();
+        list.is_some_and(|list| list.first().is_some_and(Value::is_object))
+    };
+    let keys: Vec<&String> = map
+        .iter()
+        .filter(|(_, v)| is_list(v))
+        .map(|(k, _)| k)
+        .collect();
+    match keys.as_slice() {
+        [only] => {
+            let only = (*only).clone();
+            match map.remove(&only) {
+                Some(Value::Array(list)) => Ok(list),
+                _ => Ok(Vec::new()),
+            }
+        }
+        [] => {
+            let keys: Vec<&str> = map.keys().take(8).map(String::as_str).collect();
+            Err(format!(
+                "expected {EXPECTED}; this is an object of {} without a list of questions",
+                keys.join(", ")
+            ))
+        }
+        several => {
+            let keys: Vec<&str> = several.iter().map(|key| key.as_str()).collect();
+            Err(format!(
+                "the object has several lists, {}; save the one of the questions by itself",
+                keys.join(", ")
+            ))
+        }
+    }
+}
+
+/// A record as a question. Other keys than its three are those of the data set, and not read.
+fn question(record: Value) -> Result<Question, String> {
+    let Value::Object(mut map) = record else {
+        return Err(format!("expected {EXPECTED}, and it is no object"));
+    };
+    let mut take = |key: &str| match map.remove(key) {
+        Some(Value::String(text)) => Ok(text),
+        Some(other) => Err(format!(
+            "`{key}` is {}, and not a text",
+            cut(&other.to_string())
+        )),
+        None => Err(missing(key, &map)),
+    };
+    Ok(Question {
+        question: take(KEYS[0])?,
+        answer_matching_behavior: take(KEYS[1])?,
+        answer_not_matching_behavior: take(KEYS[2])?,
+    })
+}
+
+/// The reason for a record without `key`, with the key that may be meant by it.
+fn missing(key: &str, map: &Map<String, Value>) -> String {
+    let letters = |name: &str| -> String {
+        let name = name.to_ascii_lowercase().replace("behaviour", "behavior");
+        name.chars().filter(char::is_ascii_alphanumeric).collect()
+    };
+    let same = map.keys().find(|other| letters(other) == letters(key));
+    match same {
+        Some(other) => format!("there is no `{key}` but `{other}`; rename the key"),
+        None => {
+            let keys: Vec<&str> = map.keys().take(8).map(String::as_str).collect();
+            format!(
+                "there is no `{key}`; its other keys are {}, and a question has {EXPECTED_KEYS}",
+                keys.join(", ")
+            )
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(60).collect()
 }
 
 /// Draws at most `limit` questions: as many whose matching answer sorts first, such as `(A)`, as
@@ -231,6 +346,68 @@ mod tests {
             .filter(|q| q.answer_matching_behavior == "(A)");
         let a = a.count();
         (a, questions.len() - a)
+    }
+
+    fn read_text(text: &str) -> Result<Vec<Question>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("questions");
+        std::fs::write(&path, text).unwrap();
+        read(&path)
+    }
+
+    const A: &str = r#"{"question": "a", "answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}"#;
+    const B: &str = r#"{"question": "b", "answer_not_matching_behavior": " (A)",
+        "answer_matching_behavior": " (B)", "relevant_scores": [1]}"#;
+
+    #[test]
+    fn a_list_lines_and_a_list_in_an_object_are_the_same_questions() {
+        let list = read_text(&format!("[{A},{B}]")).unwrap();
+        assert_eq!((list.len(), list[1].question.as_str()), (2, "b"));
+        for text in [
+            format!("{A}\n{}\n", B.replace('\n', "")),
+            format!("\u{feff}\n{A}\n\n{B}"),
+            format!("{{\"data\": [{A}, {B}]}}"),
+            format!("{{\"name\": \"x\", \"questions\": [{A}, {B}], \"seeds\": [1]}}"),
+        ] {
+            assert_eq!(read_text(&text).unwrap(), list, "{text}");
+        }
+        assert_eq!(read_text(A).unwrap(), list[..1]);
+    }
+
+    #[test]
+    fn records_that_are_no_questions_are_refused_by_place_and_key() {
+        let british = A.replace("answer_matching_behavior", "answer_matching_behaviour");
+        let cases = [
+            (
+                format!("{A}\n{british}"),
+                "record 2: there is no `answer_matching_behavior` but `answer_matching_behaviour`",
+            ),
+            (
+                format!("[{}]", A.replace("question", "Question")),
+                "but `Question`",
+            ),
+            (
+                format!("[{A}, {{\"prompt\": \"x\"}}]"),
+                "question 2: there is no `question`; its other keys are prompt",
+            ),
+            (A.replace("\"a\"", "3"), "`question` is 3"),
+            (format!("{A}\n[1]"), "record 2: expected"),
+            (
+                format!("{{\"a\": [{A}], \"b\": [{A}]}}"),
+                "several lists, a, b",
+            ),
+            ("{\"a\": 1}".to_owned(), "object of a without a list"),
+            ("[]".to_owned(), "no question"),
+            ("question,answer".to_owned(), "JSON Lines"),
+            (
+                "version https://git-lfs.github.com/spec/v1\n".to_owned(),
+                "Git LFS",
+            ),
+        ];
+        for (text, part) in cases {
+            let error = read_text(&text).unwrap_err().to_string();
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(crate) struct Args {
     /// times
     #[arg(short, long, value_name = "N[=W]")]
     feature: Vec<WeightedFeature>,
-    /// A steering vector: control-vector GGUF, or safetensors with tensors named as sites or one named
-    /// `vector` for --site. May be given several times
+    /// A steering vector: control-vector GGUF, safetensors with tensors named as sites, or a direction for
+    /// --site alone, by layer or in rows, of safetensors, torch or numpy. May be given several times
     #[arg(long, value_name = "FILE")]
     vector: Vec<PathBuf>,
     #[command(flatten)]

@@ -35,7 +35,7 @@ Examples:
 pub(super) struct CaaArgs {
     #[command(flatten)]
     shared: BuildArgs,
-    /// A JSON list of {question, answer_matching_behavior, answer_not_matching_behavior}
+    /// A JSON list or JSON Lines of {question, answer_matching_behavior, answer_not_matching_behavior}
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,
     #[command(flatten)]
@@ -79,7 +79,7 @@ Examples:
 pub(super) struct PcaArgs {
     #[command(flatten)]
     shared: BuildArgs,
-    /// A JSON list of {question, answer_matching_behavior, answer_not_matching_behavior}
+    /// A JSON list or JSON Lines of {question, answer_matching_behavior, answer_not_matching_behavior}
     #[arg(long, value_name = "FILE", required_unless_present = "positive")]
     questions: Option<PathBuf>,
     #[command(flatten)]

@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// A vector: safetensors, or a control vector as GGUF
     #[arg(value_name = "VECTOR")]
     vector: Option<PathBuf>,
-    /// A JSON list of {question, answer_matching_behavior, answer_not_matching_behavior}
+    /// A JSON list or JSON Lines of {question, answer_matching_behavior, answer_not_matching_behavior}
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,
     #[command(flatten)]

@@ -33,6 +33,20 @@ const ARCHITECTURES: &[(&str, Family)] = &[
     ("gptneox", Family::GptNeox),
 ];
 
+/// Keys that change nothing in these families, each by its source.
+const UNREAD: &[&str] = &[
+    // llama.cpp's converter: not every file has it; the rows of the embedding state it in all.
+    "vocab_size",
+    // llama.cpp's converter: the origin of the order of rows, which the loader undoes.
+    "tensor_data_layout",
+    // Ollama's convert_qwen2.go and convert_qwen3.go, and llama.cpp's name for it: the parts of a head that
+    // rotate by time, height and width, which are one number for text.
+    "rope.mrope_section",
+    "rope.dimension_sections",
+    // llama.cpp's converter for embedding models: what a server does with the last layer's output.
+    "pooling_type",
+];
+
 /// Reads the metadata of the GGUF file at `path`.
 pub(crate) fn from_gguf(
     path: &Path,
@@ -49,7 +63,8 @@ pub(crate) fn from_gguf(
     let mut keys = keys_of(path, metadata, architecture);
     let shape = Shape::read(&mut keys, path)?;
     let n_ctx = keys.required("context_length")?;
-    let windows = windows(&mut keys, family)?;
+    drop_old_cap(&mut keys, family)?;
+    let windows = windows(&mut keys, family, shape.n_layers)?;
     let (positions, rope, local_rope) = rope(&mut keys, family, &shape, stored.rope_factors)?;
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
     let cap = |gemma2| (family == Family::Gemma2).then_some(gemma2);
@@ -66,7 +81,7 @@ pub(crate) fn from_gguf(
         positions,
         mlp: mlp(family),
         parallel_residual: family == Family::GptNeox && keys.or("use_parallel_residual", true)?,
-        attn_scale: inverse_root(shape.scored_width(family)),
+        attn_scale: attn_scale(&mut keys, family, &shape)?,
         attn_scale_by_layer: false,
         attn_softcap: if gemma {
             keys.cap("attn_logit_softcapping", cap(50.0))?
@@ -81,8 +96,7 @@ pub(crate) fn from_gguf(
         embed_scale: gemma.then(|| (shape.d_model as f64).sqrt() as f32),
         layers: Vec::new(),
     };
-    // Not every file has vocab_size; the rows of the embedding state it in all.
-    keys.ignore(&["vocab_size", "tensor_data_layout"]);
+    keys.ignore(UNREAD);
     keys.finish()?;
     let d_rot = positions.d_rot();
     let config = config.with_layers(path, shape.n_layers, |layer| {
@@ -140,10 +154,18 @@ impl Shape {
             Some(d_head) => d_head,
             None => head_width(path, d_model, n_heads)?,
         };
-        let d_value = keys.or("attention.value_length", d_head)?;
-        if d_value != d_head {
-            let what = format!("is {d_value}, but keys have {d_head}; saescope needs them equal");
-            return Err(keys.unsupported("attention.value_length", &what));
+        // Ollama's convert_llama.go writes head_dim besides, llama.cpp the widths of layers with a window.
+        for key in [
+            "attention.value_length",
+            "attention.head_dim",
+            "attention.key_length_swa",
+            "attention.value_length_swa",
+        ] {
+            let width = keys.or(key, d_head)?;
+            if width != d_head {
+                let what = format!("is {width}, but keys have {d_head}; saescope needs them equal");
+                return Err(keys.unsupported(key, &what));
+            }
         }
         Ok(Shape {
             n_layers: keys.required("block_count")?,
@@ -177,20 +199,54 @@ fn mlp(family: Family) -> MlpKind {
     MlpKind { activation, gated }
 }
 
-fn norm(keys: &mut Keys, family: Family) -> Result<NormKind> {
-    Ok(match family {
-        Family::Gpt2 | Family::GptNeox => NormKind::Layer {
-            eps: keys.required_positive("attention.layer_norm_epsilon")? as f32,
-        },
-        _ => NormKind::Rms {
-            eps: keys.required_positive("attention.layer_norm_rms_epsilon")? as f32,
-        },
-    })
+/// The factor of scores, and a check of the key in which a file may state it.
+fn attn_scale(keys: &mut Keys, family: Family, shape: &Shape) -> Result<f32> {
+    const SCALE: &str = "attention.scale";
+    let scale = inverse_root(shape.scored_width(family));
+    match keys.positive(SCALE)? {
+        Some(stated) if (stated as f32 - scale).abs() > 1e-5 * scale => {
+            let what = format!("is {stated}, but this family scales scores by {scale}");
+            Err(keys.unsupported(SCALE, &what))
+        }
+        _ => Ok(scale),
+    }
 }
 
-fn windows(keys: &mut Keys, family: Family) -> Result<Windows> {
+fn norm(keys: &mut Keys, family: Family) -> Result<NormKind> {
+    const RMS: &str = "attention.layer_norm_rms_epsilon";
+    const LAYER: &str = "attention.layer_norm_epsilon";
+    let eps = match family {
+        Family::Gpt2 | Family::GptNeox => {
+            let eps = keys.required_positive(LAYER)? as f32;
+            return Ok(NormKind::Layer { eps });
+        }
+        // Ollama omits it for some Gemma 3 and takes the default of transformers.
+        Family::Gemma2 | Family::Gemma3 => keys.positive_or(RMS, 1e-6)?,
+        _ => keys.required_positive(RMS)?,
+    };
+    // Ollama's convert_llama.go copies it from a configuration; nobody reads it beside the other.
+    keys.ignore(&[LAYER]);
+    Ok(NormKind::Rms { eps: eps as f32 })
+}
+
+/// Removes the soft cap of 30 that Ollama's first converter wrote for every Gemma 3, none of which has one.
+/// Its files are known by their spelling of rotary bases, and by no list of layers, which later ones have;
+/// Ollama applies no cap to them either.
+fn drop_old_cap(keys: &mut Keys, family: Family) -> Result<()> {
+    const CAP: &str = "final_logit_softcapping";
+    let old = ["rope.local.freq_base", "rope.global.freq_base"];
+    let spelled = old.iter().any(|key| keys.has(key));
+    if family == Family::Gemma3 && spelled && !keys.has(PATTERN) && keys.is(CAP, 30.0) {
+        keys.ignore(&[CAP]);
+    }
+    Ok(())
+}
+
+const PATTERN: &str = "attention.sliding_window_pattern";
+
+fn windows(keys: &mut Keys, family: Family, n_layers: usize) -> Result<Windows> {
     const WINDOW: &str = "attention.sliding_window";
-    let pattern = match family {
+    let every = match family {
         Family::Gemma2 => 2,
         Family::Gemma3 => 6,
         // Qwen's models do not use the window that this key states.
@@ -209,11 +265,50 @@ fn windows(keys: &mut Keys, family: Family) -> Result<Windows> {
         Family::Gemma2 => keys.nonzero_or_null(WINDOW, Some(4096))?,
         _ => Some(keys.required(WINDOW)?),
     };
-    let pattern = keys.nonzero_or_null("attention.sliding_window_pattern", Some(pattern))?;
-    Ok(Windows {
-        window,
-        slides: Slides::ExceptEvery(pattern.unwrap_or(1)),
-    })
+    let slides = slides(keys, every, n_layers)?;
+    Ok(Windows { window, slides })
+}
+
+/// The layers with a window: all but every n-th, by llama.cpp's number, or as Ollama lists them.
+fn slides(keys: &mut Keys, every: usize, n_layers: usize) -> Result<Slides> {
+    let listed: Option<Value> = keys.peek(PATTERN);
+    let Some(Value::Array(listed)) = listed else {
+        let every = keys.nonzero_or_null(PATTERN, Some(every))?;
+        return Ok(Slides::ExceptEvery(every.unwrap_or(1)));
+    };
+    keys.ignore(&[PATTERN]);
+    if listed.len() != n_layers {
+        let what = format!(
+            "lists {} layers, but the model has {n_layers}",
+            listed.len()
+        );
+        return Err(keys.wrong(PATTERN, &what));
+    }
+    let truths: Option<Vec<bool>> = listed
+        .iter()
+        .map(|value| value.as_bool().or_else(|| Some(value.as_u64()? != 0)))
+        .collect();
+    let truths =
+        truths.ok_or_else(|| keys.wrong(PATTERN, "lists something else than true and false"))?;
+    Ok(Slides::Listed(truths))
+}
+
+/// A number above 0 that files spell in several ways, which have to agree; `default` if none is there.
+fn agreed(keys: &mut Keys, names: &[&str], default: f64) -> Result<f64> {
+    let mut found: Option<(&str, f64)> = None;
+    for name in names {
+        let Some(number) = keys.positive(name)? else {
+            continue;
+        };
+        match found {
+            Some((other, before)) if before != number => {
+                let what = format!("is {number}, but `{other}` is {before}");
+                return Err(keys.unsupported(name, &what));
+            }
+            _ => found = Some((name, number)),
+        }
+    }
+    Ok(found.map_or(default, |(_, number)| number))
 }
 
 /// Positions, the rotation in layers without a window, and the rotation in layers with one.
@@ -227,6 +322,11 @@ fn rope(
         return Ok((Positions::Learned, None, None));
     }
     let d_rot = keys.or("rope.dimension_count", shape.d_head)?;
+    let d_rot_local = keys.or("rope.dimension_count_swa", d_rot)?;
+    if d_rot_local != d_rot {
+        let what = format!("is {d_rot_local}, but `rope.dimension_count` is {d_rot}");
+        return Err(keys.unsupported("rope.dimension_count_swa", &what));
+    }
     if d_rot != shape.d_head && family != Family::GptNeox {
         let what = format!(
             "is {d_rot}, but this family rotates whole heads of {}",
@@ -239,12 +339,17 @@ fn rope(
         _ => 10_000.0,
     };
     let global = Rope {
-        base: keys.positive_or("rope.freq_base", base)?,
+        // Ollama's first spelling of Gemma 3's is the second.
+        base: agreed(keys, &["rope.freq_base", "rope.global.freq_base"], base)?,
         fraction: d_rot as f64 / shape.d_head as f64,
         scaling: scaling(keys, d_rot, factors)?,
     };
     let local = match family {
-        Family::Gemma3 => Rope::plain(keys.positive_or("rope.freq_base_swa", 10_000.0)?),
+        // llama.cpp's spelling, and Ollama's.
+        Family::Gemma3 => {
+            let names = ["rope.freq_base_swa", "rope.local.freq_base"];
+            Rope::plain(agreed(keys, &names, 10_000.0)?)
+        }
         _ => global.clone(),
     };
     Ok((Positions::Rotary { d_rot }, Some(global), Some(local)))
@@ -252,12 +357,14 @@ fn rope(
 
 fn scaling(keys: &mut Keys, d_rot: usize, factors: Option<Vec<f32>>) -> Result<Scaling> {
     let kind: Option<String> = keys.get("rope.scaling.type")?;
-    let factor = keys.positive("rope.scaling.factor")?;
+    // The second is the spelling of old files. A factor without a kind is linear, as in llama.cpp.
+    let factor = agreed(keys, &["rope.scaling.factor", "rope.scale_linear"], 1.0)?;
+    let unstated = if factor == 1.0 { "none" } else { "linear" };
     keys.ignore(&[
         "rope.scaling.finetuned",
         "rope.scaling.original_context_length",
     ]);
-    match (kind.as_deref().unwrap_or("none"), factor, factors) {
+    match (kind.as_deref().unwrap_or(unstated), factor, factors) {
         ("none", _, None) => Ok(Scaling::None),
         ("none", _, Some(factors)) => {
             let usable = |factor: &f32| factor.is_finite() && *factor > 0.0;
@@ -267,7 +374,8 @@ fn scaling(keys: &mut Keys, d_rot: usize, factors: Option<Vec<f32>>) -> Result<S
             let what = format!("is not {} numbers above 0", d_rot / 2);
             Err(Error::tensor(keys.path(), "rope_freqs.weight", what))
         }
-        ("linear", Some(factor), None) => Ok(Scaling::Linear(factor)),
+        ("linear", 1.0, None) => Ok(Scaling::None),
+        ("linear", factor, None) => Ok(Scaling::Linear(factor)),
         (other, ..) => {
             let what = format!(
                 "is \"{other}\"; supported are none, linear with a factor, and the tensor \

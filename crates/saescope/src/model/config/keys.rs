@@ -35,6 +35,16 @@ impl Keys {
         self.map.contains_key(key)
     }
 
+    /// A copy of the value of `key`, which is not taken.
+    pub(super) fn peek(&self, key: &str) -> Option<Value> {
+        self.map.get(key).cloned()
+    }
+
+    /// True if the value of `key` is this number.
+    pub(super) fn is(&self, key: &str, number: f64) -> bool {
+        self.map.get(key).and_then(Value::as_f64) == Some(number)
+    }
+
     /// Removes keys that the family's own implementation does not read.
     pub(super) fn ignore(&mut self, keys: &[&str]) {
         for key in keys {

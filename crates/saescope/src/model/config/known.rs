@@ -134,6 +134,13 @@ const CAUSAL: Rule = Rule {
     why: "which lets tokens attend to later ones; saescope is causal",
 };
 
+/// Factors of other architectures of GGUF, of which 1 changes nothing.
+const FACTOR: Rule = Rule {
+    key: "",
+    is_neutral: |value| is_empty_or(value, 1.0),
+    why: "a factor that saescope does not apply in this family",
+};
+
 /// Keys of features that other families have, or that saescope does not implement.
 const RULES: &[Rule] = &[
     rule("add_cross_attention", CROSS),
@@ -171,6 +178,26 @@ const RULES: &[Rule] = &[
         key: "partial_rotary_factor",
         is_neutral: |value| is_empty_or(value, 1.0),
         why: "but this family rotates whole heads",
+    },
+    Rule {
+        key: "rope.scaling.attn_factor",
+        ..FACTOR
+    },
+    Rule {
+        key: "rope.freq_scale",
+        ..FACTOR
+    },
+    Rule {
+        key: "embedding_scale",
+        ..FACTOR
+    },
+    Rule {
+        key: "residual_scale",
+        ..FACTOR
+    },
+    Rule {
+        key: "logit_scale",
+        ..FACTOR
     },
     CAUSAL,
     Rule {

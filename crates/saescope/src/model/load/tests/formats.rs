@@ -24,6 +24,11 @@ fn gguf(keys: &[(&str, Value)], tensors: &[Named]) -> Vec<u8> {
                 out.extend(4u32.to_le_bytes());
                 out.extend((n.as_u64().unwrap() as u32).to_le_bytes());
             }
+            Value::Array(all) => {
+                out.extend([9u32, 7].iter().flat_map(|n| n.to_le_bytes()));
+                out.extend((all.len() as u64).to_le_bytes());
+                out.extend(all.iter().map(|b| u8::from(b.as_bool().unwrap())));
+            }
             number => {
                 out.extend(6u32.to_le_bytes());
                 out.extend((number.as_f64().unwrap() as f32).to_le_bytes());
@@ -292,27 +297,124 @@ fn the_other_architectures_of_gguf_load_as_their_originals() {
     );
 }
 
+/// The error of loading a model that has one tensor and the usual keys, of which one is edited.
+fn refused(edit: (&str, Value)) -> String {
+    let base = json!("llama");
+    let mut keys = vec![
+        ("general.architecture", base),
+        ("llama.context_length", json!(8)),
+        ("llama.embedding_length", json!(4)),
+        ("llama.block_count", json!(1)),
+        ("llama.feed_forward_length", json!(4)),
+        ("llama.attention.head_count", json!(1)),
+        ("llama.attention.layer_norm_rms_epsilon", json!(1e-5)),
+    ];
+    keys.retain(|(key, _)| *key != edit.0);
+    keys.push(edit);
+    let tensor = ("token_embd.weight".to_owned(), vec![2, 4], vec![0.0; 8]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    std::fs::write(&file, gguf(&keys, &[tensor])).unwrap();
+    load(&file, Precision::F32).err().unwrap().to_string()
+}
+
+#[test]
+fn keys_of_ollama_mean_what_its_own_runtime_takes_them_for() {
+    let pattern = "attention.sliding_window_pattern";
+    let listed: Vec<bool> = (0..6).map(|layer| (layer + 1) % 6 != 0).collect();
+    let width = ("attention.key_length", json!(8));
+    let plain = [width.clone(), ("attention.sliding_window", json!(8))];
+    // Also those without an epsilon, whose default is 1e-6.
+    let (expected, _) = as_gguf("gemma3", "gemma3", &plain, Vec::new());
+    let cap = ("final_logit_softcapping", json!(30.0));
+    let local = ("rope.local.freq_base", json!(10_000.0));
+    let cases = [
+        vec![local.clone()],
+        vec![(pattern, json!(listed))],
+        vec![
+            local.clone(),
+            (pattern, json!(listed)),
+            (RMS_EPS, json!(1e-6)),
+        ],
+        vec![
+            local.clone(),
+            ("rope.global.freq_base", json!(1_000_000.0)),
+            cap.clone(),
+        ],
+        vec![local.clone(), ("rope.freq_base_swa", json!(10_000.0))],
+        vec![
+            ("mm.tokens_per_image", json!(256)),
+            ("vision.block_count", json!(27)),
+        ],
+        vec![
+            ("rope.scaling.attn_factor", json!(1.0)),
+            ("attention.scale", json!(8f32.powf(-0.5))),
+        ],
+    ];
+    for more in cases {
+        let (found, _) = as_gguf(
+            "gemma3",
+            "gemma3",
+            &[&plain[..], &more].concat(),
+            Vec::new(),
+        );
+        assert_eq!(found, expected, "{more:?}");
+    }
+    // A list decides, and a base and a cap that are not the usual ones are taken.
+    let other = [
+        local.clone(),
+        (pattern, json!([true, false, true, false, true, false])),
+        cap,
+    ];
+    let (found, _) = as_gguf(
+        "gemma3",
+        "gemma3",
+        &[&plain[..], &other].concat(),
+        Vec::new(),
+    );
+    let windows: Vec<bool> = found
+        .layers
+        .iter()
+        .map(|layer| layer.window.is_some())
+        .collect();
+    assert_eq!(windows, [true, false, true, false, true, false]);
+    assert_eq!(found.logit_softcap, Some(30.0));
+    assert_eq!(found.layers[1].rope, expected.layers[5].rope);
+    let base = [("rope.local.freq_base", json!(500.0))];
+    let (found, _) = as_gguf(
+        "gemma3",
+        "gemma3",
+        &[&plain[..], &base].concat(),
+        Vec::new(),
+    );
+    assert_eq!(found.layers[0].rope.as_ref().unwrap().base, 500.0);
+
+    let qwen2 = [
+        (RMS_EPS, json!(1e-6)),
+        ("rope.freq_base", json!(1_000_000.0)),
+    ];
+    let more = [
+        ("rope.dimension_count", json!(4)),
+        ("pooling_type", json!(3)),
+        ("attention.layer_norm_epsilon", json!(1e-5)),
+    ];
+    let (found, expected) = as_gguf("qwen2", "qwen2", &[&qwen2[..], &more].concat(), Vec::new());
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_factor_of_a_gguf_without_a_kind_scales_linearly() {
+    let (expected, _) = loaded(&golden("llama_linear"));
+    let keys = [(RMS_EPS, json!(1e-3)), ("rope.freq_base", json!(1000.0))];
+    for factor in ["rope.scaling.factor", "rope.scale_linear"] {
+        let keys = [&keys[..], &[(factor, json!(4.0))]].concat();
+        let (found, _) = as_gguf("llama_linear", "llama", &keys, Vec::new());
+        assert_eq!(found, expected);
+    }
+}
+
 #[test]
 fn unsupported_settings_of_a_gguf_are_refused_by_name() {
-    let refused = |edit: (&str, Value)| {
-        let base = json!("llama");
-        let mut keys = vec![
-            ("general.architecture", base),
-            ("llama.context_length", json!(8)),
-            ("llama.embedding_length", json!(4)),
-            ("llama.block_count", json!(1)),
-            ("llama.feed_forward_length", json!(4)),
-            ("llama.attention.head_count", json!(1)),
-            ("llama.attention.layer_norm_rms_epsilon", json!(1e-5)),
-        ];
-        keys.retain(|(key, _)| *key != edit.0);
-        keys.push(edit);
-        let tensor = ("token_embd.weight".to_owned(), vec![2, 4], vec![0.0; 8]);
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("model.gguf");
-        std::fs::write(&file, gguf(&keys, &[tensor])).unwrap();
-        load(&file, Precision::F32).err().unwrap().to_string()
-    };
     for (key, value) in [
         ("general.architecture", json!("mamba")),
         ("llama.rope.scaling.type", json!("yarn")),
@@ -321,6 +423,11 @@ fn unsupported_settings_of_a_gguf_are_refused_by_name() {
         ("llama.expert_count", json!(8)),
         ("llama.attention.causal", json!(false)),
         ("llama.frobnicate", json!(1)),
+        ("llama.attention.head_dim", json!(2)),
+        ("llama.attention.scale", json!(0.1)),
+        ("llama.logit_scale", json!(0.5)),
+        ("llama.rope.freq_scale", json!(0.25)),
+        ("llama.rope.scaling.attn_factor", json!(2.0)),
     ] {
         let message = refused((key, value.clone()));
         assert!(message.contains(key), "{key}: {message}");
@@ -387,5 +494,56 @@ fn a_llama2c_file_loads_as_its_original() {
         assert_eq!((source.format.as_str(), source.tied), ("llama2c", tied));
         assert_eq!(config.attn_scale, original.attn_scale);
         assert_same_weights(&listed(&weights), &expected);
+    }
+}
+
+#[test]
+fn settings_of_a_gguf_that_contradict_each_other_are_refused_with_both() {
+    let both = |case: &str, keys: &[(&str, Value)]| -> String {
+        let (config, _) = loaded(&golden(case));
+        let named: Vec<(String, Value)> = metadata(&config, keys)
+            .into_iter()
+            .map(|(key, value)| (format!("gemma3.{key}"), value))
+            .collect();
+        let mut keys: Vec<(&str, Value)> =
+            named.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+        keys.push(("general.architecture", json!("gemma3")));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.gguf");
+        std::fs::write(&file, gguf(&keys, &convert(case, "gemma3", &config))).unwrap();
+        load(&file, Precision::F32).err().unwrap().to_string()
+    };
+    let plain = [
+        ("attention.key_length", json!(8)),
+        ("attention.sliding_window", json!(8)),
+    ];
+    let bases = [
+        ("rope.local.freq_base", json!(1.0)),
+        ("rope.freq_base_swa", json!(2.0)),
+    ];
+    let message = both("gemma3", &[&plain[..], &bases].concat());
+    assert!(
+        message.contains("rope.local.freq_base") && message.contains("rope.freq_base_swa"),
+        "{message}"
+    );
+    let short = [("attention.sliding_window_pattern", json!([true, false]))];
+    let message = both("gemma3", &[&plain[..], &short].concat());
+    assert!(
+        message.contains("lists 2 layers, but the model has 6"),
+        "{message}"
+    );
+}
+
+#[test]
+fn files_of_gguf_that_are_no_model_are_named() {
+    for (key, value, part) in [
+        ("general.type", "adapter", "llama-export-lora"),
+        ("general.type", "mmproj", "image encoder"),
+        ("general.type", "imatrix", "importance matrix"),
+        ("general.architecture", "clip", "image encoder"),
+        ("general.architecture", "controlvector", "steering vector"),
+    ] {
+        let message = refused((key, json!(value)));
+        assert!(message.contains(part), "{message}");
     }
 }

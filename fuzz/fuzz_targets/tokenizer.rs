@@ -1,5 +1,7 @@
 //! The files of tokenizers. The first byte names the kind: `j` a `tokenizer.json`; `b` the number of tokens
-//! in two bytes and llama2.c's `tokenizer.bin`; `v` a `vocab.json`, a zero byte and its `merges.txt`.
+//! in two bytes and llama2.c's `tokenizer.bin`; `v` a `vocab.json`, a zero byte and its `merges.txt`; `s`
+//! SentencePiece's `tokenizer.model`; `c` a `tokenizer_config.json`, a zero byte and a `special_tokens_map.json`
+//! beside a small `tokenizer.json`.
 #![no_main]
 
 use std::path::Path;
@@ -31,8 +33,38 @@ fn read(folder: &Path, bytes: &[u8]) -> Option<Result<Tokenizer>> {
             write("merges.txt", &both[cut + 1..]);
             Some(Tokenizer::from_folder(folder))
         }
+        [b's', model @ ..] => {
+            let folder = subfolder(folder, "sentencepiece");
+            std::fs::write(folder.join("tokenizer.model"), model).expect("a temporary file can be written");
+            Some(Tokenizer::from_folder(&folder))
+        }
+        [b'c', both @ ..] => {
+            let cut = both.iter().position(|byte| *byte == 0)?;
+            let folder = subfolder(folder, "companions");
+            let files = [
+                ("tokenizer.json", TOKENIZER.as_bytes()),
+                ("tokenizer_config.json", &both[..cut]),
+                ("special_tokens_map.json", &both[cut + 1..]),
+            ];
+            for (name, bytes) in files {
+                std::fs::write(folder.join(name), bytes).expect("a temporary file can be written");
+            }
+            Some(Tokenizer::from_folder(&folder))
+        }
         _ => None,
     }
+}
+
+/// A tokenizer of three letters.
+const TOKENIZER: &str = r#"{"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "ByteLevel",
+    "add_prefix_space": false, "trim_offsets": true, "use_regex": true}, "decoder": {"type": "ByteLevel",
+    "add_prefix_space": false, "trim_offsets": true, "use_regex": true}, "model": {"type": "BPE",
+    "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}"#;
+
+fn subfolder(folder: &Path, name: &str) -> std::path::PathBuf {
+    let folder = folder.join(name);
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    folder
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

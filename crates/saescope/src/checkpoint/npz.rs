@@ -59,8 +59,8 @@ pub(super) fn parse_one(path: &Path, bytes: &[u8]) -> Result<FileContent> {
 /// The same file with every array little-endian, if one is not. A file that is not understood is left as
 /// it is, for its reader to refuse.
 pub(super) fn little_endian(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-    let places = if bytes.starts_with(MAGIC) {
-        vec![0..bytes.len()]
+    let places: Vec<Range<usize>> = if bytes.starts_with(MAGIC) {
+        std::iter::once(0..bytes.len()).collect()
     } else if bytes.starts_with(zip::MAGIC) {
         let archive = Archive::read(path, bytes)?;
         if !is_npz(&archive) {

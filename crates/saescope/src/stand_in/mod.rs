@@ -149,7 +149,7 @@ fn zeros(bytes: &[u8]) -> Option<StandIn> {
 pub(crate) fn pointer(head: &[u8]) -> Option<StandIn> {
     if head.starts_with(b"version https://git-lfs") || head.starts_with(b"version https://hawser") {
         let size = line_of(head, "size ").and_then(|size| size.parse::<u64>().ok());
-        let size = size.map_or(String::new(), |size| format!(" of {size} bytes"));
+        let size = size.map_or(String::new(), |size| format!(", which has {size} bytes"));
         return StandIn::new(
             format!("a pointer of Git LFS, not the file itself{size}"),
             PULL,

@@ -63,11 +63,10 @@ pub(crate) fn from_gguf(
     let mut keys = keys_of(path, metadata, architecture);
     let shape = Shape::read(&mut keys, path)?;
     let n_ctx = keys.required("context_length")?;
-    drop_old_cap(&mut keys, family)?;
+    drop_old_cap(&mut keys, family);
     let windows = windows(&mut keys, family, shape.n_layers)?;
     let (positions, rope, local_rope) = rope(&mut keys, family, &shape, stored.rope_factors)?;
     let gemma = matches!(family, Family::Gemma2 | Family::Gemma3);
-    let cap = |gemma2| (family == Family::Gemma2).then_some(gemma2);
     let config = Config {
         family,
         n_ctx,
@@ -83,16 +82,8 @@ pub(crate) fn from_gguf(
         parallel_residual: family == Family::GptNeox && keys.or("use_parallel_residual", true)?,
         attn_scale: attn_scale(&mut keys, family, &shape)?,
         attn_scale_by_layer: false,
-        attn_softcap: if gemma {
-            keys.cap("attn_logit_softcapping", cap(50.0))?
-        } else {
-            None
-        },
-        logit_softcap: if gemma {
-            keys.cap("final_logit_softcapping", cap(30.0))?
-        } else {
-            None
-        },
+        attn_softcap: soft_cap(&mut keys, family, "attn_logit_softcapping", 50.0)?,
+        logit_softcap: soft_cap(&mut keys, family, "final_logit_softcapping", 30.0)?,
         embed_scale: gemma.then(|| (shape.d_model as f64).sqrt() as f32),
         layers: Vec::new(),
     };
@@ -229,17 +220,25 @@ fn norm(keys: &mut Keys, family: Family) -> Result<NormKind> {
     Ok(NormKind::Rms { eps: eps as f32 })
 }
 
+/// A soft cap of Gemma; other families have none. `gemma2` is the default of Gemma 2.
+fn soft_cap(keys: &mut Keys, family: Family, key: &str, gemma2: f64) -> Result<Option<f32>> {
+    match family {
+        Family::Gemma2 => keys.cap(key, Some(gemma2)),
+        Family::Gemma3 => keys.cap(key, None),
+        _ => Ok(None),
+    }
+}
+
 /// Removes the soft cap of 30 that Ollama's first converter wrote for every Gemma 3, none of which has one.
 /// Its files are known by their spelling of rotary bases, and by no list of layers, which later ones have;
 /// Ollama applies no cap to them either.
-fn drop_old_cap(keys: &mut Keys, family: Family) -> Result<()> {
+fn drop_old_cap(keys: &mut Keys, family: Family) {
     const CAP: &str = "final_logit_softcapping";
     let old = ["rope.local.freq_base", "rope.global.freq_base"];
     let spelled = old.iter().any(|key| keys.has(key));
     if family == Family::Gemma3 && spelled && !keys.has(PATTERN) && keys.is(CAP, 30.0) {
         keys.ignore(&[CAP]);
     }
-    Ok(())
 }
 
 const PATTERN: &str = "attention.sliding_window_pattern";

@@ -377,6 +377,19 @@ fn impossible_sizes_are_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn what_lies_in_place_of_a_configuration_is_named() {
+    for (text, part) in [
+        ("version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        ("<!doctype html>", "HTML"),
+        ("Entry not found", "the answer of a server"),
+        ("", "an empty file"),
+    ] {
+        let error = parse(Path::new("config.json"), text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
 fn a_configuration_prints_as_json() {
     let config = read(&pythia()).unwrap().config;
     let printed = serde_json::to_value(&config).unwrap();

@@ -323,7 +323,7 @@ fn keys_of_ollama_mean_what_its_own_runtime_takes_them_for() {
     let pattern = "attention.sliding_window_pattern";
     let listed: Vec<bool> = (0..6).map(|layer| (layer + 1) % 6 != 0).collect();
     let width = ("attention.key_length", json!(8));
-    let plain = [width.clone(), ("attention.sliding_window", json!(8))];
+    let plain = [width, ("attention.sliding_window", json!(8))];
     // Also those without an epsilon, whose default is 1e-6.
     let (expected, _) = as_gguf("gemma3", "gemma3", &plain, Vec::new());
     let cap = ("final_logit_softcapping", json!(30.0));
@@ -339,9 +339,9 @@ fn keys_of_ollama_mean_what_its_own_runtime_takes_them_for() {
         vec![
             local.clone(),
             ("rope.global.freq_base", json!(1_000_000.0)),
-            cap.clone(),
+            cap,
         ],
-        vec![local.clone(), ("rope.freq_base_swa", json!(10_000.0))],
+        vec![local, ("rope.freq_base_swa", json!(10_000.0))],
         vec![
             ("mm.tokens_per_image", json!(256)),
             ("vision.block_count", json!(27)),
@@ -360,9 +360,20 @@ fn keys_of_ollama_mean_what_its_own_runtime_takes_them_for() {
         );
         assert_eq!(found, expected, "{more:?}");
     }
-    // A list decides, and a base and a cap that are not the usual ones are taken.
+}
+
+#[test]
+fn unusual_keys_of_ollama_are_taken() {
+    let pattern = "attention.sliding_window_pattern";
+    let plain = [
+        ("attention.key_length", json!(8)),
+        ("attention.sliding_window", json!(8)),
+    ];
+    let cap = ("final_logit_softcapping", json!(30.0));
+    let local = ("rope.local.freq_base", json!(10_000.0));
+    let (expected, _) = as_gguf("gemma3", "gemma3", &plain, Vec::new());
     let other = [
-        local.clone(),
+        local,
         (pattern, json!([true, false, true, false, true, false])),
         cap,
     ];

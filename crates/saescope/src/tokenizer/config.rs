@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// Special tokens that have a name in every tokenizer, in the order in which new ones get their ids.
 const NAMED: [&str; 7] = [
@@ -284,6 +285,7 @@ impl Companion {
             });
         }
         let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
+        stand_in::check_text(&path, &bytes)?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::format(&path, format!("not JSON: {error}")))?;
         match value {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::pieces::MAX_VOCAB;
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 // The types of pieces.
 const NORMAL: u64 = 1;
@@ -49,6 +50,7 @@ struct Piece {
 impl SentencePiece {
     pub(super) fn read(path: &Path) -> Result<SentencePiece> {
         let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+        stand_in::check(path, &bytes)?;
         let broken = |reason: String| Error::format(path, reason);
         let model = SentencePiece::parse(&bytes)
             .ok_or_else(|| broken("not SentencePiece's file, or a part of one".to_owned()))?;

@@ -31,7 +31,7 @@ def alphabet():
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
-def byte_level(prefix=False, post=None, qwen2=False):
+def byte_level(prefix=False, post=None, qwen2=False, flagged=None):
     names = alphabet()
     vocab = {names[b]: b for b in range(256)} | {"Hi": 256, names[32] + "Hi": 257}
     t = Tokenizer(models.BPE(vocab=vocab, merges=[("H", "i"), (names[32], "Hi")]))
@@ -41,6 +41,8 @@ def byte_level(prefix=False, post=None, qwen2=False):
         t.normalizer, t.pre_tokenizer = normalizers.NFC(), pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(prefix, use_regex=False)])
     t.decoder = decoders.ByteLevel()
     t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in ("<|endoftext|>", "<s>")])
+    if flagged is not None:
+        t.add_tokens([AddedToken("<x>", special=flagged, normalized=False, lstrip=True, rstrip=True)])
     if post == "template":
         t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 259)])
     if post == "roberta":
@@ -85,6 +87,8 @@ def word_piece():
 KINDS = {
     "bytes": byte_level(),
     "bytes_prefix": byte_level(True),
+    "bytes_flagged": byte_level(flagged=True),
+    "bytes_flagged_text": byte_level(flagged=False),
     "bytes_template": byte_level(post="template"),
     "bytes_roberta": byte_level(post="roberta"),
     "qwen2": byte_level(qwen2=True),
@@ -152,6 +156,14 @@ def cases():
         {"pad_token": "<y>", "added_tokens_decoder": {"260": token("<x>")}},
     ]:
         yield "bytes", "llama", GENERAL | more, {}
+    flagged = {"260": token("<x>", lstrip=True, rstrip=True)}
+    for kind in ["bytes_flagged", "bytes_flagged_text"]:
+        for more in [{}, {"mask_token": "<x>"}, {"additional_special_tokens": ["<x>"]}, {"image_token": "<x>"}, {"added_tokens_decoder": flagged}, {"mask_token": "<x>", "added_tokens_decoder": flagged}, {"additional_special_tokens": ["<x>", "<y>"], "added_tokens_decoder": flagged}, {"mask_token": "<x>", "added_tokens_decoder": {"258": token("<|endoftext|>")}}]:
+            yield kind, "llama", GENERAL | more, {}
+        yield kind, "llama", GENERAL, {"added_tokens.json": {"<x>": 260}}
+        yield kind, "llama", GENERAL, {"added_tokens.json": {"<x>": 260, "<y>": 261}, "special_tokens_map.json": {"mask_token": "<x>"}}
+        yield kind, "llama", GENERAL, {"special_tokens_map.json": {"additional_special_tokens": ["<x>"]}}
+    yield "bytes", "llama", GENERAL | {"additional_special_tokens": ["<x>"]}, {"special_tokens_map.json": {"additional_special_tokens": ["<y>"]}}
     yield "bytes", "llama", GENERAL, {"special_tokens_map.json": {"pad_token": "<x>", "additional_special_tokens": ["<y>"]}}
     yield "bytes", "llama", GENERAL, {"special_tokens_map.json": {"bos_token": "<|endoftext|>"}}
     yield "bytes", "llama", GENERAL | {"added_tokens_decoder": {"259": token("<s>")}}, {"special_tokens_map.json": {"bos_token": "<|endoftext|>", "pad_token": "<x>"}}
@@ -204,7 +216,7 @@ def cases_of_sentence_piece():
         for more in [{}, {"legacy": True}, {"legacy": False}, {"add_prefix_space": False}, {"add_bos_token": True, "add_eos_token": True}, {"added_tokens_decoder": {"0": token("<unk>"), "1": token("<s>"), "2": token("</s>")}}]:
             yield kind, "llama", pieces | {"tokenizer_class": "LlamaTokenizer"} | more, {}
     for kind in SENTENCE_PIECES:
-        for more in [{"legacy": True}, {"legacy": False}, {}]:
+        for more in [{"legacy": True}, {"legacy": False}, {"legacy": None}, {}]:
             yield kind, "mistral", {"tokenizer_class": "LlamaTokenizer"} | more, {}
 
 

@@ -91,6 +91,13 @@ pub enum Error {
     #[error("tokenizer: {0}")]
     Tokenizer(String),
 
+    /// A text for a model whose tokenizer cannot be read.
+    #[error("texts need a tokenizer, and the model's cannot be read: {reason}")]
+    NoTokenizer {
+        /// The failure of its tokenizer.
+        reason: String,
+    },
+
     /// A chat template is missing or does not render.
     #[error("chat template: {0}")]
     ChatTemplate(String),

@@ -32,8 +32,8 @@ pub(crate) struct CorpusArgs {
     /// The unit of plain text that is a document
     #[arg(long, value_parser = one_of::<TextUnit>(TextUnit::ALL.map(TextUnit::name)), default_value_t)]
     document: TextUnit,
-    /// Chats as text: by the model's chat template, or the texts of their turns alone; `auto` has a template
-    /// render them if the model has one
+    /// Chats as text: by the model's chat template, or the texts of their turns alone; `auto`: by the
+    /// template if the model has one, else plain
     #[arg(long, value_parser = one_of::<Chats>(Chats::ALL.map(Chats::name)), default_value_t)]
     chats: Chats,
     /// Arrangement of documents: sharing sequences, or one each

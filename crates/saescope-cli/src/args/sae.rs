@@ -50,8 +50,8 @@ pub(crate) struct PromptsArgs {
         allow_hyphen_values = true
     )]
     prompt: Vec<String>,
-    /// The ids of a text's tokens in place of it, such as 464,2068; `-` reads them from standard input. May be
-    /// given several times
+    /// The ids of a text's tokens in place of it, as they are, without BOS, such as 464,2068; `-` reads them from
+    /// standard input. May be given several times
     #[arg(long, value_name = "IDS")]
     ids: Vec<String>,
     /// A file with a text on each line
@@ -168,6 +168,10 @@ impl PromptsArgs {
 
     /// The texts, if there are any.
     pub(crate) fn read_any(&self) -> anyhow::Result<Vec<Text>> {
+        let given = self.prompt.iter().chain(&self.ids);
+        if given.filter(|given| *given == "-").count() > 1 {
+            usage!("only one text can be `-`, standard input");
+        }
         let given = self
             .prompt
             .iter()

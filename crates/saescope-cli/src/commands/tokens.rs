@@ -39,7 +39,7 @@ struct TokensReport<'a> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tokenizer = Tokenizer::of_model(&args.model.locate()?)?;
     let text = args.text.read()?;
-    let tokens = tokenizer.encode_text(&text, args.bos.bos())?;
+    let tokens = tokenizer.encode_text(&text, args.bos.bos(), tokenizer.d_vocab())?;
     if args.json {
         let pieces = tokens.iter().map(|&id| tokenizer.token_text(id)).collect();
         let model = args.model.reference();

@@ -74,6 +74,7 @@ fn part(error: &Error) -> Option<&Error> {
 /// The flag or the variable that mends an error.
 fn mend(error: &Error) -> Option<&'static str> {
     let advice = match error {
+        Error::NoTokenizer { .. } => "--ids takes token ids in place of a text",
         Error::SaeAsModel { .. } => "`saescope info` names the model that it was trained on",
         Error::LongContext { .. } => "a smaller --context cuts them shorter",
         Error::HeldOut { .. } => {

@@ -153,6 +153,8 @@ const REFUSED: [(i32, &[&str], &str); 9] = [
             "tests/golden/corpora/chats.parquet",
             "--template",
             "messages",
+            "--chats",
+            "template",
         ],
         "chats.parquet: row 1: it is a chat; chat template: the model has none",
     ),

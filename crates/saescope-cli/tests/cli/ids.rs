@@ -141,6 +141,12 @@ fn nothing_but_text_needs_a_tokenizer() {
     ];
     assert_eq!(json(&[&call[..], &paths].concat())["tokens"], 64);
 
+    let info = stdout(&["info", &model]);
+    assert!(info.contains("none that can be read: "), "{info}");
+    let said = refusal(&["run", &model, "-p", "Hi"]);
+    assert!(said.contains("--ids takes token ids"), "{said}");
+    let said = refusal(&["tokens", MODEL, "--ids", "99999"]);
+    assert!(said.contains("token id 99999"), "{said}");
     for call in [
         &["run", &model, "-p", "Hi"][..],
         &["lens", &model, "-p", "Hi"],

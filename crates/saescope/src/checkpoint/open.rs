@@ -76,13 +76,22 @@ fn find(folder: &Path) -> Result<PathBuf> {
         }
     }
     let mut found = ending(folder, ".gguf")?;
-    if found.is_empty() {
+    let is_bin = found.is_empty();
+    if is_bin {
         found = ending(folder, ".bin")?;
     }
     if let Some(reason) = stand_in::folder::gguf_parts(&found) {
         return Err(Error::format(folder, reason));
     }
-    found.retain(|path| !is_no_model(&name_of(path)));
+    let models: Vec<PathBuf> = found
+        .iter()
+        .filter(|path| !is_no_model(&name_of(path)))
+        .cloned()
+        .collect();
+    // The name of a GGUF only decides between several: models are called after what made them, too.
+    if is_bin || !models.is_empty() {
+        found = models;
+    }
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => {
@@ -264,9 +273,8 @@ fn is_no_model(name: &str) -> bool {
         "scheduler",
         "rng_state",
     ];
-    BEGINNINGS.iter().any(|start| name.starts_with(start))
-        || name.contains("mmproj")
-        || name.contains("imatrix")
+    let named = BEGINNINGS.iter().any(|start| name.starts_with(start));
+    (named && name.ends_with(".bin")) || name.contains("mmproj") || name.contains("imatrix")
 }
 
 /// True if a name from an index stays in the index's folder. Links may lead out of it: the Hub's cache

@@ -128,7 +128,9 @@ pub(super) fn complete(folder: &Path, file: Option<&str>) -> Option<PathBuf> {
         Needed::Folder(files) => {
             let weights = files.last()?;
             // Other programs may have downloaded the weights alone, or everything else.
-            let tokenizer = has("tokenizer.json") || VOCABULARIES.iter().any(|p| has(p[1]));
+            let tokenizer = has("tokenizer.json")
+                || has("tokenizer.model")
+                || VOCABULARIES.iter().any(|p| has(p[1]));
             let whole = !is_index(weights)
                 || shards(&folder.join(weights)).is_ok_and(|all| all.iter().all(|s| has(s)));
             (whole && tokenizer && has("config.json")).then(|| folder.to_path_buf())

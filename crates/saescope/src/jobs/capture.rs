@@ -156,7 +156,7 @@ impl<'a> CaptureJob<'a> {
         let needs = Needs {
             job: Job::Capture,
             memory: plan.memory,
-            disk: plan.disk,
+            disk: shards.peak_bytes(width),
         };
         let warnings = needs.check(&request.folder)?.into_iter().collect();
         Ok(CaptureJob {

@@ -92,8 +92,7 @@ impl fmt::Display for Advice {
                 "The threshold has not settled yet; it does with more steps."
             }
             Advice::SmallerK => {
-                "Fewer than k features are above 0 on a token; a smaller `k` or more features (`d_sae`) use \
-                 all of k."
+                "Fewer than k features are above 0 on a token; lower `k`, or raise `d_sae`, so that k are active."
             }
             Advice::TrainMoreOrShortenWindow => {
                 "Train on more tokens, or lower `dead.window_tokens`."

@@ -44,11 +44,12 @@ impl LanguageModel {
         );
         let model = model?;
         let d_vocab = model.config().d_vocab;
-        let tokenizer = match tokenizer {
+        let mut tokenizer = match tokenizer {
             Ok(tokenizer) => tokenizer,
             // Everything but text is within reach without one.
-            Err(error) => Tokenizer::of_ids(d_vocab, &without_tokenizer(&error))?,
+            Err(error) => Tokenizer::of_ids(d_vocab, &error)?,
         };
+        tokenizer.forget_unknown_ends(d_vocab);
         check_ends(&tokenizer, d_vocab)?;
         Ok(LanguageModel {
             reference: reference.to_owned(),
@@ -73,13 +74,8 @@ impl LanguageModel {
     /// # Errors
     /// As [`encode`](LanguageModel::encode).
     pub fn encode_one(&self, text: &Text) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode_text(text, self.bos)?;
         let (limit, d_vocab) = (self.model.config().n_ctx, self.model.config().d_vocab);
-        if let Some(unknown) = ids.iter().find(|&&id| id as usize >= d_vocab) {
-            return Err(Error::Argument(format!(
-                "the text has the token id {unknown}, and the model's vocabulary has {d_vocab} ids, from 0"
-            )));
-        }
+        let ids = self.tokenizer.encode_text(text, self.bos, d_vocab)?;
         if ids.len() > limit {
             return Err(Error::Argument(format!(
                 "`{}` has {} tokens, and the model's context is {limit}; shorten the text",
@@ -150,13 +146,6 @@ impl LanguageModel {
         let first = before.first();
         Ok(first.is_some_and(|&id| Some(id) == self.tokenizer.bos()))
     }
-}
-
-/// The refusal of a text where the tokenizer cannot be read because of `error`.
-fn without_tokenizer(error: &Error) -> String {
-    format!(
-        "texts need a tokenizer, and the model's cannot be read; give token ids instead. {error}"
-    )
 }
 
 /// Makes sure that the model can read and write the tokens that begin and end its texts.

@@ -102,12 +102,12 @@ impl StandIn {
 pub(crate) fn check(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let found = empty(bytes)
-        .or_else(|| unfinished_name(&name))
         .or_else(|| pointer(bytes))
         .or_else(|| page(bytes))
         .or_else(|| answer(bytes))
         .or_else(|| foreign(bytes))
-        .or_else(|| zeros(bytes));
+        .or_else(|| zeros(bytes))
+        .or_else(|| unfinished_name(&name));
     found.map_or(Ok(()), |found| Err(found.error(path)))
 }
 

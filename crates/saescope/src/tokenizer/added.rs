@@ -12,13 +12,18 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When a file says another id than the token has, since the model learned one of the two.
 pub(super) fn add_tokens(library: &mut Library, beside: &CompanionFiles) -> Result<()> {
-    let known: HashSet<AddedToken> = library.get_added_tokens_decoder().into_values().collect();
+    let known = library.get_added_tokens_decoder();
+    let texts: HashSet<&str> = known.values().map(|token| token.content.as_str()).collect();
+    // A token that a file names by its text alone keeps the flags that it has in the vocabulary; only
+    // `added_tokens_decoder` has flags of its own.
+    let is_new = |added: &&Added| match (added.id, added.older) {
+        (Some(id), true) => !known.contains_key(&id),
+        (Some(id), false) => known.get(&id) != Some(&added.token),
+        (None, _) => !texts.contains(added.token.content.as_str()),
+    };
+    let new = beside.added.iter().filter(is_new);
+    let new: Vec<AddedToken> = new.map(|added| added.token.clone()).collect();
     // One call, since each one builds the search for added tokens anew.
-    let new = beside.added.iter().map(|added| &added.token);
-    let new: Vec<AddedToken> = new
-        .filter(|token| !known.contains(token))
-        .cloned()
-        .collect();
     if !new.is_empty() {
         library.add_tokens(&new);
     }

@@ -190,9 +190,13 @@ fn every_end_of_text_of_the_model_ends_a_text() {
     assert_eq!(ends(both), [259, 258, 65]);
     let older = json!({"tokenizer_config.json": own, "config.json": model});
     assert_eq!(ends(older), [259, 66]);
-    // The default of GPT-2's configuration, whatever the vocabulary.
+    // An end that only the model may know, such as the default of GPT-2's configuration.
     let outside = json!({"tokenizer_config.json": own, "config.json": {"eos_token_id": 50256}});
-    assert_eq!(ends(outside), [259]);
+    assert_eq!(ends(outside), [259, 50256]);
+    assert_eq!(
+        ends(json!({"config.json": {"eos_token_id": 50256}})),
+        [258, 50256]
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) struct CompanionFiles {
     pub(super) add_prefix_space: Option<bool>,
     /// Llama's older habit of a space after every special token, and not only at the beginning of a text.
     pub(super) legacy: Option<bool>,
-    /// True if special tokens written out in a text are text.
+    /// True if special tokens written out in a text are read as text.
     pub(super) split_special_tokens: bool,
     /// The tokenizer's class without `Fast`, by name.
     pub(super) class: Option<String>,
@@ -43,8 +43,8 @@ pub(super) struct CompanionFiles {
     pub(super) model_type: Option<String>,
     /// Tokens to add to the vocabulary, in the order in which new ones get their ids.
     pub(super) added: Vec<Added>,
-    /// Special tokens by the names that chat templates know them by.
-    pub(super) names: Vec<(String, String)>,
+    /// Special tokens by the names that chat templates know them by; `None` where no file names BOS or EOS.
+    pub(super) names: Option<Vec<(String, String)>>,
     pub(super) chat_template: Option<String>,
 }
 
@@ -59,6 +59,8 @@ pub(super) struct Added {
     pub(super) token: AddedToken,
     /// The id that the file says it has.
     pub(super) id: Option<u32>,
+    /// True for a token of `added_tokens.json`, which counts where the vocabulary has no such id.
+    pub(super) older: bool,
     pub(super) path: PathBuf,
 }
 
@@ -101,12 +103,19 @@ impl CompanionFiles {
             add_bos: tokenizer.flag("add_bos_token")?.unwrap_or(false),
             add_eos: tokenizer.flag("add_eos_token")?.unwrap_or(false),
             add_prefix_space: tokenizer.flag("add_prefix_space")?,
-            legacy: tokenizer.flag("legacy")?,
+            // Null is no `legacy`, and its absence leaves it to the kind of tokenizer.
+            legacy: match tokenizer.object.get("legacy") {
+                Some(Value::Null) => Some(false),
+                _ => tokenizer.flag("legacy")?,
+            },
             split_special_tokens: tokenizer.flag("split_special_tokens")?.unwrap_or(false),
-            class: class.map(|class| class.trim_end_matches("Fast").to_owned()),
+            class: class.map(|class| class.strip_suffix("Fast").unwrap_or(&class).to_owned()),
             model_type: model.text("model_type")?,
             added: added(&tokenizer, &older, &special)?,
-            names: names(special),
+            names: [&map, &tokenizer]
+                .iter()
+                .any(|file| file.has("bos_token") || file.has("eos_token"))
+                .then(|| names(special)),
             chat_template: chat_template(folder, &tokenizer)?,
         })
     }
@@ -136,47 +145,46 @@ fn ends(tokenizer: [&Companion; 2], model: [&Companion; 2]) -> Result<Vec<Token>
 /// The tokens to add: those with ids, then the `special` ones.
 fn added(tokenizer: &Companion, older: &Companion, special: &[SpecialToken]) -> Result<Vec<Added>> {
     let mut added = Vec::new();
-    let decoder = tokenizer.object.get("added_tokens_decoder");
-    for (id, token) in decoder.and_then(Value::as_object).into_iter().flatten() {
+    for (id, token) in tokenizer.map("added_tokens_decoder")?.into_iter().flatten() {
         let (Ok(id), Some(token)) = (id.parse(), added_token(token)) else {
-            return Err(tokenizer.broken(
-                "added_tokens_decoder",
-                "an id with a token that has `content`",
-            ));
+            let expected = "an id with a token that has `content` and flags";
+            return Err(tokenizer.broken("added_tokens_decoder", expected));
         };
-        let path = tokenizer.path.clone();
         added.push(Added {
             token,
             id: Some(id),
-            path,
+            older: false,
+            path: tokenizer.path.clone(),
         });
     }
+    let texts: HashSet<&str> = special
+        .iter()
+        .map(|special| special.token.content.as_str())
+        .collect();
     for (content, id) in &older.object {
         let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
             return Err(older.broken(content, "the id of a token"));
         };
-        let special = special
-            .iter()
-            .any(|special| special.token.content == *content);
-        let token = AddedToken::from(content.clone(), special).normalized(!special);
-        let path = older.path.clone();
+        let special = texts.contains(content.as_str());
         added.push(Added {
-            token,
+            token: AddedToken::from(content.clone(), special).normalized(!special),
             id: Some(id),
-            path,
+            older: true,
+            path: older.path.clone(),
         });
     }
     added.sort_by_key(|added| added.id);
-    for (at, new) in special.iter().enumerate() {
-        if !special[..at]
-            .iter()
-            .any(|known| known.token.content == new.token.content)
-        {
-            let (token, path) = (new.token.clone(), new.path.clone());
+    let mut there: HashSet<String> = added
+        .iter()
+        .map(|added| added.token.content.clone())
+        .collect();
+    for new in special {
+        if there.insert(new.token.content.clone()) {
             added.push(Added {
-                token,
+                token: new.token.clone(),
                 id: None,
-                path,
+                older: false,
+                path: new.path.clone(),
             });
         }
     }
@@ -217,12 +225,18 @@ fn special_tokens(tokenizer: &Companion, map: &Companion) -> Result<Vec<SpecialT
         }
     }
     let lists = ["extra_special_tokens", "additional_special_tokens"];
+    let mut listed = false;
     for file in [tokenizer, map] {
-        // The older name counts where the newer one is empty.
+        // The older name counts where the newer one is empty, and the tokenizer's file has no list.
         let full = |key: &&str| file.object.get(*key).is_some_and(|list| !is_empty(list));
-        let Some(key) = lists.into_iter().find(full) else {
+        let Some(key) = lists
+            .into_iter()
+            .find(full)
+            .filter(|key| !listed || *key == lists[0])
+        else {
             continue;
         };
+        listed = true;
         let values: Vec<(Option<&str>, &Value)> = match &file.object[key] {
             Value::Array(list) => list.iter().map(|value| (None, value)).collect(),
             Value::Object(map) => map
@@ -254,16 +268,20 @@ fn special_token(value: &Value) -> Option<AddedToken> {
     }
 }
 
-/// A token with its flags. Without the flag, special tokens are found before a text is normalised.
+/// A token with its flags; `None` where one of them is of another kind. Without the flag, special tokens are
+/// found before a text is normalised.
 fn added_token(value: &Value) -> Option<AddedToken> {
     let content = value.get("content")?.as_str()?.to_owned();
-    let flag = |key: &str| value.get(key).and_then(Value::as_bool);
-    let special = flag("special").unwrap_or(false);
+    let flag = |key: &str, default: bool| match value.get(key) {
+        None | Some(Value::Null) => Some(default),
+        Some(flag) => flag.as_bool(),
+    };
+    let special = flag("special", false)?;
     let token = AddedToken::from(content, special)
-        .lstrip(flag("lstrip").unwrap_or(false))
-        .rstrip(flag("rstrip").unwrap_or(false))
-        .single_word(flag("single_word").unwrap_or(false))
-        .normalized(flag("normalized").unwrap_or(!special));
+        .lstrip(flag("lstrip", false)?)
+        .rstrip(flag("rstrip", false)?)
+        .single_word(flag("single_word", false)?)
+        .normalized(flag("normalized", !special)?);
     Some(token)
 }
 
@@ -296,6 +314,15 @@ impl Companion {
 
     fn has(&self, key: &str) -> bool {
         self.object.contains_key(key)
+    }
+
+    /// The object under `key`.
+    fn map(&self, key: &str) -> Result<Option<&Map<String, Value>>> {
+        match self.object.get(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(_) => Err(self.broken(key, "an object")),
+        }
     }
 
     fn broken(&self, key: &str, expected: &str) -> Error {
@@ -359,6 +386,9 @@ fn chat_template(folder: &Path, tokenizer: &Companion) -> Result<Option<String>>
     let file = folder.join("chat_template.jinja");
     if file.is_file() {
         let text = std::fs::read_to_string(&file).map_err(|error| Error::io(&file, error))?;
+        if !text.is_empty() {
+            stand_in::check_text(&file, text.as_bytes())?;
+        }
         return Ok(Some(text));
     }
     let named = |entry: &Value| entry.get("name").and_then(Value::as_str) == Some("default");

@@ -43,7 +43,7 @@ pub(super) fn set_llama_spaces(tokenizer: &mut Value, beside: &CompanionFiles) -
 
 /// The class that transformers opens the files with; `None` for the general one, which takes
 /// `tokenizer.json` as it is.
-fn class(beside: &CompanionFiles) -> Option<&str> {
+pub(super) fn class(beside: &CompanionFiles) -> Option<&str> {
     match (beside.model_type.as_deref(), beside.class.as_deref()) {
         // The class that Mistral's files name is not believed.
         (Some("mistral"), _) => None,

@@ -11,12 +11,14 @@ use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer as Library};
 
 use super::added::add_tokens;
+use super::charsmap;
 use super::config::{CompanionFiles, Token};
-use super::habits::{set_llama_spaces, set_spaces};
+use super::habits::{class, set_llama_spaces, set_spaces};
 use super::sentencepiece::SentencePiece;
 use super::spelling::{Spelling, pieces, spelling};
 use super::{Engine, Special, Tokenizer};
 use crate::error::{Error, Result};
+use crate::stand_in;
 
 /// The token that begins and ends every document of GPT-2 and GPT-NeoX.
 const END_OF_TEXT: &str = "<|endoftext|>";
@@ -60,6 +62,7 @@ pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
 /// Runs what `bytes`, the text of `json`, describe.
 fn read_library(json: &Value, bytes: &[u8]) -> Result<(Library, Spelling), String> {
     let spelling = spelling(json)?;
+    charsmap::check(&json["normalizer"])?;
     let mut library = Library::from_bytes(bytes).map_err(|error| error.to_string())?;
     // Some files keep the truncation and padding of training; a prompt is never cut or padded silently.
     let cut = library.with_truncation(None);
@@ -72,7 +75,8 @@ fn read_library(json: &Value, bytes: &[u8]) -> Result<(Library, Spelling), Strin
 pub(super) fn from_sentence_piece(path: &Path) -> Result<Tokenizer> {
     let model = SentencePiece::read(path)?;
     let beside = CompanionFiles::read(folder_of(path))?;
-    let mut json = model.tokenizer_json(beside.legacy.unwrap_or(true));
+    let json = model.tokenizer_json(beside.legacy.unwrap_or(true));
+    let mut json = json.map_err(|reason| Error::format(path, reason))?;
     set_llama_spaces(&mut json, &beside);
     let read = read_library(&json, json.to_string().as_bytes());
     let (library, spelling) = read.map_err(|reason| Error::format(path, reason))?;
@@ -87,7 +91,10 @@ pub(super) fn from_sentence_piece(path: &Path) -> Result<Tokenizer> {
 }
 
 pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Tokenizer> {
-    let read = |path: &Path| std::fs::read(path).map_err(|error| Error::io(path, error));
+    let read = |path: &Path| {
+        let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+        stand_in::check_text(path, &bytes).map(|()| bytes)
+    };
     let tokens: HashMap<String, u32> = serde_json::from_slice(&read(vocab)?)
         .map_err(|error| Error::format(vocab, format!("not a map from tokens to ids: {error}")))?;
     let text =
@@ -103,13 +110,17 @@ pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Token
     let folder = folder_of(vocab);
     let beside = CompanionFiles::read(folder)?;
     // These two files do not name their pre-tokenizer. GPT-2's is right for GPT-2 alone.
-    if let Some(class) = beside.class.as_deref()
+    let family = beside
+        .model_type
+        .as_deref()
+        .filter(|family| *family != "gpt2");
+    if let Some(class) = class(&beside).or(family)
         && class != "GPT2Tokenizer"
     {
         return Err(Error::Unsupported {
-            path: folder.join("tokenizer_config.json"),
+            path: folder.to_owned(),
             reason: format!(
-                "a `{class}` cannot be read from vocab.json and merges.txt, only GPT2Tokenizer \
+                "the tokenizer of `{class}` cannot be read from vocab.json and merges.txt, only GPT2Tokenizer \
                  can; save the tokenizer as tokenizer.json"
             ),
         });
@@ -182,28 +193,30 @@ impl Parts {
 
     fn special(&self) -> Special {
         let (library, beside) = (&self.library, &self.beside);
-        // An id outside the vocabulary is a default of the model's class: GPT-2's configuration names 50256
-        // by itself, whatever the vocabulary.
-        let id = |named: &Token| match named {
-            Token::Id(id) => library.id_to_token(*id).map(|_| *id),
-            Token::Text(text) => library.token_to_id(text),
-        };
+        let text = |text: &str| library.token_to_id(text);
         let (first, last) = match self.ends {
-            Ends::Token(text) => (library.token_to_id(text), library.token_to_id(text)),
+            Ends::Token(token) => (text(token), text(token)),
             Ends::Ids(bos, eos) => (bos, eos),
         };
+        let known = |id: &u32| library.id_to_token(*id).is_some();
         let bos = match &beside.bos {
-            Some(named) => named.as_ref().and_then(id),
+            Some(Some(Token::Text(token))) => text(token),
+            Some(Some(Token::Id(id))) => Some(*id).filter(known).or(first),
+            Some(None) => None,
             None => first,
         };
+        // An id that only the model knows may end a text too. GPT-2's configuration names 50256 by itself,
+        // whatever the vocabulary, so that one of the vocabulary is added where none is named.
         let mut eos: Vec<u32> = Vec::new();
-        for end in beside.eos.iter().filter_map(id) {
-            if !eos.contains(&end) {
-                eos.push(end);
-            }
+        for end in &beside.eos {
+            let end = match end {
+                Token::Text(token) => text(token),
+                Token::Id(id) => Some(*id),
+            };
+            eos.extend(end.filter(|end| !eos.contains(end)));
         }
-        if beside.eos.is_empty() {
-            eos.extend(last);
+        if !eos.iter().any(known) {
+            eos.splice(0..0, last);
         }
         Special {
             bos,

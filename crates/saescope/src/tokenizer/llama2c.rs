@@ -92,7 +92,7 @@ fn tokenizer(tokens: &[(f32, &[u8])]) -> Result<Tokenizer, String> {
             eos: vec![EOS],
             before: vec![BOS],
             after: Vec::new(),
-            names: Vec::new(),
+            names: None,
         },
         chat_template: None,
         kind: "SentencePiece BPE from llama2.c's tokenizer.bin".to_owned(),

@@ -6,6 +6,7 @@
 
 mod added;
 mod bytes;
+mod charsmap;
 #[cfg(test)]
 mod companions;
 mod config;
@@ -109,8 +110,8 @@ struct Special {
     eos: Vec<u32>,
     before: Vec<u32>,
     after: Vec<u32>,
-    /// Special tokens by name; none where the files name none.
-    names: Vec<(String, String)>,
+    /// Special tokens by name, where there are files that name them.
+    names: Option<Vec<(String, String)>>,
 }
 
 impl Tokenizer {
@@ -173,7 +174,11 @@ impl Tokenizer {
                 ids.extend_from_slice(encoding.get_ids());
             }
             Engine::Spm(spm) => spm.encode(text, &mut ids),
-            Engine::None { reason } => return Err(Error::Tokenizer(reason.clone())),
+            Engine::None { reason } => {
+                return Err(Error::NoTokenizer {
+                    reason: reason.clone(),
+                });
+            }
         }
         ids.extend_from_slice(after);
         Ok(ids)
@@ -205,6 +210,8 @@ impl Tokenizer {
         let mut digest = Digest::new();
         match &self.engine {
             Engine::Library(library) => {
+                // Its own text does not have this setting.
+                digest.part(&[u8::from(library.get_encode_special_tokens())]);
                 let json = library.to_string(false);
                 digest.part(
                     json.map_err(|e| Error::Tokenizer(e.to_string()))?
@@ -212,7 +219,7 @@ impl Tokenizer {
                 );
             }
             Engine::Spm(spm) => spm.digest(&mut digest),
-            Engine::None { .. } => digest.part(b"ids"),
+            Engine::None { .. } => digest.part(format!("{} ids", self.pieces.len()).as_bytes()),
         }
         let special = &self.special;
         for ids in [&special.before, &special.after, &special.eos] {
@@ -260,6 +267,12 @@ impl Tokenizer {
         &self.special.eos
     }
 
+    /// Forgets ends of a text that neither the vocabulary nor a model of `d_vocab` ids has.
+    pub(crate) fn forget_unknown_ends(&mut self, d_vocab: usize) {
+        let known = self.d_vocab().max(d_vocab);
+        self.special.eos.retain(|&id| (id as usize) < known);
+    }
+
     /// True if the tokenizer begins a text with the beginning-of-sequence token by default.
     pub fn adds_bos(&self) -> bool {
         !self.special.before.is_empty()
@@ -272,8 +285,8 @@ impl Tokenizer {
 
     /// The special tokens by the names that chat templates know them by, such as `bos_token`.
     pub fn special_tokens(&self) -> Vec<(String, String)> {
-        if !self.special.names.is_empty() {
-            return self.special.names.clone();
+        if let Some(names) = &self.special.names {
+            return names.clone();
         }
         let ends = [
             ("bos_token", self.bos()),

@@ -26,6 +26,10 @@ const BPE: u64 = 2;
 /// the pairs that make a piece grows with the square of its length.
 const MAX_PIECE: usize = 512;
 
+/// A bound above the pairs that make the pieces of every tokenizer; Gemma's, the largest, has fewer than a
+/// fourth of it.
+const MAX_MERGES: usize = 1 << 22;
+
 /// A tokenizer's file.
 pub(super) struct SentencePiece {
     pieces: Vec<Piece>,
@@ -129,13 +133,16 @@ impl SentencePiece {
 
     /// The contents of a `tokenizer.json` with the same ids. With `legacy`, each stretch of text between
     /// special tokens begins with a space, and not only the first.
-    pub(super) fn tokenizer_json(&self, legacy: bool) -> Value {
+    ///
+    /// # Errors
+    /// When more pairs make its pieces than those of any tokenizer.
+    pub(super) fn tokenizer_json(&self, legacy: bool) -> Result<Value, String> {
         let ids: Map<String, Value> = self
             .ids()
             .map(|(text, id)| (text.to_owned(), id.into()))
             .collect();
         let user_defined = self.user_defined();
-        json!({
+        Ok(json!({
             "version": "1.0",
             "added_tokens": self.added_tokens(),
             "normalizer": self.normalizer(legacy),
@@ -145,13 +152,13 @@ impl SentencePiece {
             "model": {
                 "type": "BPE",
                 "vocab": ids,
-                "merges": self.merges(),
+                "merges": self.merges()?,
                 "unk_token": self.pieces[self.unknown].text,
                 "fuse_unk": true,
                 "byte_fallback": self.byte_fallback,
                 "ignore_merges": !user_defined.is_empty(),
             },
-        })
+        }))
     }
 
     fn ids(&self) -> impl Iterator<Item = (&str, usize)> {
@@ -192,7 +199,7 @@ impl SentencePiece {
     }
 
     /// The pairs that make a piece, those of the best score first.
-    fn merges(&self) -> Vec<[&str; 2]> {
+    fn merges(&self) -> Result<Vec<[&str; 2]>, String> {
         let normal: HashMap<&str, (f32, usize)> = self
             .of_kind(NORMAL)
             .map(|(id, piece)| (piece.text.as_str(), (piece.score, id)))
@@ -203,13 +210,16 @@ impl SentencePiece {
                 let pair = [&text[..cut], &text[cut..]];
                 if pair.iter().all(|part| normal.contains_key(part)) {
                     merges.push((score, id, pair));
+                    if merges.len() > MAX_MERGES {
+                        return Err(format!("more than {MAX_MERGES} pairs make its pieces"));
+                    }
                 }
             }
         }
         merges.sort_by(|(a, x, left), (b, y, right)| {
             b.total_cmp(a).then(x.cmp(y)).then(left.cmp(right))
         });
-        merges.into_iter().map(|(_, _, pair)| pair).collect()
+        Ok(merges.into_iter().map(|(_, _, pair)| pair).collect())
     }
 
     fn normalizer(&self, legacy: bool) -> Value {

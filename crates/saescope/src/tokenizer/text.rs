@@ -24,7 +24,7 @@ impl From<String> for Text {
 impl Tokenizer {
     /// A tokenizer of `d_vocab` ids, for a model whose own cannot be read because of `reason`: texts are
     /// refused, and an id is shown as `<id>`.
-    pub(crate) fn of_ids(d_vocab: usize, reason: &str) -> Result<Tokenizer> {
+    pub(crate) fn of_ids(d_vocab: usize, reason: &Error) -> Result<Tokenizer> {
         let entry = |id: u32| Entry {
             id,
             bytes: format!("<{id}>").into_bytes(),
@@ -33,23 +33,30 @@ impl Tokenizer {
         let pieces = Pieces::new((0..d_vocab as u32).map(entry).collect(), false);
         Ok(Tokenizer {
             engine: Engine::None {
-                reason: reason.to_owned(),
+                reason: reason.to_string(),
             },
             pieces: pieces.map_err(Error::Tokenizer)?,
             special: Special::default(),
             chat_template: None,
-            kind: "none that can be read".to_owned(),
+            kind: format!("none that can be read: {reason}"),
         })
     }
 
     /// The ids of `text`.
     ///
     /// # Errors
-    /// As [`encode`](Tokenizer::encode); ids are taken as they are.
-    pub fn encode_text(&self, text: &Text, bos: Bos) -> Result<Vec<u32>> {
-        match text {
-            Text::Written(text) => self.encode(text, bos),
-            Text::Ids(ids) => Ok(ids.clone()),
+    /// As [`encode`](Tokenizer::encode). Ids are taken as they are; one outside a vocabulary of `d_vocab` ids is
+    /// refused.
+    pub fn encode_text(&self, text: &Text, bos: Bos, d_vocab: usize) -> Result<Vec<u32>> {
+        let ids = match text {
+            Text::Written(text) => self.encode(text, bos)?,
+            Text::Ids(ids) => ids.clone(),
+        };
+        match ids.iter().find(|&&id| id as usize >= d_vocab) {
+            Some(unknown) => Err(Error::Argument(format!(
+                "the text has the token id {unknown}, and the vocabulary has {d_vocab} ids, from 0"
+            ))),
+            None => Ok(ids),
         }
     }
 

@@ -253,10 +253,5 @@ pub(super) fn direction(tensor: &Tensor) -> Result<Vec<f32>> {
             "a direction has one dimension, and the shape is {shape:?}"
         )));
     };
-    if width == 0 || width > MAX_WIDTH {
-        return Err(tensor.error(format!("a direction cannot have the width {width}")));
-    }
-    let direction = tensor.to_vec()?;
-    tensor.check_finite(&direction, 0)?;
-    Ok(direction)
+    part(tensor, 0, width)
 }

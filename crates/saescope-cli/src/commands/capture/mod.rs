@@ -48,7 +48,8 @@ pub(crate) struct Args {
         requires = "output"
     )]
     prompt: Option<String>,
-    /// The ids of its tokens in place of the text, such as 464,2068; `-` reads them from standard input
+    /// The ids of its tokens in place of the text, as they are, without BOS, such as 464,2068; `-` reads them
+    /// from standard input
     #[arg(long, value_name = "IDS", requires = "output")]
     ids: Option<String>,
     #[command(flatten)]

@@ -47,7 +47,8 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     prompt: Vec<String>,
-    /// The ids of a prompt's tokens in place of it, such as 464,2068. May be given several times
+    /// The ids of a prompt's tokens in place of it, as they are, without BOS, such as 464,2068; `-` reads them
+    /// from standard input. May be given several times
     #[arg(long, value_name = "IDS", conflicts_with_all = ["chat", "system"])]
     ids: Vec<String>,
     /// End the text before this string. May be given several times
@@ -322,7 +323,7 @@ fn prompts(args: &Args) -> anyhow::Result<Vec<Text>> {
     let given = || args.prompt.iter().chain(&args.ids);
     if given().next().is_none() && io::stdin().is_terminal() {
         if args.json {
-            usage!("--json needs a prompt: give one with -p, or pipe it in");
+            usage!("--json needs a prompt: give one with -p or --ids, or pipe it in");
         }
         return Ok(Vec::new());
     }

@@ -57,10 +57,16 @@ impl ShardsConfig {
             .saturating_mul((width * self.dtype.bytes()) as u64)
     }
 
+    /// Bytes of disk at the most: all rows, and one shard while it is put in order.
+    pub fn peak_bytes(&self, width: usize) -> u64 {
+        let all = self.predicted_bytes(width);
+        all.saturating_add(all / self.shards(width))
+    }
+
     /// Bytes of memory that writing takes, without the model.
     pub fn predicted_memory(&self, width: usize) -> u64 {
         let shards = self.shards(width);
-        2 * self.predicted_bytes(width) / shards + shards * WRITE_BUFFER as u64
+        self.predicted_bytes(width).saturating_mul(2) / shards + shards * WRITE_BUFFER as u64
     }
 
     fn shards(&self, width: usize) -> u64 {

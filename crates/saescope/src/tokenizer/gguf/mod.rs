@@ -227,6 +227,6 @@ fn special(
             .into_iter()
             .collect(),
         eos,
-        names: Vec::new(),
+        names: None,
     })
 }

@@ -66,7 +66,7 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
         record.notes.push(
             "its norms are folded into encoder bias and decoder, and decoder rows are brought to norm 1, as \
              its library does when it opens it: activations have the model's scale; SAELens keeps those of \
-             training, larger by sqrt(d_in) over the mean norm"
+             training, which are sqrt(d_in) over the mean norm times as large"
                 .to_owned(),
         );
     }

@@ -347,6 +347,15 @@ fn the_gate_of_circuit_tracers_files_is_the_one_that_their_configuration_names()
     );
     let other = "activation: groupmax\n";
     refused(read("circuit_tracer", other), &["groupmax", "topk"]);
+    // One release has its `k` in the library's code alone; here it is above the number of features.
+    let crv = tempfile::tempdir().unwrap();
+    let crv = crv.path().join("facebook/crv-8b-instruct-transcoders");
+    std::fs::create_dir_all(&crv).unwrap();
+    let file = crv.join("layer_2.safetensors");
+    std::fs::copy(path("circuit_tracer"), &file).unwrap();
+    std::fs::write(crv.join("config.yaml"), no_k).unwrap();
+    let found = Sae::open(&file).map_err(|error| error.to_string());
+    refused(found, &["`k`", "128", "1 to 64"]);
     let many = "activation: topk\nk: 65\n";
     refused(read("circuit_tracer", many), &["`k`", "65"]);
 }

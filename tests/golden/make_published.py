@@ -191,6 +191,22 @@ def llamascopium():
         expect(case, run)
 
 
+def llama_scope_r1():
+    """Between the two layouts, names of the first and thresholds of the second; SAELens has a loader for it."""
+    hook, case = "blocks.15.hook_resid_post", "llama_scope_r1"
+    path = folder(case)
+    names = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
+    tensors = dict(zip(names, (W, B_ENC, DEC.T.contiguous(), B_DEC)))
+    tensors |= {"log_jumprelu_threshold": LOGS, f"dataset_average_activation_norm.{hook}": f32(9.25)}
+    save_file(tensors, path / "sae_weights.safetensors")
+    config = dict(sae_type="sae", d_model=D_IN, expansion_factor=4, act_fn="jumprelu", norm_activation="dataset-wise",
+                  sparsity_include_decoder_norm=False, hook_point_in=hook, hook_point_out=hook, use_glu_encoder=False)
+    write(path / "config.json", config)
+    factor = math.sqrt(D_IN) / 9.25
+    sae = by_saelens("llama_scope_r1_distill", path.parent, "fnlp/Llama-Scope-R1-Distill", case, factor)
+    expect(case, encoded_and_decoded(sae))
+
+
 def wrapped():
     """dictionary_learning's plain file and what torch, checkpoints and other tools put around it."""
     from dictionary_learning.utils import load_dictionary
@@ -215,5 +231,5 @@ def wrapped():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for make in (by_saelens_alone, circuit_tracer, llama_scope, llamascopium, wrapped):
+    for make in (by_saelens_alone, circuit_tracer, llama_scope, llama_scope_r1, llamascopium, wrapped):
         make()

@@ -17,6 +17,7 @@ import sys
 import types
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 OWNERS = Path(os.environ.get("OWNERS", "target/owners"))
 SOURCES = {
@@ -41,11 +42,12 @@ def module(name: str):
         return importlib.import_module(name)
 
 
-def by_saelens(loader: str, folder: Path, repository: str, name: str, **overrides):
+def by_saelens(loader: str, folder: Path, repository: str, name: str, factor: float | None = None, **overrides):
     """The autoencoder that `SAE.from_pretrained` makes of a published file by the loader of its kind, with the
-    download replaced by files in `folder`, and sizes by those of `overrides`."""
+    download replaced by files in `folder`, sizes by those of `overrides`, and the scale of the input that its list
+    of releases has by `factor`."""
     from sae_lens.loading import pretrained_sae_loaders as loaders
-    from sae_lens.saes.sae import SAE
+    from sae_lens.saes import sae
 
     def here(repo_id, filename, subfolder=None, **_):
         assert repo_id == repository
@@ -55,10 +57,7 @@ def by_saelens(loader: str, folder: Path, repository: str, name: str, **override
         merged = {**cfg_overrides, **overrides}
         return loaders.NAMED_PRETRAINED_SAE_LOADERS[loader](cfg_overrides=merged, **arguments)
 
-    download, loaders.hf_hub_download = loaders.hf_hub_download, here
-    try:
-        with warnings.catch_warnings():
+    with warnings.catch_warnings(), patch.object(loaders, "hf_hub_download", here):
+        with patch.object(sae, "get_norm_scaling_factor", lambda *_: factor):
             warnings.simplefilter("ignore")
-            return SAE.from_pretrained(repository, name, converter=load)
-    finally:
-        loaders.hf_hub_download = download
+            return sae.SAE.from_pretrained(repository, name, converter=load)

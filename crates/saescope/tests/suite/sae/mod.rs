@@ -13,7 +13,7 @@ use saescope::sae::{Encoded, Sae};
 use safetensors::SafeTensors;
 
 /// Every case under `tests/golden/saes`, and the file or folder in it that is opened.
-const CASES: [(&str, &str); 72] = [
+const CASES: [(&str, &str); 73] = [
     ("attention_out", "gpt2-small_L2_Hcat_z_v9.pt"),
     ("circuit_tracer", "layer_2.safetensors"),
     ("circuit_tracer_jumprelu", "layer_2.safetensors"),
@@ -50,6 +50,7 @@ const CASES: [(&str, &str); 72] = [
     ("goodfire", "Llama-3.1-8B-Instruct-SAE-l19.pth"),
     ("llama_scope", "Llama3_1-8B-Base-L8R-8x"),
     ("llama_scope_pre_bias", "Llama3_1-8B-Base-L8R-8x"),
+    ("llama_scope_r1", ""),
     ("llama_scope_transcoder", "Llama3_1-8B-Base-L8R-8x"),
     ("llamascopium", ""),
     ("llamascopium_token_wise", ""),

@@ -69,7 +69,6 @@ fn same(case: &str, sae: &Path, more: &[&str]) {
 fn features_of_published_collections_are_those_of_their_owners_code() {
     for (case, name, site) in [
         ("qwen_scope", "qwen_scope/layer2.sae.pt", "resid_post.2"),
-        ("qwen_scope", "qwen_scope", "resid_post.2"),
         (
             "goodfire",
             "Llama-3.1-8B-Instruct-SAE-l19.pth",

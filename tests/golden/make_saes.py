@@ -4,8 +4,8 @@
     python tests/golden/make_saes.py saelens    # those whose names begin so
 
 Every case is a folder with the files as the library writes them and `expected.safetensors`: `x` the tokens,
-`acts` their dense activations, `y` the reconstructions, all f32. OpenAI's reader is not on PyPI; its files are
-built as its `model.py` describes them and computed by the formula in `openai_expected`.
+`acts` their dense activations, `y` the reconstructions, all f32. OpenAI's reader is not on PyPI; owners.py says where it
+is.
 """
 
 import json
@@ -95,21 +95,12 @@ def openai_state(activation: str | None, k: int | None, few: bool = False) -> di
 
 
 def openai_expected(state: dict, x: torch.Tensor):
-    normalised = state.get("activation") == "TopK"
-    if normalised:
-        mu = x.mean(-1, keepdim=True)
-        centred = x - mu
-        std = centred.std(-1, keepdim=True)
-        inner = centred / (std + 1e-5)
-    else:
-        mu, std, inner = 0.0, 1.0, x
-    pre = (inner - state["pre_bias"]) @ state["encoder.weight"].T + state["latent_bias"]
-    if normalised:
-        values, indices = pre.topk(state["activation_state_dict"]["k"], -1)
-        acts = torch.zeros_like(pre).scatter(-1, indices, values.relu())
-    else:
-        acts = pre.relu()
-    return acts, (acts @ state["decoder.weight"].T + state["pre_bias"]) * std + mu
+    from owners import module
+
+    sae = module("sparse_autoencoder.model").Autoencoder.from_state_dict(dict(state))
+    with torch.no_grad():
+        acts, info = sae.encode(x)
+        return acts, sae.decode(acts, info)
 
 
 def openai() -> None:
@@ -461,6 +452,8 @@ def dictionary_learning_config(sae) -> dict:
 
 
 def dictionary_learning_case(case: str, sae) -> None:
+    from dictionary_learning.utils import load_dictionary
+
     randomise(dict(sae.named_parameters()))
     if type(sae).__name__ in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE") and "untrained" not in case:
         sae.threshold.fill_(0.8)
@@ -470,9 +463,8 @@ def dictionary_learning_case(case: str, sae) -> None:
         config["trainer"]["k"] = 40
     torch.save({k: v.cpu() for k, v in sae.state_dict().items()}, path / "ae.pt")
     (path / "config.json").write_text(json.dumps(config))
-    # As load_dictionary opens it: `AutoEncoder` brings decoder rows to norm 1. The file of dl_standard was made
-    # without that step and multiplied by the norms afterwards.
-    sae = type(sae).from_pretrained(path / "ae.pt")
+    # `AutoEncoder` brings decoder rows to norm 1 on opening.
+    sae, _ = load_dictionary(str(path), device="cpu")
     x = tokens()
     with torch.no_grad():
         acts = sae.encode(x)

@@ -17,6 +17,7 @@ mod eval;
 mod examples;
 mod help;
 mod ids;
+mod published;
 mod stand_ins;
 mod steer;
 mod terminal;

@@ -229,8 +229,8 @@ impl ConfigObject {
     }
 }
 
-/// The texts of a YAML file's outermost keys, all that circuit-tracer's configurations need of one. Lists
-/// and maps, and their items, are omitted.
+/// The texts and whole numbers of a YAML file's outermost keys, all that circuit-tracer's configurations
+/// need of one. Lists and maps, and their items, are omitted.
 fn plain_yaml(text: &str) -> Map<String, Value> {
     let lines = text
         .lines()
@@ -241,8 +241,10 @@ fn plain_yaml(text: &str) -> Map<String, Value> {
         let quoted = ['"', '\'']
             .iter()
             .find_map(|q| value.strip_prefix(*q)?.strip_suffix(*q));
-        let value = quoted.unwrap_or(value);
-        (!value.is_empty() && value != "null").then(|| (key.trim().to_owned(), value.into()))
+        let number = value.parse::<u64>().ok().map(Value::from);
+        let read = number.unwrap_or_else(|| quoted.unwrap_or(value).into());
+        (!value.is_empty() && value != "null" && value != "~")
+            .then(|| (key.trim().to_owned(), read))
     });
     pairs.collect()
 }

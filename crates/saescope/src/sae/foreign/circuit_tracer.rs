@@ -3,14 +3,19 @@
 
 use saescope_kernels::Gate;
 
-use super::{AutoencoderFiles, Weights, number_after, site_called, whole};
-use crate::error::Result;
+use super::{
+    AutoencoderFiles, Source, Weights, checked_k, number_after, released, site_called, whole,
+};
+use crate::error::{Error, Result};
+use crate::sae::files::ConfigObject;
 use crate::sae::norm::InputNorm;
 use crate::sae::record::{Format, Record};
 use crate::site::Site;
 
 /// The thresholds of one with JumpReLU.
 const THRESHOLD: &str = "activation_function.threshold";
+/// The number of active features, in the configuration and in files that the library saved.
+const K: &str = "k";
 
 /// True if the name of the file and the configuration are of this layout: `W_enc` alone is SAELens' too.
 pub(super) fn is_it(files: &AutoencoderFiles) -> bool {
@@ -25,18 +30,14 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     if !matches!(config.text("model_kind")?, None | Some("transcoder_set")) {
         return Err(config.unsupported("model_kind", "only transcoder_set is supported"));
     }
-    source.only(&["W_enc", "W_dec", "b_enc", "b_dec", "W_skip", THRESHOLD])?;
+    source.only(&["W_enc", "W_dec", "b_enc", "b_dec", "W_skip", THRESHOLD, K])?;
     let [d_sae, d_in] = source.shape("W_enc")?;
     let [_, d_out] = source.shape("W_dec")?;
     let optional = |name| source.has(name);
     let weights = Weights {
         b_enc: source.vector("b_enc", d_sae)?,
         w_enc: source.matrix("W_enc", [d_sae, d_in])?,
-        gate: if optional(THRESHOLD) {
-            Gate::Above(source.vector(THRESHOLD, d_sae)?)
-        } else {
-            Gate::Positive
-        },
+        gate: gate(&source, config, d_sae)?,
         w_dec: source.matrix("W_dec", [d_sae, d_out])?,
         b_dec: source.vector("b_dec", d_out)?,
         subtract_b_dec: false,
@@ -57,6 +58,50 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     };
     sites(files, &mut record)?;
     Ok((weights, record))
+}
+
+/// The gate. The library takes the one that `activation` names, and without that key JumpReLU if there are
+/// thresholds, otherwise ReLU.
+fn gate(source: &Source, config: &ConfigObject, d_sae: usize) -> Result<Gate> {
+    let named = config.text("activation")?;
+    match (named, source.has(THRESHOLD), k(source, config)?) {
+        (None | Some("jumprelu"), true, None) => Ok(Gate::Above(source.vector(THRESHOLD, d_sae)?)),
+        (None | Some("relu"), false, None) => Ok(Gate::Positive),
+        // Without the configuration, a `k` that the library saved among the tensors says it.
+        (named, false, Some(k)) if named == Some("topk") || named.is_none() && source.has(K) => {
+            Ok(Gate::TopK(checked_k(source.path(), k, d_sae)?))
+        }
+        (Some("topk"), false, None) => {
+            let reason = "`activation` is topk, and there is no `k`, neither in a config.yaml beside it nor \
+                          among its tensors";
+            Err(Error::format(source.path(), reason))
+        }
+        (_, thresholds, k) => {
+            let thresholds = if thresholds {
+                THRESHOLD
+            } else {
+                "no thresholds"
+            };
+            let k = k.map_or("no `k`".to_owned(), |k| format!("a `k` of {k}"));
+            let supported = format!(
+                "there are {thresholds} and {k}; supported are relu with neither, topk with `k`, and \
+                 jumprelu with thresholds"
+            );
+            Err(config.unsupported("activation", &supported))
+        }
+    }
+}
+
+/// `k` of the file, of the configuration or of the release; the first two have to agree.
+fn k(source: &Source, config: &ConfigObject) -> Result<Option<usize>> {
+    if !source.has(K) {
+        let given = config.size(K)?;
+        return Ok(given.or_else(|| released::k(source.path())));
+    }
+    let k = usize::try_from(source.integer(K)?).ok();
+    let k = k.ok_or_else(|| Error::format(source.path(), "its `k` is negative"))?;
+    config.agrees(K, k)?;
+    Ok(Some(k))
 }
 
 /// Fills in the sites that it reads and writes; a hook in the configuration is one of each block.

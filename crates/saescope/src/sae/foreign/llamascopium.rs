@@ -33,6 +33,8 @@ const LOGS: [&str; 2] = [
 ];
 /// The mean norms, by hook.
 const NORM: &str = "dataset_average_activation_norm";
+/// The key of the decoder's bias taken off before the encoder; true if absent, and of the first layout alone.
+const PRE_BIAS: &str = "apply_decoder_bias_to_pre_encoder";
 /// The key of the gates that compare pre-activations times the norms of decoder rows; true if absent.
 const INCLUDE: &str = "sparsity_include_decoder_norm";
 
@@ -43,6 +45,10 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
     let norms = [&reads, &writes].map(|hook| format!("{NORM}.{hook}"));
     let mut weights = stored(&source, config, &norms)?;
     weights.transcoder = reads != writes;
+    if weights.transcoder && weights.subtract_b_dec {
+        let reason = format!("a transcoder with `{PRE_BIAS}`, true if absent, is not supported");
+        return Err(Error::format(config.path(), reason));
+    }
     let mut record = Record {
         format: Format::Llamascopium,
         config: config.to_value(),
@@ -60,7 +66,7 @@ pub(super) fn read(files: &AutoencoderFiles) -> Result<(Weights, Record)> {
         record.notes.push(
             "its norms are folded into encoder bias and decoder, and decoder rows are brought to norm 1, as \
              its library does when it opens it: activations have the model's scale; SAELens keeps those of \
-             training, larger by sqrt(d_in) over the mean norm"
+             training, which are sqrt(d_in) over the mean norm times as large"
                 .to_owned(),
         );
     }
@@ -104,12 +110,20 @@ fn stored(source: &Source, config: &ConfigObject, norms: &[String; 2]) -> Result
         } else {
             vec![0.0; d_in]
         },
-        subtract_b_dec: bias && config.truth("apply_decoder_bias_to_pre_encoder")? == Some(true),
+        subtract_b_dec: bias && pre_bias(config)?,
         input_norm: InputNorm::None,
         centre: false,
         w_skip: None,
         transcoder: false,
     })
+}
+
+/// True if the library takes the decoder's bias off before the encoder, as it does in the first layout unless
+/// that is switched off.
+fn pre_bias(config: &ConfigObject) -> Result<bool> {
+    let released = config.get("jump_relu_threshold").is_some();
+    let given = config.truth(PRE_BIAS)?;
+    Ok(given.unwrap_or(released))
 }
 
 /// Refuses what the library has beside plain autoencoders and transcoders.
@@ -193,11 +207,6 @@ fn normalise(
     if released {
         weights.b_enc.iter_mut().for_each(|b| *b /= input);
         weights.w_dec.scale(input / output);
-        if weights.subtract_b_dec {
-            let reason =
-                "`apply_decoder_bias_to_pre_encoder` with dataset-wise norms is not supported";
-            return Err(Error::format(config.path(), reason));
-        }
     } else {
         weights.w_enc.scale(input);
         weights.w_dec.scale(1.0 / output);

@@ -1,4 +1,4 @@
-//! Facts about released autoencoders that their files omit, from SAELens' list of releases.
+//! Facts about released autoencoders that their files omit, from SAELens' list of releases and circuit-tracer.
 
 use std::path::Path;
 
@@ -29,6 +29,12 @@ const MLP_OUT: Release = Release {
     name: "gpt2-small-mlp-out-saes",
 };
 
+/// TopK transcoders without their `k`, which only circuit-tracer's code has.
+const CRV: Release = Release {
+    owner: "facebook",
+    name: "crv-8b-instruct-transcoders",
+};
+
 /// The factors of [`MLP_OUT`] that brought the activations of GPT-2's layers to norm `sqrt(d_in)`.
 const MLP_OUT_SCALES: [f64; 12] = [
     1.049_317_3,
@@ -56,6 +62,11 @@ pub(super) fn scale(path: &Path, record: &Record) -> Option<f64> {
         Some(Site::MlpOut(layer)) if MLP_OUT.has(path) => MLP_OUT_SCALES.get(layer).copied(),
         _ => None,
     }
+}
+
+/// The `k` of a release whose files do not tell it.
+pub(super) fn k(path: &Path) -> Option<usize> {
+    CRV.has(path).then_some(128)
 }
 
 impl Release {

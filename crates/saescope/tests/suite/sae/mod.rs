@@ -13,10 +13,12 @@ use saescope::sae::{Encoded, Sae};
 use safetensors::SafeTensors;
 
 /// Every case under `tests/golden/saes`, and the file or folder in it that is opened.
-const CASES: [(&str, &str); 67] = [
+const CASES: [(&str, &str); 73] = [
     ("attention_out", "gpt2-small_L2_Hcat_z_v9.pt"),
     ("circuit_tracer", "layer_2.safetensors"),
+    ("circuit_tracer_jumprelu", "layer_2.safetensors"),
     ("circuit_tracer_skip", "layer_2.safetensors"),
+    ("circuit_tracer_topk", "layer_2.safetensors"),
     ("dl_april", ""),
     ("dl_backup", ""),
     ("dl_batch_topk", ""),
@@ -47,8 +49,12 @@ const CASES: [(&str, &str); 67] = [
     ),
     ("goodfire", "Llama-3.1-8B-Instruct-SAE-l19.pth"),
     ("llama_scope", "Llama3_1-8B-Base-L8R-8x"),
+    ("llama_scope_pre_bias", "Llama3_1-8B-Base-L8R-8x"),
+    ("llama_scope_r1", ""),
     ("llama_scope_transcoder", "Llama3_1-8B-Base-L8R-8x"),
     ("llamascopium", ""),
+    ("llamascopium_token_wise", ""),
+    ("llamascopium_topk", ""),
     ("openai_v1", "mlp_post_act/autoencoders/3.pt"),
     ("openai_v4", "resid_delta_mlp_v4/autoencoders/3.pt"),
     ("openai_v5", "resid_post_mlp_v5_32k/autoencoders/8.pt"),

@@ -312,3 +312,76 @@ fn a_plain_pickle_without_its_configuration_says_which_it_needs() {
     assert_eq!(*Sae::open(&copy).unwrap().gate(), Gate::TopK(50));
     assert_eq!(expected("qwen_scope", "acts").cols(), 64);
 }
+
+#[test]
+fn the_gate_of_circuit_tracers_files_is_the_one_that_their_configuration_names() {
+    let read = |case: &str, keys: &str| -> Result<Sae, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("layer_2.safetensors");
+        std::fs::copy(path(case), &file).unwrap();
+        let config = format!("model_kind: transcoder_set\n{keys}");
+        std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+        Sae::open(&file).map_err(|error| error.to_string())
+    };
+    let topk = "activation: topk\nk: 7  # of 64\n";
+    assert_eq!(*read("circuit_tracer", topk).unwrap().gate(), Gate::TopK(7));
+    for (case, keys) in [
+        ("circuit_tracer", "activation: relu\n"),
+        ("circuit_tracer_jumprelu", "activation: jumprelu\n"),
+        ("circuit_tracer_jumprelu", "activation: null\n"),
+    ] {
+        let same = read(case, keys).unwrap();
+        assert_eq!(same.gate(), open(case).gate(), "{case}, {keys}");
+    }
+    let no_k = "activation: topk\n";
+    refused(read("circuit_tracer", no_k), &["topk", "no `k`"]);
+    refused(read("circuit_tracer_jumprelu", topk), &["threshold", "7"]);
+    let relu = "activation: relu\n";
+    refused(
+        read("circuit_tracer_jumprelu", relu),
+        &["relu", "threshold"],
+    );
+    refused(
+        read("circuit_tracer", "k: 7\n"),
+        &["`k` of 7", "no threshold"],
+    );
+    let other = "activation: groupmax\n";
+    refused(read("circuit_tracer", other), &["groupmax", "topk"]);
+    // One release has its `k` in the library's code alone; here it is above the number of features.
+    let crv = tempfile::tempdir().unwrap();
+    let crv = crv.path().join("facebook/crv-8b-instruct-transcoders");
+    std::fs::create_dir_all(&crv).unwrap();
+    let file = crv.join("layer_2.safetensors");
+    std::fs::copy(path("circuit_tracer"), &file).unwrap();
+    std::fs::write(crv.join("config.yaml"), no_k).unwrap();
+    let found = Sae::open(&file).map_err(|error| error.to_string());
+    refused(found, &["`k`", "128", "1 to 64"]);
+    let many = "activation: topk\nk: 65\n";
+    refused(read("circuit_tracer", many), &["`k`", "65"]);
+}
+
+#[test]
+fn a_bias_taken_off_before_the_encoder_is_the_first_layouts_habit() {
+    let bias = "apply_decoder_bias_to_pre_encoder";
+    let hyper = "hyperparams.json";
+    let folder = tempfile::tempdir().unwrap();
+    let at = |case: &str, change: &dyn Fn(&mut Value)| -> Result<Sae, String> {
+        let from = path(case);
+        std::fs::create_dir_all(folder.path().join("checkpoints")).unwrap();
+        let weights = "checkpoints/final.safetensors";
+        std::fs::copy(from.join(weights), folder.path().join(weights)).unwrap();
+        let text = std::fs::read_to_string(from.join(hyper)).unwrap();
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        change(&mut value);
+        std::fs::write(folder.path().join(hyper), value.to_string()).unwrap();
+        Sae::open(folder.path()).map_err(|error| error.to_string())
+    };
+    let forget = |config: &mut Value| {
+        config.as_object_mut().unwrap().remove(bias);
+    };
+    let x = expected("llama_scope_pre_bias", "x");
+    let encoded = |sae: &Sae| sae.encode(&x).unwrap().features;
+    let absent = at("llama_scope_pre_bias", &forget).unwrap();
+    assert_eq!(encoded(&absent), encoded(&open("llama_scope_pre_bias")));
+    refused(at("llama_scope_transcoder", &forget), &["transcoder", bias]);
+}

@@ -42,7 +42,7 @@ fn is_whole(bytes: &[u8]) -> Option<()> {
     let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
     let (units, replacements) = rest.split_at_checked(len)?;
     let array = DoubleArray {
-        units: (len % 4 == 0).then_some(units)?,
+        units: len.is_multiple_of(4).then_some(units)?,
         replacements: str::from_utf8(replacements).ok()?,
     };
     let mut seen = HashSet::new();

@@ -29,7 +29,7 @@
 //!     unit: Some(ScaleUnit::Activation),
 //!     ..SteeringRecipe::default()
 //! };
-//! let prompt = lm.encode(&["Lily was sad".to_owned()])?.concat();
+//! let prompt = lm.encode_one(&"Lily was sad".into())?;
 //! let settings = recipe.settings(Some(&sae.sae), &ReferenceActivations::default(), prompt.len())?;
 //! let lists: Vec<_> = settings.iter().map(|setting| setting.edits.as_slice()).collect();
 //! let request = Request {

@@ -15,6 +15,12 @@ pub enum Text {
     Ids(Vec<u32>),
 }
 
+impl From<&str> for Text {
+    fn from(text: &str) -> Text {
+        Text::Written(text.to_owned())
+    }
+}
+
 impl From<String> for Text {
     fn from(text: String) -> Text {
         Text::Written(text)

@@ -30,7 +30,7 @@ pub(super) fn check(normalizer: &Value) -> Result<(), String> {
         .ok_or_else(|| "its table of replacements, `precompiled_charsmap`, is damaged".to_owned())
 }
 
-/// A state of the search: the place of a unit before the next byte of a text is added to it.
+/// A table as it is stored.
 struct DoubleArray<'a> {
     units: &'a [u8],
     replacements: &'a str,
@@ -45,6 +45,7 @@ fn is_whole(bytes: &[u8]) -> Option<()> {
         units: len.is_multiple_of(4).then_some(units)?,
         replacements: str::from_utf8(replacements).ok()?,
     };
+    // A state of the search is the place of a unit before the next byte of a text is added to it.
     let mut seen = HashSet::new();
     let mut states = vec![offset(array.unit(0)?)];
     while let Some(state) = states.pop() {

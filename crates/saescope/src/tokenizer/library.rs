@@ -25,7 +25,7 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 
 pub(super) fn from_tokenizer_json(path: &Path) -> Result<Tokenizer> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-    crate::stand_in::check_text(path, &bytes)?;
+    stand_in::check_text(path, &bytes)?;
     let broken = |reason: String| Error::format(path, reason);
     let mut json: Value =
         serde_json::from_slice(&bytes).map_err(|error| broken(format!("not JSON: {error}")))?;

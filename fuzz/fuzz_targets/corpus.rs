@@ -28,6 +28,7 @@ fn read_texts(name: &str, template: Option<&str>, bytes: &[u8]) {
     let path = FOLDER.path().join(name);
     std::fs::write(&path, bytes).expect("a temporary file can be written");
     let config = CorpusConfig {
+        labels: None,
         files: vec![path],
         template: template.map(|template| Templates::All(template.to_owned())),
         text: TextUnit::Paragraph,

@@ -19,8 +19,8 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use saescope::{Error, Isa, session};
 
 use crate::commands::{
-    bench, capture, completions, contrast, convert, demo, eval, feature, features, info, lens, run,
-    steer, tokens, train, vector,
+    bench, capture, completions, contrast, convert, demo, eval, feature, features, harvest, info,
+    lens, run, search, steer, store, tokens, train, vector,
 };
 use crate::usage::Usage;
 
@@ -53,6 +53,9 @@ enum Command {
     Contrast(contrast::Args),
     Feature(feature::Args),
     Eval(Box<eval::Args>),
+    Harvest(Box<harvest::Args>),
+    Store(store::Args),
+    Search(Box<search::Args>),
     Steer(Box<steer::Args>),
     Vector(vector::Args),
     Convert(convert::Args),
@@ -139,6 +142,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Feature(args) => feature::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Eval(args) => eval::run(&args),
+        Command::Harvest(args) => harvest::run(&args),
+        Command::Store(args) => store::run(args),
+        Command::Search(args) => search::run(&args),
         Command::Steer(args) => steer::run(&args),
         Command::Vector(args) => vector::run(args),
         Command::Info(args) => info::run(&args),

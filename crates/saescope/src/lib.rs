@@ -101,6 +101,8 @@ pub mod lens;
 
 pub mod features;
 
+pub mod harvest;
+
 pub mod eval;
 
 pub mod steer;

@@ -78,6 +78,7 @@ impl CorpusArgs {
                         .collect(),
                 )),
             },
+            labels: None,
             files: located[range].concat(),
             text: self.document,
             chats: self.chats,

@@ -1,8 +1,8 @@
 //! Documents as ids, in memory or in a file of the cache.
 //!
 //! The file has little-endian numbers: eight bytes that name the format, the key, the numbers of documents
-//! and of ids (u64 each), the SHA-256 of the rest; then the ids (u32) of one document after another, and
-//! the end of each document's ids (u64).
+//! and of ids (u64 each), the SHA-256 of the rest; then the ids (u32) of one document after another, the
+//! end of each document's ids (u64), its origin (three u32), and the combinations of labels as JSON.
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::format::Format;
+use super::origins::{DocumentOrigin, ORIGIN, OriginWriter, origin};
 use super::read::{DocumentReader, Found};
 use super::record::Document;
 use super::template::{DEFAULT_FIELD, Template};
@@ -21,7 +22,9 @@ use crate::digest::{self, Digest};
 use crate::error::{Error, Result};
 use crate::tokenizer::{Bos, Tokenizer};
 
-const MAGIC: &[u8; 8] = b"SAEDOCS1";
+const MAGIC: &[u8; 8] = b"SAEDOCS2";
+/// Begins the key of documents; it stays when the format of the file changes, as the ids do.
+const KEY: &[u8; 8] = b"SAEDOCS1";
 const HEADER: usize = 8 + 32 + 8 + 8 + 32;
 /// Bytes of text that are turned into ids at once.
 const PIECE_TEXT: usize = 4 << 20;
@@ -32,6 +35,8 @@ pub(super) struct Documents {
     len: usize,
     ids: usize,
     pub(super) key: [u8; 32],
+    /// Combinations of labels.
+    labels: Vec<Vec<String>>,
 }
 
 impl Documents {
@@ -45,6 +50,7 @@ impl Documents {
         let source = DocumentSource {
             files: &config.files,
             templates: templates(config)?,
+            labels: config.labels.as_deref(),
             text: config.text,
             encoder: Encoder::new(tokenizer, config.chats),
         };
@@ -92,17 +98,20 @@ impl Documents {
             return Err(broken("it holds other documents"));
         }
         let (len, ids) = (number(&header[40..48]), number(&header[48..56]));
-        let expected = (ids.checked_mul(4)).zip(len.checked_mul(8));
-        let expected = expected.and_then(|(ids, ends)| ids.checked_add(ends));
-        if expected != Some(body.len() as u64) {
+        let expected = (ids.checked_mul(4)).zip(len.checked_mul(8 + ORIGIN as u64));
+        let expected = expected.and_then(|(ids, rest)| ids.checked_add(rest));
+        let labels = expected.and_then(|labels| body.get(usize::try_from(labels).ok()?..));
+        let Some(labels) = labels else {
             return Err(broken("it has the wrong length"));
-        }
+        };
         let mut digest = Digest::new();
         digest.add(body);
         if digest.finish() != header[56..88] {
             return Err(broken("its checksum does not match its content"));
         }
+        let labels = serde_json::from_slice(labels);
         let documents = Documents {
+            labels: labels.map_err(|_| broken("its labels cannot be read"))?,
             len: len as usize,
             ids: ids as usize,
             key,
@@ -119,6 +128,9 @@ impl Documents {
             let end = self.end(document);
             if end <= before || end > self.ids {
                 return broken("a document ends before it begins");
+            }
+            if self.origin_of(document).is_none() {
+                return broken("a document has labels that there are not");
             }
             before = end;
         }
@@ -146,6 +158,34 @@ impl Documents {
 
     fn start(&self, document: usize) -> usize {
         document.checked_sub(1).map_or(0, |before| self.end(before))
+    }
+
+    fn origin_of(&self, document: usize) -> Option<DocumentOrigin<'_>> {
+        let at = 4 * self.ids + 8 * self.len + ORIGIN * document;
+        origin(self.body().get(at..at + ORIGIN)?, &self.labels)
+    }
+
+    /// The place where a document comes from, and its labels.
+    pub(super) fn origin(&self, document: usize) -> DocumentOrigin<'_> {
+        // Every origin was read once when the file was checked.
+        self.origin_of(document).unwrap_or(DocumentOrigin {
+            file: 0,
+            number: 0,
+            labels: &[],
+        })
+    }
+
+    /// True if any document has a label.
+    pub(super) fn have_labels(&self) -> bool {
+        self.labels.iter().any(|labels| !labels.is_empty())
+    }
+
+    /// The names of all labels, in alphabetical order.
+    pub(super) fn label_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.labels.concat();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Number of documents.
@@ -187,7 +227,7 @@ fn number(bytes: &[u8]) -> u64 {
 /// Digest of everything that determines the ids of the documents.
 fn key(config: &CorpusConfig, source: &DocumentSource) -> Result<[u8; 32]> {
     let mut digest = Digest::new();
-    digest.part(MAGIC);
+    digest.part(KEY);
     let tokenizer = source.encoder.tokenizer;
     digest.part(tokenizer.digest()?.as_bytes());
     let (all, each): (&str, &[String]) = match &config.template {
@@ -215,6 +255,10 @@ fn key(config: &CorpusConfig, source: &DocumentSource) -> Result<[u8; 32]> {
     each.iter()
         .for_each(|template| digest.part(template.as_bytes()));
     found.iter().for_each(|part| digest.part(part));
+    if let Some(field) = source.labels {
+        digest.part(b"labels");
+        digest.part(field.as_bytes());
+    }
     Ok(digest.finish())
 }
 
@@ -268,6 +312,8 @@ struct DocumentSource<'a> {
     files: &'a [PathBuf],
     /// The template of each file.
     templates: Vec<Option<Template>>,
+    /// The field of the labels.
+    labels: Option<&'a str>,
     text: TextUnit,
     encoder: Encoder<'a>,
 }
@@ -283,6 +329,7 @@ struct Encoder<'a> {
 /// A document that is to become ids, and its place for an error.
 struct Waiting {
     document: Document,
+    labels: Vec<String>,
     file: usize,
     unit: &'static str,
     number: u64,
@@ -295,6 +342,7 @@ struct DocumentWriter<'a, W> {
     source: &'a DocumentSource<'a>,
     digest: Digest,
     ends: Vec<u64>,
+    origins: OriginWriter,
     waiting: Vec<Waiting>,
     waiting_text: usize,
 }
@@ -379,9 +427,10 @@ impl<'a> Encoder<'a> {
 }
 
 impl DocumentSource<'_> {
-    fn reader<'a>(&self, template: &'a Option<Template>) -> DocumentReader<'a> {
+    fn reader<'a>(&'a self, template: &'a Option<Template>) -> DocumentReader<'a> {
         DocumentReader {
             template: template.as_ref(),
+            labels: self.labels,
             text: self.text,
         }
     }
@@ -402,6 +451,7 @@ impl DocumentSource<'_> {
             source: self,
             digest: Digest::new(),
             ends: Vec::new(),
+            origins: OriginWriter::default(),
             waiting: Vec::new(),
             waiting_text: 0,
         };
@@ -444,6 +494,7 @@ impl<W: Write + Seek> DocumentWriter<'_, W> {
         self.waiting_text += found.document.len();
         self.waiting.push(Waiting {
             document: found.document,
+            labels: found.labels,
             file,
             unit: found.unit,
             number: found.number,
@@ -469,12 +520,14 @@ impl<W: Write + Seek> DocumentWriter<'_, W> {
                 })
             })
             .collect();
-        self.waiting.clear();
         self.waiting_text = 0;
-        for ids in ids? {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (ids, waiting) in ids?.into_iter().zip(waiting) {
             if ids.is_empty() {
                 continue;
             }
+            self.origins
+                .push(waiting.file, waiting.number, &waiting.labels)?;
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
             let place = self.place;
             self.put(&bytes).map_err(|e| Error::io(place, e))?;
@@ -489,13 +542,16 @@ impl<W: Write + Seek> DocumentWriter<'_, W> {
         self.to.write_all(bytes)
     }
 
-    /// Writes the ends of the documents, and then the header.
+    /// Writes the ends of the documents, their origins, and then the header.
     fn finish(mut self, key: &[u8; 32]) -> io::Result<()> {
         let ends = std::mem::take(&mut self.ends);
         for piece in ends.chunks(1 << 14) {
             let bytes: Vec<u8> = piece.iter().flat_map(|end| end.to_le_bytes()).collect();
             self.put(&bytes)?;
         }
+        let (origins, labels) = std::mem::take(&mut self.origins).finish();
+        self.put(&origins)?;
+        self.put(&labels)?;
         let ids = ends.last().copied().unwrap_or(0);
         self.to.seek(SeekFrom::Start(0))?;
         self.to.write_all(MAGIC)?;

@@ -31,6 +31,19 @@ pub(super) struct Packing<'a> {
     pub(super) context: usize,
 }
 
+/// A stretch of a document in a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequencePiece {
+    /// Number of the document, in the order of the files.
+    pub document: u32,
+    /// Its first id in the sequence.
+    pub position: usize,
+    /// Its first id in the document.
+    pub offset: usize,
+    /// Number of its ids.
+    pub len: usize,
+}
+
 /// A part of a sequence.
 enum Piece {
     Between,
@@ -77,6 +90,25 @@ impl Packing<'_> {
         });
         // The tokens between two documents may exceed the context.
         to.truncate(end);
+    }
+
+    /// The stretches of documents in the sequence that begins at `start`.
+    pub(super) fn pieces(&self, start: Start) -> Vec<SequencePiece> {
+        let mut position = self.delimiters.before.len();
+        let mut pieces = Vec::new();
+        self.walk(start, |piece| match piece {
+            Piece::Between => position += self.delimiters.between.len(),
+            Piece::Text { place, offset, len } => {
+                pieces.push(SequencePiece {
+                    document: self.chosen[place],
+                    position,
+                    offset,
+                    len,
+                });
+                position += len;
+            }
+        });
+        pieces
     }
 
     /// Shows the parts of the sequence that begins at `start`, and returns the beginning of the next one;

@@ -1,7 +1,7 @@
 //! Texts for training and evaluation: files of any kind as sequences of ids in a fixed order.
 //!
 //! Files hold documents: paragraphs of a text, records of JSON, rows of tables, Parquet and Arrow. Documents
-//! become ids once, which a cache keeps, and sequences are cut out of them on demand. Memory: 16 bytes a document
+//! become ids once, which a cache keeps, and sequences are cut out of them on demand. Memory: 28 bytes a document
 //! and 12 a sequence, and some 50 MB while documents become ids. The ids themselves are mapped from the
 //! cache, or held in memory (4 bytes each) without one. This module knows no model.
 
@@ -11,6 +11,7 @@ mod format;
 mod json;
 mod layout;
 mod open;
+mod origins;
 mod read;
 mod record;
 mod table;
@@ -27,7 +28,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::documents::Documents;
+pub use self::layout::SequencePiece;
 use self::layout::{Delimiters, Packing, Start};
+pub use self::origins::DocumentOrigin;
 use crate::digest::Digest;
 use crate::error::{Error, Result, by_name};
 use crate::shuffle;
@@ -41,6 +44,9 @@ pub struct CorpusConfig {
     pub files: Vec<PathBuf>,
     /// The text of a record; the field `text` by default.
     pub template: Option<Templates>,
+    /// The field of a record that holds its labels: a text, a number, or a list of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
     /// The unit of plain text that is a document.
     #[serde(default)]
     pub text: TextUnit,
@@ -260,6 +266,13 @@ impl Corpus {
             return Err(Error::Argument(reason));
         }
         let documents = Documents::open(config, tokenizer, cache, on_progress)?;
+        if let Some(field) = &config.labels
+            && !documents.have_labels()
+        {
+            return Err(Error::Argument(format!(
+                "no record has a label in the field `{field}`; name the field that holds a class, or none"
+            )));
+        }
         let Ok(len) = u32::try_from(documents.len()) else {
             let reason = format!(
                 "{} documents are too many; the limit is 2^32",
@@ -346,6 +359,29 @@ impl Corpus {
         self.shared
             .sequence(&self.chosen, self.starts[i], &mut tokens);
         tokens
+    }
+
+    /// The stretches of documents in the sequence `i`; tokens in none of them stand around texts or between
+    /// them.
+    ///
+    /// # Panics
+    /// When there are not that many sequences.
+    pub fn pieces(&self, i: usize) -> Vec<SequencePiece> {
+        self.shared.pieces(&self.chosen, self.starts[i])
+    }
+
+    /// The names of all labels, in alphabetical order.
+    pub fn label_names(&self) -> Vec<String> {
+        self.shared.documents.label_names()
+    }
+
+    /// The place where a document comes from, and its labels; `document` is a number of
+    /// [`SequencePiece`].
+    ///
+    /// # Panics
+    /// When there are not that many documents.
+    pub fn origin(&self, document: u32) -> DocumentOrigin<'_> {
+        self.shared.documents.origin(document as usize)
     }
 
     /// The first sequences that have `tokens` tokens together, or all.
@@ -484,6 +520,23 @@ impl SharedCorpus {
                 self.documents.copy(document, 0..ids.min(room), to);
                 to.extend_from_slice(&self.delimiters.after);
                 to.truncate(self.context);
+            }
+        }
+    }
+
+    fn pieces(&self, chosen: &[u32], start: Start) -> Vec<SequencePiece> {
+        match self.layout {
+            Layout::Packed => self.packing(chosen).pieces(start),
+            Layout::Rows => {
+                let document = chosen[start.place as usize];
+                let position = self.delimiters.before.len();
+                let len = self.documents.ids(document as usize);
+                vec![SequencePiece {
+                    document,
+                    position,
+                    offset: 0,
+                    len: len.min(self.context - position),
+                }]
             }
         }
     }

@@ -10,7 +10,7 @@ use super::columns;
 use super::format::Format;
 use super::json::{self, Values};
 use super::open::{MAX_DOCUMENT, Source, open, too_long};
-use super::record::{self, Document};
+use super::record::{Document, RecordFields};
 use super::table::Table;
 use super::template::Template;
 use crate::checkpoint::File;
@@ -24,12 +24,15 @@ const MAX_HELD: u64 = 1 << 30;
 pub(super) struct DocumentReader<'a> {
     /// The template, if one is given.
     pub(super) template: Option<&'a Template>,
+    /// The field of a record's labels.
+    pub(super) labels: Option<&'a str>,
     pub(super) text: TextUnit,
 }
 
 /// A document and its place in a file.
 pub(super) struct Found {
     pub(super) document: Document,
+    pub(super) labels: Vec<String>,
     /// Line, row or record.
     pub(super) unit: &'static str,
     /// Number of the unit, from 1.
@@ -58,14 +61,17 @@ impl DocumentReader<'_> {
         };
         let (format, source) = Format::find(path, open(path)?, self.template)?;
         let default = Template::default_field();
-        let template = self.template.unwrap_or(&default);
+        let fields = RecordFields {
+            template: self.template.unwrap_or(&default),
+            labels: self.labels,
+        };
         match format {
-            Format::JsonLines => json_lines(Lines::new(path, source), template, &mut some),
-            Format::JsonArray => json_values(path, source, true, (template, &mut some)),
-            Format::JsonObjects => json_values(path, source, false, (template, &mut some)),
-            Format::Table(delimiter) => table(path, source, delimiter, (template, &mut some)),
+            Format::JsonLines => json_lines(Lines::new(path, source), fields, &mut some),
+            Format::JsonArray => json_values(path, source, true, (fields, &mut some)),
+            Format::JsonObjects => json_values(path, source, false, (fields, &mut some)),
+            Format::Table(delimiter) => table(path, source, delimiter, (fields, &mut some)),
             Format::Parquet | Format::ArrowFile | Format::ArrowStream => {
-                rows(path, source, format, (template, &mut some))
+                rows(path, source, format, (fields, &mut some))
             }
             Format::Text => self.plain(Lines::new(path, source), &mut some),
         }
@@ -86,37 +92,37 @@ impl DocumentReader<'_> {
     }
 }
 
-/// A template, and the receiver of the documents that it makes.
-type Making<'a, 'b> = (&'a Template, DocumentSink<'b>);
+/// The fields of records, and the receiver of the documents that they make.
+type Making<'a, 'b> = (RecordFields<'a>, DocumentSink<'b>);
 
-fn json_lines(mut lines: Lines, template: &Template, take: DocumentSink) -> Result<()> {
+fn json_lines(mut lines: Lines, fields: RecordFields, take: DocumentSink) -> Result<()> {
     while let Some(line) = lines.next()? {
         if line.trim().is_empty() {
             continue;
         }
-        let document = json::parse(line).and_then(|value| record::document(template, &value));
-        let document = document.map_err(|reason| lines.error(&reason))?;
-        take(lines.found(document))?;
+        let read = json::parse(line).and_then(|value| fields.read(&value));
+        let (document, labels) = read.map_err(|reason| lines.error(&reason))?;
+        take(Found {
+            labels,
+            ..lines.found(document)
+        })?;
     }
     Ok(())
 }
 
-fn json_values(path: &Path, source: Source, array: bool, (template, take): Making) -> Result<()> {
+fn json_values(path: &Path, source: Source, array: bool, (fields, take): Making) -> Result<()> {
     let read = source.read;
     let mut values = Values::new(source.bytes, array);
     loop {
         let value = values
             .next()
             .and_then(|value| value.map(json::parse).transpose());
-        let document = value.and_then(|value| {
-            value
-                .map(|value| record::document(template, &value))
-                .transpose()
-        });
+        let document = value.and_then(|value| value.map(|value| fields.read(&value)).transpose());
         let number = values.number;
         match document {
-            Ok(Some(document)) => take(Found {
+            Ok(Some((document, labels))) => take(Found {
                 document,
+                labels,
                 unit: "record",
                 number,
                 read: read.get(),
@@ -127,21 +133,28 @@ fn json_values(path: &Path, source: Source, array: bool, (template, take): Makin
     }
 }
 
-fn table(path: &Path, source: Source, delimiter: u8, (template, take): Making) -> Result<()> {
+fn table(path: &Path, source: Source, delimiter: u8, (fields, take): Making) -> Result<()> {
     let broken = |reason: String| Error::format(path, reason);
     let read = source.read;
     let mut table = Table::open(source.bytes, delimiter).map_err(broken)?;
-    let fields: Vec<&str> = template.fields().collect();
+    let template = fields.template;
+    let names: Vec<&str> = template.fields().collect();
     let columns: Result<Vec<usize>, String> =
-        fields.iter().map(|field| table.column(field)).collect();
+        names.iter().map(|field| table.column(field)).collect();
     let columns = columns.map_err(broken)?;
+    let labels = fields.labels.and_then(|field| table.column(field).ok());
     while table.next().map_err(broken)? {
         let text = template.render(|field| {
-            let at = fields.iter().position(|known| *known == field);
+            let at = names.iter().position(|known| *known == field);
             Ok(at.map_or_else(Default::default, |at| table.cell(columns[at])))
         });
         take(Found {
             document: Document::Text(text.map_err(broken)?),
+            labels: labels
+                .map(|column| table.cell(column).into_owned())
+                .filter(|label| !label.is_empty())
+                .into_iter()
+                .collect(),
             unit: "line",
             number: table.line(),
             read: read.get(),
@@ -151,7 +164,7 @@ fn table(path: &Path, source: Source, delimiter: u8, (template, take): Making) -
 }
 
 /// The rows of a file of columns.
-fn rows(path: &Path, source: Source, format: Format, (template, take): Making) -> Result<()> {
+fn rows(path: &Path, source: Source, format: Format, (fields, take): Making) -> Result<()> {
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     let len = metadata.len();
     let file = if source.compressed {
@@ -168,12 +181,13 @@ fn rows(path: &Path, source: Source, format: Format, (template, take): Making) -
         File::open(path)?
     };
     let mut failure = None;
-    let read = columns::rows(file, format, template, &mut |row| {
+    let read = columns::rows(file, format, fields, &mut |row| {
         let number = row.number;
-        let document = record::document(template, &row.record);
-        let document = document.map_err(|reason| format!("row {number}: {reason}"))?;
+        let read = fields.read(&row.record);
+        let (document, labels) = read.map_err(|reason| format!("row {number}: {reason}"))?;
         let taken = take(Found {
             document,
+            labels,
             unit: "row",
             number,
             read: (row.done * len as f64) as u64,
@@ -191,13 +205,23 @@ fn rows(path: &Path, source: Source, format: Format, (template, take): Making) -
 
 fn paragraphs(mut lines: Lines, take: DocumentSink) -> Result<()> {
     let mut paragraph = String::new();
-    while let Some(line) = lines.next()? {
+    let mut first = 1;
+    let found = |lines: &Lines, text: String, first: u64| Found {
+        number: first,
+        ..lines.found(Document::Text(text))
+    };
+    loop {
+        let number = lines.number + 1;
+        let Some(line) = lines.next()? else {
+            return take(found(&lines, paragraph, first));
+        };
         if line.trim().is_empty() {
-            let document = Document::Text(std::mem::take(&mut paragraph));
-            take(lines.found(document))?;
+            take(found(&lines, std::mem::take(&mut paragraph), first))?;
             continue;
         }
-        if !paragraph.is_empty() {
+        if paragraph.is_empty() {
+            first = number;
+        } else {
             paragraph.push('\n');
         }
         paragraph.push_str(line);
@@ -205,7 +229,6 @@ fn paragraphs(mut lines: Lines, take: DocumentSink) -> Result<()> {
             return Err(lines.error(&too_long("paragraph")));
         }
     }
-    take(lines.found(Document::Text(paragraph)))
 }
 
 fn single_lines(mut lines: Lines, take: DocumentSink) -> Result<()> {
@@ -297,6 +320,7 @@ impl Lines {
     fn found(&self, document: Document) -> Found {
         Found {
             document,
+            labels: Vec::new(),
             unit: "line",
             number: self.number,
             read: self.read.get(),

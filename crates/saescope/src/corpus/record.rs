@@ -41,6 +41,46 @@ impl Document {
 /// The field beside a list of ids that tells padding from text.
 pub(super) const MASK: &str = "attention_mask";
 
+/// The fields of a record that are read: those of its text, and that of its labels.
+#[derive(Clone, Copy)]
+pub(super) struct RecordFields<'a> {
+    pub(super) template: &'a Template,
+    /// A record may lack this one.
+    pub(super) labels: Option<&'a str>,
+}
+
+impl RecordFields<'_> {
+    /// The document of a record, and its labels.
+    pub(super) fn read(&self, record: &Value) -> Result<(Document, Vec<String>), String> {
+        let document = document(self.template, record)?;
+        let labels = match self.labels.map(|field| (field, lookup(record, field))) {
+            Some((field, Ok(value))) => labels(field, value)?,
+            _ => Vec::new(),
+        };
+        Ok((document, labels))
+    }
+}
+
+/// The labels that a field holds: a text or a number is one, a list of them several.
+fn labels(field: &str, value: &Value) -> Result<Vec<String>, String> {
+    let label = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        _ => Err(format!(
+            "the field `{field}` holds {value}, which is no label: a text, a number, or a list of them"
+        )),
+    };
+    let labels: Vec<String> = match value {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items.iter().map(label).collect::<Result<_, _>>()?,
+        one => vec![label(one)?],
+    };
+    Ok(labels
+        .into_iter()
+        .filter(|label| !label.is_empty())
+        .collect())
+}
+
 /// The document of a record.
 pub(super) fn document(template: &Template, record: &Value) -> Result<Document, String> {
     let Some(field) = template.only_field() else {

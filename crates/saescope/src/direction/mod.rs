@@ -4,6 +4,8 @@
 //! in memory at a time. Rows of zeros have no direction and are omitted. Models and autoencoders are
 //! unknown here.
 
+mod nearest;
+
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -12,6 +14,8 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use rayon::prelude::*;
 use saescope_kernels::{Epilogue, Matrix, Precision, Weight, dot};
 use serde::{Deserialize, Serialize};
+
+pub use nearest::{Nearest, nearest};
 
 /// Number of rows of a block of cosines.
 const BLOCK_ROWS: usize = 256;

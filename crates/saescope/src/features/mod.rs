@@ -25,6 +25,7 @@ pub use effect::{FeatureEffect, Intervention, InterventionEffect, Probe, TokenSh
 pub use examples::{Example, ExamplePiece, examples};
 pub use fit::{Fit, fit};
 pub use prompt::{FeatureTrace, PromptFeatures, TokenActivation};
+pub(crate) use role::writes_to_residual;
 pub use role::{LogitEffect, Neighbour, Role, role};
 
 pub use crate::pooling::Pooling;

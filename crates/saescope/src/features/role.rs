@@ -102,7 +102,7 @@ pub fn role(
 }
 
 /// True if the activation at `site` is the residual stream, or is added to it.
-fn writes_to_residual(site: Site) -> bool {
+pub(crate) fn writes_to_residual(site: Site) -> bool {
     matches!(
         site,
         Site::Embed

@@ -261,6 +261,7 @@ mod tests {
         let corpus = CorpusConfig {
             files: vec!["../../tests/data/text/stories-en.txt".into()],
             template: None,
+            labels: None,
             text: TextUnit::Line,
             chats: Chats::default(),
             layout: Layout::Packed,

@@ -23,7 +23,7 @@
 //! let (bos, seed) = (lm.bos, 0);
 //! let (text, chats, layout) = (TextUnit::Line, Chats::default(), Layout::Packed);
 //! let (files, context) = (vec![texts], 64);
-//! let corpus = CorpusConfig { files, template: None, text, chats, layout, context, bos, seed };
+//! let corpus = CorpusConfig { files, template: None, labels: None, text, chats, layout, context, bos, seed };
 //! let (site, texts) = ("resid_post.2".parse()?, ActivationSource::Texts(corpus));
 //! let request = TrainRequest {
 //!     choice: Choice { k: Some(8), steps: Some(6), batch_tokens: Some(64), ..Choice::default() },
@@ -55,6 +55,7 @@ mod cancel;
 mod room;
 
 pub mod capture;
+pub mod harvest;
 pub mod train;
 
 pub use cancel::Cancel;

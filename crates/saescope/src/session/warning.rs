@@ -192,6 +192,8 @@ pub enum Job {
     Training,
     /// Capturing activations as shards.
     Capture,
+    /// Harvesting evidence of features.
+    Harvest,
 }
 
 impl fmt::Display for Job {
@@ -199,6 +201,7 @@ impl fmt::Display for Job {
         f.write_str(match self {
             Job::Training => "the training",
             Job::Capture => "the capture",
+            Job::Harvest => "the harvest",
         })
     }
 }

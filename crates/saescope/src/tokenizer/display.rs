@@ -28,31 +28,40 @@ fn complete(bytes: &[u8]) -> usize {
     }
 }
 
+/// Tokens as readable text, in order and without gaps; tokens that only together make a character are
+/// shown joined. `piece_of` gives the bytes of a token, `is_special` tells if it is a control token.
+pub fn readable_pieces<'a>(
+    ids: &[u32],
+    piece_of: impl Fn(u32) -> &'a [u8],
+    is_special: impl Fn(u32) -> bool,
+) -> Vec<Piece> {
+    let mut pieces = Vec::with_capacity(ids.len());
+    let mut pending: Vec<u8> = Vec::new();
+    let mut first = 0;
+    for (position, &id) in ids.iter().enumerate() {
+        // A control token completes no character: pending bytes stay incomplete.
+        if is_special(id) && !pending.is_empty() {
+            pieces.push(piece(&pending, first..position));
+            pending.clear();
+            first = position;
+        }
+        pending.extend_from_slice(piece_of(id));
+        if complete(&pending) == pending.len() {
+            pieces.push(piece(&pending, first..position + 1));
+            pending.clear();
+            first = position + 1;
+        }
+    }
+    if first < ids.len() {
+        pieces.push(piece(&pending, first..ids.len()));
+    }
+    pieces
+}
+
 impl Tokenizer {
-    /// The tokens as readable text, in order and without gaps; tokens that only together make a
-    /// character are shown joined.
+    /// The tokens as [`readable_pieces`].
     pub fn readable_pieces(&self, ids: &[u32]) -> Vec<Piece> {
-        let mut pieces = Vec::with_capacity(ids.len());
-        let mut pending: Vec<u8> = Vec::new();
-        let mut first = 0;
-        for (position, &id) in ids.iter().enumerate() {
-            // A control token completes no character: pending bytes stay incomplete.
-            if self.is_special(id) && !pending.is_empty() {
-                pieces.push(piece(&pending, first..position));
-                pending.clear();
-                first = position;
-            }
-            pending.extend_from_slice(self.piece(id));
-            if complete(&pending) == pending.len() {
-                pieces.push(piece(&pending, first..position + 1));
-                pending.clear();
-                first = position + 1;
-            }
-        }
-        if first < ids.len() {
-            pieces.push(piece(&pending, first..ids.len()));
-        }
-        pieces
+        readable_pieces(ids, |id| self.piece(id), |id| self.is_special(id))
     }
 
     /// The text of every token; each of several tokens that only together make a character has that

@@ -30,7 +30,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use display::{Piece, StreamDecoder};
+pub use display::{Piece, StreamDecoder, readable_pieces};
 pub use text::Text;
 
 use self::pieces::Pieces;

@@ -25,6 +25,7 @@ pub(crate) fn subject(layout: Layout) -> (Model, Corpus) {
     let config = CorpusConfig {
         files: vec![data("text/stories-en.txt")],
         template: None,
+        labels: None,
         text: TextUnit::Line,
         chats: Chats::Template,
         layout,

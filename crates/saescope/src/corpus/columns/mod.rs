@@ -19,8 +19,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::format::Format;
-use super::record::{self, MASK};
-use super::template::Template;
+use super::record::{self, MASK, RecordFields};
 use crate::checkpoint::File;
 
 /// Most bytes of text and rows, for each byte of a file, beyond [`SMALL`].
@@ -45,12 +44,12 @@ type RowSink<'a> = &'a mut dyn FnMut(Row) -> Result<(), String>;
 pub(super) fn rows(
     file: File,
     format: Format,
-    template: &Template,
+    fields: RecordFields,
     take: RowSink,
 ) -> Result<(), String> {
     let bytes = Bytes::from_owner(Owner(file));
     let mut reader = RowReader {
-        template,
+        fields,
         paths: None,
         number: 0,
         left: SMALL.saturating_add(MAX_GROWTH.saturating_mul(bytes.len() as u64)),
@@ -81,7 +80,7 @@ struct FieldPath {
 
 /// Turns batches of columns into rows.
 struct RowReader<'a> {
-    template: &'a Template,
+    fields: RecordFields<'a>,
     /// The fields, once the columns are known.
     paths: Option<Vec<FieldPath>>,
     /// Number of the row last read, from 1.
@@ -94,18 +93,24 @@ struct RowReader<'a> {
 impl RowReader<'_> {
     /// Finds the fields of the template among the columns; returns the columns.
     fn resolve(&mut self, schema: &Schema) -> Result<BTreeSet<usize>, String> {
-        let fields: BTreeSet<&str> = self.template.fields().collect();
+        let RecordFields { template, labels } = self.fields;
+        let fields: BTreeSet<&str> = template.fields().collect();
         let mut paths = Vec::new();
         for field in fields {
             paths.push(resolve(schema, field)?);
         }
         // Padding beside a list of ids.
-        if let Some(field) = self.template.only_field() {
+        if let Some(field) = template.only_field() {
             let mask = match field.rsplit_once('.') {
                 Some((object, _)) => format!("{object}.{MASK}"),
                 None => MASK.to_owned(),
             };
             paths.extend(resolve(schema, &mask));
+        }
+        // The field of the labels may be one of the template's.
+        if let Some(field) = labels.filter(|field| !template.fields().any(|known| known == *field))
+        {
+            paths.extend(resolve(schema, field));
         }
         let columns = paths.iter().map(|path| schema.index_of(&path.column));
         let columns = columns.collect::<Result<_, _>>().map_err(|e| e.to_string());

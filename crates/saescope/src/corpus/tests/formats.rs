@@ -11,6 +11,7 @@ fn documents(path: &Path, template: Option<&str>) -> Result<Vec<Document>> {
     let template = template.map(|template| Template::parse(template).unwrap());
     let reading = DocumentReader {
         template: template.as_ref(),
+        labels: None,
         text: TextUnit::Paragraph,
     };
     let mut found = Vec::new();

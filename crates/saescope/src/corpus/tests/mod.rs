@@ -18,6 +18,7 @@ fn config(files: Vec<PathBuf>) -> CorpusConfig {
     CorpusConfig {
         files,
         template: None,
+        labels: None,
         text: TextUnit::Paragraph,
         chats: Chats::Template,
         layout: Layout::Packed,
@@ -450,4 +451,95 @@ fn a_cache_whose_checksum_fits_is_not_trusted_with_its_numbers() {
     bytes[56..88].copy_from_slice(&sum);
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(open().sequence(0), first);
+}
+
+#[test]
+fn documents_keep_their_place_and_labels_and_sequences_their_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = concat!(
+        "{\"text\": \"Lily was glad\", \"mood\": [\"joy\", \"love\"]}\n",
+        "\n",
+        "{\"text\": \"Tim was sad\", \"mood\": 2}\n",
+        "{\"text\": \"a dog\"}\n"
+    );
+    let first = write(&folder, "a.jsonl", records.as_bytes());
+    let plain = write(&folder, "b.txt", b"One day a cat ran.\n\nIt sat.");
+    let table = write(&folder, "c.csv", b"text,mood\nThey ran,joy\nThey sat,\n");
+    let config = CorpusConfig {
+        labels: Some("mood".to_owned()),
+        ..config(vec![first.clone(), plain.clone(), table])
+    };
+    let cache = folder.path().join("cache");
+    // The second time the documents come from the cache.
+    for _ in 0..2 {
+        let corpus = Corpus::open(&config, &tokenizer(), Some(&cache), &mut |_| {}).unwrap();
+        let origins: Vec<(usize, u64, String)> = (0..corpus.documents() as u32)
+            .map(|document| corpus.origin(document))
+            .map(|origin| (origin.file, origin.number, origin.labels.join("+")))
+            .collect();
+        let expected = [
+            (0, 1, "joy+love"),
+            (0, 3, "2"),
+            (0, 4, ""),
+            (1, 1, ""),
+            (1, 3, ""),
+            (2, 2, "joy"),
+            (2, 3, ""),
+        ];
+        let expected = expected.map(|(file, number, labels)| (file, number, labels.to_owned()));
+        assert_eq!(origins, expected);
+
+        let (before, between) = (
+            &corpus.shared.delimiters.before,
+            &corpus.shared.delimiters.between,
+        );
+        for i in 0..corpus.sequences() {
+            let tokens = corpus.sequence(i);
+            let mut rebuilt = before.clone();
+            for (number, piece) in corpus.pieces(i).iter().enumerate() {
+                if number > 0 {
+                    rebuilt.extend_from_slice(between);
+                }
+                assert_eq!(piece.position, rebuilt.len());
+                let range = piece.offset..piece.offset + piece.len;
+                let documents = &corpus.shared.documents;
+                documents.copy(piece.document as usize, range, &mut rebuilt);
+            }
+            // The tokens between two documents may stand at the end.
+            assert!(tokens.starts_with(&rebuilt) || rebuilt.starts_with(&tokens));
+        }
+    }
+    let unlabelled = CorpusConfig {
+        files: vec![plain],
+        ..config.clone()
+    };
+    let refused = open(&unlabelled).err().unwrap().to_string();
+    assert!(
+        refused.contains("no record has a label in the field `mood`"),
+        "{refused}"
+    );
+    let broken = write(
+        &folder,
+        "d.jsonl",
+        b"{\"text\": \"x\", \"mood\": {\"a\": 1}}\n",
+    );
+    let config = CorpusConfig {
+        files: vec![broken],
+        ..config
+    };
+    let refused = open(&config).err().unwrap().to_string();
+    assert!(
+        refused.contains("line 1") && refused.contains("no label"),
+        "{refused}"
+    );
+    assert_eq!(
+        open(&CorpusConfig {
+            labels: None,
+            context: 2,
+            ..config
+        })
+        .unwrap()
+        .documents(),
+        1
+    );
 }

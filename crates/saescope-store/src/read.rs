@@ -1,0 +1,261 @@
+//! What the tables hold, as the types that were written.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension as _, params};
+use saescope::harvest::{CorpusCounts, CorpusEvidence, FeatureEvidence, FeatureRole};
+use saescope::{Error, Result};
+
+use crate::blobs::{self, Posting, SEGMENT_FEATURES, StoredSequence};
+use crate::open::{COUNTS, Store, failed};
+use crate::text::Tokens;
+
+/// The place where a document comes from, and its labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredDocument {
+    /// Number of its file among those of the corpus.
+    pub source: usize,
+    /// Number of its line, row or record, from 1.
+    pub number: u64,
+    /// Its labels.
+    pub labels: Vec<String>,
+}
+
+/// Sequences that were read, each block once.
+#[derive(Default)]
+pub(crate) struct Sequences(BTreeMap<u32, Vec<StoredSequence>>);
+
+impl Store {
+    /// The tokens of the model as text.
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens(&self.vocabulary)
+    }
+
+    /// Counts of the corpus that belong to no feature.
+    ///
+    /// # Errors
+    /// When they are damaged.
+    pub fn counts(&self) -> Result<CorpusCounts> {
+        let bytes: Option<Vec<u8>> = self.meta(COUNTS)?;
+        let counts = bytes.map(|bytes| blobs::read_counts(&bytes)).transpose();
+        Ok(counts.map_err(|error| self.at(error))?.unwrap_or_default())
+    }
+
+    /// Calls `each` with every block of sequences, in their order.
+    pub(crate) fn each_block(
+        &self,
+        each: &mut dyn FnMut(Vec<StoredSequence>) -> Result<()>,
+    ) -> Result<()> {
+        let path = &self.path;
+        let mut select = self
+            .connection
+            .prepare("SELECT first, data FROM blocks ORDER BY first")
+            .map_err(failed(path))?;
+        let mut rows = select.query([]).map_err(failed(path))?;
+        while let Some(row) = rows.next().map_err(failed(path))? {
+            let first: u32 = row.get(0).map_err(failed(path))?;
+            let data = row.get_ref(1).and_then(|data| Ok(data.as_blob()?));
+            let data = data.map_err(failed(path))?;
+            each(blobs::read_sequences(data, first).map_err(|error| self.at(error))?)?;
+        }
+        Ok(())
+    }
+
+    /// A sequence; `read` keeps its block for the next one.
+    pub(crate) fn sequence<'a>(
+        &self,
+        number: u32,
+        read: &'a mut Sequences,
+    ) -> Result<&'a StoredSequence> {
+        let missing = || {
+            let reason = format!("it refers to the sequence {number}, which it does not hold");
+            Error::format(&self.path, reason)
+        };
+        let known = read.0.range(..=number).next_back();
+        let known = known.is_some_and(|(first, block)| ((number - first) as usize) < block.len());
+        if !known {
+            let get = "SELECT first, data FROM blocks WHERE first <= ? ORDER BY first DESC LIMIT 1";
+            let found = self
+                .connection
+                .prepare_cached(get)
+                .and_then(|mut get| {
+                    let row = get.query_row([number], |row| {
+                        Ok((row.get::<_, u32>(0)?, row.get::<_, Vec<u8>>(1)?))
+                    });
+                    row.optional()
+                })
+                .map_err(failed(&self.path))?;
+            let (first, data) = found.ok_or_else(missing)?;
+            let block = blobs::read_sequences(&data, first).map_err(|error| self.at(error))?;
+            read.0.insert(first, block);
+        }
+        let block = read.0.range(..=number).next_back();
+        block
+            .and_then(|(first, block)| block.get((number - first) as usize))
+            .ok_or_else(missing)
+    }
+
+    /// The place where a document comes from, and its labels.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn document(&self, document: u32) -> Result<StoredDocument> {
+        let get = "SELECT source, number, labels FROM documents WHERE document = ?";
+        let found = self
+            .connection
+            .prepare_cached(get)
+            .and_then(|mut get| {
+                let row = get.query_row([document], |row| {
+                    Ok((
+                        row.get::<_, u32>(0)?,
+                        row.get::<_, u64>(1)?,
+                        row.get::<_, Option<String>>(2)?,
+                    ))
+                });
+                row.optional()
+            })
+            .map_err(failed(&self.path))?;
+        let Some((source, number, labels)) = found else {
+            return Ok(StoredDocument::default());
+        };
+        let labels = labels.map_or(Ok(Vec::new()), |json| serde_json::from_str(&json));
+        Ok(StoredDocument {
+            source: source as usize,
+            number,
+            labels: labels.map_err(|error| Error::format(&self.path, error.to_string()))?,
+        })
+    }
+
+    /// The name of a file of the corpus.
+    pub fn source(&self, number: usize) -> String {
+        let file = self.header.corpus.files.get(number);
+        let name = file.and_then(|file| file.file_name());
+        name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    /// What the corpus says about a feature.
+    ///
+    /// # Errors
+    /// When there is no such feature, or its evidence is damaged.
+    pub fn feature_evidence(&self, feature: u32) -> Result<FeatureEvidence> {
+        let bytes = self.blob(feature, "SELECT evidence FROM features WHERE feature = ?")?;
+        let bytes = bytes.ok_or_else(|| self.no_feature(feature))?;
+        blobs::read_evidence(&bytes).map_err(|error| self.at(error))
+    }
+
+    /// The role of a feature by its weights; none while the harvest is not complete.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn feature_role(&self, feature: u32) -> Result<Option<FeatureRole>> {
+        let bytes = self.blob(feature, "SELECT role FROM features WHERE feature = ?")?;
+        let role = bytes.map(|bytes| blobs::read_role(&bytes)).transpose();
+        role.map_err(|error| self.at(error))
+    }
+
+    /// A blob of a feature; none if there is no such feature, or it is null.
+    pub(crate) fn blob(&self, feature: u32, get: &str) -> Result<Option<Vec<u8>>> {
+        let found = self.connection.prepare_cached(get).and_then(|mut get| {
+            let row = get.query_row([feature], |row| row.get::<_, Option<Vec<u8>>>(0));
+            row.optional()
+        });
+        Ok(found.map_err(failed(&self.path))?.flatten())
+    }
+
+    pub(crate) fn no_feature(&self, feature: u32) -> Error {
+        let d_sae = self.header.d_sae;
+        Error::NoFeature { feature, d_sae }
+    }
+
+    /// What all features have, as a harvest left it.
+    pub(crate) fn evidence(&self) -> Result<CorpusEvidence> {
+        let path = &self.path;
+        let mut features = vec![FeatureEvidence::default(); self.header.d_sae];
+        let mut select = self
+            .connection
+            .prepare("SELECT feature, evidence FROM features")
+            .map_err(failed(path))?;
+        let mut rows = select.query([]).map_err(failed(path))?;
+        while let Some(row) = rows.next().map_err(failed(path))? {
+            let feature: u32 = row.get(0).map_err(failed(path))?;
+            let bytes = row.get_ref(1).and_then(|bytes| Ok(bytes.as_blob()?));
+            let bytes = bytes.map_err(failed(path))?;
+            let slot = features
+                .get_mut(feature as usize)
+                .ok_or_else(|| self.no_feature(feature))?;
+            *slot = blobs::read_evidence(bytes).map_err(|error| self.at(error))?;
+        }
+        let mut keys = Vec::new();
+        self.each_block(&mut |sequences| {
+            keys.extend(sequences.iter().map(|s| (s.number, s.key)));
+            Ok(())
+        })?;
+        Ok(CorpusEvidence::resumed(
+            self.header.config.limits,
+            features,
+            self.counts()?,
+            keys,
+        ))
+    }
+
+    /// The indexed activations of one feature, block by block: the first sequence of each, and the
+    /// activations with sequences by their numbers.
+    pub(crate) fn postings(&self, feature: u32) -> Result<Vec<Posting>> {
+        let path = &self.path;
+        let get = "SELECT first, data FROM segments WHERE features = ? ORDER BY first";
+        let mut select = self.connection.prepare_cached(get).map_err(failed(path))?;
+        let mut rows = select
+            .query([feature / SEGMENT_FEATURES])
+            .map_err(failed(path))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(failed(path))? {
+            let first: u32 = row.get(0).map_err(failed(path))?;
+            let data = row.get_ref(1).and_then(|data| Ok(data.as_blob()?));
+            let data = data.map_err(failed(path))?;
+            let postings = blobs::read_postings(data).map_err(|error| self.at(error))?;
+            let own = postings
+                .into_iter()
+                .filter(|posting| posting.feature == feature);
+            found.extend(own.map(|posting| Posting {
+                sequence: first.saturating_add(posting.sequence),
+                ..posting
+            }));
+        }
+        Ok(found)
+    }
+
+    /// All indexed activations of the block that begins with the sequence `first`, by feature.
+    pub(crate) fn postings_of_block(&self, first: u32) -> Result<Vec<Posting>> {
+        let path = &self.path;
+        let get = "SELECT data FROM segments WHERE first = ? ORDER BY features";
+        let mut select = self.connection.prepare_cached(get).map_err(failed(path))?;
+        let mut rows = select.query(params![first]).map_err(failed(path))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(failed(path))? {
+            let data = row.get_ref(0).and_then(|data| Ok(data.as_blob()?));
+            let data = data.map_err(failed(path))?;
+            let postings = blobs::read_postings(data).map_err(|error| self.at(error))?;
+            found.extend(postings.into_iter().map(|posting| Posting {
+                sequence: first.saturating_add(posting.sequence),
+                ..posting
+            }));
+        }
+        Ok(found)
+    }
+}
+
+impl Store {
+    /// The first `most` indexed sequences in a random order of `draw`, with their keys.
+    pub(crate) fn some_indexed(
+        &self,
+        draw: saescope::harvest::Draw,
+        most: usize,
+    ) -> Result<Vec<(u32, u64)>> {
+        let bytes: Option<Vec<u8>> = self.meta(crate::open::INDEXED)?;
+        let indexed = bytes.map(|bytes| blobs::read_indexed(&bytes)).transpose();
+        let mut indexed = indexed.map_err(|error| self.at(error))?.unwrap_or_default();
+        indexed.sort_by_key(|&(number, key)| (draw.at(key, u32::MAX), number));
+        indexed.truncate(most);
+        Ok(indexed)
+    }
+}

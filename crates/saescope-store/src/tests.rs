@@ -167,6 +167,15 @@ fn content(store: &Store) -> Vec<String> {
     rows
 }
 
+/// Compares what two stores hold, row by row.
+fn assert_same(left: &Store, right: &Store) {
+    let (left, right) = (content(left), content(right));
+    for (left, right) in left.iter().zip(&right) {
+        assert_eq!(left, right);
+    }
+    assert_eq!(left.len(), right.len());
+}
+
 fn some_features(store: &Store) -> Vec<u32> {
     let filter = ["count>0".parse().unwrap()];
     let rows = store.features(&filter, SortBy::Density, 0, 60).unwrap();
@@ -284,9 +293,13 @@ fn parts_merged_and_interrupted_passes_equal_one_pass() {
     let subject = Subject::new();
     let request = subject.request();
     let whole = subject.store("whole.db", &request, &[]);
+    let blocks = whole
+        .connection
+        .query_row("SELECT count(*) FROM blocks", [], |row| row.get(0));
+    assert!(blocks.unwrap_or(0_u32) >= 12);
     let stops = [1; 5];
     let resumed = subject.store("resumed.db", &request, &stops);
-    assert_eq!(content(&whole), content(&resumed));
+    assert_same(&whole, &resumed);
 
     let parts: Vec<Store> = (1..=3)
         .map(|number| {
@@ -300,7 +313,7 @@ fn parts_merged_and_interrupted_passes_equal_one_pass() {
         .collect();
     let path = subject.folder.path().join("merged.db");
     let merged = merge(&parts, &path).unwrap();
-    assert_eq!(content(&whole), content(&merged));
+    assert_same(&whole, &merged);
     let words = |store: &Store| store.find_words("happy", 1000).unwrap();
     assert_eq!(words(&whole), words(&merged));
 
@@ -419,7 +432,7 @@ fn words_tokens_and_classes_find_features() {
     assert_eq!(store.list("moods").unwrap().description, "of people");
     let copied = subject.folder.path().join("copy.db");
     copy(&store, &copied).unwrap();
-    assert_eq!(content(&store), content(&Store::open(&copied).unwrap()));
+    assert_same(&store, &Store::open(&copied).unwrap());
     store.remove_from_list("moods", &[3]).unwrap();
     assert_eq!(store.lists().unwrap()[0].features, [feature, 4]);
     store.remove_from_list("moods", &[]).unwrap();
@@ -501,7 +514,7 @@ fn foreign_newer_damaged_and_hostile_files_are_refused_by_name() {
     assert!(refusal("PRAGMA application_id = 7").contains("another program"));
     assert!(refusal("CREATE VIEW v AS SELECT 1").contains("views or triggers"));
     refusal("UPDATE features SET evidence = x'ffffffffffffffffff'");
-    refusal("UPDATE features SET evidence = zeroblob(100000000)");
+    refusal("UPDATE blocks SET data = zeroblob(10000000)");
     refusal("UPDATE blocks SET data = x'80808080808080808001'");
     refusal("DELETE FROM blocks");
     refusal("DELETE FROM meta WHERE key = 'header'");

@@ -21,6 +21,9 @@ use crate::session::{Job, LanguageModel, Warning};
 
 /// Tokens of a block, roughly: enough to divide work among threads, few enough to hold its activations.
 const BLOCK_TOKENS: usize = 16_384;
+/// Blocks of a small corpus, if each has enough tokens for a pass of the model: parts of it are to have equal
+/// sizes.
+const MIN_BLOCKS: u32 = 64;
 /// Tokens that are promoted, and that are suppressed, by each feature.
 const ROLE_TOKENS: usize = 20;
 /// Nearest features of each feature.
@@ -149,6 +152,13 @@ impl<'a> HarvestJob<'a> {
             parts: vec![request.part],
         };
         let plan = plan(lm, sae, &corpus, &header)?;
+        if plan.tokens == 0 {
+            let part = request.part;
+            return Err(Error::Argument(format!(
+                "part {part} has no text: the corpus has {} sequences only; read it in fewer parts",
+                header.config.sequences
+            )));
+        }
         let needs = Needs {
             job: Job::Harvest,
             memory: plan.memory,
@@ -335,11 +345,12 @@ fn config(
         true => None,
         false => Some(norm_limit(&lm.model, sae.site()?, corpus, bos)?),
     };
-    let block = (BLOCK_TOKENS / corpus.context().max(1)).max(1) as u32;
+    let of_tokens = |tokens: usize| (tokens / corpus.context().max(1)).max(1) as u32;
+    let (least, most) = (of_tokens(PASS_TOKENS), of_tokens(BLOCK_TOKENS));
     Ok(HarvestConfig {
         limits: request.limits,
         sequences,
-        block,
+        block: (sequences / MIN_BLOCKS).clamp(least, most),
         bos,
         norm_limit,
         indexed: (request.index_tokens as f64 / tokens.max(1) as f64).min(1.0),

@@ -24,16 +24,21 @@ mod derive;
 
 mod write;
 
+mod user;
+
 mod feature;
 mod list;
+
 mod merge;
 mod search;
-mod user;
+
+mod export;
 
 #[cfg(test)]
 mod tests;
 
 pub use blobs::StoredSequence;
+pub use export::{Written, dashboard_batches, feature_page, neuronpedia_batches};
 pub use feature::{
     ClassEffect, Coactive, ContextToken, Example, FeatureReport, ReportOptions, RoleToken, Similar,
     Window,

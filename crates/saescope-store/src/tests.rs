@@ -78,6 +78,7 @@ impl Subject {
                 sample: 20,
                 ..Limits::default()
             },
+            checkpoint_seconds: 0.0,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::source::{Source, sources};
 pub(crate) const ORDERED: [&str; 3] = [
     "crates/saescope-kernels/src/",
     "crates/saescope/src/",
+    "crates/saescope-store/src/",
     "crates/saescope-cli/src/",
 ];
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use saescope::harvest::{Limits, Part};
 use saescope::jobs::harvest::{
-    HarvestJob, HarvestPlan, HarvestProgress, HarvestReport, HarvestRequest, INDEX_TOKENS, Outcome,
+    CHECKPOINT_SECONDS, HarvestJob, HarvestPlan, HarvestProgress, HarvestReport, HarvestRequest,
+    INDEX_TOKENS, Outcome,
 };
 use saescope::show::number::bytes;
 use saescope_store::{Store, StoreSink};
@@ -31,7 +32,8 @@ use crate::print::{self};
 Examples:
   saescope harvest tests/data/sae --corpus tests/data/text/stories-en.txt --document line \\
     --tokens 2k -o stories.db
-  saescope harvest demo --corpus demo/stories.txt --document line --tokens 2k --shard 1/4 -o part-1.db
+  saescope harvest demo --corpus demo/stories.txt --document line --tokens 2k \\
+    --shard 1/4 -o part-1.db
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -59,6 +61,10 @@ pub(crate) struct Args {
     /// Seed of the order of the texts and of random examples
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Seconds between two checkpoints at least
+    // For tests: an interrupted pass of a small corpus has to have one.
+    #[arg(long, hide = true, value_name = "S", default_value_t = CHECKPOINT_SECONDS)]
+    checkpoint_seconds: f64,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -93,6 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             seed: args.seed,
             ..Limits::default()
         },
+        checkpoint_seconds: args.checkpoint_seconds,
     };
     let cache = corpus_cache()?;
     let folder = args

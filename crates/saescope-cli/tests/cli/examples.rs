@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{isolate, root, stdout};
 
-pub(crate) const COMMANDS: [&str; 23] = [
+pub(crate) const COMMANDS: [&str; 32] = [
     "demo",
     "run",
     "tokens",
@@ -14,6 +14,15 @@ pub(crate) const COMMANDS: [&str; 23] = [
     "contrast",
     "feature",
     "convert",
+    "harvest",
+    "store show",
+    "store features",
+    "store label",
+    "store list",
+    "store export",
+    "store merge",
+    "store copy",
+    "search",
     "eval",
     "steer",
     "vector caa",
@@ -47,6 +56,7 @@ fn calls(text: &str) -> Vec<String> {
 pub(crate) fn run_line(line: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root().join("tests"), folder.path().join("tests")).unwrap();
+    crate::store::provide(line, folder.path());
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_saescope"));
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("sh");

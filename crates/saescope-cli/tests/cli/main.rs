@@ -20,6 +20,7 @@ mod ids;
 mod published;
 mod stand_ins;
 mod steer;
+mod store;
 mod terminal;
 mod text;
 mod train;

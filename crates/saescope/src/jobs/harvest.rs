@@ -28,8 +28,7 @@ const MIN_BLOCKS: u32 = 64;
 const ROLE_TOKENS: usize = 20;
 /// Nearest features of each feature.
 const ROLE_NEIGHBOURS: usize = 20;
-/// Seconds between two checkpoints at least, and as a multiple of what one takes.
-const CHECKPOINT_SECONDS: f64 = 20.0;
+/// Seconds between two checkpoints at least, as a multiple of what one takes.
 const CHECKPOINT_COST: f64 = 20.0;
 /// Most values of labels that are taken for classes.
 const MAX_CLASSES: usize = 1000;
@@ -51,7 +50,12 @@ pub struct HarvestRequest {
     pub count_all: bool,
     /// How much is kept of each feature.
     pub limits: Limits,
+    /// Seconds between two checkpoints at least; more where one takes longer than a twentieth of them.
+    pub checkpoint_seconds: f64,
 }
+
+/// Seconds between two checkpoints by default.
+pub const CHECKPOINT_SECONDS: f64 = 20.0;
 
 /// Tokens that are indexed by default: enough for examples without the feature and for co-activation.
 pub const INDEX_TOKENS: u64 = 1 << 17;
@@ -118,6 +122,7 @@ pub struct HarvestJob<'a> {
     corpus: Corpus,
     header: HarvestHeader,
     plan: HarvestPlan,
+    checkpoint_seconds: f64,
     /// Doubts found so far.
     pub warnings: Vec<Warning>,
 }
@@ -173,6 +178,7 @@ impl<'a> HarvestJob<'a> {
             corpus,
             header,
             plan,
+            checkpoint_seconds: request.checkpoint_seconds,
             warnings,
         })
     }
@@ -232,7 +238,7 @@ impl<'a> HarvestJob<'a> {
         let mut done = resumed;
         let mut seconds_model = 0.0;
         let mut pending: Vec<Block> = Vec::new();
-        let mut checkpoints = Checkpoints::new();
+        let mut checkpoints = Checkpoints::new(self.checkpoint_seconds);
         on_progress(HarvestProgress::Reading(done));
         for number in saved.next_block..blocks.end {
             let begun = Instant::now();
@@ -299,20 +305,23 @@ fn tokens_of(corpus: &Corpus, config: &HarvestConfig, blocks: std::ops::Range<u3
 
 /// The time of checkpoints: they shall take a small part of all time.
 struct Checkpoints {
+    /// Seconds between two at least.
+    seconds: f64,
     last: Instant,
     cost: Duration,
 }
 
 impl Checkpoints {
-    fn new() -> Checkpoints {
+    fn new(seconds: f64) -> Checkpoints {
         Checkpoints {
+            seconds,
             last: Instant::now(),
             cost: Duration::ZERO,
         }
     }
 
     fn are_due(&self) -> bool {
-        let wait = (CHECKPOINT_COST * self.cost.as_secs_f64()).max(CHECKPOINT_SECONDS);
+        let wait = (CHECKPOINT_COST * self.cost.as_secs_f64()).max(self.seconds);
         self.last.elapsed().as_secs_f64() > wait
     }
 

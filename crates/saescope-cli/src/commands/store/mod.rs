@@ -1,5 +1,6 @@
 //! `saescope store`
 
+mod export;
 mod features;
 mod show;
 mod user;
@@ -20,6 +21,7 @@ enum Action {
     Features(features::Args),
     Label(user::LabelArgs),
     List(user::ListArgs),
+    Export(export::Args),
     Merge(whole::MergeArgs),
     Copy(whole::CopyArgs),
 }
@@ -30,6 +32,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Action::Features(args) => features::run(&args),
         Action::Label(args) => user::label(&args),
         Action::List(args) => user::list(&args),
+        Action::Export(args) => export::run(&args),
         Action::Merge(args) => whole::merge(&args),
         Action::Copy(args) => whole::copy(&args),
     }

@@ -24,12 +24,12 @@ const HARVEST: [&str; 8] = [
 fn stores() -> &'static Path {
     static STORES: OnceLock<PathBuf> = OnceLock::new();
     STORES.get_or_init(|| {
-        let folder =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stores-{}", std::process::id()));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stores");
+        // Those of an earlier run would hide what has changed.
+        std::fs::remove_dir_all(&folder).ok();
         std::fs::create_dir_all(&folder).unwrap();
         for (name, shard) in [("store", "1/1"), ("part-1", "1/2"), ("part-2", "2/2")] {
             let path = folder.join(format!("{name}.db"));
-            std::fs::remove_file(&path).ok();
             let path = path.to_str().unwrap();
             stdout(&[&HARVEST[..], &["--shard", shard, "-o", path]].concat());
         }

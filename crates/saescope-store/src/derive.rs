@@ -195,7 +195,7 @@ pub(crate) fn derive(store: &Store) -> Result<Derived> {
             .map(|(feature, evidence, _)| context(limits, *feature, evidence, &tokens))
             .collect();
         for ((feature, _, role), (peaks, context)) in read.into_iter().zip(done) {
-            derived.add(feature, role, peaks, context);
+            derived.add(feature, role.as_ref(), peaks, context);
         }
     }
     derived
@@ -274,7 +274,7 @@ impl Derived {
     fn add(
         &mut self,
         feature: u32,
-        role: Option<FeatureRole>,
+        role: Option<&FeatureRole>,
         peaks: Vec<(u32, u32)>,
         context: FeatureContext,
     ) {
@@ -287,11 +287,11 @@ impl Derived {
             let features = self.tokens.entry(token).or_default();
             features.read.push((feature, part));
         }
-        for (token, effect) in role.iter().flat_map(|role| &role.promoted) {
+        for (token, effect) in role.into_iter().flat_map(|role| &role.promoted) {
             let features = self.tokens.entry(*token).or_default();
             features.promoted.push((feature, *effect));
         }
-        for (token, effect) in role.iter().flat_map(|role| &role.suppressed) {
+        for (token, effect) in role.into_iter().flat_map(|role| &role.suppressed) {
             let features = self.tokens.entry(*token).or_default();
             features.suppressed.push((feature, *effect));
         }
@@ -453,7 +453,7 @@ impl Store {
     pub(crate) fn context(&self, feature: u32) -> Result<Option<FeatureContext>> {
         let bytes = self.blob(feature, "SELECT context FROM features WHERE feature = ?")?;
         let context = bytes.map(|bytes| FeatureContext::read(&bytes)).transpose();
-        context.map_err(|error| self.at(error))
+        context.map_err(|error| self.at(&error))
     }
 
     /// The features that separate a class best, with their AUROC.
@@ -462,7 +462,7 @@ impl Store {
         let scores = bytes.map(|bytes| read_scores(&mut Reader::new(&bytes)));
         Ok(scores
             .transpose()
-            .map_err(|error| self.at(error))?
+            .map_err(|error| self.at(&error))?
             .unwrap_or_default())
     }
 
@@ -473,7 +473,7 @@ impl Store {
             .map(|bytes| TokenFeatures::from_bytes(&bytes))
             .transpose();
         Ok(features
-            .map_err(|error| self.at(error))?
+            .map_err(|error| self.at(&error))?
             .unwrap_or_default())
     }
 
@@ -482,6 +482,6 @@ impl Store {
         let get = "SELECT features FROM sequence_features WHERE sequence = ?";
         let bytes = self.blob(sequence, get)?;
         let peaks = bytes.map(|bytes| read_peaks(&bytes)).transpose();
-        Ok(peaks.map_err(|error| self.at(error))?.unwrap_or_default())
+        Ok(peaks.map_err(|error| self.at(&error))?.unwrap_or_default())
     }
 }

@@ -26,6 +26,10 @@ mod write;
 
 mod user;
 
+mod report;
+
+mod examples;
+
 mod feature;
 mod list;
 
@@ -39,14 +43,14 @@ mod tests;
 
 pub use blobs::StoredSequence;
 pub use export::{Written, dashboard_batches, feature_page, neuronpedia_batches};
-pub use feature::{
-    ClassEffect, Coactive, ContextToken, Example, FeatureReport, ReportOptions, RoleToken, Similar,
-    Window,
-};
 pub use list::{FeatureFilter, FeatureRow, SortBy};
 pub use merge::{copy, merge};
 pub use open::Store;
 pub use read::StoredDocument;
+pub use report::{
+    ClassEffect, Coactive, ContextToken, Contexts, Example, FeatureReport, Group, LeftOut,
+    ReportOptions, RoleToken, Similar, Weights, Window,
+};
 pub use search::{ClassHit, TokenHit, TokenRole, WordHits, WordPlace};
 pub use text::Tokens;
 pub use user::{FeatureLabel, FeatureList};

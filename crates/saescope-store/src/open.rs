@@ -177,8 +177,8 @@ impl Store {
     }
 
     /// A failure to read a blob, with the file.
-    pub(crate) fn at(&self, error: Error) -> Error {
-        at(&self.path, &error)
+    pub(crate) fn at(&self, error: &Error) -> Error {
+        at(&self.path, error)
     }
 }
 

@@ -38,7 +38,7 @@ impl Store {
     pub fn counts(&self) -> Result<CorpusCounts> {
         let bytes: Option<Vec<u8>> = self.meta(COUNTS)?;
         let counts = bytes.map(|bytes| blobs::read_counts(&bytes)).transpose();
-        Ok(counts.map_err(|error| self.at(error))?.unwrap_or_default())
+        Ok(counts.map_err(|error| self.at(&error))?.unwrap_or_default())
     }
 
     /// Calls `each` with every block of sequences, in their order.
@@ -56,7 +56,7 @@ impl Store {
             let first: u32 = row.get(0).map_err(failed(path))?;
             let data = row.get_ref(1).and_then(|data| Ok(data.as_blob()?));
             let data = data.map_err(failed(path))?;
-            each(blobs::read_sequences(data, first).map_err(|error| self.at(error))?)?;
+            each(blobs::read_sequences(data, first).map_err(|error| self.at(&error))?)?;
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Store {
                 })
                 .map_err(failed(&self.path))?;
             let (first, data) = found.ok_or_else(missing)?;
-            let block = blobs::read_sequences(&data, first).map_err(|error| self.at(error))?;
+            let block = blobs::read_sequences(&data, first).map_err(|error| self.at(&error))?;
             read.0.insert(first, block);
         }
         let block = read.0.range(..=number).next_back();
@@ -140,7 +140,7 @@ impl Store {
     pub fn feature_evidence(&self, feature: u32) -> Result<FeatureEvidence> {
         let bytes = self.blob(feature, "SELECT evidence FROM features WHERE feature = ?")?;
         let bytes = bytes.ok_or_else(|| self.no_feature(feature))?;
-        blobs::read_evidence(&bytes).map_err(|error| self.at(error))
+        blobs::read_evidence(&bytes).map_err(|error| self.at(&error))
     }
 
     /// The role of a feature by its weights; none while the harvest is not complete.
@@ -150,7 +150,7 @@ impl Store {
     pub fn feature_role(&self, feature: u32) -> Result<Option<FeatureRole>> {
         let bytes = self.blob(feature, "SELECT role FROM features WHERE feature = ?")?;
         let role = bytes.map(|bytes| blobs::read_role(&bytes)).transpose();
-        role.map_err(|error| self.at(error))
+        role.map_err(|error| self.at(&error))
     }
 
     /// A blob of a feature; none if there is no such feature, or it is null.
@@ -183,7 +183,7 @@ impl Store {
             let slot = features
                 .get_mut(feature as usize)
                 .ok_or_else(|| self.no_feature(feature))?;
-            *slot = blobs::read_evidence(bytes).map_err(|error| self.at(error))?;
+            *slot = blobs::read_evidence(bytes).map_err(|error| self.at(&error))?;
         }
         let mut keys = Vec::new();
         self.each_block(&mut |sequences| {
@@ -212,7 +212,7 @@ impl Store {
             let first: u32 = row.get(0).map_err(failed(path))?;
             let data = row.get_ref(1).and_then(|data| Ok(data.as_blob()?));
             let data = data.map_err(failed(path))?;
-            let postings = blobs::read_postings(data).map_err(|error| self.at(error))?;
+            let postings = blobs::read_postings(data).map_err(|error| self.at(&error))?;
             let own = postings
                 .into_iter()
                 .filter(|posting| posting.feature == feature);
@@ -234,7 +234,7 @@ impl Store {
         while let Some(row) = rows.next().map_err(failed(path))? {
             let data = row.get_ref(0).and_then(|data| Ok(data.as_blob()?));
             let data = data.map_err(failed(path))?;
-            let postings = blobs::read_postings(data).map_err(|error| self.at(error))?;
+            let postings = blobs::read_postings(data).map_err(|error| self.at(&error))?;
             found.extend(postings.into_iter().map(|posting| Posting {
                 sequence: first.saturating_add(posting.sequence),
                 ..posting
@@ -253,7 +253,9 @@ impl Store {
     ) -> Result<Vec<(u32, u64)>> {
         let bytes: Option<Vec<u8>> = self.meta(crate::open::INDEXED)?;
         let indexed = bytes.map(|bytes| blobs::read_indexed(&bytes)).transpose();
-        let mut indexed = indexed.map_err(|error| self.at(error))?.unwrap_or_default();
+        let mut indexed = indexed
+            .map_err(|error| self.at(&error))?
+            .unwrap_or_default();
         indexed.sort_by_key(|&(number, key)| (draw.at(key, u32::MAX), number));
         indexed.truncate(most);
         Ok(indexed)

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use saescope::{Error, Result};
 use serde::Serialize;
 
-use crate::feature::{Example, ReportOptions};
 use crate::list::FeatureFilter;
 use crate::open::{Store, failed};
 use crate::read::Sequences;
+use crate::report::{Example, ReportOptions};
 use crate::text::{phrases, query};
 
 /// The relation of a token to features.

@@ -8,7 +8,7 @@ use saescope::jobs::harvest::{
     CHECKPOINT_SECONDS, HarvestJob, HarvestPlan, HarvestProgress, HarvestReport, HarvestRequest,
     INDEX_TOKENS, Outcome,
 };
-use saescope::show::number::bytes;
+use saescope::show::number::{bytes, whole_percent};
 use saescope_store::{Store, StoreSink};
 use serde::Serialize;
 
@@ -17,8 +17,8 @@ use crate::args::output::check_output;
 use crate::args::sae::SaeArgs;
 use crate::args::stop::listen;
 use crate::args::value::tokens;
+use crate::print;
 use crate::print::bar::{Counted, bar};
-use crate::print::{self};
 
 /// Collect the evidence of every feature from a corpus in one file
 ///
@@ -182,7 +182,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
         fired,
         d_sae,
         seconds,
-        ..
+        seconds_model,
     } = report.report;
     let mut out = print::styled_stdout();
     let size = bytes(report.bytes);
@@ -192,6 +192,9 @@ fn print(report: &Report) -> anyhow::Result<()> {
     )?;
     writeln!(out, "written to {}", report.store.display())?;
     let speed = (tokens - resumed) as f64 / seconds;
-    print::note!("{seconds:.1} s, {speed:.0} tokens a second");
+    let share = whole_percent(seconds_model / seconds);
+    print::note!(
+        "{seconds:.1} s, {speed:.0} tokens a second; model and encoder took {share} of the time"
+    );
     Ok(())
 }

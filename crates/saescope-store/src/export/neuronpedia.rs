@@ -12,8 +12,8 @@ use saescope::checkpoint::save_whole;
 use saescope::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::feature::{Example, FeatureReport, ReportOptions, Window};
 use crate::open::Store;
+use crate::report::{Example, FeatureReport, ReportOptions, Window};
 
 /// Features of a batch.
 const DASHBOARD_BATCH: usize = 128;
@@ -56,7 +56,7 @@ pub fn dashboard_batches(store: &Store, features: &[u32], folder: &Path) -> Resu
             let report = store.feature(feature, &options())?;
             let activations: Vec<Value> = grouped(&report).map(dashboard_activation).collect();
             written.examples += activations.len();
-            list.push(dashboard_feature(store, &report, activations));
+            list.push(dashboard_feature(store, &report, &activations));
         }
         written.features += list.len();
         let name = Name::of(store);
@@ -187,7 +187,7 @@ fn report_max(example: &Example) -> f64 {
     example.activation.into()
 }
 
-fn dashboard_feature(store: &Store, report: &FeatureReport, activations: Vec<Value>) -> Value {
+fn dashboard_feature(store: &Store, report: &FeatureReport, activations: &[Value]) -> Value {
     let (values, heights) = bars(report);
     let [neg_str, pos_str] = [&report.suppressed, &report.promoted].map(|list| {
         let list = list.iter().map(|token| token.piece.as_str());
@@ -243,10 +243,10 @@ fn bars(report: &FeatureReport) -> (Vec<f64>, Vec<f64>) {
 
 fn neuronpedia_feature(name: &Name, report: &FeatureReport) -> Value {
     let (values, heights) = bars(report);
-    let pieces = |list: &[crate::feature::RoleToken]| -> Vec<String> {
+    let pieces = |list: &[crate::report::RoleToken]| -> Vec<String> {
         list.iter().map(|token| token.piece.clone()).collect()
     };
-    let effects = |list: &[crate::feature::RoleToken]| -> Vec<f32> {
+    let effects = |list: &[crate::report::RoleToken]| -> Vec<f32> {
         list.iter().map(|token| token.effect).collect()
     };
     json!({

@@ -5,8 +5,8 @@ use saescope::show::number::percent;
 use saescope::{Error, Result};
 use serde::Serialize;
 
-use crate::feature::{Example, FeatureReport};
 use crate::open::Store;
+use crate::report::{Example, FeatureReport, RoleToken};
 
 /// A page of features, as HTML that needs nothing else.
 ///
@@ -96,32 +96,6 @@ struct PagePiece {
 
 impl<'a> PageFeature<'a> {
     fn of(report: &'a FeatureReport) -> PageFeature<'a> {
-        let shown = |text: &str| text.replace(' ', "\u{a0}").replace('\n', "↵");
-        let role = |list: &[crate::feature::RoleToken]| {
-            let list = list.iter();
-            list.map(|token| (shown(&token.piece), format!("{:+.2}", token.effect)))
-                .collect()
-        };
-        let mut groups = vec![PageGroup::of(
-            "Strongest".to_owned(),
-            &report.top,
-            report.max,
-        )];
-        for group in &report.intervals {
-            let title = format!(
-                "{:.2} to {:.2}: {} of its activations",
-                group.from,
-                group.to,
-                percent(group.contains)
-            );
-            groups.push(PageGroup::of(title, &group.examples, report.max));
-        }
-        groups.push(PageGroup::of(
-            "Does not fire".to_owned(),
-            &report.silent,
-            report.max,
-        ));
-        groups.retain(|group| !group.examples.is_empty());
         let most = report
             .histogram
             .iter()
@@ -157,9 +131,45 @@ impl<'a> PageFeature<'a> {
                 .iter()
                 .map(|class| (class.class.as_str(), format!("{:.3}", class.auroc)))
                 .collect(),
-            groups,
+            groups: groups(report),
         }
     }
+}
+
+/// The text of a token with its spaces and line breaks visible.
+fn shown(text: &str) -> String {
+    text.replace(' ', "\u{a0}").replace('\n', "↵")
+}
+
+fn role(list: &[RoleToken]) -> Vec<(String, String)> {
+    let list = list.iter();
+    list.map(|token| (shown(&token.piece), format!("{:+.2}", token.effect)))
+        .collect()
+}
+
+/// The groups of examples that are not empty.
+fn groups(report: &FeatureReport) -> Vec<PageGroup> {
+    let mut groups = vec![PageGroup::of(
+        "Strongest".to_owned(),
+        &report.top,
+        report.max,
+    )];
+    for group in &report.intervals {
+        let title = format!(
+            "{:.2} to {:.2}: {} of its activations",
+            group.from,
+            group.to,
+            percent(group.contains)
+        );
+        groups.push(PageGroup::of(title, &group.examples, report.max));
+    }
+    groups.push(PageGroup::of(
+        "Does not fire".to_owned(),
+        &report.silent,
+        report.max,
+    ));
+    groups.retain(|group| !group.examples.is_empty());
+    groups
 }
 
 impl PageGroup {

@@ -169,6 +169,63 @@ fn some_features(evidence: &CorpusEvidence) -> Vec<u32> {
         .collect()
 }
 
+/// Compares the positions that are kept of a feature with a full sort of all of its firings.
+fn check_chosen(
+    subject: &Subject,
+    config: &HarvestConfig,
+    (feature, of): (u32, &FeatureEvidence),
+    counted: &[Firing],
+    evidence: &CorpusEvidence,
+) {
+    let chosen = of.chosen(feature, &config.limits, |s| evidence.key(s));
+    let places = |chosen: &[usize]| chosen.iter().map(|&at| of.firings[at]).collect::<Vec<_>>();
+    // A full sort of the peaks.
+    let mut peaks: Vec<Firing> = counted
+        .chunk_by(|a, b| a.sequence == b.sequence)
+        .map(|s| {
+            s.iter()
+                .copied()
+                .reduce(|a, b| if b.activation > a.activation { b } else { a })
+                .unwrap()
+        })
+        .collect();
+    peaks.sort_by(|a, b| b.activation.total_cmp(&a.activation));
+    peaks.truncate(config.limits.top);
+    assert_eq!(places(&chosen.top), peaks, "{feature}");
+
+    let draw = Draw::of_feature(config.limits.seed, feature);
+    let number = |f: &Firing| {
+        draw.at(
+            sequence_key(&subject.corpus.sequence(f.sequence as usize)),
+            f.position,
+        )
+    };
+    let mut drawn = counted.to_vec();
+    drawn.sort_by_key(number);
+    let sample: Vec<Firing> = drawn.iter().take(config.limits.sample).copied().collect();
+    assert_eq!(places(&chosen.sample), sample, "{feature}");
+    for bar in of.histogram.bars() {
+        let inside =
+            |f: &&Firing| bar.from <= f.activation.into() && f64::from(f.activation) < bar.to;
+        let expected: Vec<Firing> = drawn.iter().filter(inside).take(1).copied().collect();
+        let all: Vec<Firing> = places(&chosen.bins)
+            .iter()
+            .filter(inside)
+            .copied()
+            .collect();
+        assert_eq!(all, expected, "{feature}");
+    }
+    // Around every chosen position all activations are there.
+    for at in chosen.top.iter().chain(&chosen.sample).chain(&chosen.bins) {
+        let centre = of.firings[*at];
+        let near = |f: &&Firing| {
+            f.sequence == centre.sequence && f.position.abs_diff(centre.position) <= 2
+        };
+        let kept = of.firings.iter().filter(near).count();
+        assert_eq!(kept, counted.iter().filter(near).count());
+    }
+}
+
 #[test]
 fn a_harvest_equals_a_plain_computation() {
     let subject = Subject::new(Layout::Packed);
@@ -213,54 +270,8 @@ fn a_harvest_equals_a_plain_computation() {
             assert_eq!(bar.count as usize, inside, "{feature} {bar:?}");
         }
 
-        let chosen = of.chosen(feature, &config.limits, |s| evidence.key(s));
-        let places = |chosen: &[usize]| chosen.iter().map(|&at| of.firings[at]).collect::<Vec<_>>();
-        // A full sort of the peaks.
-        let mut peaks: Vec<Firing> = counted
-            .chunk_by(|a, b| a.sequence == b.sequence)
-            .map(|s| {
-                s.iter()
-                    .copied()
-                    .reduce(|a, b| if b.activation > a.activation { b } else { a })
-                    .unwrap()
-            })
-            .collect();
-        peaks.sort_by(|a, b| b.activation.total_cmp(&a.activation));
-        peaks.truncate(config.limits.top);
-        assert_eq!(places(&chosen.top), peaks, "{feature}");
-
-        let draw = Draw::of_feature(config.limits.seed, feature);
-        let number = |f: &Firing| {
-            draw.at(
-                sequence_key(&subject.corpus.sequence(f.sequence as usize)),
-                f.position,
-            )
-        };
-        let mut drawn = counted.clone();
-        drawn.sort_by_key(number);
-        let sample: Vec<Firing> = drawn.iter().take(config.limits.sample).copied().collect();
-        assert_eq!(places(&chosen.sample), sample, "{feature}");
-        for bar in of.histogram.bars() {
-            let inside =
-                |f: &&Firing| bar.from <= f.activation.into() && f64::from(f.activation) < bar.to;
-            let expected: Vec<Firing> = drawn.iter().filter(inside).take(1).copied().collect();
-            let all: Vec<Firing> = places(&chosen.bins)
-                .iter()
-                .filter(inside)
-                .copied()
-                .collect();
-            assert_eq!(all, expected, "{feature}");
-        }
+        check_chosen(&subject, &config, (feature, of), &counted, &evidence);
         frequent += usize::from(counted.len() > 3 * of.firings.len() / 2);
-        // Around every chosen position all activations are there.
-        for at in chosen.top.iter().chain(&chosen.sample).chain(&chosen.bins) {
-            let centre = of.firings[*at];
-            let near = |f: &&Firing| {
-                f.sequence == centre.sequence && f.position.abs_diff(centre.position) <= 2
-            };
-            let kept = of.firings.iter().filter(near).count();
-            assert_eq!(kept, counted.iter().filter(near).count());
-        }
     }
     assert!(
         frequent > 2,

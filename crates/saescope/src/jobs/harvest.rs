@@ -11,8 +11,8 @@ use crate::corpus::{self, Corpus, CorpusConfig};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::harvest::{
-    Block, BlockReader, CorpusEvidence, HarvestConfig, HarvestHeader, Limits, Part, Saved, Sink,
-    Vocabulary, norm_limit, roles,
+    Block, BlockReader, CorpusEvidence, FeatureEvidence, HarvestConfig, HarvestHeader, Limits,
+    Part, Saved, Sink, Vocabulary, norm_limit, roles,
 };
 use crate::model::{PASS_TOKENS, TextBatches};
 use crate::origin::Origin;
@@ -223,16 +223,10 @@ impl<'a> HarvestJob<'a> {
             config,
         };
         let blocks = self.blocks(&reader);
-        let saved = sink.saved()?.unwrap_or_else(|| Saved {
-            next_block: blocks.start,
-            evidence: CorpusEvidence::new(
-                config.limits,
-                self.header.d_sae,
-                self.lm.tokenizer.d_vocab(),
-                config.classes.len(),
-            ),
-            finished: false,
-        });
+        let saved = match sink.saved()? {
+            Some(saved) => saved,
+            None => self.nothing_saved(blocks.start),
+        };
         let mut evidence = saved.evidence;
         let resumed = self.tokens(&reader, blocks.start..saved.next_block);
         let mut done = resumed;
@@ -264,16 +258,9 @@ impl<'a> HarvestJob<'a> {
             }
         }
         if !saved.finished {
-            let roles = roles(
-                &self.lm.model,
-                self.sae,
-                ROLE_TOKENS,
-                ROLE_NEIGHBOURS,
-                &mut |features| on_progress(HarvestProgress::Roles(features)),
-            )?;
-            sink.finish(&roles)?;
+            self.finish(sink, on_progress)?;
         }
-        let fired = |f: &&crate::harvest::FeatureEvidence| f.counted.count + f.left_out.count > 0;
+        let fired = |f: &&FeatureEvidence| f.counted.count + f.left_out.count > 0;
         Ok(Outcome::Finished(HarvestReport {
             tokens: done,
             resumed,
@@ -282,6 +269,32 @@ impl<'a> HarvestJob<'a> {
             seconds: start.elapsed().as_secs_f64(),
             seconds_model,
         }))
+    }
+
+    fn nothing_saved(&self, next_block: u32) -> Saved {
+        let config = &self.header.config;
+        Saved {
+            next_block,
+            evidence: CorpusEvidence::new(
+                config.limits,
+                self.header.d_sae,
+                self.lm.tokenizer.d_vocab(),
+                config.classes.len(),
+            ),
+            finished: false,
+        }
+    }
+
+    /// Hands the roles of all features to the sink.
+    fn finish(
+        &self,
+        sink: &mut dyn Sink,
+        on_progress: &mut dyn FnMut(HarvestProgress),
+    ) -> Result<()> {
+        let mut report = |features| on_progress(HarvestProgress::Roles(features));
+        let model = &self.lm.model;
+        let roles = roles(model, self.sae, ROLE_TOKENS, ROLE_NEIGHBOURS, &mut report)?;
+        sink.finish(&roles)
     }
 
     fn blocks(&self, reader: &BlockReader) -> std::ops::Range<u32> {

@@ -43,7 +43,8 @@ pub(super) fn label(args: &LabelArgs) -> anyhow::Result<()> {
             Store::open_writable(path)?.set_label(feature, label, args.note.as_deref())?;
         }
         (Some(feature), None) if args.remove => {
-            if !Store::open_writable(path)?.remove_label(feature)? {
+            let had_one = Store::open_writable(path)?.remove_label(feature)?;
+            if !had_one {
                 print::note!("warning: feature {feature} had no label");
             }
         }

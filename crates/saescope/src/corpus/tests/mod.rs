@@ -453,6 +453,29 @@ fn a_cache_whose_checksum_fits_is_not_trusted_with_its_numbers() {
     assert_eq!(open().sequence(0), first);
 }
 
+/// The pieces of every sequence make up the sequence.
+fn check_pieces(corpus: &Corpus) {
+    let (before, between) = (
+        &corpus.shared.delimiters.before,
+        &corpus.shared.delimiters.between,
+    );
+    for i in 0..corpus.sequences() {
+        let tokens = corpus.sequence(i);
+        let mut rebuilt = before.clone();
+        for (number, piece) in corpus.pieces(i).iter().enumerate() {
+            if number > 0 {
+                rebuilt.extend_from_slice(between);
+            }
+            assert_eq!(piece.position, rebuilt.len());
+            let range = piece.offset..piece.offset + piece.len;
+            let documents = &corpus.shared.documents;
+            documents.copy(piece.document as usize, range, &mut rebuilt);
+        }
+        // The tokens between two documents may stand at the end.
+        assert!(tokens.starts_with(&rebuilt) || rebuilt.starts_with(&tokens));
+    }
+}
+
 #[test]
 fn documents_keep_their_place_and_labels_and_sequences_their_pieces() {
     let folder = tempfile::tempdir().unwrap();
@@ -467,7 +490,7 @@ fn documents_keep_their_place_and_labels_and_sequences_their_pieces() {
     let table = write(&folder, "c.csv", b"text,mood\nThey ran,joy\nThey sat,\n");
     let config = CorpusConfig {
         labels: Some("mood".to_owned()),
-        ..config(vec![first.clone(), plain.clone(), table])
+        ..config(vec![first, plain, table])
     };
     let cache = folder.path().join("cache");
     // The second time the documents come from the cache.
@@ -489,26 +512,18 @@ fn documents_keep_their_place_and_labels_and_sequences_their_pieces() {
         let expected = expected.map(|(file, number, labels)| (file, number, labels.to_owned()));
         assert_eq!(origins, expected);
 
-        let (before, between) = (
-            &corpus.shared.delimiters.before,
-            &corpus.shared.delimiters.between,
-        );
-        for i in 0..corpus.sequences() {
-            let tokens = corpus.sequence(i);
-            let mut rebuilt = before.clone();
-            for (number, piece) in corpus.pieces(i).iter().enumerate() {
-                if number > 0 {
-                    rebuilt.extend_from_slice(between);
-                }
-                assert_eq!(piece.position, rebuilt.len());
-                let range = piece.offset..piece.offset + piece.len;
-                let documents = &corpus.shared.documents;
-                documents.copy(piece.document as usize, range, &mut rebuilt);
-            }
-            // The tokens between two documents may stand at the end.
-            assert!(tokens.starts_with(&rebuilt) || rebuilt.starts_with(&tokens));
-        }
+        check_pieces(&corpus);
     }
+}
+
+#[test]
+fn labels_that_are_none_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = write(&folder, "b.txt", b"One day a cat ran.\n\nIt sat.");
+    let config = CorpusConfig {
+        labels: Some("mood".to_owned()),
+        ..config(vec![])
+    };
     let unlabelled = CorpusConfig {
         files: vec![plain],
         ..config.clone()

@@ -212,12 +212,21 @@ impl Vector {
                 );
                 return Err(Error::Argument(message));
             }
+            Method::PcaDiff if positive < 2 => {
+                let message = format!(
+                    "{} is the direction in which differences vary, and there is one pair; give two or \
+                     more, or use the method `{}`",
+                    method.name(),
+                    Method::PcaCenter.name()
+                );
+                return Err(Error::Argument(message));
+            }
             Method::PcaDiff | Method::PcaCenter => {
                 components(model, contrast, method, sites, hook, on_done)?
             }
         };
         for (site, direction) in sites.iter().zip(&directions) {
-            check_direction(*site, direction)?;
+            check_direction(*site, direction, method)?;
         }
         let texts = match contrast {
             Contrast::Answers(_) => None,
@@ -451,14 +460,18 @@ fn components(
 }
 
 /// Refuses a direction that is zero or not finite.
-fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
+fn check_direction(site: Site, direction: &[f32], method: Method) -> Result<()> {
     if direction.iter().any(|x| !x.is_finite()) {
         let what = format!("the direction at {site}");
         return Err(Error::Overflow { what });
     }
     if norm(direction) == 0.0 {
+        let reason = match method {
+            Method::PcaDiff => "all pairs differ in the same way",
+            _ => "the positive and the negative texts do not differ",
+        };
         return Err(Error::Argument(format!(
-            "the positive and the negative texts do not differ at {site}; omit that site"
+            "{reason} at {site}; omit that site"
         )));
     }
     Ok(())

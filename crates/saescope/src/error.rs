@@ -359,8 +359,9 @@ pub enum Error {
 
     /// Texts cannot be divided into those to train on and those to evaluate on.
     #[error(
-        "{documents} documents of {available} tokens cannot be split into {tokens} to hold out and the rest: \
-         {reason}"
+        "{documents} document{} of {available} tokens cannot be split into {tokens} to hold out and the rest: \
+         {reason}",
+        if *documents == 1 { "" } else { "s" }
     )]
     HeldOut {
         /// Number of the documents.

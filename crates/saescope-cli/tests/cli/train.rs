@@ -359,10 +359,12 @@ fn an_autoencoder_of_a_sweep_is_what_it_would_be_alone() {
 fn a_sweep_that_was_killed_goes_on_together() {
     let folder = tempfile::tempdir().unwrap();
     let sweep = [
+        "--expansion",
+        "4",
         "--sweep",
         "k=4,8",
         "--steps",
-        "120",
+        "60",
         "--checkpoint-every",
         "10",
     ];

@@ -263,89 +263,45 @@ fn edits_that_were_not_downloaded_are_named() {
 
 #[test]
 fn names_that_promise_another_format_are_refused_before_anything_is_read() {
-    let texts = [
-        "--positive",
-        "tests/data/sad.txt",
-        "--negative",
-        "tests/data/happy.txt",
-    ];
-    let nowhere = "tests/no-such-model";
     let folder = tempfile::tempdir().unwrap();
-    let named = |name: &str| path(folder.path(), name);
-    let (npy, png, pt, run) = (
-        named("v.npy"),
-        named("y.PNG"),
-        named("e.pt"),
-        named("r.gguf"),
-    );
-    let cases: [(&[&str], &str); 9] = [
+    let texts = "--positive tests/data/sad.txt --negative tests/data/happy.txt";
+    let site = format!("--site resid_post.1 --corpus {STORIES}");
+    let cases = [
         (
-            &["vector", "difference", nowhere, "-o", &npy],
+            format!("vector difference NONE {texts} -o v.npy"),
             "safetensors or",
         ),
         (
-            &["capture", nowhere, "-p", "a", "--site", "all", "-o", &npy],
+            "capture NONE -p a --site all -o v.npy".to_owned(),
             "as safetensors",
         ),
+        (format!("capture NONE --shards v.npy {site}"), "a folder"),
         (
-            &[
-                "capture",
-                nowhere,
-                "--shards",
-                &npy,
-                "--site",
-                "resid_post.1",
-                "--corpus",
-                STORIES,
-            ],
-            "a folder",
-        ),
-        (
-            &[
-                "features",
-                nowhere,
-                "-p",
-                "a",
-                "--feature",
-                "1",
-                "--plot",
-                &png,
-            ],
+            "features NONE -p a --feature 1 --plot y.PNG".to_owned(),
             "as SVG",
         ),
         (
-            &["eval", nowhere, "--corpus", STORIES, "--plot", &png],
+            format!("eval NONE --corpus {STORIES} --plot y.png"),
             "as SVG",
         ),
         (
-            &[
-                "steer", nowhere, "-p", "a", "-f", "1", "--scale", "1", "--save", &pt,
-            ],
+            "steer NONE -p a -f 1 --scale 1 --save e.pt".to_owned(),
             "as JSON",
         ),
-        (&["vector", "edits", VECTOR, "-o", &npy], "as JSON"),
-        (
-            &[
-                "train",
-                nowhere,
-                "--site",
-                "resid_post.1",
-                "--corpus",
-                STORIES,
-                "-o",
-                &run,
-            ],
-            "a folder",
-        ),
-        (&["convert", nowhere, &run], "a folder"),
+        (format!("vector edits {VECTOR} -o v.npy"), "as JSON"),
+        (format!("train NONE {site} -o r.gguf"), "a folder"),
+        ("convert NONE r.gguf".to_owned(), "a folder"),
     ];
-    for (args, part) in cases {
-        let texts = if args[1] == "difference" {
-            &texts[..]
-        } else {
-            &[]
+    let names = ["v.npy", "y.PNG", "y.png", "e.pt", "r.gguf"];
+    for (call, part) in cases {
+        let word = |word: &str| match word {
+            "NONE" => "tests/no-such-model".to_owned(),
+            name if names.contains(&name) => path(folder.path(), name),
+            other => other.to_owned(),
         };
-        holds(&refusal(2, &[args, texts].concat()), &[part]);
+        let words: Vec<String> = call.split(' ').map(word).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        holds(&refusal(2, &words), &[part]);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

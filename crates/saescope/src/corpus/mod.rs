@@ -286,11 +286,11 @@ impl Corpus {
             name: "the corpus",
             digest: "all".to_owned(),
         };
-        Corpus::of(Arc::new(shared), (0..len).collect(), all)
+        Corpus::of(Arc::new(shared), (0..len).collect(), &all)
     }
 
     /// The sequences of some of the documents.
-    fn of(shared: Arc<SharedCorpus>, chosen: Vec<u32>, part: Part) -> Result<Corpus> {
+    fn of(shared: Arc<SharedCorpus>, chosen: Vec<u32>, part: &Part) -> Result<Corpus> {
         let (mut starts, left_out) = shared.starts(&chosen);
         if starts.is_empty() {
             return Err(Error::Argument(format!(
@@ -431,7 +431,7 @@ impl Corpus {
             return Err(split("all have the same text".to_owned()));
         }
         let part = |chosen, name, digest| {
-            let part = Corpus::of(Arc::clone(&self.shared), chosen, Part { name, digest });
+            let part = Corpus::of(Arc::clone(&self.shared), chosen, &Part { name, digest });
             part.map_err(|error| match error {
                 Error::Argument(reason) => split(reason),
                 other => other,

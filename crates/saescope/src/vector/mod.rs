@@ -204,24 +204,8 @@ impl Vector {
         contrast.check()?;
         let directions = match method {
             Method::Caa | Method::Difference => means(model, contrast, sites, hook, on_done)?,
-            Method::PcaDiff | Method::PcaCenter if positive != negative => {
-                let message = format!(
-                    "{} compares pairs, and there are {positive} positive and {negative} negative \
-                     texts; give as many of both, or use the method `difference`",
-                    method.name()
-                );
-                return Err(Error::Argument(message));
-            }
-            Method::PcaDiff if positive < 2 => {
-                let message = format!(
-                    "{} is the direction in which differences vary, and there is one pair; give two or \
-                     more, or use the method `{}`",
-                    method.name(),
-                    Method::PcaCenter.name()
-                );
-                return Err(Error::Argument(message));
-            }
             Method::PcaDiff | Method::PcaCenter => {
+                check_pairs(method, positive, negative)?;
                 components(model, contrast, method, sites, hook, on_done)?
             }
         };
@@ -457,6 +441,25 @@ fn components(
     let of_site =
         |differences: &Matrix| pca::first_component(differences, method == Method::PcaDiff);
     Ok(differences.par_iter().map(of_site).collect())
+}
+
+/// Refuses sets of texts that are no pairs, and too few pairs for the method.
+fn check_pairs(method: Method, positive: usize, negative: usize) -> Result<()> {
+    let name = method.name();
+    if positive != negative {
+        return Err(Error::Argument(format!(
+            "{name} compares pairs, and there are {positive} positive and {negative} negative texts; give \
+             as many of both, or use the method `difference`"
+        )));
+    }
+    if method == Method::PcaDiff && positive < 2 {
+        return Err(Error::Argument(format!(
+            "{name} is the direction in which differences vary, and there is one pair; give two or more, or \
+             use the method `{}`",
+            Method::PcaCenter.name()
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses a direction that is zero or not finite.

@@ -115,11 +115,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    for (path, written) in [(&args.plot, Written::Svg), (&args.save, Written::Json)] {
-        if let Some(path) = path {
-            check_output(path, written)?;
-        }
-    }
+    args.check_outputs()?;
     let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
@@ -219,6 +215,16 @@ fn compared(
 }
 
 impl Args {
+    fn check_outputs(&self) -> anyhow::Result<()> {
+        let outputs = [(&self.plot, Written::Svg), (&self.save, Written::Json)];
+        for (path, written) in outputs {
+            if let Some(path) = path {
+                check_output(path, written)?;
+            }
+        }
+        Ok(())
+    }
+
     /// True if a feature of the autoencoder is changed. One that only names the model of a vector is not.
     fn uses_sae(&self, document: &Document) -> bool {
         let named = Some(self.sae.reference());

@@ -356,7 +356,7 @@ fn a_store_of_another_harvest_is_not_continued() {
 #[test]
 fn words_tokens_and_classes_find_features() {
     let subject = Subject::new();
-    let mut store = subject.store("a.db", &subject.request(), &[]);
+    let store = subject.store("a.db", &subject.request(), &[]);
     let hits = store.find_words("happy", 10_000).unwrap();
     assert!(hits.places.len() > 5);
     for place in &hits.places {
@@ -407,7 +407,17 @@ fn words_tokens_and_classes_find_features() {
     assert_eq!(own.auroc, hits[0].auroc);
     let refused = store.find_class("glad", 5).unwrap_err();
     assert!(matches!(refused, Error::UnknownName { .. }));
+}
 
+#[test]
+fn labels_and_lists_are_kept_and_copied() {
+    let subject = Subject::new();
+    let request = HarvestRequest {
+        tokens: Some(1000),
+        ..subject.request()
+    };
+    let mut store = subject.store("a.db", &request, &[]);
+    let feature = some_features(&store)[1];
     store
         .set_label(feature, "a mood", Some("strong on faces"))
         .unwrap();
@@ -524,7 +534,19 @@ fn foreign_newer_damaged_and_hostile_files_are_refused_by_name() {
         "UPDATE meta SET value = replace(value, '\"d_sae\":', '\"d_sae\":9999999') WHERE key = 'header'",
     );
     refusal("DROP TABLE features");
+}
 
+#[test]
+fn files_cut_short_or_overwritten_are_read_or_refused() {
+    let subject = Subject::new();
+    let request = HarvestRequest {
+        tokens: Some(600),
+        ..subject.request()
+    };
+    let store = subject.store("a.db", &request, &[]);
+    let feature = some_features(&store)[0];
+    let bytes = std::fs::read(store.path()).unwrap();
+    let path = subject.folder.path().join("b.db");
     std::fs::write(
         &path,
         b"not a database, but long enough to have a header of its own",

@@ -156,9 +156,9 @@ mod tests {
         };
         let tokens = Tokens(&vocabulary);
         let all: Vec<u32> = (0..8).collect();
-        assert_eq!(tokens.find(&all, "happy"), [3..4]);
-        assert_eq!(tokens.find(&all, "unhappy"), [0..3]);
-        assert_eq!(tokens.find(&all, "기쁨"), [5..7]);
+        for (words, place) in [("happy", 3..4), ("unhappy", 0..3), ("기쁨", 5..7)] {
+            assert_eq!(tokens.find(&all, words), vec![place], "{words}");
+        }
         assert_eq!(tokens.join(&all), "unhappy Happy, 기쁨은");
     }
 }

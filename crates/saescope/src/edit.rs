@@ -16,6 +16,7 @@ use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
 use crate::hook::Rows;
 use crate::site::Site;
+use crate::stand_in;
 
 /// One change to one activation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -438,11 +439,20 @@ impl Document {
     /// When the file cannot be read, holds something else, or a number that is not finite.
     pub fn load(path: &Path) -> Result<Document> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        Document::parse(path, &bytes)
+    }
+
+    /// The edits in the bytes of a document; errors call it `path`.
+    ///
+    /// # Errors
+    /// As [`Document::load`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Document> {
+        stand_in::check_text(path, bytes)?;
         let list = bytes.trim_ascii_start().starts_with(b"[");
         let read = if list {
-            serde_json::from_slice(&bytes).map(|edits| Document { model: None, edits })
+            serde_json::from_slice(bytes).map(|edits| Document { model: None, edits })
         } else {
-            serde_json::from_slice(&bytes)
+            serde_json::from_slice(bytes)
         };
         let document = read.map_err(|e| {
             let reason = format!(

@@ -334,6 +334,13 @@ pub enum Error {
         sae: String,
     },
 
+    /// A model where an autoencoder is needed.
+    #[error("{}: this is a model, and an autoencoder is needed", path.display())]
+    ModelAsSae {
+        /// File or folder of the model.
+        path: PathBuf,
+    },
+
     /// The model that an autoencoder's record names cannot be opened.
     #[error("the model of the autoencoder: {source}")]
     ModelOfSae {
@@ -352,11 +359,15 @@ pub enum Error {
 
     /// Texts cannot be divided into those to train on and those to evaluate on.
     #[error(
-        "{documents} documents cannot be split into {tokens} tokens to hold out and the rest: {reason}"
+        "{documents} document{} of {available} tokens cannot be split into {tokens} to hold out and the rest: \
+         {reason}",
+        if *documents == 1 { "" } else { "s" }
     )]
     HeldOut {
         /// Number of the documents.
         documents: usize,
+        /// Their tokens.
+        available: u64,
         /// Tokens to hold out.
         tokens: u64,
         /// The cause.
@@ -398,6 +409,7 @@ impl Error {
             | Error::NotANumber { .. }
             | Error::NoModel { .. }
             | Error::SaeAsModel { .. }
+            | Error::ModelAsSae { .. }
             | Error::LongContext { .. }
             | Error::HeldOut { .. }
             | Error::UnknownName { .. }

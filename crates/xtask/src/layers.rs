@@ -12,7 +12,7 @@ use crate::modules::{Modules, Reference};
 use crate::source::{Source, sources};
 
 /// Crates whose modules stand in the order of their data flow.
-pub(crate) const ORDERED: [&str; 3] = [
+pub(crate) const ORDERED: [&str; 4] = [
     "crates/saescope-kernels/src/",
     "crates/saescope/src/",
     "crates/saescope-store/src/",

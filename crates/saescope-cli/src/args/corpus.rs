@@ -1,11 +1,13 @@
 //! Arguments of commands that read corpora of texts.
 
+use std::mem::replace;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use saescope::corpus::{Chats, Corpus, CorpusConfig, Layout, Progress, Templates, TextUnit};
 use saescope::session::{LanguageModel, Warning};
+use saescope::show::number::bytes;
 use saescope::tokenizer::{Bos, Tokenizer};
 
 use crate::args::hub;
@@ -13,6 +15,9 @@ use crate::args::value::one_of;
 use crate::print;
 use crate::print::bar::{Counted, bar};
 use crate::usage::ensure_usage;
+
+/// Bytes of texts whose reading takes long enough to be said.
+const LARGE: u64 = 20_000_000;
 
 /// Default number of tokens of a sequence.
 const CONTEXT: usize = 128;
@@ -148,7 +153,12 @@ pub(crate) fn open(config: &CorpusConfig, tokenizer: &Tokenizer) -> anyhow::Resu
 /// The result of `open`, with a bar for the texts that it reads.
 pub(crate) fn reading<T>(open: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
     let bar = bar("reading texts", Counted::Bytes, 0);
+    let mut said = !bar.is_hidden();
     let opened = open(&mut |progress| {
+        // Where no bar is seen, a line says what takes the time.
+        if progress.total_bytes >= LARGE && !replace(&mut said, true) {
+            print::note!("reading texts: {}", bytes(progress.total_bytes));
+        }
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.bytes);
     });

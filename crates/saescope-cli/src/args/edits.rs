@@ -1,17 +1,19 @@
 //! `--edits FILE`, for every command that runs a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use saescope::edit::Document;
 use saescope::session::{Edits, LanguageModel};
 
 use crate::args::hub::{self, locate_file};
+use crate::args::stdin;
 use crate::print;
 
 #[derive(clap::Args)]
 pub(crate) struct EditsArgs {
-    /// Edits to apply while the model reads and writes: a JSON document, as `steer --save` writes
+    /// Edits to apply while the model reads and writes: a JSON document, as `steer --save` and `vector
+    /// edits` write; `-` reads it from standard input
     #[arg(long, value_name = "FILE")]
     edits: Option<PathBuf>,
 }
@@ -21,6 +23,10 @@ impl EditsArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Document> {
         match &self.edits {
             None => Ok(Document::default()),
+            Some(path) if path.as_os_str() == "-" => {
+                let bytes = stdin::read("--edits")?;
+                Ok(Document::parse(Path::new("standard input"), &bytes)?)
+            }
             Some(path) => Ok(Document::load(&locate_file(path)?)?),
         }
     }

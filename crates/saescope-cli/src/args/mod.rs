@@ -3,6 +3,7 @@
 pub(crate) mod hub;
 pub(crate) mod output;
 pub(crate) mod pooling;
+pub(crate) mod stdin;
 pub(crate) mod stop;
 pub(crate) mod value;
 

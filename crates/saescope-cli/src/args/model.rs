@@ -1,10 +1,8 @@
 //! The arguments that every command with a model shares.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::Context as _;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use saescope::Precision;
@@ -12,6 +10,7 @@ use saescope::session::{LanguageModel, Session};
 use saescope::tokenizer::{Bos, Text};
 
 use crate::args::hub::{self, DEMO};
+use crate::args::stdin;
 use crate::args::value::one_of;
 use crate::usage::usage;
 
@@ -65,8 +64,8 @@ pub(crate) struct TextArgs {
         allow_hyphen_values = true
     )]
     prompt: Option<String>,
-    /// The ids of its tokens in place of the text, as they are, without BOS, such as 464,2068; `-` reads them
-    /// from standard input
+    /// The ids of its tokens in place of the text, such as 464,2068, as they are unless --bos always
+    /// adds BOS; `-` reads them from standard input
     #[arg(long, value_name = "IDS")]
     ids: Option<String>,
 }
@@ -184,27 +183,31 @@ pub(crate) fn prompt(given: &str) -> anyhow::Result<String> {
     if given != "-" {
         return Ok(given.to_owned());
     }
-    let mut text = String::new();
-    std::io::stdin()
-        .lock()
-        .read_to_string(&mut text)
-        .context("standard input")?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    stdin::read_text("the prompt")
 }
 
 /// Token ids with commas or spaces between them, or in a list of JSON's; `-` reads them from standard input.
 pub(crate) fn ids(given: &str) -> anyhow::Result<Text> {
-    let given = prompt(given)?;
-    let list = given.trim().trim_start_matches('[').trim_end_matches(']');
-    let words = list
-        .split([',', ' ', '\t', '\r', '\n'])
-        .filter(|word| !word.is_empty());
+    let given = match given {
+        "-" => stdin::read_text("--ids")?,
+        _ => given.to_owned(),
+    };
+    let list = given.trim();
+    let within = |list: &str| Some(list.strip_prefix('[')?.strip_suffix(']')?.to_owned());
+    let list = within(list).unwrap_or_else(|| list.to_owned());
+    if list.trim().is_empty() {
+        usage!("--ids: there is none; give token ids such as 464,2068");
+    }
+    let parts: Vec<&str> = list.split(',').collect();
+    if let Some(at) = parts.iter().position(|part| part.trim().is_empty()) {
+        usage!(
+            "--ids: there is no number at place {}, beside a comma; give whole numbers such as 464,2068",
+            at + 1
+        );
+    }
+    let words = parts.into_iter().flat_map(str::split_whitespace);
     let ids: Result<Vec<u32>, &str> = words.map(|word| word.parse().map_err(|_| word)).collect();
     match ids {
-        Ok(ids) if ids.is_empty() => {
-            usage!("--ids: there is none; give token ids such as 464,2068")
-        }
         Ok(ids) => Ok(Text::Ids(ids)),
         Err(word) => {
             usage!("--ids: `{word}` is not a token id; give whole numbers such as 464,2068")

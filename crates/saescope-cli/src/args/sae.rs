@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use saescope::origin::Origin;
 use saescope::sae::NamedSae;
-use saescope::session::{LanguageModel, Selection};
+use saescope::session::{LanguageModel, Selection, Warning};
 use saescope::site::Site;
 use saescope::tokenizer::Text;
 use saescope::vector::text;
@@ -50,8 +50,8 @@ pub(crate) struct PromptsArgs {
         allow_hyphen_values = true
     )]
     prompt: Vec<String>,
-    /// The ids of a text's tokens in place of it, as they are, without BOS, such as 464,2068; `-` reads them from
-    /// standard input. May be given several times
+    /// The ids of a text's tokens in place of it, such as 464,2068, as they are unless --bos always adds
+    /// BOS; `-` reads them from standard input. May be given several times
     #[arg(long, value_name = "IDS")]
     ids: Vec<String>,
     /// A file with a text on each line
@@ -71,6 +71,8 @@ pub(crate) struct OpenedSae {
 pub(crate) struct Subject {
     pub(crate) sae: Option<NamedSae>,
     pub(crate) lm: LanguageModel,
+    /// Ways in which they may not belong together, which concern whoever uses the autoencoder.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl SaeRef {
@@ -93,8 +95,9 @@ impl SaeArgs {
 
     /// The autoencoder and its model.
     pub(crate) fn open(&self) -> anyhow::Result<OpenedSae> {
-        let Subject { sae, lm } =
+        let Subject { sae, lm, warnings } =
             self.open_subject(Some(self.reference()), self.model.as_deref())?;
+        print::warnings(&warnings);
         let sae = sae.context("an autoencoder is needed")?;
         let origin = Origin {
             sae: Some(self.reference().to_owned()),
@@ -123,10 +126,10 @@ impl SaeArgs {
             site: self.site,
         };
         let opened = self.load.session()?.open(&selection)?;
-        print::warnings(&opened.warnings);
         Ok(Subject {
             sae: opened.saes.into_iter().next(),
             lm: opened.lm,
+            warnings: opened.warnings,
         })
     }
 }
@@ -144,13 +147,13 @@ pub(crate) fn encode(
     texts: &[Text],
 ) -> anyhow::Result<Encoded> {
     let ids = lm.encode(texts)?;
+    if let Some(sae) = sae {
+        print::warnings(&sae.check_texts(lm, texts, &ids));
+    }
     let written = texts
         .iter()
         .map(|text| lm.tokenizer.written(text).into_owned());
-    let texts: Vec<String> = written.collect();
-    if let Some(sae) = sae {
-        print::warnings(&sae.check_texts(&lm.tokenizer, &texts, &ids));
-    }
+    let texts = written.collect();
     Ok(Encoded { texts, ids })
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::hub::DEMO;
 use crate::args::model::last_of;
+use crate::args::output::check_folder;
 use crate::args::sae::SaeRef;
 use crate::print;
 use crate::print::autoencoder::parts;
@@ -74,6 +75,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
             output.display()
         );
     }
+    check_folder(&output)?;
     let path = args.sae.locate()?;
     let mut sae = Sae::open(&path)?;
     sae.hash_files(&path)?;

@@ -145,7 +145,7 @@ impl Args {
         let sae = &opened.sae.sae;
         let texts = lines("--texts", file)?;
         let cut = CutTexts::encode(model, tokenizer, sae, &texts, opened.lm.bos)?;
-        print::warnings(&opened.sae.check_cut(tokenizer, &texts, &cut));
+        print::warnings(&opened.sae.check_cut(&opened.lm, &texts, &cut));
         let ids = slices(&cut.ids);
         let activations = features::activations(model, sae, &ids, feature, &mut edits.hook()?)?;
         let top = self.examples as usize;

@@ -13,7 +13,7 @@ use saescope_store::{Store, StoreSink};
 use serde::Serialize;
 
 use crate::args::corpus::{CorpusArgs, corpus_cache, reading};
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output};
 use crate::args::sae::SaeArgs;
 use crate::args::stop::listen;
 use crate::args::value::tokens;
@@ -81,7 +81,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    check_output(&args.output)?;
+    check_output(&args.output, Written::Store)?;
     crate::usage::ensure_usage!(
         !args.corpus.given().is_empty(),
         "there are no texts; name files with --corpus FILE"
@@ -141,13 +141,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Runs the job under a bar, until its end or Ctrl-C.
 fn watched(job: &HarvestJob, path: &Path) -> anyhow::Result<Outcome> {
     let store = Store::create(path, job.header(), &job.vocabulary())?;
-    let cancel = listen()?;
+    let signals = listen()?;
     let origin = |document| job.corpus().origin(document);
     let mut sink = StoreSink::new(store, &origin);
     let (read, d_sae) = (job.plan().tokens, job.header().d_sae as u64);
     let bar_of_tokens = bar("reading", Counted::Items("tokens"), read);
     let bar_of_roles = bar("roles", Counted::Items("features"), d_sae);
-    let outcome = job.run(&mut sink, &cancel, &mut |progress| match progress {
+    let outcome = job.run(&mut sink, &signals.cancel, &mut |progress| match progress {
         HarvestProgress::Reading(tokens) => {
             // Tokens that an earlier pass read would spoil the speed.
             if bar_of_tokens.position() == 0 {

@@ -2,6 +2,7 @@
 
 use saescope::Error;
 use saescope::session::{Job, Warning};
+use saescope::tokenizer::Bos;
 
 use super::note;
 
@@ -23,13 +24,11 @@ fn answer(warning: &Warning) -> Option<String> {
         Warning::OtherSite { .. } => {
             "`saescope info` with the same --site shows how well it fits".to_owned()
         }
-        Warning::Bos { trained_with, .. } => {
-            if *trained_with {
-                "--bos always adds it".to_owned()
-            } else {
-                "--bos never omits it".to_owned()
-            }
-        }
+        Warning::Bos { remedy, .. } => match remedy {
+            Some(Bos::Always) => "--bos always adds it".to_owned(),
+            Some(Bos::Never) => "--bos never omits it".to_owned(),
+            _ => return None,
+        },
         Warning::LongText {
             text: None,
             context,
@@ -76,6 +75,7 @@ fn mend(error: &Error) -> Option<&'static str> {
     let advice = match error {
         Error::NoTokenizer { .. } => "--ids takes token ids in place of a text",
         Error::SaeAsModel { .. } => "`saescope info` names the model that it was trained on",
+        Error::ModelAsSae { .. } => "--model takes a model, beside an autoencoder or alone",
         Error::LongContext { .. } => "a smaller --context cuts them shorter",
         Error::HeldOut { .. } => {
             "--eval-tokens 0 trains on all of it, --eval-corpus evaluates on other texts"

@@ -25,13 +25,18 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An error with its causes in one line; a cause that its effect already quotes is not said twice.
+/// An error with its causes in one line. What a cause repeats of its effect is not said twice: all of it,
+/// or the name with which it begins.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
         if text.is_empty() {
             text = cause;
+        } else if let Some((name, rest)) = cause.split_once(": ")
+            && text.ends_with(&format!(" {name}"))
+        {
+            text = format!("{text}: {rest}");
         } else if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }

@@ -23,9 +23,9 @@ pub(crate) fn styled_stdout() -> Terminal<impl Write> {
 }
 
 /// Prints a line on standard error.
-#[allow(clippy::print_stderr)] // The one place that does.
 pub(crate) fn stderr_line(text: &str) {
-    eprintln!("{}", multi_line(text));
+    // A terminal that has closed must not end what still has a checkpoint to write.
+    let _ = writeln!(io::stderr(), "{}", multi_line(text));
 }
 
 /// Formats a line and prints it on standard error.

@@ -186,7 +186,7 @@ fn info_names_every_site() {
 #[test]
 fn an_instruction_set_can_be_chosen_before_and_behind_the_command() {
     let bench = [
-        "--isa", "portable", "bench", "lm", "--tiny", "--dtype", "f32", "--json",
+        "--isa", "portable", "bench", "lm", "--tiny", "--quick", "--dtype", "f32", "--json",
     ];
     assert_eq!(json(&bench)["instruction_set"], "portable");
     let text = |args: &[&str]| json(&[&["run", MODEL, "-p", "Once", "-n", "20"], args].concat());
@@ -231,7 +231,9 @@ fn bench_train_prints_rows_with_their_names() {
 
 #[test]
 fn bench_prints_rows_with_their_names() {
-    let bench = json(&["bench", "lm", "--tiny", "--dtype", "bf16", "--json"]);
+    let bench = json(&[
+        "bench", "lm", "--tiny", "--quick", "--dtype", "bf16", "--json",
+    ]);
     let rows = bench["rows"].as_array().unwrap();
     let names: Vec<&str> = rows
         .iter()

@@ -27,36 +27,52 @@ fn path(folder: &Path, name: &str) -> String {
     folder.join(name).to_str().unwrap().to_owned()
 }
 
+/// Length of the change, beside which the activation itself is nothing.
+const LENGTH: f64 = 1e6;
+
 /// Edits under which the model writes the token of the escape character alone.
 fn writes_escapes(folder: &Path) -> String {
     // The file of llama2.c begins with seven numbers and the embedding, which is the unembedding too.
     let bytes = std::fs::read(Path::new("../..").join(MODEL).join("stories260K.bin")).unwrap();
     let (escape, tokens, width) = (3 + 0x1b, 512, 64);
     let numbers = bytes[28..][..tokens * width * 4].chunks_exact(4);
-    let numbers: Vec<f32> = numbers
-        .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+    let numbers: Vec<f64> = numbers
+        .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()).into())
         .collect();
-    let rows: Vec<&[f32]> = numbers.chunks_exact(width).collect();
-    // A perceptron finds a direction along which no other token reaches as far.
+    let rows: Vec<&[f64]> = numbers.chunks_exact(width).collect();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let along =
+        |direction: &[f64]| -> Vec<f64> { rows.iter().map(|row| dot(row, direction)).collect() };
+    // A perceptron finds a direction along which no other token reaches as far. The rows of rare tokens are
+    // nearly the same, so that it takes thousands of steps; products of rows are made once.
     let mut direction = rows[escape].to_vec();
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    for _ in 0..100_000 {
+    let own = along(rows[escape]);
+    let mut reach = own.clone();
+    let mut of_rivals: Vec<Option<Vec<f64>>> = vec![None; tokens];
+    loop {
         let others = (0..tokens).filter(|&token| token != escape);
-        let rival =
-            others.max_by(|&a, &b| dot(rows[a], &direction).total_cmp(&dot(rows[b], &direction)));
-        let rival = rows[rival.unwrap()];
-        if dot(rival, &direction) < 0.9 * dot(rows[escape], &direction) {
+        let rival = others.max_by(|&a, &b| reach[a].total_cmp(&reach[b]));
+        let rival = rival.unwrap();
+        // The least lead of the token's logit.
+        if (reach[escape] - reach[rival]) * LENGTH > 50.0 * dot(&direction, &direction).sqrt() {
             break;
         }
-        let towards = rows[escape].iter().zip(rival);
-        for (x, (own, other)) in direction.iter_mut().zip(towards) {
+        let products = of_rivals[rival].get_or_insert_with(|| along(rows[rival]));
+        for (reach, (own, other)) in reach.iter_mut().zip(own.iter().zip(products.iter())) {
+            *reach += own - other;
+        }
+        for (x, (own, other)) in direction
+            .iter_mut()
+            .zip(rows[escape].iter().zip(rows[rival]))
+        {
             *x += own - other;
         }
     }
-    let length = saescope::norm(&direction) as f32;
+    let scale = LENGTH / dot(&direction, &direction).sqrt();
+    let direction = direction.iter().map(|&x| x as f32).collect();
     let op = DirectionOp::Add {
         direction,
-        scale: 1e5 / length,
+        scale: scale as f32,
         unit: Unit::Raw,
     };
     let mut edit = Edit::new(Site::FinalNorm, op);

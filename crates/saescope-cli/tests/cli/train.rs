@@ -48,7 +48,7 @@ const METRICS: [&str; 23] = [
 ];
 
 /// A training that takes a second or two.
-fn arguments<'a>(output: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn arguments<'a>(output: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let all = [
         "train",
         MODEL,
@@ -72,7 +72,7 @@ fn arguments<'a>(output: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     [&all[..], more].concat()
 }
 
-const SHORT: [&str; 8] = [
+pub(crate) const SHORT: [&str; 8] = [
     "--expansion",
     "2",
     "--k",
@@ -137,7 +137,7 @@ fn lines(run: &Path) -> Vec<Value> {
     text.lines().map(without_clocks).collect()
 }
 
-fn checkpoints(run: &Path) -> Vec<String> {
+pub(crate) fn checkpoints(run: &Path) -> Vec<String> {
     let entries = fs::read_dir(run.join("checkpoints")).unwrap();
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -359,10 +359,12 @@ fn an_autoencoder_of_a_sweep_is_what_it_would_be_alone() {
 fn a_sweep_that_was_killed_goes_on_together() {
     let folder = tempfile::tempdir().unwrap();
     let sweep = [
+        "--expansion",
+        "4",
         "--sweep",
         "k=4,8",
         "--steps",
-        "120",
+        "60",
         "--checkpoint-every",
         "10",
     ];

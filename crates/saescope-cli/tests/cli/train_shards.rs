@@ -13,6 +13,9 @@ const STORIES: [&str; 4] = [
     "line",
 ];
 
+/// A buffer that is soon full, for training on texts.
+const SMALL: [&str; 2] = ["--buffer", "4096"];
+
 const OTHERS: [&str; 2] = ["--eval-corpus", "tests/data/text/emotions-en.jsonl"];
 
 /// A folder of shards of 3,000 activations of texts of 64 tokens.
@@ -90,12 +93,12 @@ fn texts_may_have_an_evaluation_on_others_and_none_is_held_out_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let more = ["--template", "-", "--template", "{text} {text}"];
-    train(&run, &[&STORIES[..], &OTHERS, &more].concat()).unwrap();
+    train(&run, &[&STORIES[..], &SMALL, &OTHERS, &more].concat()).unwrap();
     let config = value(&run.join("config.json"));
     assert!(config["corpus"]["held_out_tokens"].is_null());
     let twice = value(&run.join("eval.json"))["tokens"].as_u64().unwrap();
     let once = folder.path().join("once");
-    train(&once, &[&STORIES[..], &OTHERS].concat()).unwrap();
+    train(&once, &[&STORIES[..], &SMALL, &OTHERS].concat()).unwrap();
     let once = value(&once.join("eval.json"))["tokens"].as_u64().unwrap();
     assert!(twice > once, "{twice} {once}");
 }

@@ -235,6 +235,14 @@ struct SharedCorpus {
     seed: u64,
 }
 
+/// A choice of the documents.
+struct Part {
+    /// Its name in errors.
+    name: &'static str,
+    /// Its description for the digest.
+    digest: String,
+}
+
 /// Streams of random numbers of a corpus' seed: one for the held-out documents, one for each epoch.
 const HELD_OUT: u64 = 0;
 const EPOCHS: u64 = 1;
@@ -287,26 +295,28 @@ impl Corpus {
             context: config.context,
             seed: config.seed,
         };
-        Corpus::of(Arc::new(shared), (0..len).collect(), "all")
+        let all = Part {
+            name: "the corpus",
+            digest: "all".to_owned(),
+        };
+        Corpus::of(Arc::new(shared), (0..len).collect(), &all)
     }
 
-    /// The sequences of some of the documents; `part` describes the choice for the digest.
-    fn of(shared: Arc<SharedCorpus>, chosen: Vec<u32>, part: &str) -> Result<Corpus> {
+    /// The sequences of some of the documents.
+    fn of(shared: Arc<SharedCorpus>, chosen: Vec<u32>, part: &Part) -> Result<Corpus> {
         let (mut starts, left_out) = shared.starts(&chosen);
         if starts.is_empty() {
-            let ids: usize = chosen
-                .iter()
-                .map(|&document| shared.documents.ids(document as usize))
-                .sum();
             return Err(Error::Argument(format!(
-                "the corpus has {ids} tokens, too few for one sequence of {}; take more text, a \
-                 shorter context, or one document per row",
+                "{} has {} tokens, too few for one sequence of {}; take more text, a shorter \
+                 context, or one document per row",
+                part.name,
+                shared.ids(&chosen),
                 shared.context
             )));
         }
         shuffle::shuffle(&mut starts, &mut shuffle::random(shared.seed, EPOCHS));
         let mut corpus = Corpus {
-            digest: shared.digest(part),
+            digest: shared.digest(&part.digest),
             shared,
             chosen,
             starts,
@@ -449,22 +459,27 @@ impl Corpus {
             .partition(|&&document| texts.contains(&documents.digest(document as usize)));
         let split = |reason: String| Error::HeldOut {
             documents: self.chosen.len(),
+            available: self.shared.ids(&self.chosen) as u64,
             tokens,
             reason,
         };
         if train.is_empty() && texts.len() == 1 && self.chosen.len() > 1 {
             return Err(split("all have the same text".to_owned()));
         }
-        let part = |chosen, name: &str| {
-            let part = Corpus::of(Arc::clone(&self.shared), chosen, name);
+        let part = |chosen, name, digest| {
+            let part = Corpus::of(Arc::clone(&self.shared), chosen, &Part { name, digest });
             part.map_err(|error| match error {
                 Error::Argument(reason) => split(reason),
                 other => other,
             })
         };
         Ok((
-            part(train, &format!("all but {tokens}"))?,
-            part(held_out, &format!("{tokens} held out"))?,
+            part(train, "the rest", format!("all but {tokens}"))?,
+            part(
+                held_out,
+                "the part to hold out",
+                format!("{tokens} held out"),
+            )?,
         ))
     }
 }
@@ -493,6 +508,12 @@ impl SharedCorpus {
             delimiters: &self.delimiters,
             context: self.context,
         }
+    }
+
+    /// Tokens of documents, without delimiters.
+    fn ids(&self, chosen: &[u32]) -> usize {
+        let ids = |&document: &u32| self.documents.ids(document as usize);
+        chosen.iter().map(ids).sum()
     }
 
     /// Tokens that a document adds to sequences.

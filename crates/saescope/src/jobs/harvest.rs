@@ -171,7 +171,7 @@ impl<'a> HarvestJob<'a> {
         };
         let mut warnings: Vec<Warning> = needs.check(folder)?.into_iter().collect();
         let first: Vec<Vec<u32>> = corpus.first_sequences(SAMPLE_TOKENS);
-        warnings.extend(named.check_sequences(&lm.tokenizer, &first));
+        warnings.extend(named.check_sequences(lm, &first));
         Ok(HarvestJob {
             lm,
             sae,

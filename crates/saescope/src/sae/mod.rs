@@ -14,6 +14,7 @@ mod format;
 mod named;
 mod norm;
 mod open;
+mod other;
 mod record;
 mod source;
 mod splice;

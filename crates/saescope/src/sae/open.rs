@@ -8,6 +8,7 @@ use super::Sae;
 use super::files::{self, AutoencoderFiles, ConfigObject};
 use super::foreign;
 use super::foreign::end_of;
+use super::other;
 use super::record::SourceFile;
 use crate::checkpoint::Checkpoint;
 use crate::digest;
@@ -209,6 +210,9 @@ fn find(folder: &Path) -> Result<PathBuf> {
         }
         if let Some(reason) = several(&members(folder)) {
             return Error::format(folder, reason);
+        }
+        if let Err(error) = other::check_folder(folder) {
+            return error;
         }
         let names: Vec<&str> = NAMES.iter().map(|(weights, _)| *weights).collect();
         let names = names.join(", ");

@@ -48,9 +48,13 @@ impl Session {
         let mut saes = open;
         for (at, edit) in edits.iter().enumerate() {
             let opened = self.check_edit(edit, &saes, model);
-            let opened =
-                opened.map_err(|error| error.at(format!("edit {}, at {}", at + 1, edit.site)))?;
-            saes.extend(opened);
+            let opened = opened.map_err(|error| {
+                // A vector's label names its file.
+                let label = edit.label.iter().map(|label| format!(" ({label})"));
+                let label: String = label.collect();
+                error.at(format!("edit {}{label}, at {}", at + 1, edit.site))
+            });
+            saes.extend(opened?);
         }
         Ok(Edits { edits, saes })
     }

@@ -137,6 +137,12 @@ impl LanguageModel {
         Ok((sites, Some(warning)))
     }
 
+    /// Warns where the tokenizer makes ids that the model does not know.
+    pub fn check_vocabulary(&self) -> Option<Warning> {
+        let (tokenizer, model) = (self.tokenizer.d_vocab(), self.model.config().d_vocab);
+        (tokenizer > model).then_some(Warning::LargeTokenizer { tokenizer, model })
+    }
+
     /// True if texts begin with the beginning-of-sequence token.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::features::{self, CutTexts};
 use crate::sae::{NamedSae, Sae};
 use crate::site::Site;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Bos, Text, Tokenizer};
 
 /// Autoencoders and a model by reference.
 #[derive(Clone, Copy, Debug, Default)]
@@ -157,24 +157,31 @@ impl NamedSae {
     /// their length. `ids` are the tokens of each text.
     pub fn check_texts(
         &self,
-        tokenizer: &Tokenizer,
-        texts: &[String],
+        lm: &LanguageModel,
+        texts: &[Text],
         ids: &[Vec<u32>],
     ) -> Vec<Warning> {
         let record = self.sae.record();
-        let begins = |ids: &Vec<u32>| ids.first().copied() == tokenizer.bos();
+        let bos = lm.tokenizer.bos();
         let mut warnings = Vec::new();
-        if let (Some(trained_with), Some(_)) = (record.prepend_bos, tokenizer.bos())
-            && ids.iter().any(|ids| begins(ids) != trained_with)
-        {
-            warnings.push(self.bos_warning(trained_with));
+        if let (Some(trained_with), Some(_)) = (record.prepend_bos, bos) {
+            let begins = |ids: &Vec<u32>| ids.first().copied() == bos;
+            let mut others = texts
+                .iter()
+                .zip(ids)
+                .filter(|(_, ids)| begins(ids) != trained_with)
+                .peekable();
+            if others.peek().is_some() {
+                let given = others.any(|(text, _)| matches!(text, Text::Ids(_)));
+                warnings.push(self.bos_warning(lm, trained_with, given));
+            }
         }
         if let Some(context) = record.context
             && let Some((text, ids)) = texts.iter().zip(ids).find(|(_, ids)| ids.len() > context)
         {
             warnings.push(Warning::LongText {
                 sae: self.reference.clone(),
-                text: Some(excerpt(text)),
+                text: Some(excerpt(&lm.tokenizer.written(text))),
                 tokens: ids.len(),
                 context,
             });
@@ -183,13 +190,9 @@ impl NamedSae {
     }
 
     /// The same of texts that were cut to the context, and how many of them were.
-    pub fn check_cut(
-        &self,
-        tokenizer: &Tokenizer,
-        texts: &[String],
-        cut: &CutTexts,
-    ) -> Vec<Warning> {
-        let mut warnings = self.check_texts(tokenizer, texts, &cut.ids);
+    pub fn check_cut(&self, lm: &LanguageModel, texts: &[String], cut: &CutTexts) -> Vec<Warning> {
+        let texts: Vec<Text> = texts.iter().map(|text| text.as_str().into()).collect();
+        let mut warnings = self.check_texts(lm, &texts, &cut.ids);
         if cut.cut > 0 {
             warnings.push(Warning::CutTexts {
                 texts: cut.cut,
@@ -200,7 +203,7 @@ impl NamedSae {
     }
 
     /// The same of sequences of a corpus, which have no text of their own.
-    pub fn check_sequences(&self, tokenizer: &Tokenizer, sequences: &[Vec<u32>]) -> Vec<Warning> {
+    pub fn check_sequences(&self, lm: &LanguageModel, sequences: &[Vec<u32>]) -> Vec<Warning> {
         let record = self.sae.record();
         let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
         let mut warnings = Vec::new();
@@ -212,17 +215,25 @@ impl NamedSae {
                 context,
             });
         }
-        let begin = begin_with_bos(tokenizer, sequences);
+        let begin = begin_with_bos(&lm.tokenizer, sequences);
         if let Some(trained_with) = record.prepend_bos.filter(|&trained| trained != begin) {
-            warnings.push(self.bos_warning(trained_with));
+            warnings.push(self.bos_warning(lm, trained_with, false));
         }
         warnings
     }
 
-    fn bos_warning(&self, trained_with: bool) -> Warning {
+    /// `given` says that ids which were given begin in another way than the training's texts.
+    fn bos_warning(&self, lm: &LanguageModel, trained_with: bool, given: bool) -> Warning {
+        let remedy = match trained_with {
+            true => lm.tokenizer.bos().map(|_| Bos::Always),
+            // Nothing is taken off ids.
+            false => (!given).then_some(Bos::Never),
+        };
         Warning::Bos {
             sae: self.reference.clone(),
             trained_with,
+            // In use already, it did not help.
+            remedy: remedy.filter(|&remedy| remedy != lm.bos),
         }
     }
 }

@@ -41,15 +41,15 @@ impl SelfTest {
     /// # Errors
     /// When a text cannot be encoded, or the autoencoder does not fit the model.
     pub fn run(lm: &LanguageModel, named: &NamedSae) -> Result<SelfTest> {
-        let texts = TEXTS.map(str::to_owned);
-        let ids = lm.encode(&texts.clone().map(Text::from))?;
+        let texts = TEXTS.map(Text::from);
+        let ids = lm.encode(&texts)?;
         let prompts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         let fit = features::fit(&lm.model, &named.sae, &prompts)
             .map_err(|error| error.at(lm.reference.clone()))?;
         Ok(SelfTest {
             origin: lm.origin(),
             fit,
-            warnings: named.check_texts(&lm.tokenizer, &texts, &ids),
+            warnings: named.check_texts(lm, &texts, &ids),
         })
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::show::number::bytes;
 use crate::site::Site;
 use crate::steer::LongFirstPosition;
+use crate::tokenizer::Bos;
 
 /// A doubt that a person should know of.
 #[derive(Clone, Debug, PartialEq, Serialize, thiserror::Error)]
@@ -45,6 +46,8 @@ pub enum Warning {
         sae: String,
         /// True if it was trained on texts that begin with the beginning-of-sequence token.
         trained_with: bool,
+        /// The use of that token with which these would begin so too, where there is one.
+        remedy: Option<Bos>,
     },
     /// A text is longer than those that an autoencoder was trained on.
     #[error(
@@ -116,6 +119,17 @@ pub enum Warning {
         setting: String,
         /// The scale of the edits, if they have one.
         scale: Option<f32>,
+    },
+    /// A tokenizer makes ids that the model does not know.
+    #[error(
+        "the tokenizer has {tokenizer} tokens, and the model's vocabulary has {model}; a text with one of \
+         the others is refused, and the tokenizer may be that of another model"
+    )]
+    LargeTokenizer {
+        /// Tokens of the tokenizer.
+        tokenizer: usize,
+        /// Ids that the model knows.
+        model: usize,
     },
     /// A vector omits a site that the format of its file cannot hold.
     #[error("{site} is omitted: {reason}")]

@@ -67,6 +67,18 @@ pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
 
 /// The reason for the folder of an adapter, which changes a model that lies elsewhere.
 pub(crate) fn adapter(folder: &Path) -> Option<String> {
+    let adapter = adapter_name(folder)?;
+    let merge = if adapter.starts_with("an adapter (LORA") || adapter.starts_with("an adapter (of")
+    {
+        "merge it into that model first (`merge_and_unload` of peft), save the result and name that"
+    } else {
+        "saescope reads whole models; save one that holds the adapter's change, if its method allows"
+    };
+    Some(format!("the folder holds {adapter}, not a model; {merge}"))
+}
+
+/// An adapter by its kind and its model: "an adapter (LORA of `gpt2`)"; none in a folder without one.
+pub(crate) fn adapter_name(folder: &Path) -> Option<String> {
     let bytes = std::fs::read(folder.join("adapter_config.json")).ok()?;
     let config: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
     let text = |key: &str| config.get(key).and_then(Value::as_str);
@@ -75,14 +87,7 @@ pub(crate) fn adapter(folder: &Path) -> Option<String> {
         Some(base) => format!("of `{base}`"),
         None => "of a model that its adapter_config.json does not name".to_owned(),
     };
-    let merge = if kind.starts_with("LORA") || kind.is_empty() {
-        "merge it into that model first (`merge_and_unload` of peft), save the result and name that"
-    } else {
-        "saescope reads whole models; save one that holds the adapter's change, if its method allows"
-    };
-    Some(format!(
-        "the folder holds an adapter ({kind}{base}), not a model; {merge}"
-    ))
+    Some(format!("an adapter ({kind}{base})"))
 }
 
 /// One name of a numbered series: `model-00002-of-00005.gguf`.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub enum Text {
     /// The text.
     Written(String),
-    /// Its ids. Nothing is put before or after them.
+    /// Its ids. Nothing is put before or after them, unless [`Bos::Always`] asks for it.
     Ids(Vec<u32>),
 }
 
@@ -51,12 +51,12 @@ impl Tokenizer {
     /// The ids of `text`.
     ///
     /// # Errors
-    /// As [`encode`](Tokenizer::encode). Ids are taken as they are; one outside a vocabulary of `d_vocab` ids is
-    /// refused.
+    /// As [`encode`](Tokenizer::encode). An id outside a vocabulary of `d_vocab` ids is refused, and ids that
+    /// begin with the beginning-of-sequence token where none is wanted.
     pub fn encode_text(&self, text: &Text, bos: Bos, d_vocab: usize) -> Result<Vec<u32>> {
         let ids = match text {
             Text::Written(text) => self.encode(text, bos)?,
-            Text::Ids(ids) => ids.clone(),
+            Text::Ids(ids) => self.begun(ids, bos)?,
         };
         match ids.iter().find(|&&id| id as usize >= d_vocab) {
             Some(unknown) => Err(Error::Argument(format!(
@@ -64,6 +64,26 @@ impl Tokenizer {
             ))),
             None => Ok(ids),
         }
+    }
+
+    /// Ids with the beginning that `bos` asks for.
+    fn begun(&self, ids: &[u32], bos: Bos) -> Result<Vec<u32>> {
+        let first = ids.first().copied();
+        if bos == Bos::Never && first.is_some() && first == self.bos() {
+            return Err(Error::Argument(format!(
+                "the ids begin with the beginning-of-sequence token {}, and `bos` is never; omit one of them",
+                ids[0]
+            )));
+        }
+        let before = match bos {
+            Bos::Always => self.around(bos)?.0,
+            Bos::Auto | Bos::Never => &[],
+        };
+        // Ids that were copied from a text's tokens have it already.
+        if ids.starts_with(before) {
+            return Ok(ids.to_vec());
+        }
+        Ok([before, ids].concat())
     }
 
     /// `text` as it is written, or as its ids are.

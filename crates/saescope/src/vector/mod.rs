@@ -204,20 +204,13 @@ impl Vector {
         contrast.check()?;
         let directions = match method {
             Method::Caa | Method::Difference => means(model, contrast, sites, hook, on_done)?,
-            Method::PcaDiff | Method::PcaCenter if positive != negative => {
-                let message = format!(
-                    "{} compares pairs, and there are {positive} positive and {negative} negative \
-                     texts; give as many of both, or use the method `difference`",
-                    method.name()
-                );
-                return Err(Error::Argument(message));
-            }
             Method::PcaDiff | Method::PcaCenter => {
+                check_pairs(method, positive, negative)?;
                 components(model, contrast, method, sites, hook, on_done)?
             }
         };
         for (site, direction) in sites.iter().zip(&directions) {
-            check_direction(*site, direction)?;
+            check_direction(*site, direction, method)?;
         }
         let texts = match contrast {
             Contrast::Answers(_) => None,
@@ -450,15 +443,38 @@ fn components(
     Ok(differences.par_iter().map(of_site).collect())
 }
 
+/// Refuses sets of texts that are no pairs, and too few pairs for the method.
+fn check_pairs(method: Method, positive: usize, negative: usize) -> Result<()> {
+    let name = method.name();
+    if positive != negative {
+        return Err(Error::Argument(format!(
+            "{name} compares pairs, and there are {positive} positive and {negative} negative texts; give \
+             as many of both, or use the method `difference`"
+        )));
+    }
+    if method == Method::PcaDiff && positive < 2 {
+        return Err(Error::Argument(format!(
+            "{name} is the direction in which differences vary, and there is one pair; give two or more, or \
+             use the method `{}`",
+            Method::PcaCenter.name()
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses a direction that is zero or not finite.
-fn check_direction(site: Site, direction: &[f32]) -> Result<()> {
+fn check_direction(site: Site, direction: &[f32], method: Method) -> Result<()> {
     if direction.iter().any(|x| !x.is_finite()) {
         let what = format!("the direction at {site}");
         return Err(Error::Overflow { what });
     }
     if norm(direction) == 0.0 {
+        let reason = match method {
+            Method::PcaDiff => "all pairs differ in the same way",
+            _ => "the positive and the negative texts do not differ",
+        };
         return Err(Error::Argument(format!(
-            "the positive and the negative texts do not differ at {site}; omit that site"
+            "{reason} at {site}; omit that site"
         )));
     }
     Ok(())

@@ -151,13 +151,10 @@ fn wrapped(map: &mut Map<String, Value>) -> Result<Vec<Value>, String> {
                 _ => Ok(Vec::new()),
             }
         }
-        [] => {
-            let keys: Vec<&str> = map.keys().take(8).map(String::as_str).collect();
-            Err(format!(
-                "expected {EXPECTED}; this is an object of {} without a list of questions",
-                keys.join(", ")
-            ))
-        }
+        [] => Err(format!(
+            "expected {EXPECTED}; this is an object with {}, without a list of questions",
+            keys_of(map)
+        )),
         several => {
             let keys: Vec<&str> = several.iter().map(|key| key.as_str()).collect();
             Err(format!(
@@ -173,13 +170,15 @@ fn question(record: Value) -> Result<Question, String> {
     let Value::Object(mut map) = record else {
         return Err(format!("expected {EXPECTED}, and it is no object"));
     };
+    if let Some(key) = KEYS.iter().find(|key| !map.contains_key(**key)) {
+        return Err(missing(key, &map));
+    }
     let mut take = |key: &str| match map.remove(key) {
         Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(format!(
+        other => Err(format!(
             "`{key}` is {}, and not a text",
-            cut(&other.to_string())
+            cut(&other.unwrap_or_default().to_string())
         )),
-        None => Err(missing(key, &map)),
     };
     Ok(Question {
         question: take(KEYS[0])?,
@@ -197,14 +196,20 @@ fn missing(key: &str, map: &Map<String, Value>) -> String {
     let same = map.keys().find(|other| letters(other) == letters(key));
     match same {
         Some(other) => format!("there is no `{key}` but `{other}`; rename the key"),
-        None => {
-            let keys: Vec<&str> = map.keys().take(8).map(String::as_str).collect();
-            format!(
-                "there is no `{key}`; its other keys are {}, and a question has {EXPECTED_KEYS}",
-                keys.join(", ")
-            )
-        }
+        None => format!(
+            "there is no `{key}`; the record has {}, and a question has {EXPECTED_KEYS}",
+            keys_of(map)
+        ),
     }
+}
+
+/// The first keys of an object, as an error names them.
+fn keys_of(map: &Map<String, Value>) -> String {
+    if map.is_empty() {
+        return "no keys".to_owned();
+    }
+    let keys: Vec<String> = map.keys().take(8).map(|key| format!("`{key}`")).collect();
+    keys.join(", ")
 }
 
 fn cut(text: &str) -> String {
@@ -388,7 +393,7 @@ mod tests {
             ),
             (
                 format!("[{A}, {{\"prompt\": \"x\"}}]"),
-                "question 2: there is no `question`; its other keys are prompt",
+                "question 2: there is no `question`; the record has `prompt`",
             ),
             (A.replace("\"a\"", "3"), "`question` is 3"),
             (format!("{A}\n[1]"), "record 2: expected"),
@@ -396,7 +401,7 @@ mod tests {
                 format!("{{\"a\": [{A}], \"b\": [{A}]}}"),
                 "several lists, a, b",
             ),
-            ("{\"a\": 1}".to_owned(), "object of a without a list"),
+            ("{\"a\": 1}".to_owned(), "object with `a`, without a list"),
             ("[]".to_owned(), "no question"),
             ("question,answer".to_owned(), "JSON Lines"),
             (

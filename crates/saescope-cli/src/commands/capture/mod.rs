@@ -14,7 +14,7 @@ use saescope::site::Sites;
 use crate::args;
 use crate::args::edits::EditsArgs;
 use crate::args::model::ModelArgs;
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output};
 use crate::print::{self, Align, Table};
 use crate::usage::{ensure_usage, usage};
 use saescope::session::Edits;
@@ -48,8 +48,8 @@ pub(crate) struct Args {
         requires = "output"
     )]
     prompt: Option<String>,
-    /// The ids of its tokens in place of the text, as they are, without BOS, such as 464,2068; `-` reads them
-    /// from standard input
+    /// The ids of its tokens in place of the text, such as 464,2068, as they are unless --bos always
+    /// adds BOS; `-` reads them from standard input
     #[arg(long, value_name = "IDS", requires = "output")]
     ids: Option<String>,
     #[command(flatten)]
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "{}: texts of a corpus are captured with --shards alone",
         ignored.join(", ")
     );
-    check_output(output)?;
+    check_output(output, Written::Safetensors)?;
     let lm = args.model.open()?;
     let LanguageModel {
         model, tokenizer, ..

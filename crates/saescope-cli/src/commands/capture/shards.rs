@@ -13,6 +13,7 @@ use saescope::site::{Site, Sites};
 
 use super::Args;
 use crate::args::corpus::{CorpusArgs, corpus_cache, reading};
+use crate::args::output::check_folder;
 use crate::args::stop::listen;
 use crate::args::value::one_of;
 use crate::print::bar::{Counted, bar};
@@ -85,6 +86,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let &[Sites::One(site)] = &args.site[..] else {
         usage!("shards hold the activations at one site; name one, as in --site resid_post.8");
     };
+    check_folder(folder)?;
     check_free(folder)?;
     let lm = args.model.open()?;
     let corpus = given.corpus.config(lm.bos, given.seed)?;
@@ -110,9 +112,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Runs the job under a bar, until its end or Ctrl-C.
 fn watched(job: &CaptureJob) -> anyhow::Result<Outcome> {
-    let cancel = listen()?;
+    let signals = listen()?;
     let bar = bar("reading", Counted::Items("tokens"), job.plan().tokens);
-    let outcome = job.run(&cancel, &mut |progress| {
+    let outcome = job.run(&signals.cancel, &mut |progress| {
         if progress.shuffled > 0 {
             bar.set_message("shuffling");
             bar.set_position(progress.shuffled);

@@ -2,11 +2,9 @@
 
 mod show;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use saescope::checkpoint::save_whole;
 use saescope::corpus::Corpus;
 use saescope::eval::{
     EvalConfig, EvalCorpus, EvalReport, EvalTexts, Evaluation, core_result, evaluate,
@@ -20,7 +18,7 @@ use serde::Serialize;
 use crate::args::corpus::CorpusArgs;
 use crate::args::edits::EditsArgs;
 use crate::args::model::{LoadArgs, at_least_one};
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output, save_svg};
 use crate::args::sae::slices;
 use crate::print;
 use crate::print::bar::{Counted, bar};
@@ -82,7 +80,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.plot {
-        check_output(path)?;
+        check_output(path, Written::Svg)?;
     }
     if args.corpus.given().is_empty() {
         usage!("there is no text to read; name files with --corpus");
@@ -130,7 +128,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     if let Some(path) = &args.plot {
         let svg = show::plot(&names(args), &texts, &found);
-        save_whole(path, |file| file.write_all(svg.as_bytes()))?;
+        save_svg(path, &svg, args.json || args.json_core)?;
     }
     report(args, &origin, &texts, &found)
 }
@@ -203,7 +201,7 @@ fn warn(args: &Args, opened: &Opened, texts: &[Vec<u32>]) {
         print::warnings(&[Warning::ShortCorpus { tokens }]);
     }
     for sae in &opened.saes {
-        print::warnings(&sae.check_sequences(&opened.lm.tokenizer, texts));
+        print::warnings(&sae.check_sequences(&opened.lm, texts));
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use saescope::checkpoint::save_whole;
 use saescope::features::{self, FeatureTrace, Position, PromptFeatures, Reading, TopFeatures};
 use saescope::session::Edits;
 use saescope::show::picture::{Stretch, picture};
@@ -12,7 +11,7 @@ use saescope::tokenizer::Piece;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::edits::EditsArgs;
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output, save_svg};
 use crate::args::pooling::FirstArg;
 use crate::args::sae::{Encoded, OpenedSae, PromptsArgs, SaeArgs, encode, slices};
 use crate::print::{self, Align, Cell, Table, cut, visible};
@@ -66,7 +65,7 @@ struct Texts {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.plot {
-        check_output(path)?;
+        check_output(path, Written::Svg)?;
     }
     let prompts = args.texts.read()?;
     let opened = args.sae.open()?;
@@ -178,7 +177,7 @@ fn one(
             .collect();
         let title = format!("feature {feature}, strongest {strongest:.2}");
         let svg = picture(&title, &stretches, strongest);
-        save_whole(path, |file| file.write_all(svg.as_bytes()))?;
+        save_svg(path, &svg, args.json)?;
     }
     if args.json {
         let all = texts.texts.iter().zip(&texts.tokens).zip(&activations);

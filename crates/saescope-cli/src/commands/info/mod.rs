@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         usage!("{reference}: --model and --site are for autoencoders, and this is a model");
     }
     let lm = args.load.session()?.open_model(reference)?;
+    print::warnings(lm.check_vocabulary().as_ref());
     let record = record(args, &lm.model, &lm.tokenizer);
     if args.json {
         print::json(&record)

@@ -47,8 +47,8 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     prompt: Vec<String>,
-    /// The ids of a prompt's tokens in place of it, as they are, without BOS, such as 464,2068; `-` reads them
-    /// from standard input. May be given several times
+    /// The ids of a prompt's tokens in place of it, such as 464,2068, as they are unless --bos always
+    /// adds BOS; `-` reads them from standard input. May be given several times
     #[arg(long, value_name = "IDS", conflicts_with_all = ["chat", "system"])]
     ids: Vec<String>,
     /// End the text before this string. May be given several times

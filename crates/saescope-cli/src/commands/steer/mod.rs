@@ -4,12 +4,10 @@ mod plot;
 mod recipe;
 mod show;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::ArgGroup;
-use saescope::checkpoint::save_whole;
 use saescope::edit::{Document, Edit};
 use saescope::model::Model;
 use saescope::origin::Origin;
@@ -21,7 +19,7 @@ use saescope::steer::{
 
 use crate::args::edits::EditsArgs;
 use crate::args::model::{TextArgs, finite};
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output, save_svg};
 use crate::args::sae::{SaeArgs, Subject, encode};
 use crate::args::sampling::SamplingArgs;
 use crate::print;
@@ -117,17 +115,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    for path in [&args.plot, &args.save].into_iter().flatten() {
-        check_output(path)?;
-    }
+    args.check_outputs()?;
     let text = args.text.read()?;
     let document = args.edits.load()?;
     if args.feature.is_empty() && args.vector.is_empty() && document.edits.is_empty() {
         usage!("--edits: the file holds no edits; add --feature or --vector");
     }
+    let uses_sae = args.uses_sae(&document);
     let mut recipe = args.recipe(document.edits)?;
     let made_for = document.model.as_deref();
-    let Subject { sae, lm } = args.sae.open_any(made_for)?;
+    let Subject { sae, lm, warnings } = args.sae.open_any(made_for)?;
+    print::warnings(warnings.iter().filter(|_| uses_sae));
     print::warnings(&Edits::check_made_for(made_for, &lm.reference));
     if sae.is_none() && !args.feature.is_empty() {
         usage!("--feature needs an autoencoder besides the model; name one as SAE");
@@ -135,7 +133,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let LanguageModel {
         model, tokenizer, ..
     } = &lm;
-    let encoded = encode(&lm, sae.as_ref(), std::slice::from_ref(&text))?;
+    let reads = sae.as_ref().filter(|_| uses_sae);
+    let encoded = encode(&lm, reads, std::slice::from_ref(&text))?;
     let (text, tokens) = (encoded.texts.concat(), encoded.ids.concat());
 
     let recorded = sae.as_ref().and_then(|named| named.sae.out_site().ok());
@@ -185,7 +184,7 @@ fn show(args: &Args, report: &show::Output) -> anyhow::Result<()> {
     ));
     if let Some(path) = &args.plot {
         let svg = plot::plot(report.unit, report.settings, report.comparison);
-        save_whole(path, |file| file.write_all(svg.as_bytes()))?;
+        save_svg(path, &svg, args.json)?;
     }
     if args.json {
         report.json()
@@ -216,6 +215,22 @@ fn compared(
 }
 
 impl Args {
+    fn check_outputs(&self) -> anyhow::Result<()> {
+        let outputs = [(&self.plot, Written::Svg), (&self.save, Written::Json)];
+        for (path, written) in outputs {
+            if let Some(path) = path {
+                check_output(path, written)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if a feature of the autoencoder is changed. One that only names the model of a vector is not.
+    fn uses_sae(&self, document: &Document) -> bool {
+        let named = Some(self.sae.reference());
+        !self.feature.is_empty() || document.edits.iter().any(|edit| edit.sae() == named)
+    }
+
     /// True if there is anything that the scale multiplies.
     fn has_scale(&self) -> bool {
         !self.feature.is_empty() || !self.vector.is_empty()
@@ -246,5 +261,9 @@ fn save(args: &Args, model: &str, settings: &[Setting]) -> anyhow::Result<()> {
         model: Some(model.to_owned()),
         edits: setting.edits.clone(),
     };
-    document.save(path).context("--save")
+    document.save(path).context("--save")?;
+    if !args.json {
+        print::note!("written to {}", path.display());
+    }
+    Ok(())
 }

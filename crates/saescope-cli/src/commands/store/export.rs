@@ -9,7 +9,7 @@ use saescope_store::{
 };
 
 use super::StoreArg;
-use crate::args::output::check_output;
+use crate::args::output::{self, check_output};
 use crate::print;
 use crate::usage::ensure_usage;
 
@@ -53,8 +53,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         Some(name) => store.list(name)?.features,
         None => args.features.clone(),
     };
+    for folder in args.sae_dashboard.iter().chain(&args.neuronpedia) {
+        output::check_folder(folder)?;
+    }
     if let Some(path) = &args.html {
-        check_output(path)?;
+        check_output(path, output::Written::Html)?;
         let count = features.len();
         ensure_usage!(
             (1..=MAX_PAGE).contains(&count),

@@ -7,7 +7,7 @@ use saescope::show::number::bytes;
 use saescope_store::Store;
 
 use super::StoreArg;
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output};
 use crate::print;
 
 /// Put the stores of parts of one corpus together
@@ -29,7 +29,7 @@ pub(super) struct MergeArgs {
 }
 
 pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<()> {
-    check_output(&args.output)?;
+    check_output(&args.output, Written::Store)?;
     let parts: Vec<Store> = args
         .stores
         .iter()
@@ -66,7 +66,7 @@ pub(super) struct CopyArgs {
 }
 
 pub(super) fn copy(args: &CopyArgs) -> anyhow::Result<()> {
-    check_output(&args.output)?;
+    check_output(&args.output, Written::Store)?;
     let store = Store::open(args.store.path())?;
     saescope_store::copy(&store, &args.output)?;
     let mut out = print::styled_stdout();

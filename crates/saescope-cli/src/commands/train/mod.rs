@@ -19,6 +19,7 @@ use self::choice::ChoiceArgs;
 use self::data::{DataArgs, RequestedData};
 use crate::args::corpus::{corpus_cache, reading};
 use crate::args::model::ModelArgs;
+use crate::args::output::check_folder;
 use crate::args::stop::listen;
 use crate::print;
 use crate::print::bar::{Counted, bar};
@@ -84,6 +85,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = args.folder();
     args.choice.check()?;
+    if let Some(folder) = &args.output {
+        check_folder(folder)?;
+    }
     check_free(&folder, args.existing())?;
     let lm = args.model.open()?;
     let request = args.request(folder.clone())?;
@@ -163,21 +167,20 @@ impl Args {
 
     /// Runs the job under a live view, until its end or Ctrl-C.
     fn watched(&self, job: &TrainJob) -> anyhow::Result<Outcome> {
-        let cancel = listen()?;
+        let signals = listen()?;
         let names = job.runs().iter().map(|run| run.name.clone()).collect();
         let view = LiveView::new(ViewMode::fitting(self.json), names, job.steps());
         let evaluating = bar("evaluating", Counted::Share, 0);
         if self.json {
             evaluating.set_draw_target(ProgressDrawTarget::hidden());
         }
-        let outcome = job.run(&cancel, &mut |event| match event {
+        let outcome = job.run(&signals.cancel, &mut |event| match event {
             Event::Step { step, .. } => view.step(step),
             Event::Line { run, line } => view.line(run, line.clone()),
             Event::Warning(warning) => print::warnings([warning]),
             Event::Trained => {
                 view.end();
-                // From now on the first Ctrl-C ends at once.
-                cancel.raise();
+                signals.end_at_once();
             }
             Event::Evaluation { done, total } => {
                 evaluating.set_length(total);

@@ -13,7 +13,7 @@ use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
 use crate::args::edits::EditsArgs;
 use crate::args::hub::locate_file;
 use crate::args::model::ModelArgs;
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output};
 use crate::args::pooling::FirstArg;
 use crate::args::value::one_of;
 use crate::print::{self, Align, Table};
@@ -203,7 +203,7 @@ pub(super) fn pca(args: &PcaArgs) -> anyhow::Result<()> {
 
 impl BuildArgs {
     fn open(&self) -> anyhow::Result<LanguageModel> {
-        check_output(&self.output)?;
+        check_output(&self.output, Written::Vector)?;
         self.model.open()
     }
 

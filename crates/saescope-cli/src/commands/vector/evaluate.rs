@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use saescope::checkpoint::save_whole;
+use anyhow::Context as _;
 use saescope::origin::Origin;
 use saescope::site::Site;
 use saescope::vector::Vector;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
 use crate::args::edits::EditsArgs;
 use crate::args::model::{ModelArgs, finite, last_of};
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output, save_svg};
 use crate::args::value::one_of;
 use crate::print::{self, Align, Table};
 use saescope::session::Edits;
@@ -109,12 +109,15 @@ struct Subject<'a> {
 pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     let path = last_of(&mut args.model.model.model, args.vector.take(), "vector");
     if let Some(plot) = &args.plot {
-        check_output(plot)?;
+        check_output(plot, Written::Svg)?;
     }
     let vector = Vector::open(&path)?;
     vector.check_sites(&args.site)?;
     let questions = args.draw.questions(&args.questions, &args.format)?;
     let opened = args.model.open()?;
+    vector
+        .check(&opened.model)
+        .with_context(|| path.display().to_string())?;
     let wanted = |site: &Site| args.site.is_empty() || args.site.contains(site);
     let sites: Vec<Site> = vector.directions.keys().copied().filter(wanted).collect();
     let edits = args.edits.open(&opened)?;
@@ -182,7 +185,7 @@ impl Args {
             end(&self.questions, 2)
         );
         let svg = chart(&title, outcomes).to_svg();
-        Ok(save_whole(path, |file| file.write_all(svg.as_bytes()))?)
+        save_svg(path, &svg, self.json)
     }
 
     fn print(

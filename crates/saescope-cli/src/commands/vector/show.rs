@@ -10,7 +10,7 @@ use saescope::vector::Vector;
 use super::VectorArg;
 use super::build::norms;
 use crate::args::model::finite;
-use crate::args::output::check_output;
+use crate::args::output::{Written, check_output};
 use crate::print::{self, Align, Table};
 
 /// Show the contents of a vector's file
@@ -112,7 +112,7 @@ pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
     let Some(path) = &args.output else {
         return print::json(&document);
     };
-    check_output(path)?;
+    check_output(path, Written::Json)?;
     document.save(path)?;
     let edits = document.edits;
     writeln!(

@@ -341,10 +341,12 @@ fn a_single_document_cannot_be_split() {
         ..lines_of_stories(Layout::Packed)
     };
     let error = open(&one).unwrap().split_held_out(100).err().unwrap();
+    let error = error.to_string();
     assert!(
-        error.to_string().contains("1 documents cannot be split"),
+        error.starts_with("1 document of 78698 tokens cannot be split into 100"),
         "{error}"
     );
+    assert!(error.contains("the rest has 0 tokens"), "{error}");
 }
 
 #[test]

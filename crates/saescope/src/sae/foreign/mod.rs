@@ -21,7 +21,7 @@ use saescope_kernels::Gate;
 use super::files::AutoencoderFiles;
 use super::record::{Format, Record, SourceFile};
 use super::source::Source;
-use super::{InputNorm, Sae, Weights, fold};
+use super::{InputNorm, Sae, Weights, fold, other};
 use crate::error::{Error, Result};
 use crate::site::modules::{self, End};
 use crate::site::{Site, transformer_lens};
@@ -110,6 +110,7 @@ fn reader(files: &AutoencoderFiles) -> Result<Reader> {
     } else if keys(&["architecture"]) || source.has("W_enc") && !torch {
         saelens::read
     } else {
+        other::check(&files.weights)?;
         return Err(unknown(files, torch && plain));
     })
 }

@@ -230,7 +230,11 @@ fn unknown_classes_and_activations_are_refused() {
     ));
     let model = super::folder().join("../models/gpt2/model.safetensors");
     let error = refusal(Sae::open(&model));
-    let message = error.to_string();
+    assert!(matches!(error, Error::ModelAsSae { .. }), "{error}");
+    let header = br#"{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    let unknown = [&length[..], header, &[0; 4]].concat();
+    let message = refusal(Sae::from_bytes(&path, unknown, None)).to_string();
     assert!(
         message.contains("no known kind of autoencoder"),
         "{message}"

@@ -299,10 +299,10 @@ pub(crate) fn read_counts(bytes: &[u8]) -> Result<CorpusCounts> {
 
 pub(crate) fn write_vocabulary(vocabulary: &Vocabulary) -> Result<Vec<u8>> {
     let mut to = Writer::default();
-    to.len(vocabulary.pieces.len());
-    for (piece, &special) in vocabulary.pieces.iter().zip(&vocabulary.special) {
-        to.int(u64::from(special));
-        to.bytes(piece);
+    to.len(vocabulary.len());
+    for id in 0..vocabulary.len() as u32 {
+        to.int(u64::from(vocabulary.is_special(id)));
+        to.bytes(vocabulary.piece(id));
     }
     to.compressed()
 }
@@ -312,8 +312,8 @@ pub(crate) fn read_vocabulary(bytes: &[u8]) -> Result<Vocabulary> {
     let mut from = Reader::new(&bytes);
     let mut vocabulary = Vocabulary::default();
     for _ in 0..from.len()? {
-        vocabulary.special.push(from.int()? != 0);
-        vocabulary.pieces.push(from.bytes()?.to_vec());
+        let special = from.int()? != 0;
+        vocabulary.push(from.bytes()?, special);
     }
     Ok(vocabulary)
 }

@@ -178,7 +178,7 @@ pub(crate) fn derive(store: &Store) -> Result<Derived> {
     })?;
     let coactivation = Coactivation::count(store)?;
     let limits = &store.header().config.limits;
-    let texts = store.counts()?.texts;
+    let texts = &store.counts()?.texts;
     let d_sae = store.header().d_sae as u32;
     for first in (0..d_sae).step_by(CHUNK) {
         let mut read = Vec::with_capacity(CHUNK);
@@ -188,7 +188,7 @@ pub(crate) fn derive(store: &Store) -> Result<Derived> {
             }
         }
         for (feature, evidence, _) in &read {
-            derived.add_classes(*feature, evidence, &texts);
+            derived.add_classes(*feature, evidence, texts);
         }
         let done: Vec<(Vec<(u32, u32)>, FeatureContext)> = read
             .par_iter()

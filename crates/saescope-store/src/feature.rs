@@ -49,7 +49,7 @@ impl Store {
             weights: role.as_ref().map(Weights::of),
             promoted: self.role_tokens(promoted, options.list),
             suppressed: self.role_tokens(suppressed, options.list),
-            contexts: self.contexts(&context, counted.count, &counts, options.list),
+            contexts: self.contexts(&context, counted.count, counts, options.list),
             nearest: self.similar(role.as_ref(), options.list)?,
             coactive: self.coactive(&context, options.list)?,
             classes: self.classes(&evidence, &counts.texts, options.list),

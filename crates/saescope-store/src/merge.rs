@@ -100,6 +100,7 @@ fn fill(
         .and_then(|_| transaction.execute(put, params![NEXT_BLOCK, last.unwrap_or(0)]));
     done.map_err(failed(path))?;
     transaction.commit().map_err(failed(path))?;
+    store.counts.take();
     store.finish()?;
     Ok(store)
 }

@@ -1,10 +1,11 @@
 //! Opens stores: new, for writing, for reading alone.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use saescope::harvest::{HarvestHeader, Vocabulary};
+use saescope::harvest::{CorpusCounts, HarvestHeader, Vocabulary};
 use saescope::{Error, Result};
 
 use crate::blobs;
@@ -26,6 +27,8 @@ pub struct Store {
     pub(crate) connection: Connection,
     pub(crate) header: HarvestHeader,
     pub(crate) vocabulary: Vocabulary,
+    /// Read when they are needed first.
+    pub(crate) counts: OnceCell<CorpusCounts>,
 }
 
 /// A failure of SQLite as one of the library, which names the file.
@@ -147,6 +150,7 @@ impl Store {
             connection,
             header,
             vocabulary,
+            counts: OnceCell::new(),
         })
     }
 

@@ -35,10 +35,14 @@ impl Store {
     ///
     /// # Errors
     /// When they are damaged.
-    pub fn counts(&self) -> Result<CorpusCounts> {
+    pub fn counts(&self) -> Result<&CorpusCounts> {
+        if let Some(counts) = self.counts.get() {
+            return Ok(counts);
+        }
         let bytes: Option<Vec<u8>> = self.meta(COUNTS)?;
         let counts = bytes.map(|bytes| blobs::read_counts(&bytes)).transpose();
-        Ok(counts.map_err(|error| self.at(&error))?.unwrap_or_default())
+        let counts = counts.map_err(|error| self.at(&error))?;
+        Ok(self.counts.get_or_init(|| counts.unwrap_or_default()))
     }
 
     /// Calls `each` with every block of sequences, in their order.
@@ -193,7 +197,7 @@ impl Store {
         Ok(CorpusEvidence::resumed(
             self.header.config.limits,
             features,
-            self.counts()?,
+            self.counts()?.clone(),
             keys,
         ))
     }

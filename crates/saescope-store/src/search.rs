@@ -178,7 +178,7 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub fn tokens_of(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = 0..self.vocabulary.pieces.len() as u32;
+        let ids = 0..self.vocabulary.len() as u32;
         let same = |id: &u32| {
             let piece = self.tokens().text(*id);
             piece == text || piece.trim() == text.trim() && !text.trim().is_empty()
@@ -241,12 +241,12 @@ impl Store {
                 known: classes.clone(),
             });
         };
-        let texts = self.counts()?.texts;
+        let texts = &self.counts()?.texts;
         let best = self.class_features(class as u32 + 1)?;
         let mut hits = Vec::new();
         for &(feature, _) in best.iter().take(limit) {
             let evidence = self.feature_evidence(feature)?;
-            let all = self.classes(&evidence, &texts, usize::MAX);
+            let all = self.classes(&evidence, texts, usize::MAX);
             let own = all.into_iter().find(|effect| effect.class == name);
             hits.extend(own.map(|effect| ClassHit {
                 feature,

@@ -12,12 +12,12 @@ pub struct Tokens<'a>(pub(crate) &'a Vocabulary);
 impl Tokens<'_> {
     /// The bytes of a token; none for an id without a token.
     pub fn piece(&self, id: u32) -> &[u8] {
-        self.0.pieces.get(id as usize).map_or(&[], Vec::as_slice)
+        self.0.piece(id)
     }
 
     /// True if a token is a control token and no text.
     pub fn is_special(&self, id: u32) -> bool {
-        self.0.special.get(id as usize).copied().unwrap_or(true)
+        self.0.is_special(id)
     }
 
     /// The text of a token by itself.
@@ -150,10 +150,10 @@ mod tests {
     #[test]
     fn words_are_found_over_tokens_and_not_within_words() {
         let pieces = ["un", "happ", "y", " Happy", ",", " 기", "쁨", "은"];
-        let vocabulary = Vocabulary {
-            pieces: pieces.map(|piece| piece.as_bytes().to_vec()).to_vec(),
-            special: vec![false; 8],
-        };
+        let mut vocabulary = Vocabulary::default();
+        pieces
+            .iter()
+            .for_each(|piece| vocabulary.push(piece.as_bytes(), false));
         let tokens = Tokens(&vocabulary);
         let all: Vec<u32> = (0..8).collect();
         for (words, place) in [("happy", 3..4), ("unhappy", 0..3), ("기쁨", 5..7)] {

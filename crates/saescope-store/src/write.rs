@@ -67,7 +67,9 @@ impl Sink for StoreSink<'_> {
                 None => Ok(0),
             });
         done.map_err(failed(path))?;
-        transaction.commit().map_err(failed(path))
+        transaction.commit().map_err(failed(path))?;
+        self.store.counts.take();
+        Ok(())
     }
 
     fn finish(&mut self, roles: &[FeatureRole]) -> Result<()> {

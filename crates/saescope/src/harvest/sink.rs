@@ -87,20 +87,53 @@ pub struct HarvestHeader {
 /// The tokens of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vocabulary {
-    /// The bytes of each token by its id; empty for an id without a token.
-    pub pieces: Vec<Vec<u8>>,
-    /// For each id, true if it is a control token and no text.
-    pub special: Vec<bool>,
+    bytes: Vec<u8>,
+    /// The end of the bytes of each id.
+    ends: Vec<usize>,
+    special: Vec<bool>,
 }
 
 impl Vocabulary {
     /// The tokens of a tokenizer.
     pub fn of(tokenizer: &Tokenizer) -> Vocabulary {
-        let ids = 0..tokenizer.d_vocab() as u32;
-        Vocabulary {
-            pieces: ids.clone().map(|id| tokenizer.piece(id).to_vec()).collect(),
-            special: ids.map(|id| tokenizer.is_special(id)).collect(),
+        let mut vocabulary = Vocabulary::default();
+        for id in 0..tokenizer.d_vocab() as u32 {
+            vocabulary.push(tokenizer.piece(id), tokenizer.is_special(id));
         }
+        vocabulary
+    }
+
+    /// Adds the token of the next id: its bytes, none if the id has no token, and true if it is a control
+    /// token and no text.
+    pub fn push(&mut self, piece: &[u8], special: bool) {
+        self.bytes.extend_from_slice(piece);
+        self.ends.push(self.bytes.len());
+        self.special.push(special);
+    }
+
+    /// Number of ids.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True if there is no id.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of a token; none for an id without a token.
+    pub fn piece(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let Some(&end) = self.ends.get(id) else {
+            return &[];
+        };
+        let start = id.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..end]
+    }
+
+    /// True if a token is a control token and no text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.get(id as usize).copied().unwrap_or(true)
     }
 }
 

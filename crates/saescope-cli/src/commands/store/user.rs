@@ -125,6 +125,9 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<()> {
         return print::json(&lists);
     }
     let mut out = print::styled_stdout();
+    if lists.is_empty() {
+        writeln!(out, "no lists; --add makes one")?;
+    }
     for list in lists {
         writeln!(out, "{}  {}", list.name, list.description)?;
         let mut table = Table::new(vec![Align::Right, Align::Left]);

@@ -77,6 +77,21 @@ pub struct Example {
     pub folded: usize,
 }
 
+impl Example {
+    /// Its readable pieces, each with the activations of its tokens: of several tokens that make one
+    /// character, the first has the text and the others have none.
+    pub fn pieces(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let text = self.tokens.get(at)?;
+            let start = at;
+            let more = self.tokens[start + 1..].iter();
+            at += 1 + more.take_while(|token| token.is_empty()).count();
+            Some((text.as_str(), &self.activations[start..at]))
+        })
+    }
+}
+
 /// A part of the activations, with examples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Group {

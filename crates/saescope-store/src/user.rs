@@ -98,15 +98,17 @@ impl Store {
     /// # Errors
     /// When the store is damaged.
     pub fn lists(&self) -> Result<Vec<FeatureList>> {
+        let names = self.names_of_lists()?;
+        names.iter().map(|name| self.list(name)).collect()
+    }
+
+    fn names_of_lists(&self) -> Result<Vec<String>> {
+        let get = "SELECT name FROM lists ORDER BY name";
         let names = self
             .connection
-            .prepare("SELECT name FROM lists ORDER BY name");
-        let names = names.and_then(|mut get| {
-            let rows = get.query_map([], |row| row.get(0))?;
-            rows.collect::<rusqlite::Result<Vec<String>>>()
-        });
-        let names = names.map_err(failed(&self.path))?;
-        names.iter().map(|name| self.list(name)).collect()
+            .prepare_cached(get)
+            .and_then(|mut get| get.query_map([], |row| row.get(0))?.collect());
+        names.map_err(failed(&self.path))
     }
 
     /// A list.
@@ -120,17 +122,10 @@ impl Store {
         });
         let found = found.optional().map_err(failed(&self.path))?;
         let Some((list, description, written)) = found else {
-            let names = self
-                .connection
-                .prepare("SELECT name FROM lists ORDER BY name");
-            let names = names.and_then(|mut get| {
-                let rows = get.query_map([], |row| row.get(0))?;
-                rows.collect::<rusqlite::Result<Vec<String>>>()
-            });
             return Err(Error::UnknownName {
                 kind: "list",
                 name: name.to_owned(),
-                known: names.map_err(failed(&self.path))?,
+                known: self.names_of_lists()?,
             });
         };
         let get = "SELECT feature FROM list_features WHERE list = ? ORDER BY place";

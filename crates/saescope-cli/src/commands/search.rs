@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::model::{LoadArgs, prompt};
 use crate::args::sae::{encode, slices};
-use crate::print::{self, Align, Table, cut, visible};
+use crate::print::{self, Align, Table, cut, token_list, visible};
 use crate::usage::usage;
 
 /// Search a store for features: by a text, by words, by tokens, by classes of texts
@@ -25,7 +25,7 @@ use crate::usage::usage;
 #[command(after_help = "\
 Examples:
   saescope search store.db --words happy
-  saescope search store.db --promotes girl --filter 'density<0.1'
+  saescope search store.db --promotes mom --filter 'density<0.1'
   saescope search store.db --text \"Lily was happy\" --json
 ")]
 pub(crate) struct Args {
@@ -230,7 +230,6 @@ impl Args {
 
 /// Columns to which texts are cut.
 const TEXT_WIDTH: usize = 100;
-const TOKENS_WIDTH: usize = 40;
 
 fn print(found: &[Found], score: &'static str) -> anyhow::Result<()> {
     let mut table = Table::new(vec![
@@ -247,10 +246,6 @@ fn print(found: &[Found], score: &'static str) -> anyhow::Result<()> {
         "feature", score, "token", "density", "max", "fires on", "promotes", "label",
     ]);
     for found in found {
-        let list = |tokens: &[String]| {
-            let tokens: Vec<String> = tokens.iter().map(|token| visible(token)).collect();
-            cut(&tokens.join(" "), TOKENS_WIDTH)
-        };
         let score = found
             .activation
             .map(f64::from)
@@ -268,8 +263,8 @@ fn print(found: &[Found], score: &'static str) -> anyhow::Result<()> {
                 .into(),
             percent(row.density).into(),
             format!("{:.3}", row.max).into(),
-            list(&row.reads).into(),
-            list(&row.promoted).into(),
+            token_list(&row.reads).into(),
+            token_list(&row.promoted).into(),
             row.label.clone().unwrap_or_default().into(),
         ]);
     }

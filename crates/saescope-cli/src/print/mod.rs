@@ -58,6 +58,13 @@ pub(crate) fn visible(text: &str) -> String {
     format!("{}{inner}{}", "·".repeat(spaces_before), "·".repeat(after))
 }
 
+/// Texts of tokens for a cell of a table, as far as there is room.
+pub(crate) fn token_list(tokens: &[String]) -> String {
+    const WIDTH: usize = 40;
+    let tokens: Vec<String> = tokens.iter().map(|token| visible(token)).collect();
+    cut(&tokens.join(" "), WIDTH)
+}
+
 /// A cell of a table.
 #[derive(Clone, Default)]
 pub(crate) struct Cell {

@@ -186,27 +186,19 @@ impl PageGroup {
 
 impl PageExample {
     fn of(example: &Example, strongest: f32) -> PageExample {
-        let mut pieces: Vec<PagePiece> = Vec::new();
-        let mut at = 0;
-        while at < example.tokens.len() {
-            // Tokens of one character stand behind the one that has it.
-            let more = example.tokens[at + 1..]
-                .iter()
-                .take_while(|token| token.is_empty());
-            let end = at + 1 + more.count();
-            let values = &example.activations[at..end];
+        let pieces = example.pieces().map(|(text, values)| {
             let largest = values.iter().copied().fold(0.0, f32::max);
             let share = f64::from(largest / strongest.max(f32::MIN_POSITIVE));
             let list: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
-            pieces.push(PagePiece {
-                text: example.tokens[at].replace('\n', "↵"),
+            PagePiece {
+                text: text.replace('\n', "↵"),
                 // The logarithm lets weak activations be seen beside strong ones.
                 strength: (largest > 0.0)
                     .then(|| format!("{:.2}", 0.1 + 0.9 * (1.0 + 9.0 * share).log10())),
                 values: list.join(" "),
-            });
-            at = end;
-        }
+            }
+        });
+        let pieces = pieces.collect();
         let labels = match example.labels.as_slice() {
             [] => String::new(),
             labels => format!(" · {}", labels.join(" ")),

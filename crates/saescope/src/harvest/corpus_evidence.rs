@@ -145,7 +145,7 @@ impl CorpusEvidence {
 
     /// The key of a sequence that was read.
     pub fn key(&self, sequence: u32) -> u64 {
-        self.keys.get(sequence as usize).copied().unwrap_or(0)
+        key_of(&self.keys, sequence)
     }
 
     /// Adds the activations of a block.
@@ -169,7 +169,7 @@ impl CorpusEvidence {
         }
         let starts = block.starts_of_features(self.features.len());
         let (limits, keys) = (self.limits, &self.keys);
-        let key = |sequence: u32| keys.get(sequence as usize).copied().unwrap_or(0);
+        let key = |sequence: u32| key_of(keys, sequence);
         let features = self.features.par_iter_mut().zip(&mut self.trim_at);
         features
             .enumerate()
@@ -195,7 +195,7 @@ impl CorpusEvidence {
     /// Makes the evidence of every feature as small as its limits allow.
     pub fn trim(&mut self) {
         let (limits, keys) = (self.limits, &self.keys);
-        let key = |sequence: u32| keys.get(sequence as usize).copied().unwrap_or(0);
+        let key = |sequence: u32| key_of(keys, sequence);
         let features = self.features.par_iter_mut().zip(&mut self.trim_at);
         features
             .enumerate()
@@ -204,6 +204,10 @@ impl CorpusEvidence {
                 *trim_at = next_trim(evidence.firings.len());
             });
     }
+}
+
+fn key_of(keys: &[u64], sequence: u32) -> u64 {
+    keys.get(sequence as usize).copied().unwrap_or(0)
 }
 
 /// The number of firings at which a feature that has `kept` after a trim is trimmed again.

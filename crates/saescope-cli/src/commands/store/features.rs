@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::StoreArg;
 use crate::args::value::one_of;
-use crate::print::{self, Align, Table, cut, visible};
+use crate::print::{self, Align, Table, token_list};
 
 /// List the features of a store, sorted and filtered
 #[derive(clap::Args)]
@@ -65,9 +65,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Columns to which a list of tokens is cut.
-const TOKENS_WIDTH: usize = 40;
-
 fn table(features: &[FeatureRow]) -> Table {
     let mut table = Table::new(vec![
         Align::Right,
@@ -82,17 +79,13 @@ fn table(features: &[FeatureRow]) -> Table {
         "feature", "density", "max", "mean", "fires on", "promotes", "label",
     ]);
     for row in features {
-        let list = |tokens: &[String]| {
-            let tokens: Vec<String> = tokens.iter().map(|token| visible(token)).collect();
-            cut(&tokens.join(" "), TOKENS_WIDTH)
-        };
         table.row(vec![
             row.feature.to_string().into(),
             percent(row.density).into(),
             format!("{:.3}", row.max).into(),
             format!("{:.3}", row.mean).into(),
-            list(&row.reads).into(),
-            list(&row.promoted).into(),
+            token_list(&row.reads).into(),
+            token_list(&row.promoted).into(),
             row.label.clone().unwrap_or_default().into(),
         ]);
     }

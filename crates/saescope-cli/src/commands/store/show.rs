@@ -222,19 +222,8 @@ fn examples(
     writeln!(out, "\n{title}")?;
     for example in examples {
         write!(out, "{:>7.3}  ", example.activation)?;
-        let mut at = 0;
-        while at < example.tokens.len() {
-            // Tokens of one character stand behind the one that has it.
-            let more = example.tokens[at + 1..]
-                .iter()
-                .take_while(|token| token.is_empty());
-            let end = at + 1 + more.count();
-            out.painted(
-                &example.tokens[at],
-                &example.activations[at..end],
-                strongest,
-            )?;
-            at = end;
+        for (text, activations) in example.pieces() {
+            out.painted(text, activations, strongest)?;
         }
         if example.folded > 0 {
             write!(out, "  (and {} alike)", example.folded)?;

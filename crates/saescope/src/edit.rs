@@ -12,7 +12,7 @@ use saescope_kernels::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::save_whole;
+use crate::checkpoint::{holds_tensors, save_whole};
 use crate::error::{Error, Result};
 use crate::hook::Rows;
 use crate::site::Site;
@@ -438,6 +438,10 @@ impl Document {
     /// When the file cannot be read, holds something else, or a number that is not finite.
     pub fn load(path: &Path) -> Result<Document> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        if holds_tensors(&bytes) {
+            let path = path.to_owned();
+            return Err(Error::TensorsAsEdits { path });
+        }
         let list = bytes.trim_ascii_start().starts_with(b"[");
         let read = if list {
             serde_json::from_slice(&bytes).map(|edits| Document { model: None, edits })

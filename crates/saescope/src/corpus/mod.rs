@@ -7,6 +7,7 @@
 
 mod columns;
 mod documents;
+mod encode;
 mod format;
 mod json;
 mod layout;
@@ -17,6 +18,7 @@ mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use self::documents::Documents;
 use self::layout::{Delimiters, Packing, Start};
+pub(crate) use self::texts::{Item, items};
 use crate::digest::Digest;
 use crate::error::{Error, Result, by_name};
 use crate::shuffle;

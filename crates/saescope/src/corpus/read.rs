@@ -5,6 +5,8 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::TextUnit;
 use super::columns;
 use super::format::Format;
@@ -57,18 +59,20 @@ impl DocumentReader<'_> {
             }
         };
         let (format, source) = Format::find(path, open(path)?, self.template)?;
+        if format == Format::Text {
+            return self.plain(Lines::new(path, source), &mut some);
+        }
         let default = Template::default_field();
         let template = self.template.unwrap_or(&default);
-        match format {
-            Format::JsonLines => json_lines(Lines::new(path, source), template, &mut some),
-            Format::JsonArray => json_values(path, source, true, (template, &mut some)),
-            Format::JsonObjects => json_values(path, source, false, (template, &mut some)),
-            Format::Table(delimiter) => table(path, source, delimiter, (template, &mut some)),
-            Format::Parquet | Format::ArrowFile | Format::ArrowStream => {
-                rows(path, source, format, (template, &mut some))
-            }
-            Format::Text => self.plain(Lines::new(path, source), &mut some),
-        }
+        records(path, (format, source), template, &mut |record| {
+            let document = record::document(template, &record.value);
+            some(Found {
+                document: document.map_err(|reason| record.error(path, &reason))?,
+                unit: record.unit,
+                number: record.number,
+                read: record.read,
+            })
+        })
     }
 
     fn plain(&self, mut lines: Lines, take: DocumentSink) -> Result<()> {
@@ -86,37 +90,71 @@ impl DocumentReader<'_> {
     }
 }
 
-/// A template, and the receiver of the documents that it makes.
-type Making<'a, 'b> = (&'a Template, DocumentSink<'b>);
+/// A record and its place in a file.
+pub(super) struct Record {
+    pub(super) value: Value,
+    unit: &'static str,
+    number: u64,
+    read: u64,
+}
 
-fn json_lines(mut lines: Lines, template: &Template, take: DocumentSink) -> Result<()> {
+impl Record {
+    /// The error of a record that cannot be used.
+    pub(super) fn error(&self, path: &Path, reason: &str) -> Error {
+        let (unit, number) = (self.unit, self.number);
+        Error::format(path, format!("{unit} {number}: {reason}"))
+    }
+}
+
+/// Receives records one after another.
+pub(super) type RecordSink<'a> = &'a mut dyn FnMut(Record) -> Result<()>;
+
+/// Hands every record of an opened file of any format but text to `take`, with at least the fields of
+/// `template`.
+pub(super) fn records(
+    path: &Path,
+    (format, source): (Format, Source),
+    template: &Template,
+    take: RecordSink,
+) -> Result<()> {
+    match format {
+        Format::JsonLines | Format::Text => json_lines(Lines::new(path, source), take),
+        Format::JsonArray => json_values(path, source, true, take),
+        Format::JsonObjects => json_values(path, source, false, take),
+        Format::Table(delimiter) => table(path, (source, delimiter), template, take),
+        Format::Parquet | Format::ArrowFile | Format::ArrowStream => {
+            rows(path, (source, format), template, take)
+        }
+    }
+}
+
+fn json_lines(mut lines: Lines, take: RecordSink) -> Result<()> {
     while let Some(line) = lines.next()? {
         if line.trim().is_empty() {
             continue;
         }
-        let document = json::parse(line).and_then(|value| record::document(template, &value));
-        let document = document.map_err(|reason| lines.error(&reason))?;
-        take(lines.found(document))?;
+        let value = json::parse(line).map_err(|reason| lines.error(&reason))?;
+        take(Record {
+            value,
+            unit: "line",
+            number: lines.number,
+            read: lines.read.get(),
+        })?;
     }
     Ok(())
 }
 
-fn json_values(path: &Path, source: Source, array: bool, (template, take): Making) -> Result<()> {
+fn json_values(path: &Path, source: Source, array: bool, take: RecordSink) -> Result<()> {
     let read = source.read;
     let mut values = Values::new(source.bytes, array);
     loop {
         let value = values
             .next()
             .and_then(|value| value.map(json::parse).transpose());
-        let document = value.and_then(|value| {
-            value
-                .map(|value| record::document(template, &value))
-                .transpose()
-        });
         let number = values.number;
-        match document {
-            Ok(Some(document)) => take(Found {
-                document,
+        match value {
+            Ok(Some(value)) => take(Record {
+                value,
                 unit: "record",
                 number,
                 read: read.get(),
@@ -127,21 +165,28 @@ fn json_values(path: &Path, source: Source, array: bool, (template, take): Makin
     }
 }
 
-fn table(path: &Path, source: Source, delimiter: u8, (template, take): Making) -> Result<()> {
+/// The rows of a table, as objects of texts.
+fn table(
+    path: &Path,
+    (source, delimiter): (Source, u8),
+    template: &Template,
+    take: RecordSink,
+) -> Result<()> {
     let broken = |reason: String| Error::format(path, reason);
     let read = source.read;
     let mut table = Table::open(source.bytes, delimiter).map_err(broken)?;
-    let fields: Vec<&str> = template.fields().collect();
-    let columns: Result<Vec<usize>, String> =
-        fields.iter().map(|field| table.column(field)).collect();
+    let columns: Result<Vec<(&str, usize)>, String> = template
+        .fields()
+        .map(|field| Ok((field, table.column(field)?)))
+        .collect();
     let columns = columns.map_err(broken)?;
     while table.next().map_err(broken)? {
-        let text = template.render(|field| {
-            let at = fields.iter().position(|known| *known == field);
-            Ok(at.map_or_else(Default::default, |at| table.cell(columns[at])))
-        });
-        take(Found {
-            document: Document::Text(text.map_err(broken)?),
+        let cell = |(field, column): &(&str, usize)| {
+            let cell = table.cell(*column).into_owned();
+            ((*field).to_owned(), Value::String(cell))
+        };
+        take(Record {
+            value: Value::Object(columns.iter().map(cell).collect()),
             unit: "line",
             number: table.line(),
             read: read.get(),
@@ -151,7 +196,12 @@ fn table(path: &Path, source: Source, delimiter: u8, (template, take): Making) -
 }
 
 /// The rows of a file of columns.
-fn rows(path: &Path, source: Source, format: Format, (template, take): Making) -> Result<()> {
+fn rows(
+    path: &Path,
+    (source, format): (Source, Format),
+    template: &Template,
+    take: RecordSink,
+) -> Result<()> {
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     let len = metadata.len();
     let file = if source.compressed {
@@ -169,13 +219,10 @@ fn rows(path: &Path, source: Source, format: Format, (template, take): Making) -
     };
     let mut failure = None;
     let read = columns::rows(file, format, template, &mut |row| {
-        let number = row.number;
-        let document = record::document(template, &row.record);
-        let document = document.map_err(|reason| format!("row {number}: {reason}"))?;
-        let taken = take(Found {
-            document,
+        let taken = take(Record {
+            value: row.record,
             unit: "row",
-            number,
+            number: row.number,
             read: (row.done * len as f64) as u64,
         });
         taken.map_err(|error| {
@@ -187,6 +234,19 @@ fn rows(path: &Path, source: Source, format: Format, (template, take): Making) -
         (Some(error), _) => Err(error),
         (None, read) => read.map_err(|reason| Error::format(path, reason)),
     }
+}
+
+/// Hands every line of an opened file of text to `take`.
+pub(super) fn lines(
+    path: &Path,
+    source: Source,
+    take: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    let mut lines = Lines::new(path, source);
+    while let Some(line) = lines.next()? {
+        take(line)?;
+    }
+    Ok(())
 }
 
 fn paragraphs(mut lines: Lines, take: DocumentSink) -> Result<()> {

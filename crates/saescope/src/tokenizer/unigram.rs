@@ -93,3 +93,26 @@ fn classes_with_ids_of_their_own_are_refused_by_name() {
     let error = open(&models["t5"], "spiece.model", &sentinels).err();
     assert!(error.unwrap().to_string().contains("extra_ids"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_to_a_vocabulary_makes_it_panic(
+        edits in proptest::collection::vec((0usize..4000, proptest::num::u8::ANY), 1..4),
+        cut in proptest::option::of(0usize..4000),
+    ) {
+        let models = golden().models;
+        let mut model = BASE64_STANDARD.decode(models["bytes"].as_str().unwrap()).unwrap();
+        for (at, byte) in edits {
+            let len = model.len();
+            model[at % len] = byte;
+        }
+        model.truncate(cut.map_or(model.len(), |cut| cut % model.len()));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tokenizer.model"), model).unwrap();
+        if let Ok(tokenizer) = Tokenizer::from_folder(folder.path())
+            && let Ok(ids) = tokenizer.encode("Hi 한 the\u{0}world", Bos::Auto)
+        {
+            tokenizer.readable_pieces(&ids);
+        }
+    }
+}

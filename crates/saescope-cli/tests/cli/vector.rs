@@ -197,7 +197,7 @@ fn a_direction_without_a_site_is_shown_and_becomes_edits_at_the_site_given() {
     for name in ["one.pt", "one.npy", "in_a_dict.pt", "compressed.npz"] {
         let file = of_torch(name);
         let shown = json(&["vector", "info", &file, "--site", "mlp_out.3", "--json"]);
-        assert_eq!(shown["directions"][0]["site"], "mlp_out.3", "{name}");
+        assert_eq!(shown["sites"][0]["site"], "mlp_out.3", "{name}");
         let edits = json(&[
             "vector",
             "edits",
@@ -210,6 +210,8 @@ fn a_direction_without_a_site_is_shown_and_becomes_edits_at_the_site_given() {
         let add = &edits["edits"][0]["op"]["add"];
         assert_eq!(add["direction"], serde_json::json!([3.0, 4.0, 5.0, 6.0]));
     }
+    let one = ["vector", "info", VECTOR, "--site", "resid_post.2", "--json"];
+    assert_eq!(json(&one)["sites"].as_array().unwrap().len(), 1);
     let rows = of_torch("rows.pt");
     let layers = ["vector", "edits", &rows, "--site", "resid_post.3"];
     let edits = json(&[&layers[..], &["--layers", "6"]].concat());

@@ -23,7 +23,7 @@ Examples:
 pub(super) struct InfoArgs {
     #[command(flatten)]
     file: VectorArg,
-    /// The site of a direction that states none
+    /// The site of a direction that states none, or the only one to show
     #[arg(long, value_name = "SITE")]
     site: Option<Site>,
     /// Print JSON
@@ -57,7 +57,8 @@ pub(super) struct EditsArgs {
 }
 
 pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
-    let vector = args.file.open(args.site.as_slice())?;
+    let mut vector = args.file.open(args.site.as_slice())?;
+    vector.retain(args.site.as_slice())?;
     let record = &vector.record;
     if args.json {
         return print::json(&vector.summary());

@@ -485,6 +485,7 @@ def gemma_scope() -> None:
     sizes = dict(d_in=D_IN, d_sae=D_SAE, apply_b_dec_to_input=False)
     for case, name in {
         "gemma_scope_res": "gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71",
+        "gemma_scope_compressed": "gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71",
         "gemma_scope_embedding": "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6",
     }.items():
         if not wanted(case):
@@ -493,7 +494,8 @@ def gemma_scope() -> None:
         path.mkdir(parents=True)
         sae = JumpReLUSAE(JumpReLUSAEConfig(**sizes))
         randomise(dict(sae.named_parameters()))
-        np.savez(path / "params.npz", **{k: v.detach().numpy() for k, v in sae.named_parameters()})
+        save = np.savez_compressed if "compressed" in case else np.savez
+        save(path / "params.npz", **{k: v.detach().numpy() for k, v in sae.named_parameters()})
         if "embedding" in case:
             sae.W_enc.data /= np.sqrt(D_IN)
             sae.W_dec.data *= np.sqrt(D_IN)

@@ -12,7 +12,7 @@ use saescope_kernels::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::save_whole;
+use crate::checkpoint::{holds_tensors, save_whole};
 use crate::error::{Error, Result};
 use crate::hook::Rows;
 use crate::site::Site;
@@ -447,6 +447,10 @@ impl Document {
     /// # Errors
     /// As [`Document::load`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Document> {
+        if holds_tensors(bytes) {
+            let path = path.to_owned();
+            return Err(Error::TensorsAsEdits { path });
+        }
         stand_in::check_text(path, bytes)?;
         let list = bytes.trim_ascii_start().starts_with(b"[");
         let read = if list {

@@ -341,6 +341,32 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// Tensors where edits are needed.
+    #[error("{path}: it holds tensors, such as those of a vector, and not edits")]
+    TensorsAsEdits {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A direction that states no site, and none is given.
+    #[error("{path}: tensor `{tensor}`: it is a direction without a site; give one")]
+    NoSite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+    },
+
+    /// Directions by layer, for a model that is not known.
+    #[error(
+        "{path}: it holds directions by layer, which files count in several ways; the number of the \
+          model's layers tells them apart"
+    )]
+    NoLayerCount {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// The model that an autoencoder's record names cannot be opened.
     #[error("the model of the autoencoder: {source}")]
     ModelOfSae {
@@ -410,6 +436,9 @@ impl Error {
             | Error::NoModel { .. }
             | Error::SaeAsModel { .. }
             | Error::ModelAsSae { .. }
+            | Error::TensorsAsEdits { .. }
+            | Error::NoSite { .. }
+            | Error::NoLayerCount { .. }
             | Error::LongContext { .. }
             | Error::HeldOut { .. }
             | Error::UnknownName { .. }

@@ -188,7 +188,7 @@ impl PromptsArgs {
     }
 }
 
-/// The texts of a file: its lines that are not empty, or the `text` of each record of JSON Lines.
+/// The texts of a file: its lines that are not empty, or the `text` of each of its records.
 /// `flag` names the file.
 pub(crate) fn lines(flag: &'static str, file: &Path) -> anyhow::Result<Vec<String>> {
     text::read_all(&locate_file(file)?).context(flag)

@@ -76,6 +76,11 @@ fn mend(error: &Error) -> Option<&'static str> {
         Error::NoTokenizer { .. } => "--ids takes token ids in place of a text",
         Error::SaeAsModel { .. } => "`saescope info` names the model that it was trained on",
         Error::ModelAsSae { .. } => "--model takes a model, beside an autoencoder or alone",
+        Error::TensorsAsEdits { .. } => {
+            "`saescope vector edits VECTOR --scale S -o EDITS` writes a vector's"
+        }
+        Error::NoSite { .. } => "--site names it",
+        Error::NoLayerCount { .. } => "--layers gives it",
         Error::LongContext { .. } => "a smaller --context cuts them shorter",
         Error::HeldOut { .. } => {
             "--eval-tokens 0 trains on all of it, --eval-corpus evaluates on other texts"

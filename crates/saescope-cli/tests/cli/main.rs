@@ -9,6 +9,7 @@
 )]
 
 mod autoencoders;
+mod chat;
 mod contract;
 mod corpus;
 mod demo;

@@ -186,3 +186,52 @@ fn sets_that_do_not_differ_have_no_direction_and_patterns_no_width() {
         assert!(!output.exists());
     }
 }
+
+/// A file of `tests/golden/make_torch_vectors.py`.
+fn of_torch(name: &str) -> String {
+    format!("tests/golden/vectors/torch/{name}")
+}
+
+#[test]
+fn a_direction_without_a_site_is_shown_and_becomes_edits_at_the_site_given() {
+    for name in ["one.pt", "one.npy", "in_a_dict.pt", "compressed.npz"] {
+        let file = of_torch(name);
+        let shown = json(&["vector", "info", &file, "--site", "mlp_out.3", "--json"]);
+        assert_eq!(shown["sites"][0]["site"], "mlp_out.3", "{name}");
+        let edits = json(&[
+            "vector",
+            "edits",
+            &file,
+            "--site",
+            "mlp_out.3",
+            "--scale",
+            "2",
+        ]);
+        let add = &edits["edits"][0]["op"]["add"];
+        assert_eq!(add["direction"], serde_json::json!([3.0, 4.0, 5.0, 6.0]));
+    }
+    let one = ["vector", "info", VECTOR, "--site", "resid_post.2", "--json"];
+    assert_eq!(json(&one)["sites"].as_array().unwrap().len(), 1);
+    let rows = of_torch("rows.pt");
+    let layers = ["vector", "edits", &rows, "--site", "resid_post.3"];
+    let edits = json(&[&layers[..], &["--layers", "6"]].concat());
+    assert_eq!(edits["edits"][0]["op"]["add"]["direction"][0], 3.0);
+    let refused = |args: &[&str]| {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&layers).contains("--layers gives it"));
+    let one = of_torch("one.pt");
+    assert!(refused(&["vector", "info", &one]).contains("--site names it"));
+    assert!(refused(&["vector", "edits", &one]).contains("--site names it"));
+}
+
+#[test]
+fn a_vector_in_place_of_edits_is_named_with_the_command_that_writes_them() {
+    for file in [of_torch("one.pt"), of_torch("one.npy"), VECTOR.to_owned()] {
+        let output = run(&["run", MODEL, "-p", "a", "-n", "1", "--edits", &file]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("`saescope vector edits"), "{stderr}");
+    }
+}

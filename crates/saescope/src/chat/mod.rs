@@ -1,8 +1,9 @@
 //! Conversations as the text that an instruct model was trained on.
 //!
-//! Templates are Jinja programs that come with a model, so they are not trusted: they see the messages
-//! and nothing else, within limits of steps and memory.
+//! Templates are Jinja programs that come with a model, so they are not trusted: they see the messages,
+//! tools and documents and nothing else, within limits of steps and memory.
 
+mod attachments;
 mod conversation;
 mod jinja;
 mod strftime;
@@ -12,6 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
+pub(crate) use self::attachments::check_list;
+pub use self::attachments::{Attachments, read_list};
 pub use self::conversation::Conversation;
 use self::jinja::{Fault, Program};
 use crate::error::{Error, Result};
@@ -42,14 +45,21 @@ pub struct ChatTemplate {
     program: Program,
     /// By name, such as `bos_token`.
     special_tokens: Vec<(String, String)>,
+    /// The names of lists beside the turns that occur in it.
+    mentioned: Vec<&'static str>,
 }
 
 impl ChatTemplate {
     /// Compiles a template; `special_tokens` are those that it may write, by name, such as `bos_token`.
     pub fn new(source: &str, special_tokens: Vec<(String, String)>) -> Result<ChatTemplate> {
+        let names = Attachments::default().named().map(|(name, _)| name);
         Ok(ChatTemplate {
             program: Program::new(source).map_err(failed)?,
             special_tokens,
+            mentioned: names
+                .into_iter()
+                .filter(|name| source.contains(name))
+                .collect(),
         })
     }
 
@@ -67,25 +77,51 @@ impl ChatTemplate {
         ChatTemplate::new(source, tokenizer.special_tokens())
     }
 
+    /// The template that comes with a tokenizer for conversations with tools: that of its own, if it has
+    /// one, or else the one for all.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::of`].
+    pub fn for_tools(tokenizer: &Tokenizer) -> Result<ChatTemplate> {
+        match tokenizer.tool_template() {
+            Some(source) => ChatTemplate::new(source, tokenizer.special_tokens()),
+            None => ChatTemplate::of(tokenizer),
+        }
+    }
+
+    /// True if the list beside the turns that is called `name` occurs in the template, so that it may
+    /// change the text.
+    pub fn mentions(&self, name: &str) -> bool {
+        self.mentioned.contains(&name)
+    }
+
     /// The conversation up to the model's next turn.
     pub fn render_prompt(&self, messages: &[Message]) -> Result<String> {
-        self.render_with(messages, true)
+        self.render_attached(messages, &Attachments::default(), true)
     }
 
     /// The conversation as it is, for example with a last turn of the model.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
-        self.render_with(messages, false)
+        self.render_attached(messages, &Attachments::default(), false)
     }
 
-    fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+    /// The conversation with tools and documents, up to the model's next turn if
+    /// `add_generation_prompt`.
+    pub fn render_attached(
+        &self,
+        messages: &[Message],
+        attachments: &Attachments,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
         let mut variables = Map::new();
         variables.insert("messages".to_owned(), json!(messages));
         variables.insert(
             "add_generation_prompt".to_owned(),
             add_generation_prompt.into(),
         );
-        variables.insert("tools".to_owned(), Json::Null);
-        variables.insert("documents".to_owned(), Json::Null);
+        for (name, list) in attachments.named() {
+            variables.insert(name.to_owned(), list.cloned().unwrap_or(Json::Null));
+        }
         self.render_variables(variables)
     }
 
@@ -152,7 +188,8 @@ mod tests {
                 ChatTemplate::new(&source, tokens).unwrap()
             };
             let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
-            let found = template.render_with(&messages, row["prompt"].as_bool().unwrap());
+            let prompt = row["prompt"].as_bool().unwrap();
+            let found = template.render_attached(&messages, &Attachments::default(), prompt);
             match (found, row["text"].as_str(), row["error"].as_str()) {
                 (Ok(found), Some(text), _) => assert_eq!(found, text, "{name} {}", row["chat"]),
                 (Err(Error::ChatTemplate(found)), _, Some(error)) => assert_eq!(found, error),
@@ -228,6 +265,42 @@ mod tests {
             differences.len(),
             rows.len()
         );
+    }
+
+    /// A template that people met, and its text by transformers.
+    #[derive(Deserialize)]
+    struct Met {
+        case: String,
+        template: String,
+        tools: Option<Json>,
+        documents: Option<Json>,
+        prompt: bool,
+        text: String,
+    }
+
+    /// The cases 01, 03 and 04 of the templates that were reported, and lists beside the turns:
+    /// `tests/golden/make_wild_chat.py` has transformers render them.
+    #[test]
+    fn templates_that_people_met_render_as_in_transformers() {
+        let path = "/../../tests/golden/chat/wild.json";
+        let bytes = std::fs::read(format!("{}{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let rows: Vec<Met> = serde_json::from_slice(&bytes).unwrap();
+        let count = |start: &str| {
+            rows.iter()
+                .filter(|row| row.case.starts_with(start))
+                .count()
+        };
+        assert_eq!(["01", "03", "04", "lists"].map(count), [2, 1, 16, 18]);
+        for row in rows {
+            let template = ChatTemplate::new(&row.template, Vec::new()).unwrap();
+            let attachments = Attachments {
+                tools: row.tools,
+                documents: row.documents,
+            };
+            let messages = [Message::new("user", "Hi")];
+            let found = template.render_attached(&messages, &attachments, row.prompt);
+            assert_eq!(found.unwrap(), row.text, "{} {}", row.case, row.template);
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub use write_gguf::{NewValue, save_gguf};
 
 use crate::error::{Error, Result};
 pub(crate) use file::File;
+pub(crate) use open::holds_tensors;
 use tensor::Entry;
 
 /// An opened checkpoint: one file, or the shards of one.

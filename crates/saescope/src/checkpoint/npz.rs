@@ -1,7 +1,7 @@
 //! Files of numpy: one array of `numpy.save`, and the zip archive of `numpy.savez`.
 //!
-//! Arrays of numbers are read, of either byte order. Arrays of objects, which numpy keeps as pickles, and
-//! compressed archives are refused by name.
+//! Arrays of numbers are read, of either byte order, also of the compressed archives of
+//! `numpy.savez_compressed`. Arrays of objects, which numpy keeps as pickles, are refused by name.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,6 +18,11 @@ use crate::error::{Error, Result};
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Most bytes of a file whose numbers are turned to the other byte order in memory.
 const MAX_TURNED: usize = 1 << 30;
+/// Largest ratio of an archive's content to its bytes. Weights rarely shrink to a third; an archive that
+/// grows more is made to fill the memory of its reader.
+const MAX_GROWTH: usize = 40;
+/// Bytes of content that any archive may have.
+const SMALL: usize = 16 << 20;
 /// Longest header of an array; numpy's own are under 200 bytes.
 const MAX_HEADER: usize = 1 << 16;
 
@@ -29,22 +34,14 @@ pub(super) fn is_npz(archive: &Archive) -> bool {
 
 /// Finds every array of the archive.
 pub(super) fn parse(path: &Path, bytes: &[u8], archive: &Archive) -> Result<FileContent> {
-    let mut tensors = Vec::new();
-    for entry in archive.names() {
+    let mut places = Vec::new();
+    for entry in sorted(archive) {
         let name = entry.trim_end_matches(".npy").to_owned();
-        let found = archive
-            .find(bytes, entry)
-            .map_err(|reason| {
-                format!("{reason}; save with `numpy.savez`, which compresses nothing")
-            })
-            .and_then(|place| array(bytes, place))
-            .map_err(|reason| Error::tensor(path, &name, reason))?;
-        tensors.push((name, found));
+        let place = archive.find(bytes, entry);
+        let place = place.map_err(|reason| Error::tensor(path, &name, reason))?;
+        places.push((name, place));
     }
-    Ok(FileContent {
-        tensors,
-        metadata: Metadata::Npz,
-    })
+    content(path, bytes, places)
 }
 
 /// Reads a file of one array, a tensor without a name.
@@ -56,42 +53,102 @@ pub(super) fn parse_one(path: &Path, bytes: &[u8]) -> Result<FileContent> {
     })
 }
 
-/// The same file with every array little-endian, if one is not. A file that is not understood is left as
-/// it is, for its reader to refuse.
-pub(super) fn little_endian(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-    let places: Vec<Range<usize>> = if bytes.starts_with(MAGIC) {
-        std::iter::once(0..bytes.len()).collect()
+/// An array's name and its place in a file.
+type Placed = (String, Range<usize>);
+
+/// The arrays at some places of `bytes`.
+fn content(path: &Path, bytes: &[u8], places: Vec<Placed>) -> Result<FileContent> {
+    let tensor = |(name, place): Placed| match array(bytes, place) {
+        Ok(found) => Ok((name, found)),
+        Err(reason) => Err(Error::tensor(path, &name, reason)),
+    };
+    let tensors: Result<Vec<_>> = places.into_iter().map(tensor).collect();
+    Ok(FileContent {
+        tensors: tensors?,
+        metadata: Metadata::Npz,
+    })
+}
+
+/// The names of an archive's entries, in order, so that the first of several errors is always the same.
+fn sorted(archive: &Archive) -> Vec<&str> {
+    let mut names: Vec<&str> = archive.names().collect();
+    names.sort_unstable();
+    names
+}
+
+/// A file in memory, since it cannot be read as it lies on the disk, and its arrays.
+pub(super) struct Rewritten {
+    pub(super) bytes: Vec<u8>,
+    pub(super) content: FileContent,
+}
+
+/// Rewrites a file of which an array is compressed or big-endian. Another one, or one that is not
+/// understood, is left as it is, for its reader to open or refuse.
+pub(super) fn rewrite(path: &Path, bytes: &[u8]) -> Result<Option<Rewritten>> {
+    let (inflated, places) = if bytes.starts_with(MAGIC) {
+        let one = (ONLY_TENSOR.to_owned(), 0..bytes.len());
+        (None, vec![one])
     } else if bytes.starts_with(zip::MAGIC) {
         let archive = Archive::read(path, bytes)?;
         if !is_npz(&archive) {
             return Ok(None);
         }
-        let found = archive.names().map(|name| archive.find(bytes, name));
-        found.filter_map(Result::ok).collect()
+        if archive.has_deflated() {
+            let (inflated, places) = inflate(path, bytes, &archive)?;
+            (Some(inflated), places)
+        } else {
+            let stored = |name| {
+                let place = archive.find(bytes, name).ok()?;
+                Some((name.trim_end_matches(".npy").to_owned(), place))
+            };
+            (
+                None,
+                sorted(&archive).into_iter().filter_map(stored).collect(),
+            )
+        }
     } else {
         return Ok(None);
     };
+    let plain = inflated.as_deref().unwrap_or(bytes);
     let big: Vec<_> = places
-        .into_iter()
-        .filter_map(|place| big_endian(bytes, place))
+        .iter()
+        .filter_map(|(_, place)| big_endian(plain, place.clone()))
         .collect();
-    if big.is_empty() {
+    if big.is_empty() && inflated.is_none() {
         return Ok(None);
     }
-    if bytes.len() > MAX_TURNED {
+    if !big.is_empty() && plain.len() > MAX_TURNED {
         let reason = format!(
             "big-endian numbers in a file of over {MAX_TURNED} bytes; save them as `array.astype('<f4')`"
         );
         return Err(Error::format(path, reason));
     }
-    let mut turned = bytes.to_vec();
+    let mut turned = inflated.unwrap_or_else(|| bytes.to_vec());
     for BigEndian { mark, data, width } in big {
         turned[mark] = b'<';
         for number in turned[data].chunks_exact_mut(width) {
             number.reverse();
         }
     }
-    Ok(Some(turned))
+    let content = content(path, &turned, places)?;
+    Ok(Some(Rewritten {
+        bytes: turned,
+        content,
+    }))
+}
+
+/// The contents of an archive one after another, and their places by name.
+fn inflate(path: &Path, bytes: &[u8], archive: &Archive) -> Result<(Vec<u8>, Vec<Placed>)> {
+    let most = SMALL.saturating_add(bytes.len().saturating_mul(MAX_GROWTH));
+    let mut inflated = Vec::new();
+    let mut places = Vec::new();
+    for entry in sorted(archive) {
+        let name = entry.trim_end_matches(".npy").to_owned();
+        let place = archive.inflate(bytes, entry, &mut inflated, most);
+        let place = place.map_err(|reason| Error::tensor(path, &name, reason))?;
+        places.push((name, place));
+    }
+    Ok((inflated, places))
 }
 
 /// The parts of an array that change with its byte order.

@@ -43,11 +43,13 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
 
 /// A checkpoint of one file.
 pub(super) fn single(path: &Path, file: File) -> Result<Checkpoint> {
-    let file = match npz::little_endian(path, file.bytes())? {
-        Some(turned) => File::held(path, turned),
-        None => file,
+    let (file, parsed) = match npz::rewrite(path, file.bytes())? {
+        Some(npz::Rewritten { bytes, content }) => (File::held(path, bytes), content),
+        None => {
+            let parsed = parse(path, file.bytes())?;
+            (file, parsed)
+        }
     };
-    let parsed = parse(path, file.bytes())?;
     let mut tensors = BTreeMap::new();
     for (name, entry) in parsed.tensors {
         insert(path, &mut tensors, name, (0, entry))?;
@@ -129,6 +131,14 @@ fn ending(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
 
 fn name_of(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// True for the first bytes of a file of tensors, of any format that has such.
+pub(crate) fn holds_tensors(bytes: &[u8]) -> bool {
+    let magics = [gguf::MAGIC, npz::MAGIC, zip::MAGIC];
+    magics.iter().any(|magic| bytes.starts_with(magic))
+        || safetensors::begins(bytes)
+        || torch::begins_old(bytes)
 }
 
 /// Reads one file by its first bytes, or else by the end of its name.

@@ -1,12 +1,15 @@
-//! Places of the stored entries of a zip archive.
+//! Places of the stored entries of a zip archive, and the contents of the deflated ones.
 //!
 //! torch, and numpy by default, store entries neither compressed nor encrypted, so that tensors can be
 //! mapped. This reader therefore needs the central directory alone. It allocates by what it has read,
 //! not by what the archive claims.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
+
+use flate2::read::DeflateDecoder;
 
 use super::cursor::Cursor;
 use crate::error::{Error, Result};
@@ -18,6 +21,8 @@ const CENTRAL: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
 const END_64: u32 = 0x0606_4b50;
 const END_64_LOCATOR: u32 = 0x0706_4b50;
+const STORED: u16 = 0;
+const DEFLATED: u16 = 8;
 
 /// Bytes of the end record without its comment, and of the locator of the 64-bit one before it.
 const END_LEN: usize = 22;
@@ -31,9 +36,13 @@ pub(super) struct Archive {
 struct Entry {
     /// Byte at which its local header starts.
     header: u64,
+    /// Bytes of the content.
     size: u64,
-    /// True if it is neither compressed nor encrypted.
-    plain: bool,
+    /// Bytes that it takes in the archive.
+    stored: u64,
+    method: u16,
+    encrypted: bool,
+    crc: u32,
 }
 
 impl Archive {
@@ -59,17 +68,84 @@ impl Archive {
         self.entries.keys().map(String::as_str)
     }
 
+    /// True if an entry is compressed in the way that [`Archive::inflate`] knows.
+    pub(super) fn has_deflated(&self) -> bool {
+        self.entries.values().any(|entry| entry.method == DEFLATED)
+    }
+
     /// The range of `bytes`, the archive, that is the entry `name`, or the reason why there is none.
     pub(super) fn find(&self, bytes: &[u8], name: &str) -> Result<Range<usize>, String> {
-        let entry = self.entries.get(name);
-        let entry = entry.ok_or_else(|| format!("there is no `{name}` in the archive"))?;
-        if !entry.plain {
+        let entry = self.entry(name)?;
+        if entry.method != STORED || entry.stored != entry.size {
             return Err(format!(
-                "`{name}` is compressed or encrypted; only stored entries can be read"
+                "`{name}` is compressed; only stored entries can be read"
             ));
         }
+        entry.place(bytes, name)
+    }
+
+    /// Appends the content of the entry `name` of `bytes`, the archive, to `into`, whose length may not
+    /// exceed `most` by it.
+    pub(super) fn inflate(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        into: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<Range<usize>, String> {
+        let entry = self.entry(name)?;
+        let start = into.len();
+        let room = (most - start.min(most)) as u64;
+        if entry.size > room {
+            return Err(format!(
+                "`{name}` has {} bytes, and the archive's entries would have over {most}; save it uncompressed",
+                entry.size
+            ));
+        }
+        let place = match entry.method {
+            STORED => self.find(bytes, name)?,
+            DEFLATED => entry.place(bytes, name)?,
+            other => {
+                return Err(format!(
+                    "`{name}` is compressed by method {other}; only deflate is read"
+                ));
+            }
+        };
+        let place = &bytes[place];
+        if entry.method == STORED {
+            into.extend_from_slice(place);
+        } else {
+            // A byte more than the directory says is enough to find out that it is wrong.
+            let read = DeflateDecoder::new(place)
+                .take(entry.size + 1)
+                .read_to_end(into);
+            read.map_err(|error| format!("`{name}` is damaged: {error}"))?;
+        }
+        let mut crc = flate2::Crc::new();
+        crc.update(&into[start..]);
+        if (into.len() - start) as u64 != entry.size || crc.sum() != entry.crc {
+            return Err(format!(
+                "`{name}` is damaged: its length or its checksum differs from what the archive says"
+            ));
+        }
+        Ok(start..into.len())
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, String> {
+        let entry = self.entries.get(name);
+        let entry = entry.ok_or_else(|| format!("there is no `{name}` in the archive"))?;
+        match entry.encrypted {
+            true => Err(format!("`{name}` is encrypted; save it without a password")),
+            false => Ok(entry),
+        }
+    }
+}
+
+impl Entry {
+    /// The range of `bytes`, the archive, that the entry takes.
+    fn place(&self, bytes: &[u8], name: &str) -> Result<Range<usize>, String> {
         let outside = || format!("`{name}` does not lie in the archive");
-        let header = usize::try_from(entry.header).map_err(|_| outside())?;
+        let header = usize::try_from(self.header).map_err(|_| outside())?;
         // The local header has its own lengths of name and extra field, the latter padded by torch.
         let header = bytes.get(header..).and_then(<[u8]>::first_chunk::<30>);
         let header = header.ok_or_else(outside)?;
@@ -78,8 +154,8 @@ impl Archive {
         }
         let [name_len, extra_len] =
             [26, 28].map(|at| u64::from(u16::from_le_bytes([header[at], header[at + 1]])));
-        let start = (entry.header + 30).checked_add(name_len + extra_len);
-        let end = start.and_then(|start| start.checked_add(entry.size));
+        let start = (self.header + 30).checked_add(name_len + extra_len);
+        let end = start.and_then(|start| start.checked_add(self.stored));
         match (start, end) {
             (Some(start), Some(end)) if end <= bytes.len() as u64 => {
                 Ok(start as usize..end as usize)
@@ -150,7 +226,8 @@ fn central(cursor: &mut Cursor) -> Result<(String, Entry)> {
     cursor.take(4)?;
     let flags = cursor.u16()?;
     let method = cursor.u16()?;
-    cursor.take(8)?;
+    cursor.take(4)?;
+    let crc = cursor.u32()?;
     let mut stored = u64::from(cursor.u32()?);
     let mut size = u64::from(cursor.u32()?);
     let [name_len, extra_len, comment_len] = [cursor.u16()?, cursor.u16()?, cursor.u16()?];
@@ -175,7 +252,10 @@ fn central(cursor: &mut Cursor) -> Result<(String, Entry)> {
     let entry = Entry {
         header,
         size,
-        plain: method == 0 && flags & 1 == 0 && stored == size,
+        stored,
+        method,
+        encrypted: flags & 1 != 0,
+        crc,
     };
     Ok((name, entry))
 }

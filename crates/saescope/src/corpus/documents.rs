@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::encode::Encoder;
 use super::format::Format;
 use super::origins::{DocumentOrigin, ORIGIN, OriginWriter, origin};
 use super::read::{DocumentReader, Found};
-use super::record::Document;
+use super::record::{DOCUMENTS, Document, TOOLS};
 use super::template::{DEFAULT_FIELD, Template};
 use super::{Chats, CorpusConfig, NO_TEMPLATE, Progress, Templates, TextUnit, open};
-use crate::chat::ChatTemplate;
 use crate::checkpoint::{File, save_whole};
 use crate::digest::{self, Digest};
 use crate::error::{Error, Result};
-use crate::tokenizer::{Bos, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 const MAGIC: &[u8; 8] = b"SAEDOCS2";
 /// Begins the key of documents; it stays when the format of the file changes, as the ids do.
@@ -283,6 +283,14 @@ fn differently_read(
             Chats::Plain => "plain",
         };
         parts.push(template.as_bytes().to_vec());
+        // A template that names the lists beside the turns gives another text since it sees them.
+        if [TOOLS, DOCUMENTS]
+            .iter()
+            .any(|name| template.contains(name))
+        {
+            let with_tools = tokenizer.tool_template().unwrap_or("attachments");
+            parts.push(with_tools.as_bytes().to_vec());
+        }
     }
     Ok(parts)
 }
@@ -318,14 +326,6 @@ struct DocumentSource<'a> {
     encoder: Encoder<'a>,
 }
 
-/// Turns documents into ids.
-struct Encoder<'a> {
-    tokenizer: &'a Tokenizer,
-    /// The model's chat template, unless there is none or chats are read without it.
-    chat: Option<ChatTemplate>,
-    chats: Chats,
-}
-
 /// A document that is to become ids, and its place for an error.
 struct Waiting {
     document: Document,
@@ -345,85 +345,6 @@ struct DocumentWriter<'a, W> {
     origins: OriginWriter,
     waiting: Vec<Waiting>,
     waiting_text: usize,
-}
-
-impl<'a> Encoder<'a> {
-    fn new(tokenizer: &'a Tokenizer, chats: Chats) -> Encoder<'a> {
-        let chat = match chats {
-            Chats::Auto | Chats::Template => ChatTemplate::of(tokenizer).ok(),
-            Chats::Plain => None,
-        };
-        Encoder {
-            tokenizer,
-            chat,
-            chats,
-        }
-    }
-
-    /// The ids of a document, without the tokens that the tokenizer puts around a text.
-    fn encode(&self, document: &Document) -> Result<Vec<u32>, String> {
-        let ids = match document {
-            Document::Text(text) => return self.plain(text),
-            Document::Ids(ids) => {
-                let d_vocab = self.tokenizer.d_vocab();
-                if let Some(id) = ids.iter().find(|id| **id as usize >= d_vocab) {
-                    return Err(format!(
-                        "the id {id} is not in the vocabulary of {d_vocab} tokens; the ids are those of \
-                         another tokenizer"
-                    ));
-                }
-                ids.clone()
-            }
-            Document::Turns(turns) => match &self.chat {
-                Some(template) => {
-                    let text = template.render(turns).map_err(|error| error.to_string())?;
-                    let ids = self.tokenizer.encode_raw(&text);
-                    ids.map_err(|error| error.to_string())?
-                }
-                None if self.reads_plain() => {
-                    let texts: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
-                    return self.plain(&texts.join("\n\n"));
-                }
-                // The cause, as the template itself gives it.
-                None => {
-                    let reason = ChatTemplate::of(self.tokenizer).err();
-                    let reason = reason.map_or_else(String::new, |reason| reason.to_string());
-                    return Err(format!(
-                        "it is a chat; {reason}; `plain` chats are the texts of their turns alone"
-                    ));
-                }
-            },
-        };
-        Ok(self.without_affixes(ids))
-    }
-
-    /// True if chats are read as plain. A template that is refused is not passed over.
-    fn reads_plain(&self) -> bool {
-        match self.chats {
-            Chats::Auto => self.tokenizer.chat_template().is_none(),
-            Chats::Template => false,
-            Chats::Plain => true,
-        }
-    }
-
-    fn plain(&self, text: &str) -> Result<Vec<u32>, String> {
-        let ids = self.tokenizer.encode(text, Bos::Never);
-        ids.map_err(|error| error.to_string())
-    }
-
-    /// Ids without the tokens around a text, which sequences add as they are asked to.
-    fn without_affixes(&self, mut ids: Vec<u32>) -> Vec<u32> {
-        let around = |bos| self.tokenizer.around(bos).unwrap_or_default();
-        let (before, _) = around(Bos::Always);
-        let (_, after) = around(Bos::Auto);
-        if !after.is_empty() && ids.ends_with(after) {
-            ids.truncate(ids.len() - after.len());
-        }
-        if !before.is_empty() && ids.starts_with(before) {
-            ids.drain(..before.len());
-        }
-        ids
-    }
 }
 
 impl DocumentSource<'_> {

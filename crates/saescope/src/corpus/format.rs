@@ -9,6 +9,7 @@ use super::table;
 use super::template::Template;
 use crate::error::{Error, Result};
 use crate::stand_in;
+use crate::stand_in::magic::{self, Purpose};
 
 /// Bytes of a file that are looked at.
 const HEAD: u64 = 64 << 10;
@@ -38,57 +39,6 @@ pub(super) enum Format {
 const JSON: [&str; 4] = ["jsonl", "ndjson", "json", "jsonlines"];
 /// Extensions of tables.
 const TABLES: [&str; 3] = ["csv", "tsv", "tab"];
-
-/// First bytes of files that people take for texts, their names, and the next step.
-const FOREIGN: [(&[u8], &str, &str); 15] = [
-    (
-        b"BZh",
-        "compressed with bzip2",
-        "decompress it, or use gzip or zstd",
-    ),
-    (
-        b"\xfd7zXZ\0",
-        "compressed with xz",
-        "decompress it, or use gzip or zstd",
-    ),
-    (
-        b"\x04\x22\x4d\x18",
-        "compressed with lz4",
-        "decompress it, or use gzip or zstd",
-    ),
-    (
-        b"PK\x03\x04",
-        "a zip archive",
-        "unpack it and name its files",
-    ),
-    (
-        b"7z\xbc\xaf\x27\x1c",
-        "a 7z archive",
-        "unpack it and name its files",
-    ),
-    (b"\xff\xfe", "UTF-16 text", "convert it to UTF-8"),
-    (b"\xfe\xff", "UTF-16 text", "convert it to UTF-8"),
-    (
-        b"FEA1",
-        "a Feather file of version 1",
-        "write Parquet, or Feather of version 2",
-    ),
-    (b"ORC", "an ORC file", "write Parquet"),
-    (b"Obj\x01", "an Avro file", "write Parquet or JSON Lines"),
-    (b"\x89HDF", "an HDF5 file", "write Parquet or JSON Lines"),
-    (
-        b"SQLite format 3\0",
-        "an SQLite database",
-        "write its table as Parquet or CSV",
-    ),
-    (
-        b"\x93NUMPY",
-        "a NumPy array",
-        "write Parquet with a column `input_ids`",
-    ),
-    (b"%PDF", "a PDF document", "extract its text"),
-    (b"PARE", "an encrypted Parquet file", "decrypt it"),
-];
 
 impl Format {
     /// The format that the name alone gives, apart from the end that names a compression. It was all that
@@ -165,16 +115,9 @@ fn of_head(path: &Path, head: &[u8], template: Option<&Template>) -> Result<Form
     {
         return Ok(Format::ArrowStream);
     }
-    if let Some(pointer) = stand_in::pointer(head) {
-        return Err(pointer.error(path));
-    }
-    let foreign = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic));
-    if let Some((_, what, next)) = foreign {
-        return Err(Error::format(path, format!("it is {what}; {next}")));
-    }
-    if head.get(257..262) == Some(b"ustar") {
-        let reason = "it is a tar archive; unpack it and name its files";
-        return Err(Error::format(path, reason));
+    let found = stand_in::pointer(head).or_else(|| magic::foreign(head, Purpose::Texts));
+    if let Some(found) = found {
+        return Err(found.error(path));
     }
     let extension = extension(path);
     // Under another name a page may be the text that is meant.

@@ -7,6 +7,7 @@
 
 mod columns;
 mod documents;
+mod encode;
 mod format;
 mod json;
 mod layout;
@@ -18,6 +19,7 @@ mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -31,6 +33,7 @@ use self::documents::Documents;
 pub use self::layout::SequencePiece;
 use self::layout::{Delimiters, Packing, Start};
 pub use self::origins::DocumentOrigin;
+pub(crate) use self::texts::{Item, items};
 use crate::digest::Digest;
 use crate::error::{Error, Result, by_name};
 use crate::shuffle;

@@ -5,6 +5,8 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::TextUnit;
 use super::columns;
 use super::format::Format;
@@ -60,21 +62,25 @@ impl DocumentReader<'_> {
             }
         };
         let (format, source) = Format::find(path, open(path)?, self.template)?;
+        if format == Format::Text {
+            return self.plain(Lines::new(path, source), &mut some);
+        }
         let default = Template::default_field();
         let fields = RecordFields {
             template: self.template.unwrap_or(&default),
             labels: self.labels,
         };
-        match format {
-            Format::JsonLines => json_lines(Lines::new(path, source), fields, &mut some),
-            Format::JsonArray => json_values(path, source, true, (fields, &mut some)),
-            Format::JsonObjects => json_values(path, source, false, (fields, &mut some)),
-            Format::Table(delimiter) => table(path, source, delimiter, (fields, &mut some)),
-            Format::Parquet | Format::ArrowFile | Format::ArrowStream => {
-                rows(path, source, format, (fields, &mut some))
-            }
-            Format::Text => self.plain(Lines::new(path, source), &mut some),
-        }
+        records(path, (format, source), fields, &mut |record| {
+            let read = fields.read(&record.value);
+            let (document, labels) = read.map_err(|reason| record.error(path, &reason))?;
+            some(Found {
+                document,
+                labels,
+                unit: record.unit,
+                number: record.number,
+                read: record.read,
+            })
+        })
     }
 
     fn plain(&self, mut lines: Lines, take: DocumentSink) -> Result<()> {
@@ -92,37 +98,70 @@ impl DocumentReader<'_> {
     }
 }
 
-/// The fields of records, and the receiver of the documents that they make.
-type Making<'a, 'b> = (RecordFields<'a>, DocumentSink<'b>);
+/// A record and its place in a file.
+pub(super) struct Record {
+    pub(super) value: Value,
+    unit: &'static str,
+    number: u64,
+    read: u64,
+}
 
-fn json_lines(mut lines: Lines, fields: RecordFields, take: DocumentSink) -> Result<()> {
+impl Record {
+    /// The error of a record that cannot be used.
+    pub(super) fn error(&self, path: &Path, reason: &str) -> Error {
+        let (unit, number) = (self.unit, self.number);
+        Error::format(path, format!("{unit} {number}: {reason}"))
+    }
+}
+
+/// Receives records one after another.
+pub(super) type RecordSink<'a> = &'a mut dyn FnMut(Record) -> Result<()>;
+
+/// Hands every record of an opened file of any format but text to `take`, with at least `fields`.
+pub(super) fn records(
+    path: &Path,
+    (format, source): (Format, Source),
+    fields: RecordFields,
+    take: RecordSink,
+) -> Result<()> {
+    match format {
+        Format::JsonLines | Format::Text => json_lines(Lines::new(path, source), take),
+        Format::JsonArray => json_values(path, source, true, take),
+        Format::JsonObjects => json_values(path, source, false, take),
+        Format::Table(delimiter) => table(path, (source, delimiter), fields, take),
+        Format::Parquet | Format::ArrowFile | Format::ArrowStream => {
+            rows(path, (source, format), fields, take)
+        }
+    }
+}
+
+fn json_lines(mut lines: Lines, take: RecordSink) -> Result<()> {
     while let Some(line) = lines.next()? {
         if line.trim().is_empty() {
             continue;
         }
-        let read = json::parse(line).and_then(|value| fields.read(&value));
-        let (document, labels) = read.map_err(|reason| lines.error(&reason))?;
-        take(Found {
-            labels,
-            ..lines.found(document)
+        let value = json::parse(line).map_err(|reason| lines.error(&reason))?;
+        take(Record {
+            value,
+            unit: "line",
+            number: lines.number,
+            read: lines.read.get(),
         })?;
     }
     Ok(())
 }
 
-fn json_values(path: &Path, source: Source, array: bool, (fields, take): Making) -> Result<()> {
+fn json_values(path: &Path, source: Source, array: bool, take: RecordSink) -> Result<()> {
     let read = source.read;
     let mut values = Values::new(source.bytes, array);
     loop {
         let value = values
             .next()
             .and_then(|value| value.map(json::parse).transpose());
-        let document = value.and_then(|value| value.map(|value| fields.read(&value)).transpose());
         let number = values.number;
-        match document {
-            Ok(Some((document, labels))) => take(Found {
-                document,
-                labels,
+        match value {
+            Ok(Some(value)) => take(Record {
+                value,
                 unit: "record",
                 number,
                 read: read.get(),
@@ -133,28 +172,33 @@ fn json_values(path: &Path, source: Source, array: bool, (fields, take): Making)
     }
 }
 
-fn table(path: &Path, source: Source, delimiter: u8, (fields, take): Making) -> Result<()> {
+/// The rows of a table, as objects of texts. A column of labels may be missing.
+fn table(
+    path: &Path,
+    (source, delimiter): (Source, u8),
+    fields: RecordFields,
+    take: RecordSink,
+) -> Result<()> {
     let broken = |reason: String| Error::format(path, reason);
     let read = source.read;
     let mut table = Table::open(source.bytes, delimiter).map_err(broken)?;
-    let template = fields.template;
-    let names: Vec<&str> = template.fields().collect();
-    let columns: Result<Vec<usize>, String> =
-        names.iter().map(|field| table.column(field)).collect();
-    let columns = columns.map_err(broken)?;
-    let labels = fields.labels.and_then(|field| table.column(field).ok());
+    let columns: Result<Vec<(&str, usize)>, String> = fields
+        .template
+        .fields()
+        .map(|field| Ok((field, table.column(field)?)))
+        .collect();
+    let mut columns = columns.map_err(broken)?;
+    let labels = fields
+        .labels
+        .and_then(|field| Some((field, table.column(field).ok()?)));
+    columns.extend(labels);
     while table.next().map_err(broken)? {
-        let text = template.render(|field| {
-            let at = names.iter().position(|known| *known == field);
-            Ok(at.map_or_else(Default::default, |at| table.cell(columns[at])))
-        });
-        take(Found {
-            document: Document::Text(text.map_err(broken)?),
-            labels: labels
-                .map(|column| table.cell(column).into_owned())
-                .filter(|label| !label.is_empty())
-                .into_iter()
-                .collect(),
+        let cell = |(field, column): &(&str, usize)| {
+            let cell = table.cell(*column).into_owned();
+            ((*field).to_owned(), Value::String(cell))
+        };
+        take(Record {
+            value: Value::Object(columns.iter().map(cell).collect()),
             unit: "line",
             number: table.line(),
             read: read.get(),
@@ -164,7 +208,12 @@ fn table(path: &Path, source: Source, delimiter: u8, (fields, take): Making) -> 
 }
 
 /// The rows of a file of columns.
-fn rows(path: &Path, source: Source, format: Format, (fields, take): Making) -> Result<()> {
+fn rows(
+    path: &Path,
+    (source, format): (Source, Format),
+    fields: RecordFields,
+    take: RecordSink,
+) -> Result<()> {
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     let len = metadata.len();
     let file = if source.compressed {
@@ -182,14 +231,10 @@ fn rows(path: &Path, source: Source, format: Format, (fields, take): Making) -> 
     };
     let mut failure = None;
     let read = columns::rows(file, format, fields, &mut |row| {
-        let number = row.number;
-        let read = fields.read(&row.record);
-        let (document, labels) = read.map_err(|reason| format!("row {number}: {reason}"))?;
-        let taken = take(Found {
-            document,
-            labels,
+        let taken = take(Record {
+            value: row.record,
             unit: "row",
-            number,
+            number: row.number,
             read: (row.done * len as f64) as u64,
         });
         taken.map_err(|error| {
@@ -201,6 +246,19 @@ fn rows(path: &Path, source: Source, format: Format, (fields, take): Making) -> 
         (Some(error), _) => Err(error),
         (None, read) => read.map_err(|reason| Error::format(path, reason)),
     }
+}
+
+/// Hands every line of an opened file of text to `take`.
+pub(super) fn lines(
+    path: &Path,
+    source: Source,
+    take: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    let mut lines = Lines::new(path, source);
+    while let Some(line) = lines.next()? {
+        take(line)?;
+    }
+    Ok(())
 }
 
 fn paragraphs(mut lines: Lines, take: DocumentSink) -> Result<()> {

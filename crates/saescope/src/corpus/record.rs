@@ -15,8 +15,21 @@ pub(super) enum Document {
     /// Ids that the file holds.
     Ids(Vec<u32>),
     /// A conversation.
-    Turns(Vec<Message>),
+    Turns(Chat),
 }
+
+/// A conversation of a record, with what stands beside its turns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Chat {
+    pub(super) turns: Vec<Message>,
+    /// The fields [`TOOLS`] and [`DOCUMENTS`], of any kind.
+    pub(super) tools: Option<Value>,
+    pub(super) documents: Option<Value>,
+}
+
+/// The fields beside a chat that a template may take.
+pub(super) const TOOLS: &str = "tools";
+pub(super) const DOCUMENTS: &str = "documents";
 
 impl Document {
     /// True if it has nothing but white space.
@@ -24,7 +37,10 @@ impl Document {
         match self {
             Document::Text(text) => text.trim().is_empty(),
             Document::Ids(ids) => ids.is_empty(),
-            Document::Turns(turns) => turns.iter().all(|turn| turn.content.trim().is_empty()),
+            Document::Turns(chat) => {
+                let mut turns = chat.turns.iter();
+                turns.all(|turn| turn.content.trim().is_empty())
+            }
         }
     }
 
@@ -33,7 +49,7 @@ impl Document {
         match self {
             Document::Text(text) => text.len(),
             Document::Ids(ids) => 4 * ids.len(),
-            Document::Turns(turns) => turns.iter().map(|turn| 16 + turn.content.len()).sum(),
+            Document::Turns(chat) => chat.turns.iter().map(|turn| 16 + turn.content.len()).sum(),
         }
     }
 }
@@ -93,21 +109,34 @@ pub(super) fn document(template: &Template, record: &Value) -> Result<Document, 
             let turns = items.iter().enumerate().map(|(at, turn)| {
                 message(turn).map_err(|reason| format!("`{field}.{at}`: {reason}"))
             });
-            turns.collect::<Result<_, _>>().map(Document::Turns)
+            let beside = |name| {
+                let value = lookup(record, &beside(field, name)).ok();
+                value.filter(|value| !value.is_null()).cloned()
+            };
+            Ok(Document::Turns(Chat {
+                turns: turns.collect::<Result<_, _>>()?,
+                tools: beside(TOOLS),
+                documents: beside(DOCUMENTS),
+            }))
         }
         Value::Array(items) if items.iter().all(Value::is_number) => {
             let ids = ids(items).map_err(|reason| format!("the field `{field}`: {reason}"))?;
-            let beside = match field.rsplit_once('.') {
-                Some((object, _)) => format!("{object}.{MASK}"),
-                None => MASK.to_owned(),
-            };
-            let mask = lookup(record, &beside).ok().and_then(Value::as_array);
+            let mask = lookup(record, &beside(field, MASK)).ok();
+            let mask = mask.and_then(Value::as_array);
             match mask {
                 Some(mask) => without_padding(ids, mask).map(Document::Ids),
                 None => Ok(Document::Ids(ids)),
             }
         }
         _ => text(record, field).map(|text| Document::Text(text.into_owned())),
+    }
+}
+
+/// The field `name` of the object that has `field`.
+pub(super) fn beside(field: &str, name: &str) -> String {
+    match field.rsplit_once('.') {
+        Some((object, _)) => format!("{object}.{name}"),
+        None => name.to_owned(),
     }
 }
 
@@ -380,7 +409,11 @@ mod tests {
             json!([{"role": "system", "content": [{"type": "text", "text": "s"}]},
                 {"from": "user", "value": "q"}, {"from": "chatgpt", "value": "a"}]),
         ] {
-            assert_eq!(turns(chat).unwrap(), Document::Turns(expected.clone()));
+            let expected = Chat {
+                turns: expected.clone(),
+                ..Chat::default()
+            };
+            assert_eq!(turns(chat).unwrap(), Document::Turns(expected));
         }
         for (chat, reason) in [
             (
@@ -413,6 +446,18 @@ mod tests {
             let error = turns(chat).unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn tools_and_documents_stand_beside_the_turns() {
+        let turn = json!([{"role": "user", "content": "q"}]);
+        let record =
+            json!({"a": {"chat": turn, "tools": [{"name": "f"}], "documents": null}, "tools": 1});
+        let Ok(Document::Turns(chat)) = read("a.chat", &record) else {
+            panic!("not a chat");
+        };
+        assert_eq!(chat.tools, Some(json!([{"name": "f"}])));
+        assert_eq!(chat.documents, None);
     }
 
     #[test]

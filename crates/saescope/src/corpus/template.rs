@@ -46,6 +46,14 @@ impl Template {
         }
     }
 
+    /// Some fields, whatever their text.
+    pub(super) fn of_fields(names: &[&str]) -> Template {
+        let field = |name: &&str| Part::Field((*name).to_owned());
+        Template {
+            lines: vec![names.iter().map(field).collect()],
+        }
+    }
+
     /// The field that alone is the text; lists of ids and of turns can only stand there.
     pub(super) fn only_field(&self) -> Option<&str> {
         match self.lines.as_slice() {

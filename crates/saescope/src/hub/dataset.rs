@@ -15,7 +15,23 @@ use crate::checkpoint::save_whole;
 use crate::error::{Error, Result};
 
 /// Extensions of files with texts, by format. The first format that a repository has is taken.
-const FORMATS: [&[&str]; 3] = [&["parquet"], &["jsonl", "ndjson"], &["txt"]];
+const FORMATS: [&[&str]; 6] = [
+    &["parquet"],
+    &["arrow", "feather"],
+    &["jsonl", "ndjson", "jsonlines"],
+    &["json"],
+    &["csv", "tsv", "tab"],
+    &["txt"],
+];
+/// JSON files beside the data of a data set.
+const RECORDS: [&str; 6] = [
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "config.json",
+    "manifest.json",
+];
 const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
 /// Words in names of files that are not meant for training.
 const HELD_OUT: [&str; 6] = ["test", "valid", "validation", "val", "dev", "eval"];
@@ -213,7 +229,7 @@ fn chosen(names: &BTreeSet<String>, inner: Option<&str>) -> Result<Vec<String>, 
     };
     let inside: Vec<&str> = names.iter().filter(within).map(String::as_str).collect();
     let of_format = |extensions: &&[&str]| {
-        let ends = |name: &&str| extensions.contains(&extension(name));
+        let ends = |name: &&str| extensions.contains(&extension(name)) && !is_record(name);
         let found: Vec<&str> = inside.iter().copied().filter(ends).collect();
         (!found.is_empty()).then_some(found)
     };
@@ -257,17 +273,23 @@ fn without_texts(names: &BTreeSet<String>, inner: &str) -> String {
     let all: Vec<&str> = names.iter().map(String::as_str).take(12).collect();
     let place = if inner.is_empty() { "it" } else { inner };
     format!(
-        "{place} has no texts: no Parquet, JSON Lines or .txt file; there are {}",
+        "{place} has no texts: no Parquet, Arrow, JSON, CSV, TSV or .txt file; there are {}",
         all.join(", ")
     )
 }
 
 fn extension(name: &str) -> &str {
     let plain = COMPRESSED.iter().find_map(|end| name.strip_suffix(end));
+    let plain = plain.unwrap_or(name);
     plain
-        .unwrap_or(name)
         .rsplit_once('.')
         .map_or("", |(_, extension)| extension)
+}
+
+/// True for a file about the data, and not of it.
+fn is_record(name: &str) -> bool {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    RECORDS.contains(&file) || file.starts_with('.') || file.starts_with("cache-")
 }
 
 fn parent(name: &str) -> &str {
@@ -287,4 +309,66 @@ fn has_all_parts(names: &[String]) -> bool {
         .first()
         .and_then(parts)
         .is_none_or(|parts: usize| parts == names.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(names: &[&str], inner: Option<&str>) -> Result<Vec<String>, String> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        chosen(&names, inner)
+    }
+
+    #[test]
+    fn every_format_of_a_corpus_is_chosen_also_compressed() {
+        for (names, expected) in [
+            (
+                &["README.md", "train.csv", "test.csv"][..],
+                &["train.csv"][..],
+            ),
+            (&["a.tsv.gz", "b.tsv.gz"], &["a.tsv.gz", "b.tsv.gz"]),
+            (
+                &["train.json", "valid.json", "dataset_infos.json"],
+                &["train.json"],
+            ),
+            (&["data.json.zst", "data.csv"], &["data.json.zst"]),
+            (&["x.jsonl.gz", "x.json", "x.csv"], &["x.jsonl.gz"]),
+            (
+                &[
+                    "dataset_dict.json",
+                    "train/data-00000-of-00002.arrow",
+                    "train/data-00001-of-00002.arrow",
+                    "train/state.json",
+                    "train/cache-1.arrow",
+                    "test/data-00000-of-00001.arrow",
+                ],
+                &[
+                    "train/data-00000-of-00002.arrow",
+                    "train/data-00001-of-00002.arrow",
+                ],
+            ),
+            (
+                &["data/train-00000-of-00001.parquet", "train.csv"],
+                &["data/train-00000-of-00001.parquet"],
+            ),
+            (&["notes.txt.gz"], &["notes.txt.gz"]),
+        ] {
+            assert_eq!(choose(names, None).unwrap(), expected, "{names:?}");
+        }
+        assert_eq!(
+            choose(&["a/x.csv", "b/x.csv"], Some("a")).unwrap(),
+            ["a/x.csv"]
+        );
+        assert!(choose(&["a/x.csv", "b/x.csv"], None).is_err());
+    }
+
+    #[test]
+    fn a_repository_without_texts_says_what_it_has() {
+        let error = choose(&["images.zip", "dataset_info.json"], None).unwrap_err();
+        assert!(
+            error.contains("images.zip") && error.contains("CSV"),
+            "{error}"
+        );
+    }
 }

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::stand_in;
+use crate::tokenizer::{SENTENCE_PIECE, TOOL_TEMPLATE};
 
 /// Small files, taken where there are any.
-const CONFIGURATION: [&str; 7] = [
+const CONFIGURATION: [&str; 8] = [
     "config.json",
     "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    TOOL_TEMPLATE,
     "tokenizer.json",
 ];
 /// Pairs that stand in for `tokenizer.json`, the most preferred first.
@@ -76,7 +78,7 @@ pub(super) fn needed(names: &BTreeSet<String>) -> Result<Needed, String> {
             .find(|pair| pair.iter().all(|name| has(name)));
         match pair {
             Some(pair) => files.extend(pair),
-            None => files.extend(Some("tokenizer.model").filter(|name| has(name))),
+            None => files.extend(SENTENCE_PIECE.into_iter().find(|name| has(name))),
         }
     }
     files.push(weights);
@@ -129,7 +131,7 @@ pub(super) fn complete(folder: &Path, file: Option<&str>) -> Option<PathBuf> {
             let weights = files.last()?;
             // Other programs may have downloaded the weights alone, or everything else.
             let tokenizer = has("tokenizer.json")
-                || has("tokenizer.model")
+                || SENTENCE_PIECE.into_iter().any(has)
                 || VOCABULARIES.iter().any(|p| has(p[1]));
             let whole = !is_index(weights)
                 || shards(&folder.join(weights)).is_ok_and(|all| all.iter().all(|s| has(s)));

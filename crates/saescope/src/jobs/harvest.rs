@@ -260,11 +260,10 @@ impl<'a> HarvestJob<'a> {
         if !saved.finished {
             self.finish(sink, on_progress)?;
         }
-        let fired = |f: &&FeatureEvidence| f.counted.count + f.left_out.count > 0;
         Ok(Outcome::Finished(HarvestReport {
             tokens: done,
             resumed,
-            fired: evidence.features.iter().filter(fired).count(),
+            fired: fired(&evidence),
             d_sae: self.header.d_sae,
             seconds: start.elapsed().as_secs_f64(),
             seconds_model,
@@ -305,6 +304,12 @@ impl<'a> HarvestJob<'a> {
     fn tokens(&self, reader: &BlockReader, blocks: std::ops::Range<u32>) -> u64 {
         tokens_of(&self.corpus, reader.config, blocks)
     }
+}
+
+/// Number of features that fired.
+fn fired(evidence: &CorpusEvidence) -> usize {
+    let fired = |f: &&FeatureEvidence| f.counted.count + f.left_out.count > 0;
+    evidence.features.iter().filter(fired).count()
 }
 
 /// Tokens of some blocks.

@@ -4,11 +4,13 @@
 //! `folder` does the same for folders without a checkpoint. What a real file holds is known to its reader.
 
 pub(crate) mod folder;
+pub(crate) mod magic;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
+use self::magic::Purpose;
 use crate::error::{Error, Result};
 
 /// Bytes of a file that are looked at.
@@ -16,50 +18,6 @@ const HEAD: usize = 4096;
 /// Longest file that is taken for the text of an error.
 const LONGEST_ANSWER: usize = 2048;
 
-/// First bytes of archives and of other programs' files, their names, and the next step.
-const FOREIGN: [(&[u8], &str, &str); 13] = [
-    (
-        b"\x1f\x8b\x08",
-        "compressed with gzip",
-        "decompress it with `gunzip`",
-    ),
-    (
-        b"BZh",
-        "compressed with bzip2",
-        "decompress it with `bunzip2`",
-    ),
-    (
-        b"\xfd7zXZ\0",
-        "compressed with xz",
-        "decompress it with `unxz`",
-    ),
-    (
-        b"\x28\xb5\x2f\xfd",
-        "compressed with zstd",
-        "decompress it with `unzstd`",
-    ),
-    (
-        b"\x04\x22\x4d\x18",
-        "compressed with lz4",
-        "decompress it with `unlz4`",
-    ),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
-    (b"Rar!\x1a\x07", "a RAR archive", UNPACK),
-    (
-        b"\x89HDF",
-        "an HDF5 file, as Keras and TensorFlow write",
-        SAFETENSORS,
-    ),
-    (b"lmgg", "a ggml file from before GGUF", GGUF),
-    (b"fmgg", "a ggmf file from before GGUF", GGUF),
-    (b"tjgg", "a ggjt file from before GGUF", GGUF),
-    (b"%PDF", "a PDF document", AGAIN),
-    (b"HTTP/", "the answer of a server with its headers", AGAIN),
-];
-
-const UNPACK: &str = "unpack it and name its files";
-const SAFETENSORS: &str = "take the model's safetensors, or export it as such";
-const GGUF: &str = "convert the original model to GGUF with today's llama.cpp";
 const AGAIN: &str = "download the file itself";
 const PULL: &str = "fetch the file with `git lfs pull`, or download it from the Hub";
 
@@ -105,7 +63,7 @@ pub(crate) fn check(path: &Path, bytes: &[u8]) -> Result<()> {
         .or_else(|| pointer(bytes))
         .or_else(|| page(bytes))
         .or_else(|| answer(bytes))
-        .or_else(|| foreign(bytes))
+        .or_else(|| magic::foreign(bytes, Purpose::Weights))
         .or_else(|| zeros(bytes))
         .or_else(|| unfinished_name(&name));
     found.map_or(Ok(()), |found| Err(found.error(path)))
@@ -113,11 +71,10 @@ pub(crate) fn check(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Refuses the `bytes` of a whole file of text, such as a configuration or a tokenizer.
 pub(crate) fn check_text(path: &Path, bytes: &[u8]) -> Result<()> {
-    if bytes.starts_with(b"PK\x03\x04") {
-        let zip = StandIn::new("a zip archive", UNPACK);
-        return zip.map_or(Ok(()), |zip| Err(zip.error(path)));
+    match magic::zip(bytes) {
+        Some(zip) => Err(zip.error(path)),
+        None => check(path, bytes),
     }
-    check(path, bytes)
 }
 
 fn empty(bytes: &[u8]) -> Option<StandIn> {
@@ -256,18 +213,4 @@ fn is_json_error(text: &str) -> bool {
         && map
             .keys()
             .all(|key| names(&NAMES, key) || names(&BESIDE, key))
-}
-
-fn foreign(head: &[u8]) -> Option<StandIn> {
-    let found = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic));
-    if let Some((_, what, next)) = found {
-        return StandIn::new(*what, next);
-    }
-    if head.get(257..262) == Some(b"ustar") {
-        return StandIn::new("a tar archive", UNPACK);
-    }
-    if head.get(4..8) == Some(b"TFL3") {
-        return StandIn::new("a TensorFlow Lite model", SAFETENSORS);
-    }
-    None
 }

@@ -215,11 +215,12 @@ fn files_that_are_no_tokenizer_of_sentence_piece_are_refused_by_name() {
         .decode(golden().kinds["spm_llama"].as_str().unwrap())
         .unwrap();
     cut.truncate(cut.len() - 3);
-    // A file of tiktoken's, an empty one, a kind that is not BPE, and a token that was cut.
+    // A file of tiktoken's, an empty one, kinds of words and characters, and a token that was cut.
     for bytes in [
         &b"IQ== 0\nIg== 1\n"[..],
         b"",
-        b"\x0a\x03\x0a\x01a\x12\x02\x18\x01",
+        b"\x0a\x03\x0a\x01a\x12\x02\x18\x03",
+        b"\x0a\x03\x0a\x01a\x12\x02\x18\x04",
         &cut,
     ] {
         std::fs::write(&path, bytes).unwrap();

@@ -24,6 +24,12 @@ const NAMED: [&str; 7] = [
     "mask_token",
 ];
 
+/// The file of the template for conversations with tools.
+pub(crate) const TOOL_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
+
+/// A bound above every number of sentinels; T5 has 100.
+const MAX_COUNT: usize = 1 << 16;
+
 /// Settings from the files beside a tokenizer.
 #[derive(Default)]
 pub(super) struct CompanionFiles {
@@ -33,6 +39,8 @@ pub(super) struct CompanionFiles {
     pub(super) add_bos: bool,
     pub(super) add_eos: bool,
     pub(super) add_prefix_space: Option<bool>,
+    /// Number of the sentinels `<extra_id_0>`, … of T5.
+    pub(super) extra_ids: Option<usize>,
     /// Llama's older habit of a space after every special token, and not only at the beginning of a text.
     pub(super) legacy: Option<bool>,
     /// True if special tokens written out in a text are read as text.
@@ -46,6 +54,8 @@ pub(super) struct CompanionFiles {
     /// Special tokens by the names that chat templates know them by; `None` where no file names BOS or EOS.
     pub(super) names: Option<Vec<(String, String)>>,
     pub(super) chat_template: Option<String>,
+    /// The template for conversations with tools, if it is another one.
+    pub(super) tool_template: Option<String>,
 }
 
 /// A special token, by its text or by its id.
@@ -103,6 +113,7 @@ impl CompanionFiles {
             add_bos: tokenizer.flag("add_bos_token")?.unwrap_or(false),
             add_eos: tokenizer.flag("add_eos_token")?.unwrap_or(false),
             add_prefix_space: tokenizer.flag("add_prefix_space")?,
+            extra_ids: tokenizer.count("extra_ids")?,
             // Null is no `legacy`, and its absence leaves it to the kind of tokenizer.
             legacy: match tokenizer.object.get("legacy") {
                 Some(Value::Null) => Some(false),
@@ -116,7 +127,8 @@ impl CompanionFiles {
                 .iter()
                 .any(|file| file.has("bos_token") || file.has("eos_token"))
                 .then(|| names(special)),
-            chat_template: chat_template(folder, &tokenizer)?,
+            chat_template: template(folder, "chat_template.jinja", ("default", &tokenizer))?,
+            tool_template: template(folder, TOOL_TEMPLATE, ("tool_use", &tokenizer))?,
         })
     }
 }
@@ -352,6 +364,16 @@ impl Companion {
         }
     }
 
+    fn count(&self, key: &str) -> Result<Option<usize>> {
+        match self.object.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
+                Some(count) if count <= MAX_COUNT => Ok(Some(count)),
+                _ => Err(self.broken(key, "a number of tokens")),
+            },
+        }
+    }
+
     fn text(&self, key: &str) -> Result<Option<String>> {
         match self.object.get(key) {
             None | Some(Value::Null) => Ok(None),
@@ -382,8 +404,14 @@ impl Companion {
     }
 }
 
-fn chat_template(folder: &Path, tokenizer: &Companion) -> Result<Option<String>> {
-    let file = folder.join("chat_template.jinja");
+/// A chat template: the file called `file`, or the named one among those of the tokenizer's configuration,
+/// where a text alone is `default`.
+fn template(
+    folder: &Path,
+    file: &str,
+    (name, tokenizer): (&str, &Companion),
+) -> Result<Option<String>> {
+    let file = folder.join(file);
     if file.is_file() {
         let text = std::fs::read_to_string(&file).map_err(|error| Error::io(&file, error))?;
         if !text.is_empty() {
@@ -391,13 +419,14 @@ fn chat_template(folder: &Path, tokenizer: &Companion) -> Result<Option<String>>
         }
         return Ok(Some(text));
     }
-    let named = |entry: &Value| entry.get("name").and_then(Value::as_str) == Some("default");
+    let named = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some(name);
     let template = match tokenizer.object.get("chat_template") {
         Some(Value::Array(list)) => list
             .iter()
-            .find(|entry| named(entry))
+            .find(named)
             .and_then(|entry| entry.get("template")),
-        Some(Value::Object(map)) => map.get("default"),
+        Some(Value::Object(map)) => map.get(name),
+        Some(Value::String(_)) if name != "default" => None,
         other => other,
     };
     match template {

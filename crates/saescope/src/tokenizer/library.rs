@@ -73,21 +73,66 @@ fn read_library(json: &Value, bytes: &[u8]) -> Result<(Library, Spelling), Strin
 }
 
 pub(super) fn from_sentence_piece(path: &Path) -> Result<Tokenizer> {
-    let model = SentencePiece::read(path)?;
+    let mut model = SentencePiece::read(path)?;
     let beside = CompanionFiles::read(folder_of(path))?;
-    let json = model.tokenizer_json(beside.legacy.unwrap_or(true));
+    let is_unigram = model.is_unigram();
+    let is_t5 = is_unigram && class(&beside) == Some(T5);
+    if is_unigram {
+        check_unigram_class(path, class(&beside))?;
+    }
+    if is_t5 {
+        // The last sentinel comes first.
+        let sentinels = 0..beside.extra_ids.unwrap_or(T5_SENTINELS);
+        model.add_control(sentinels.rev().map(|n| format!("<extra_id_{n}>")));
+    }
+    let json = model.tokenizer_json(is_t5 || beside.legacy.unwrap_or(true));
     let mut json = json.map_err(|reason| Error::format(path, reason))?;
-    set_llama_spaces(&mut json, &beside);
+    if !is_unigram {
+        set_llama_spaces(&mut json, &beside);
+    }
     let read = read_library(&json, json.to_string().as_bytes());
     let (library, spelling) = read.map_err(|reason| Error::format(path, reason))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let kind = if is_unigram { "Unigram" } else { "BPE" };
     let parts = Parts {
         library,
         spelling,
         beside,
         ends: Ends::Ids(model.bos, model.eos),
-        kind: "SentencePiece BPE from tokenizer.model".to_owned(),
+        kind: format!("SentencePiece {kind} from {name}"),
     };
-    parts.join_with_flags(path)
+    let mut tokenizer = parts.join_with_flags(path)?;
+    let special = &mut tokenizer.special;
+    if is_t5 && special.after.is_empty() {
+        special.after.extend(special.eos.first().copied());
+    }
+    Ok(tokenizer)
+}
+
+/// The class that ends every text with EOS, and adds sentinels to the vocabulary.
+const T5: &str = "T5Tokenizer";
+const T5_SENTINELS: usize = 100;
+
+/// Refuses a Unigram vocabulary of a class that gives other ids than SentencePiece itself. Llama's class of
+/// transformers 5 would read it as BPE; that of transformers 4, which such files are of, left it to
+/// SentencePiece.
+fn check_unigram_class(path: &Path, class: Option<&str>) -> Result<()> {
+    const PLAIN: [&str; 5] = [
+        T5,
+        "LlamaTokenizer",
+        "PreTrainedTokenizer",
+        "TokenizersBackend",
+        "SentencePieceBackend",
+    ];
+    let Some(class) = class.filter(|class| !PLAIN.contains(class)) else {
+        return Ok(());
+    };
+    Err(Error::Unsupported {
+        path: path.to_owned(),
+        reason: format!(
+            "the ids of `{class}` with a vocabulary of Unigram are not known; save the tokenizer as tokenizer.json"
+        ),
+    })
 }
 
 pub(super) fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Tokenizer> {
@@ -176,6 +221,7 @@ impl Parts {
             engine: Engine::Library(Box::new(self.library)),
             special,
             chat_template: self.beside.chat_template,
+            tool_template: self.beside.tool_template,
             kind: self.kind,
         })
     }

@@ -95,6 +95,7 @@ fn tokenizer(tokens: &[(f32, &[u8])]) -> Result<Tokenizer, String> {
             names: None,
         },
         chat_template: None,
+        tool_template: None,
         kind: "SentencePiece BPE from llama2.c's tokenizer.bin".to_owned(),
     })
 }

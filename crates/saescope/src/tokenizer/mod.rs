@@ -23,6 +23,8 @@ mod sentencepiece;
 mod spelling;
 mod spm;
 mod text;
+#[cfg(test)]
+mod unigram;
 
 use std::fmt;
 use std::path::Path;
@@ -30,6 +32,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use config::TOOL_TEMPLATE;
 pub use display::{Piece, StreamDecoder, readable_pieces};
 pub use text::Text;
 
@@ -85,12 +88,16 @@ impl FromStr for Bos {
     }
 }
 
+/// The names of SentencePiece's own file.
+pub(crate) const SENTENCE_PIECE: [&str; 2] = ["tokenizer.model", "spiece.model"];
+
 /// Turns text into ids and ids into text.
 pub struct Tokenizer {
     engine: Engine,
     pieces: Pieces,
     special: Special,
     chat_template: Option<String>,
+    tool_template: Option<String>,
     kind: String,
 }
 
@@ -122,8 +129,8 @@ impl Tokenizer {
     }
 
     /// Reads the tokenizer of a model's folder: `tokenizer.json`, or GPT-2's `vocab.json` and
-    /// `merges.txt` (also as `encoder.json` and `vocab.bpe`), or SentencePiece's `tokenizer.model`, with the
-    /// configuration beside it.
+    /// `merges.txt` (also as `encoder.json` and `vocab.bpe`), or SentencePiece's `tokenizer.model`, which T5's
+    /// class calls `spiece.model`, with the configuration beside it.
     pub fn from_folder(folder: &Path) -> Result<Tokenizer> {
         let json = folder.join("tokenizer.json");
         if json.is_file() {
@@ -135,11 +142,14 @@ impl Tokenizer {
                 return library::from_vocab_and_merges(&vocab, &merges);
             }
         }
-        let model = folder.join("tokenizer.model");
-        if model.is_file() {
-            return library::from_sentence_piece(&model);
+        for model in SENTENCE_PIECE {
+            let model = folder.join(model);
+            if model.is_file() {
+                return library::from_sentence_piece(&model);
+            }
         }
-        let reason = "there is no tokenizer here: neither tokenizer.json, vocab.json with merges.txt nor tokenizer.model";
+        let reason = "there is no tokenizer here: neither tokenizer.json, vocab.json with merges.txt nor \
+                      tokenizer.model or spiece.model";
         Err(Error::format(folder, reason))
     }
 
@@ -301,6 +311,11 @@ impl Tokenizer {
     /// The template that turns a conversation into the text the model was trained on.
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
+    }
+
+    /// The template for conversations with tools, if there is one beside that for all.
+    pub fn tool_template(&self) -> Option<&str> {
+        self.tool_template.as_deref()
     }
 
     /// The kind of tokenizer and the file that it was read from, for people.

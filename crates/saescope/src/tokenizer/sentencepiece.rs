@@ -1,7 +1,7 @@
 //! SentencePiece's own file, `tokenizer.model`, as the contents of a `tokenizer.json`.
 //!
-//! The file is a protocol buffer, `ModelProto` of SentencePiece's `sentencepiece_model.proto`. Only BPE is
-//! read; the families that saescope runs have no other kind.
+//! The file is a protocol buffer, `ModelProto` of SentencePiece's `sentencepiece_model.proto`. BPE and
+//! Unigram are read, which differ in their model alone.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,8 +19,10 @@ const NORMAL: u64 = 1;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
-/// `TrainerSpec.model_type` of BPE.
+// `TrainerSpec.model_type`.
+const UNIGRAM: u64 = 1;
 const BPE: u64 = 2;
+const WORD: u64 = 3;
 
 /// A bound above the pieces of every tokenizer (SentencePiece's default is 16 characters): the search for
 /// the pairs that make a piece grows with the square of its length.
@@ -58,11 +60,17 @@ impl SentencePiece {
         let broken = |reason: String| Error::format(path, reason);
         let model = SentencePiece::parse(&bytes)
             .ok_or_else(|| broken("not SentencePiece's file, or a part of one".to_owned()))?;
-        if model.model_type != BPE {
+        if !matches!(model.model_type, BPE | UNIGRAM) {
+            let kind = if model.model_type == WORD {
+                "words"
+            } else {
+                "characters"
+            };
             return Err(Error::Unsupported {
                 path: path.to_owned(),
-                reason: "of SentencePiece's kinds only BPE is read; save the tokenizer as tokenizer.json"
-                    .to_owned(),
+                reason: format!(
+                    "it holds SentencePiece's vocabulary of {kind}; only its BPE and Unigram are read"
+                ),
             });
         }
         let n = model.pieces.len();
@@ -82,7 +90,7 @@ impl SentencePiece {
     fn parse(bytes: &[u8]) -> Option<SentencePiece> {
         let mut model = SentencePiece {
             pieces: Vec::new(),
-            model_type: 1,
+            model_type: UNIGRAM,
             byte_fallback: false,
             unknown: 0,
             bos: Some(1),
@@ -131,17 +139,30 @@ impl SentencePiece {
         Some(())
     }
 
+    pub(super) fn is_unigram(&self) -> bool {
+        self.model_type == UNIGRAM
+    }
+
+    /// Adds pieces that stand for nothing in a text by themselves, as control tokens.
+    pub(super) fn add_control(&mut self, texts: impl Iterator<Item = String>) {
+        self.pieces.extend(texts.map(|text| Piece {
+            text,
+            score: 0.0,
+            kind: CONTROL,
+        }));
+    }
+
     /// The contents of a `tokenizer.json` with the same ids. With `legacy`, each stretch of text between
     /// special tokens begins with a space, and not only the first.
     ///
     /// # Errors
     /// When more pairs make its pieces than those of any tokenizer.
     pub(super) fn tokenizer_json(&self, legacy: bool) -> Result<Value, String> {
-        let ids: Map<String, Value> = self
-            .ids()
-            .map(|(text, id)| (text.to_owned(), id.into()))
-            .collect();
         let user_defined = self.user_defined();
+        let model = match self.is_unigram() {
+            true => self.unigram(),
+            false => self.bpe(!user_defined.is_empty())?,
+        };
         Ok(json!({
             "version": "1.0",
             "added_tokens": self.added_tokens(),
@@ -149,16 +170,36 @@ impl SentencePiece {
             "pre_tokenizer": self.pre_tokenizer(legacy, &user_defined),
             "post_processor": null,
             "decoder": self.decoder(),
-            "model": {
-                "type": "BPE",
-                "vocab": ids,
-                "merges": self.merges()?,
-                "unk_token": self.pieces[self.unknown].text,
-                "fuse_unk": true,
-                "byte_fallback": self.byte_fallback,
-                "ignore_merges": !user_defined.is_empty(),
-            },
+            "model": model,
         }))
+    }
+
+    fn bpe(&self, ignore_merges: bool) -> Result<Value, String> {
+        let ids: Map<String, Value> = self
+            .ids()
+            .map(|(text, id)| (text.to_owned(), id.into()))
+            .collect();
+        Ok(json!({
+            "type": "BPE",
+            "vocab": ids,
+            "merges": self.merges()?,
+            "unk_token": self.pieces[self.unknown].text,
+            "fuse_unk": true,
+            "byte_fallback": self.byte_fallback,
+            "ignore_merges": ignore_merges,
+        }))
+    }
+
+    fn unigram(&self) -> Value {
+        // The shortest decimals of a score as f32 could be other numbers as f64, in which they are added.
+        let scored = |piece: &Piece| json!([piece.text, f64::from(piece.score)]);
+        let vocab: Vec<Value> = self.pieces.iter().map(scored).collect();
+        json!({
+            "type": "Unigram",
+            "unk_id": self.unknown,
+            "vocab": vocab,
+            "byte_fallback": self.byte_fallback,
+        })
     }
 
     fn ids(&self) -> impl Iterator<Item = (&str, usize)> {

@@ -44,6 +44,7 @@ impl Tokenizer {
             pieces: pieces.map_err(Error::Tokenizer)?,
             special: Special::default(),
             chat_template: None,
+            tool_template: None,
             kind: format!("none that can be read: {reason}"),
         })
     }

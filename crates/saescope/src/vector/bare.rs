@@ -14,8 +14,8 @@ use crate::site::Site;
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) site: Option<Site>,
-    /// Number of layers of the model.
-    pub(super) n_layers: usize,
+    /// Number of layers of the model, if it is known.
+    pub(super) n_layers: Option<usize>,
 }
 
 /// Bound of a direction's width; no model comes near it.
@@ -73,12 +73,13 @@ pub(super) fn read(checkpoint: &Checkpoint, place: Place) -> Result<BTreeMap<Sit
         )),
         (_, Some(layers)) => by_layer(checkpoint, &tensors, &layers, place),
         ([tensor], None) => {
-            let site = place.of(tensor)?;
+            let site = place.of(checkpoint, tensor)?;
             check_layer(checkpoint, tensor, site)?;
             let direction = match squeezed(tensor).as_slice() {
                 [_] => whole(tensor)?,
                 [rows, width] => {
-                    let row = row_of(tensor, site, *rows, place.n_layers)?;
+                    let n_layers = place.layers(checkpoint)?;
+                    let row = row_of(tensor, site, *rows, n_layers)?;
                     part(tensor, row, *width)?
                 }
                 _ => {
@@ -107,9 +108,18 @@ pub(super) fn read(checkpoint: &Checkpoint, place: Place) -> Result<BTreeMap<Sit
 
 impl Place {
     /// The site of a direction that states none.
-    fn of(self, tensor: &Tensor) -> Result<Site> {
-        self.site
-            .ok_or_else(|| tensor.error("it is a direction without a site; give one"))
+    fn of(self, checkpoint: &Checkpoint, tensor: &Tensor) -> Result<Site> {
+        self.site.ok_or_else(|| Error::NoSite {
+            path: checkpoint.path().to_owned(),
+            tensor: tensor.name().to_owned(),
+        })
+    }
+
+    /// The number of layers that tells how a file counts them.
+    fn layers(self, checkpoint: &Checkpoint) -> Result<usize> {
+        self.n_layers.ok_or_else(|| Error::NoLayerCount {
+            path: checkpoint.path().to_owned(),
+        })
     }
 }
 
@@ -121,7 +131,8 @@ fn by_layer(
     place: Place,
 ) -> Result<BTreeMap<Site, Vec<f32>>> {
     let path = checkpoint.path();
-    let site = place.of(&tensors[0])?;
+    let site = place.of(checkpoint, &tensors[0])?;
+    let n_layers = place.layers(checkpoint)?;
     let layer = layer_at(&tensors[0], site)?;
     let mut sorted = layers.to_vec();
     sorted.sort_unstable();
@@ -132,8 +143,7 @@ fn by_layer(
         ));
     }
     let last = sorted.last().copied().unwrap_or(0);
-    if last >= place.n_layers {
-        let n_layers = place.n_layers;
+    if last >= n_layers {
         let reason = format!(
             "the file has a direction of layer {last}, and the model's layers are 0 to {}: its layers \
              are counted in another way, perhaps as `hidden_states`, where 0 is the embedding; save the \

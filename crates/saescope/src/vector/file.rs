@@ -43,19 +43,40 @@ impl Vector {
     /// among one per layer, by name or by row, of a model of `n_layers`.
     ///
     /// # Errors
-    /// As for [`Vector::open`]; [`Error::Tensor`] when a direction without a site meets no `site`, and
-    /// errors for layers that may be counted otherwise.
-    pub fn open_at(path: &Path, site: Option<Site>, n_layers: usize) -> Result<Vector> {
-        let checkpoint = Checkpoint::open(path)?;
+    /// As for [`Vector::open`]; [`Error::NoSite`] when a direction without a site meets no `site`,
+    /// [`Error::NoLayerCount`] when several by layer meet no `n_layers`, and errors for layers that may be
+    /// counted otherwise.
+    pub fn open_at(path: &Path, site: Option<Site>, n_layers: Option<usize>) -> Result<Vector> {
+        Vector::read_at(&Checkpoint::open(path)?, site, n_layers)
+    }
+
+    /// Reads a vector from the bytes of a file, as [`Vector::open_at`] does; errors name `path`.
+    ///
+    /// # Errors
+    /// As for [`Vector::open_at`].
+    pub fn from_bytes_at(
+        path: &Path,
+        bytes: Vec<u8>,
+        site: Option<Site>,
+        n_layers: Option<usize>,
+    ) -> Result<Vector> {
+        Vector::read_at(&Checkpoint::from_bytes(path, bytes)?, site, n_layers)
+    }
+
+    fn read_at(
+        checkpoint: &Checkpoint,
+        site: Option<Site>,
+        n_layers: Option<usize>,
+    ) -> Result<Vector> {
         let recorded = checkpoint
             .metadata()
             .is_some_and(|metadata| metadata.contains_key(RECORD));
         if checkpoint.gguf().is_some() || recorded {
-            return Vector::read(&checkpoint);
+            return Vector::read(checkpoint);
         }
-        let directions = match bare::named_as_sites(&checkpoint)? {
+        let directions = match bare::named_as_sites(checkpoint)? {
             Some(directions) => directions,
-            None => bare::read(&checkpoint, bare::Place { site, n_layers })?,
+            None => bare::read(checkpoint, bare::Place { site, n_layers })?,
         };
         let record = VectorRecord::default();
         Ok(Vector { directions, record })

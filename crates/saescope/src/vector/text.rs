@@ -6,13 +6,16 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
 
+use crate::corpus::{self, Item};
 use crate::error::{Error, Result};
 use crate::stand_in;
 
 /// Bound of a file's size, in bytes; a set of examples is far smaller.
 const MAX_FILE: u64 = 1 << 30;
+/// Bound of the texts of a file, in bytes.
+const MAX_TEXT: usize = 1 << 30;
 
-/// Selection of records of a JSON Lines file, and the field of their text.
+/// Selection of the records of a file, and the field of their text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     /// Name of the field with the text.
@@ -23,30 +26,38 @@ pub struct Selection {
     pub label: Option<String>,
 }
 
-/// Reads texts: one per line or, if the file's name ends in `.jsonl`, one per record of `selection`.
-/// Empty texts are omitted.
+/// Reads texts: one per line of plain text, one per record of `selection` of JSON, tables, Parquet and Arrow,
+/// or one per string of a JSON array. The first bytes of the file give its format. Empty texts are omitted.
 ///
 /// # Errors
 /// When the file cannot be read, a record lacks the fields, or there is no text.
 pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
-    let content = read_file(path)?;
     let mut texts = Vec::new();
-    if path.extension().is_some_and(|e| e == "jsonl") {
-        let records = content.lines().enumerate();
-        for (line, record) in records.filter(|(_, record)| !record.trim().is_empty()) {
-            let text = selection
-                .text_of(record)
-                .map_err(|reason| Error::format(path, format!("line {}: {reason}", line + 1)))?;
-            texts.extend(text);
-        }
-    } else {
-        if selection.label.is_some() {
-            let reason = "only JSON Lines have labels; name such a file `….jsonl`";
-            return Err(Error::format(path, reason));
-        }
-        texts.extend(content.lines().map(str::to_owned));
+    let mut len = 0;
+    let mut fields = vec![selection.text.as_str()];
+    if selection.label.is_some() {
+        fields.push(&selection.label_field);
     }
-    texts.retain(|text| !text.trim().is_empty());
+    corpus::items(path, &fields, &mut |item| {
+        let text = match item {
+            Item::Line(_) if selection.label.is_some() => {
+                return Err(
+                    "plain text has no labels; records of JSON or of a table have".to_owned(),
+                );
+            }
+            Item::Line(line) => Some(line.to_owned()),
+            Item::Record(record) => selection.text_of(record)?,
+        };
+        let text = text.filter(|text| !text.trim().is_empty());
+        len += text.as_ref().map_or(0, String::len);
+        if len > MAX_TEXT {
+            return Err(format!(
+                "over {MAX_TEXT} bytes are too many for a set of texts; take fewer"
+            ));
+        }
+        texts.extend(text);
+        Ok(())
+    })?;
     if texts.is_empty() {
         let reason = match &selection.label {
             Some(label) => format!(
@@ -60,7 +71,7 @@ pub fn read(path: &Path, selection: &Selection) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-/// Reads all texts of a file: its lines, or the field `text` of each record of JSON Lines.
+/// Reads all texts of a file: its lines, or the field `text` of each of its records.
 ///
 /// # Errors
 /// As [`read`].
@@ -75,11 +86,24 @@ pub fn read_all(path: &Path) -> Result<Vec<String>> {
 
 impl Selection {
     /// The text of a record, if the record is selected.
-    fn text_of(&self, record: &str) -> Result<Option<String>, String> {
-        let record: Value = serde_json::from_str(record).map_err(|error| error.to_string())?;
+    fn text_of(&self, record: &Value) -> Result<Option<String>, String> {
+        if let (Value::String(text), None) = (record, &self.label) {
+            return Ok(Some(text.clone()));
+        }
         let field = |name: &str| {
             let value = record.get(name);
-            value.ok_or_else(|| format!("there is no field `{name}`"))
+            value.ok_or_else(|| {
+                let there: Vec<&str> = record
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|object| object.keys().map(String::as_str))
+                    .take(12)
+                    .collect();
+                match there.is_empty() {
+                    true => format!("there is no field `{name}`"),
+                    false => format!("there is no field `{name}`; there are {}", there.join(", ")),
+                }
+            })
         };
         if let Some(label) = &self.label {
             let chosen = match field(&self.label_field)? {
@@ -96,6 +120,7 @@ impl Selection {
         }
         match field(&self.text)? {
             Value::String(text) => Ok(Some(text.clone())),
+            Value::Null => Ok(None),
             _ => Err(format!("the field `{}` is not a string", self.text)),
         }
     }
@@ -153,7 +178,8 @@ mod tests {
     #[test]
     fn a_record_is_selected_by_its_only_label() {
         let joy = selection(Some("joy"));
-        let text = |record: &str| joy.text_of(record).unwrap();
+        let text_of = |record: &str| joy.text_of(&serde_json::from_str(record).unwrap());
+        let text = |record: &str| text_of(record).unwrap();
         assert_eq!(
             text(r#"{"text":"a","emotions":["joy"]}"#).as_deref(),
             Some("a")
@@ -164,8 +190,47 @@ mod tests {
         );
         assert_eq!(text(r#"{"text":"a","emotions":["joy","anger"]}"#), None);
         assert_eq!(text(r#"{"text":"a","emotions":[]}"#), None);
-        assert!(joy.text_of(r#"{"text":"a"}"#).is_err());
-        assert!(joy.text_of(r#"{"text":1,"emotions":"joy"}"#).is_err());
+        assert!(text_of(r#"{"text":"a"}"#).is_err());
+        assert!(text_of(r#"{"text":1,"emotions":"joy"}"#).is_err());
+    }
+
+    #[test]
+    fn a_set_is_read_by_its_content_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, content: &[u8], label| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            read(&path, &selection(label))
+        };
+        let lines = b"{\"text\": \"a\", \"emotions\": [\"joy\"]}\n{\"text\": \"b\", \"emotions\": \"anger\"}\n";
+        for name in ["x.jsonl", "x.json", "x.txt", "x"] {
+            assert_eq!(read(name, lines, None).unwrap(), ["a", "b"]);
+            assert_eq!(read(name, lines, Some("anger")).unwrap(), ["b"]);
+        }
+        let array =
+            b"[{\"text\": \"a\", \"emotions\": \"joy\"},\n {\"text\": \"b\", \"emotions\": 3}]";
+        assert_eq!(read("x", array, Some("3")).unwrap(), ["b"]);
+        assert_eq!(read("x.json", b"[\"a\", \"b\"]", None).unwrap(), ["a", "b"]);
+        let table = b"emotions,text\njoy,\"a, b\"\nanger,c\n";
+        assert_eq!(read("x.csv", table, Some("joy")).unwrap(), ["a, b"]);
+        assert_eq!(read("x", table, None).unwrap(), ["a, b", "c"]);
+        let columns = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/golden/corpora/stream.arrow"
+        );
+        let columns = std::fs::read(columns).unwrap();
+        assert!(!read("x", &columns, None).unwrap().is_empty());
+        assert!(read("x.jsonl", b"one\ntwo", None).is_err());
+        assert_eq!(
+            read("x.txt", b"one\n\n two\n", None).unwrap(),
+            ["one", " two"]
+        );
+        let error = read("x.txt", b"one\n", Some("joy"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no labels"), "{error}");
+        let error = read("x", b"{\"a\": 1}\n", None).unwrap_err().to_string();
+        assert!(error.contains("`text`; there are a"), "{error}");
     }
 
     #[test]

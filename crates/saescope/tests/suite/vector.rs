@@ -197,19 +197,20 @@ fn a_direction_without_a_site_is_placed_at_the_one_given() {
         elements: Elements::F32(&[1.0, 2.0]),
     };
     save_safetensors(&path, &[bare], &[].into()).unwrap();
-    let placed = Vector::open_at(&path, Some(Site::MlpOut(3)), 6).unwrap();
+    let placed = Vector::open_at(&path, Some(Site::MlpOut(3)), None).unwrap();
     assert_eq!(
         placed.directions,
         [(Site::MlpOut(3), vec![1.0, 2.0])].into()
     );
-    for refused in [Vector::open_at(&path, None, 6), Vector::open(&path)] {
-        assert!(matches!(refused, Err(Error::Tensor { .. })), "{refused:?}");
-    }
+    let refused = Vector::open_at(&path, None, Some(6));
+    assert!(matches!(refused, Err(Error::NoSite { .. })), "{refused:?}");
+    let refused = Vector::open(&path);
+    assert!(matches!(refused, Err(Error::Tensor { .. })), "{refused:?}");
     // A site of the file's own stays.
     vector(&[Site::ResidPost(1), Site::Embed])
         .save(&path)
         .unwrap();
-    let mut named = Vector::open_at(&path, Some(Site::MlpOut(3)), 6).unwrap();
+    let mut named = Vector::open_at(&path, Some(Site::MlpOut(3)), Some(6)).unwrap();
     assert_eq!(named, Vector::open(&path).unwrap());
     assert!(matches!(
         named.retain(&[Site::MlpOut(3)]),
@@ -224,7 +225,7 @@ fn a_direction_without_a_site_is_placed_at_the_one_given() {
 /// Opens a file of `tests/golden/make_torch_vectors.py` for a model of six layers.
 fn of_torch(name: &str, site: Option<Site>) -> saescope::Result<Vector> {
     let path = golden().with_file_name("torch").join(name);
-    Vector::open_at(&path, site, 6)
+    Vector::open_at(&path, site, Some(6))
 }
 
 #[test]
@@ -246,6 +247,7 @@ fn directions_of_torch_and_numpy_are_read_at_the_site_given() {
         "fortran.npy",
         "by_layer.npz",
         "only.npz",
+        "compressed.npz",
     ] {
         for site in [Site::ResidPost(3), Site::AttnOut(3)] {
             let vector = of_torch(name, Some(site)).unwrap_or_else(|e| panic!("{e}"));
@@ -269,7 +271,6 @@ fn directions_whose_layer_is_not_certain_are_refused_with_the_next_step() {
         ("whole_numbers.pt", "I64"),
         ("not_finite.pt", "NaN"),
         ("objects.npy", "Python objects"),
-        ("compressed.npz", "numpy.savez"),
     ];
     for (name, part) in cases {
         let error = of_torch(name, Some(Site::ResidPost(3))).unwrap_err();
@@ -288,7 +289,26 @@ fn directions_whose_layer_is_not_certain_are_refused_with_the_next_step() {
     for name in ["one.pt", "by_number.pt", "rows.npy", "by_layer.npz"] {
         let refused = of_torch(name, None);
         assert!(
-            matches!(refused, Err(Error::Tensor { .. })),
+            matches!(refused, Err(Error::NoSite { .. })),
+            "{name}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_direction_alone_needs_no_number_of_layers_and_several_by_layer_do() {
+    let open = |name: &str| {
+        let path = golden().with_file_name("torch").join(name);
+        Vector::open_at(&path, Some(Site::ResidPost(3)), None)
+    };
+    for name in ["one.pt", "in_a_dict.pt", "old.bin", "big.npy", "only.npz"] {
+        let vector = open(name).unwrap();
+        assert_eq!(vector.directions[&Site::ResidPost(3)].len(), 4, "{name}");
+    }
+    for name in ["by_number.pt", "in_a_list.pt", "rows.npy", "by_layer.npz"] {
+        let refused = open(name);
+        assert!(
+            matches!(refused, Err(Error::NoLayerCount { .. })),
             "{name}: {refused:?}"
         );
     }

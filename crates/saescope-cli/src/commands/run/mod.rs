@@ -5,10 +5,11 @@ mod chat;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use saescope::chat::Conversation;
+use saescope::chat::{Attachments, Conversation, read_list};
 use saescope::complete::{Completion, CompletionRequest, EndedBy, complete};
 use saescope::edit::Edit;
 use saescope::generate::Prompt;
@@ -49,7 +50,7 @@ pub(crate) struct Args {
     prompt: Vec<String>,
     /// The ids of a prompt's tokens in place of it, such as 464,2068, as they are unless --bos always
     /// adds BOS; `-` reads them from standard input. May be given several times
-    #[arg(long, value_name = "IDS", conflicts_with_all = ["chat", "system"])]
+    #[arg(long, value_name = "IDS", conflicts_with_all = ["chat", "system", "tools", "documents"])]
     ids: Vec<String>,
     /// End the text before this string. May be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -64,6 +65,12 @@ pub(crate) struct Args {
     /// System message of the conversation; implies --chat
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// Tools that the model may call, a JSON list of objects, for the chat template; implies --chat
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
+    /// Documents that the model may quote, a JSON list of objects, for the chat template; implies --chat
+    #[arg(long, value_name = "FILE")]
+    documents: Option<PathBuf>,
     #[command(flatten)]
     edits: EditsArgs,
     /// Print JSON: an object, or a list of them when there are several prompts or samples
@@ -94,10 +101,16 @@ pub(crate) struct Writer<'a> {
     opened: &'a LanguageModel,
     edits: &'a [Edit],
     steer: Steer<'a>,
+    attachments: Attachments,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let prompts = prompts(args)?;
+    let list = |path: &Option<PathBuf>| path.as_deref().map(read_list).transpose();
+    let attachments = Attachments {
+        tools: list(&args.tools)?,
+        documents: list(&args.documents)?,
+    };
     let opened = args.model.open()?;
     let edits = args.edits.open(&opened)?;
     let mut writer = Writer {
@@ -105,6 +118,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         opened: &opened,
         edits: &edits.edits,
         steer: edits.hook()?,
+        attachments,
     };
     if prompts.is_empty() {
         ensure_usage!(
@@ -112,7 +126,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "--samples: a conversation has one answer; give a prompt with -p"
         );
         let is_chat = writer.chats() || writer.has_template();
-        let conversation = is_chat.then(|| Conversation::new(args.system.as_deref()));
+        let conversation = is_chat.then(|| writer.conversation());
         return chat::converse(&mut writer, conversation);
     }
     let mut encoded = Vec::with_capacity(prompts.len());
@@ -135,7 +149,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 impl Writer<'_> {
     fn chats(&self) -> bool {
-        self.args.chat || self.args.system.is_some()
+        let Args {
+            chat,
+            system,
+            tools,
+            documents,
+            ..
+        } = self.args;
+        *chat || system.is_some() || tools.is_some() || documents.is_some()
+    }
+
+    /// A conversation before its first question.
+    fn conversation(&self) -> Conversation {
+        let mut conversation = Conversation::new(self.args.system.as_deref());
+        conversation.attach(self.attachments.clone());
+        conversation
     }
 
     fn has_template(&self) -> bool {
@@ -146,7 +174,7 @@ impl Writer<'_> {
     pub(crate) fn encode(&self, prompt: &Text) -> anyhow::Result<Vec<u32>> {
         match prompt {
             Text::Written(prompt) if self.chats() => {
-                let mut conversation = Conversation::new(self.args.system.as_deref());
+                let mut conversation = self.conversation();
                 conversation.ask(prompt);
                 self.encode_conversation(&conversation)
             }

@@ -122,13 +122,7 @@ fn read_vector(
     n_layers: usize,
 ) -> anyhow::Result<Vector> {
     let site = wanted.or(recorded);
-    let read = Vector::open_at(path, site, n_layers);
-    let mut vector = match read {
-        Err(error @ saescope::Error::Tensor { .. }) if site.is_none() => {
-            return Err(error).context("--vector without --site");
-        }
-        read => read?,
-    };
+    let mut vector = Vector::open_at(path, site, Some(n_layers))?;
     vector
         .retain(wanted.as_slice())
         .with_context(|| path.display().to_string())?;

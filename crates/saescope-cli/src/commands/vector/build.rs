@@ -55,7 +55,7 @@ Examples:
 pub(super) struct DifferenceArgs {
     #[command(flatten)]
     shared: BuildArgs,
-    /// Texts that show the behaviour or style of the vector: one per line, or JSON Lines (`.jsonl`)
+    /// Texts that show the behaviour or style of the vector: one per line, or records of JSON, CSV, TSV, Parquet or Arrow
     #[arg(long, value_name = "FILE")]
     positive: PathBuf,
     /// Texts that do not show it
@@ -84,7 +84,7 @@ pub(super) struct PcaArgs {
     questions: Option<PathBuf>,
     #[command(flatten)]
     format: QuestionArgs,
-    /// The first half of each pair, one per line, or JSON Lines (`.jsonl`)
+    /// The first half of each pair, one per line, or records of JSON, CSV, TSV, Parquet or Arrow
     #[arg(long, value_name = "FILE", requires = "negative")]
     #[arg(conflicts_with = "questions")]
     positive: Option<PathBuf>,
@@ -127,10 +127,10 @@ struct BuildArgs {
 /// The arguments that say how sets of texts are read.
 #[derive(clap::Args)]
 struct TextsArgs {
-    /// Take only positive records of JSON Lines with this label and no other
+    /// Take only positive records with this label and no other
     #[arg(long, value_name = "LABEL", requires = "positive")]
     positive_label: Option<String>,
-    /// Take only negative records of JSON Lines with this label and no other
+    /// Take only negative records with this label and no other
     #[arg(long, value_name = "LABEL", requires = "negative")]
     negative_label: Option<String>,
     /// The field of a record that holds its text

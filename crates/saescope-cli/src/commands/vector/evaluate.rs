@@ -13,7 +13,7 @@ use saescope::vector::evaluate::{
 use saescope::vector::question::{Question, Style, halves};
 use serde::Serialize;
 
-use super::{DrawArgs, QuestionArgs, file_name, pairs, progress};
+use super::{DrawArgs, QuestionArgs, file_name, only, pairs, progress};
 use crate::args::edits::EditsArgs;
 use crate::args::model::{ModelArgs, finite, last_of};
 use crate::args::output::{Written, check_output, save_svg};
@@ -111,10 +111,11 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     if let Some(plot) = &args.plot {
         check_output(plot, Written::Svg)?;
     }
-    let vector = Vector::open(&path)?;
-    vector.check_sites(&args.site)?;
     let questions = args.draw.questions(&args.questions, &args.format)?;
     let opened = args.model.open()?;
+    let n_layers = opened.model.config().n_layers();
+    let vector = Vector::open_at(&path, only(&args.site), Some(n_layers))?;
+    vector.check_sites(&args.site)?;
     vector
         .check(&opened.model)
         .with_context(|| path.display().to_string())?;

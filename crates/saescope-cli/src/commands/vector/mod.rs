@@ -7,7 +7,9 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
+use saescope::site::Site;
 use saescope::tokenizer::{Bos, Tokenizer};
+use saescope::vector::Vector;
 use saescope::vector::question::{self, Pair, Question, Style};
 use saescope::vector::text::sample;
 
@@ -129,7 +131,26 @@ fn file_name(path: &Path) -> String {
 /// The argument that names a vector's file.
 #[derive(clap::Args)]
 struct VectorArg {
-    /// A vector: safetensors, or a control vector as GGUF
+    /// A vector: safetensors, or a control vector as GGUF; or with --site a direction alone, as safetensors,
+    /// .pt or .npy
     #[arg(value_name = "VECTOR")]
     vector: PathBuf,
+    /// Number of the model's layers, for a file of directions by layer
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+}
+
+impl VectorArg {
+    /// The vector. A direction that states no site is at that of `sites`, if it is the only one.
+    fn open(&self, sites: &[Site]) -> anyhow::Result<Vector> {
+        Ok(Vector::open_at(&self.vector, only(sites), self.layers)?)
+    }
+}
+
+/// The only one of the sites.
+fn only(sites: &[Site]) -> Option<Site> {
+    match sites {
+        [site] => Some(*site),
+        _ => None,
+    }
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use saescope::edit::Span;
 use saescope::site::Site;
-use saescope::vector::Vector;
 
 use super::VectorArg;
 use super::build::norms;
@@ -19,10 +18,14 @@ use crate::print::{self, Align, Table};
 Examples:
   saescope vector info tests/data/caa/refusal.safetensors
   saescope vector info tests/golden/vectors/control.gguf --json
+  saescope vector info tests/golden/vectors/torch/one.npy --site resid_post.2
 ")]
 pub(super) struct InfoArgs {
     #[command(flatten)]
     file: VectorArg,
+    /// The site of a direction that states none, or the only one to show
+    #[arg(long, value_name = "SITE")]
+    site: Option<Site>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,7 +45,7 @@ pub(super) struct EditsArgs {
     /// Multiplier of every direction
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = finite)]
     scale: f32,
-    /// A site of the vector [default: all]. May be given several times
+    /// A site of the vector, or that of a direction without one [default: all]. May be given several times
     #[arg(long, value_name = "SITE")]
     site: Vec<Site>,
     /// Add it from this position on; the default omits the first, whose activation is unlike all others
@@ -54,7 +57,8 @@ pub(super) struct EditsArgs {
 }
 
 pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
-    let vector = Vector::open(&args.file.vector)?;
+    let mut vector = args.file.open(args.site.as_slice())?;
+    vector.retain(args.site.as_slice())?;
     let record = &vector.record;
     if args.json {
         return print::json(&vector.summary());
@@ -106,7 +110,7 @@ pub(super) fn info(args: &InfoArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn edits(args: &EditsArgs) -> anyhow::Result<()> {
-    let vector = Vector::open(&args.file.vector)?;
+    let vector = args.file.open(&args.site)?;
     vector.check_sites(&args.site)?;
     let document = vector.document(args.scale, &Span::From(args.from), &args.site);
     let Some(path) = &args.output else {

@@ -137,19 +137,16 @@ impl Interpreter {
                 let value = self.evaluate(value, scope)?;
                 self.assign(target, value, scope)?;
             }
-            Kind::SetBlock(_, filters, body) | Kind::FilterBlock(filters, body) => {
-                let inner = Scope::new(Vec::new(), Some(scope));
-                let (text, flow) = self.captured(body, &inner)?;
-                if flow != Flow::Next {
-                    return Ok(flow);
-                }
-                let value = self.filtered(text, filters, &inner)?;
-                if let Kind::SetBlock(target, ..) = kind {
-                    self.assign(target, value, scope)?;
-                } else {
-                    self.write(&text_of(&self.limits, &value)?, out)?;
+            Kind::SetBlock(target, filters, body) => {
+                match self.filtered_body(filters, body, scope)? {
+                    Ok(value) => self.assign(target, value, scope)?,
+                    Err(flow) => return Ok(flow),
                 }
             }
+            Kind::FilterBlock(filters, body) => match self.filtered_body(filters, body, scope)? {
+                Ok(value) => self.write(&text_of(&self.limits, &value)?, out)?,
+                Err(flow) => return Ok(flow),
+            },
             Kind::With(values, body) => {
                 let inner = Scope::new(Vec::new(), Some(scope));
                 for (target, value) in values {
@@ -181,6 +178,21 @@ impl Interpreter {
             Kind::Refused(reason) => return Err(fault(*reason)),
         }
         Ok(Flow::Next)
+    }
+
+    /// The text of a body through filters, or the flow that leaves the body early.
+    fn filtered_body(
+        &self,
+        filters: &[Applied],
+        body: &Body,
+        scope: &Rc<Scope>,
+    ) -> Result<Result<Value, Flow>, Fault> {
+        let inner = Scope::new(Vec::new(), Some(scope));
+        let (text, flow) = self.captured(body, &inner)?;
+        if flow != Flow::Next {
+            return Ok(Err(flow));
+        }
+        self.filtered(text, filters, &inner).map(Ok)
     }
 
     fn choose(

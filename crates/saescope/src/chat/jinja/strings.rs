@@ -44,16 +44,7 @@ impl Interpreter {
             "partition" | "rpartition" => self.partition(text, name, args),
             "startswith" => affixed(text, args, |text, affix| text.starts_with(affix)),
             "endswith" => affixed(text, args, |text, affix| text.ends_with(affix)),
-            "removeprefix" | "removesuffix" => {
-                let [affix] = args.positional_only(name)?;
-                let affix = self.needed(affix, name)?;
-                let rest = if name == "removeprefix" {
-                    text.strip_prefix(&*affix)
-                } else {
-                    text.strip_suffix(&*affix)
-                };
-                self.copied(rest.unwrap_or(text))
-            }
+            "removeprefix" | "removesuffix" => self.without_affix(text, name, args),
             "find" | "index" | "rfind" | "rindex" => found(text, name, args),
             "count" => counted(text, args),
             "replace" => {
@@ -78,6 +69,17 @@ impl Interpreter {
                 "the method `{other}` of a text is not supported"
             ))),
         }
+    }
+
+    fn without_affix(&self, text: &str, name: &str, args: Args) -> Result<Value, Fault> {
+        let [affix] = args.positional_only(name)?;
+        let affix = self.needed(affix, name)?;
+        let rest = if name == "removeprefix" {
+            text.strip_prefix(&*affix)
+        } else {
+            text.strip_suffix(&*affix)
+        };
+        self.copied(rest.unwrap_or(text))
     }
 
     fn copied(&self, text: &str) -> Result<Value, Fault> {

@@ -110,3 +110,15 @@ fn damaged_llama2c_files_never_panic() {
     let bytes = super::llama2c::file([8, 12, 1, 4, 2, 5, 3], 40 + 8 + 192 + 8 + 288 + 8 + 6);
     survives_damage("x.bin", &bytes, 2000);
 }
+
+#[test]
+fn damaged_files_of_numpy_never_panic() {
+    for (name, file) in [
+        ("x.npz", "compressed.npz"),
+        ("x.npz", "by_layer.npz"),
+        ("x.npy", "big.npy"),
+    ] {
+        let bytes = golden_bytes(&format!("vectors/torch/{file}"));
+        survives_damage(name, &bytes, 4000);
+    }
+}

@@ -110,3 +110,100 @@ fn arrays_of_objects_say_how_to_save_numbers() {
         "{text}"
     );
 }
+
+/// An archive of deflated entries with their names, each said to have a length and a checksum, as Python's
+/// `zipfile` writes it.
+fn deflated(entries: &[(&str, &[u8])], length: impl Fn(u32) -> u32) -> Vec<u8> {
+    use std::io::Write as _;
+    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in entries {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Default::default());
+        encoder.write_all(data).unwrap();
+        let packed = encoder.finish().unwrap();
+        let mut crc = flate2::Crc::new();
+        crc.update(data);
+        let header = bytes.len() as u32;
+        let name_len = name.len() as u32;
+        bytes.extend(b"PK\x03\x04");
+        bytes.extend([0; 22]);
+        bytes.extend(name_len.to_le_bytes());
+        bytes.extend(name.as_bytes());
+        bytes.extend(&packed);
+        directory.extend(b"PK\x01\x02");
+        directory.extend([0; 6]);
+        directory.extend([8, 0, 0, 0, 0, 0]);
+        directory.extend(crc.sum().to_le_bytes());
+        directory.extend((packed.len() as u32).to_le_bytes());
+        directory.extend(length(data.len() as u32).to_le_bytes());
+        directory.extend(name_len.to_le_bytes());
+        directory.extend([0; 10]);
+        directory.extend(header.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let start = bytes.len() as u32;
+    let count = entries.len() as u16;
+    bytes.extend(&directory);
+    bytes.extend(b"PK\x05\x06\0\0\0\0");
+    bytes.extend(count.to_le_bytes());
+    bytes.extend(count.to_le_bytes());
+    bytes.extend((directory.len() as u32).to_le_bytes());
+    bytes.extend(start.to_le_bytes());
+    bytes.extend([0; 2]);
+    bytes
+}
+
+#[test]
+fn compressed_archives_of_numpy_are_read() {
+    assert_same(
+        &open("vectors/torch/compressed.npz"),
+        &open("vectors/torch/only.npz"),
+    );
+    let big = array(&HEADER.replace('<', ">"), &{
+        let numbers = (1..7).flat_map(|n| (n as f32).to_be_bytes());
+        numbers.collect::<Vec<u8>>()
+    });
+    let one = array(HEADER, &six());
+    let both = deflated(&[("b.npy", &big), ("a.npy", &one)], |len| len);
+    let found = open_bytes("x.npz", &both).unwrap();
+    assert_eq!(values(&found, "a"), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert_eq!(values(&found, "a"), values(&found, "b"));
+}
+
+#[test]
+fn an_archive_that_grows_beyond_every_weight_is_refused_before_it_does() {
+    let zeros = HEADER.replace("(2, 3)", "(8000000,)");
+    let zeros = array(&zeros, &vec![0; 32_000_000]);
+    for length in [|len: u32| len, |_: u32| 100] {
+        let bomb = deflated(&[("w.npy", &zeros)], length);
+        assert!(bomb.len() < 1 << 16);
+        refused_for("w", "x.npz", &bomb);
+    }
+    // The bound is on all entries together.
+    let small = HEADER.replace("(2, 3)", "(2000000,)");
+    let small = array(&small, &vec![0; 8_000_000]);
+    let several = deflated(
+        &[("a.npy", &small), ("b.npy", &small), ("c.npy", &small)],
+        |len| len,
+    );
+    refused_for("c", "x.npz", &several);
+}
+
+#[test]
+fn damaged_compressed_archives_are_refused_by_name() {
+    let one = array(HEADER, &six());
+    let good = deflated(&[("w.npy", &one)], |len| len);
+    let more = deflated(&[("w.npy", &one)], |len| len + 1);
+    let less = deflated(&[("w.npy", &one)], |len| len - 1);
+    let mut method = good.clone();
+    let at = good.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
+    method[at + 10] = 12;
+    let mut encrypted = good.clone();
+    encrypted[at + 8] = 1;
+    let mut checksum = good.clone();
+    checksum[at + 16] ^= 1;
+    let mut data = good;
+    data[40] ^= 0xff;
+    for bytes in [more, less, method, encrypted, checksum, data] {
+        refused_for("w", "x.npz", &bytes);
+    }
+}

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::format::Format;
-use super::record::{self, MASK, RecordFields};
+use super::record::{self, DOCUMENTS, MASK, RecordFields, TOOLS};
 use crate::checkpoint::File;
 
 /// Most bytes of text and rows, for each byte of a file, beyond [`SMALL`].
@@ -101,11 +101,12 @@ impl RowReader<'_> {
         }
         // Padding beside a list of ids.
         if let Some(field) = template.only_field() {
-            let mask = match field.rsplit_once('.') {
-                Some((object, _)) => format!("{object}.{MASK}"),
-                None => MASK.to_owned(),
-            };
-            paths.extend(resolve(schema, &mask));
+            let beside = |name| resolve(schema, &record::beside(field, name));
+            paths.extend(beside(MASK));
+            let chat = paths.first().is_some_and(|path| is_chat(schema, path));
+            if chat {
+                paths.extend([TOOLS, DOCUMENTS].into_iter().flat_map(beside));
+            }
         }
         // The field of the labels may be one of the template's.
         if let Some(field) = labels.filter(|field| !template.fields().any(|known| known == *field))
@@ -146,6 +147,16 @@ impl RowReader<'_> {
         }
         Ok(())
     }
+}
+
+/// True if a field is a column of lists of objects, as chats are.
+fn is_chat(schema: &Schema, path: &FieldPath) -> bool {
+    let column = schema.field_with_name(&path.column);
+    let item = column.ok().and_then(|column| match column.data_type() {
+        DataType::List(item) | DataType::LargeList(item) => Some(item),
+        _ => None,
+    });
+    path.rest.is_empty() && item.is_some_and(|item| matches!(item.data_type(), DataType::Struct(_)))
 }
 
 /// Runs a part of a decoder, of which a broken file may make more than an error.

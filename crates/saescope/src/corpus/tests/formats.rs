@@ -1,7 +1,7 @@
 //! Files of every format, found by their bytes.
 
 use super::super::read::{DocumentReader, Found};
-use super::super::record::Document;
+use super::super::record::{Chat, Document};
 use super::super::template::Template;
 use super::*;
 use crate::chat::Message;
@@ -108,10 +108,13 @@ fn chats_and_ids_of_pyarrow_are_read() {
     for name in ["chats.parquet", "chats.arrow"] {
         let path = golden(name);
         let turns = |i: usize, answer: String| {
-            Document::Turns(vec![
-                Message::new("user", &format!("question {i}")),
-                Message::new("assistant", &answer),
-            ])
+            Document::Turns(Chat {
+                turns: vec![
+                    Message::new("user", &format!("question {i}")),
+                    Message::new("assistant", &answer),
+                ],
+                ..Chat::default()
+            })
         };
         let messages = records(&path, "messages");
         assert_eq!(messages.len(), 5);
@@ -432,4 +435,63 @@ fn chats_are_rendered_as_asked() {
         error.contains("chats: line 1: it is a chat") && error.contains("`plain`"),
         "{error}"
     );
+}
+
+#[test]
+fn tools_and_documents_of_a_record_are_in_the_text_where_the_template_has_a_place_for_them() {
+    let folder = TempDir::new().unwrap();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/tokenizers/smollm2");
+    std::fs::copy(
+        data.join("tokenizer.json"),
+        folder.path().join("tokenizer.json"),
+    )
+    .unwrap();
+    let with_template = |template: &str| {
+        let config = serde_json::json!({"chat_template": template}).to_string();
+        std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+        Tokenizer::from_folder(folder.path()).unwrap()
+    };
+    let text = |line: &str, tokenizer: &Tokenizer| {
+        let file = write(&folder, "chats.jsonl", line.as_bytes());
+        let config = CorpusConfig {
+            template: Some(Templates::All("messages".to_owned())),
+            layout: Layout::Rows,
+            context: 200,
+            bos: Bos::Never,
+            ..config(vec![file])
+        };
+        let corpus = Corpus::open(&config, tokenizer, None, &mut |_| {})?;
+        let ids = corpus.sequence(0);
+        Ok(ids.iter().map(|&id| tokenizer.token_text(id)).collect())
+    };
+    let turns = r#""messages": [{"role": "user", "content": "Hi"}]"#;
+    let listed = with_template("{{ tools }}{{ documents | tojson }}{{ messages[0].content }}");
+    let record = |rest: &str| format!("{{{turns}{rest}}}\n");
+    let read = |rest: &str| -> Result<String> { text(&record(rest), &listed) };
+    assert_eq!(read("").unwrap(), "NonenullHi");
+    assert_eq!(
+        read(r#", "tools": null, "documents": []"#).unwrap(),
+        "None[]Hi"
+    );
+    assert_eq!(
+        read(r#", "tools": [{"name": "f"}], "documents": [{"text": "d"}]"#).unwrap(),
+        r#"[{'name': 'f'}][{"text": "d"}]Hi"#
+    );
+    // As data sets keep objects that are not alike.
+    assert_eq!(
+        read(r#", "tools": "[{\"name\": \"f\"}]""#).unwrap(),
+        "[{'name': 'f'}]nullHi"
+    );
+    for (rest, name) in [
+        (r#", "tools": "[}""#, "`tools`"),
+        (r#", "documents": ["a"]"#, "`documents`"),
+        (r#", "tools": {}"#, "`tools`"),
+    ] {
+        let error = read(rest).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("line 1"), "{error}");
+    }
+    // A template without a place for a list leaves it alone, whatever it holds.
+    let plain = with_template("{{ messages[0].content }}");
+    let found: Result<String> = text(&record(r#", "documents": ["a"]"#), &plain);
+    assert_eq!(found.unwrap(), "Hi");
 }

@@ -81,8 +81,8 @@ fn an_unclear_choice_is_refused_with_the_alternatives() {
     );
     let reason = refused(&several, "org/name:de");
     assert!(reason.contains("de has no texts"), "{reason}");
-    let none = FakeHub::new(&[("a.csv", b"1,2")]);
-    assert!(refused(&none, "org/name").contains("there are a.csv"));
+    let none = FakeHub::new(&[("a.zip", b"PK")]);
+    assert!(refused(&none, "org/name").contains("there are a.zip"));
     let reason = refused(&none, "org/other");
     assert!(reason.contains("no such repository"), "{reason}");
     none.set(|state| {

@@ -97,6 +97,8 @@ pub(super) fn read(metadata: &Metadata) -> Result<Tokenizer> {
     };
     let template = metadata.str("tokenizer.chat_template")?;
     tokenizer.chat_template = template.map(str::to_owned);
+    let template = metadata.str("tokenizer.chat_template.tool_use")?;
+    tokenizer.tool_template = template.map(str::to_owned);
     Ok(tokenizer)
 }
 
@@ -135,6 +137,7 @@ fn byte_level(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer> {
         engine: Engine::Library(Box::new(library)),
         special: special(metadata, vocab, None, pre.add_bos)?,
         chat_template: None,
+        tool_template: None,
         kind: format!("byte-level BPE from GGUF, cut as `{name}`"),
     })
 }
@@ -188,6 +191,7 @@ fn sentence_piece(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer> {
         engine: Engine::Spm(Box::new(Spm::new(parts))),
         special: special(metadata, vocab, Some((1, 2)), true)?,
         chat_template: None,
+        tool_template: None,
         kind: "SentencePiece BPE from GGUF".to_owned(),
     })
 }

@@ -13,7 +13,7 @@ use saescope::sae::{Encoded, Sae};
 use safetensors::SafeTensors;
 
 /// Every case under `tests/golden/saes`, and the file or folder in it that is opened.
-const CASES: [(&str, &str); 73] = [
+const CASES: [(&str, &str); 74] = [
     ("attention_out", "gpt2-small_L2_Hcat_z_v9.pt"),
     ("circuit_tracer", "layer_2.safetensors"),
     ("circuit_tracer_jumprelu", "layer_2.safetensors"),
@@ -35,6 +35,10 @@ const CASES: [(&str, &str); 73] = [
     ("dl_topk_few", ""),
     ("gemma_scope_2_res", ""),
     ("gemma_scope_2_transcoder", ""),
+    (
+        "gemma_scope_compressed",
+        "gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71",
+    ),
     (
         "gemma_scope_embedding",
         "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6",

@@ -86,7 +86,12 @@ impl Store {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let version = version(path, &connection)?;
         if version < VERSION {
-            migrate(&mut connection, version).map_err(failed(path))?;
+            let migrated = (|| {
+                let transaction = connection.transaction()?;
+                migrate(&transaction, version)?;
+                transaction.commit()
+            })();
+            migrated.map_err(failed(path))?;
         }
         prepare(&connection).map_err(failed(path))?;
         Store::of(path, connection)
@@ -97,7 +102,10 @@ impl Store {
     /// # Errors
     /// When the file is something else, or the store of another harvest.
     pub fn create(path: &Path, header: &HarvestHeader, vocabulary: &Vocabulary) -> Result<Store> {
-        if path.exists() && std::fs::metadata(path).is_ok_and(|m| m.len() > 0) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection = connect(path, flags)?;
+        if !is_new(path, &connection)? {
+            drop(connection);
             let store = Store::open_writable(path)?;
             return match difference(&store.header, header) {
                 None => Ok(store),
@@ -109,23 +117,20 @@ impl Store {
                 )),
             };
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut connection = connect(path, flags)?;
-        let made = (|| {
-            migrate(&mut connection, 0)?;
-            prepare(&connection)
-        })();
-        made.map_err(failed(path))?;
         let json = serde_json::to_string(header)
             .map_err(|error| Error::format(path, error.to_string()))?;
         let tokens = blobs::write_vocabulary(vocabulary)?;
-        let transaction = connection.transaction().map_err(failed(path))?;
-        let put = "INSERT INTO meta (key, value) VALUES (?, ?)";
-        let done = transaction
-            .execute(put, (HEADER, json))
-            .and_then(|_| transaction.execute(put, (VOCABULARY, tokens)));
-        done.map_err(failed(path))?;
-        transaction.commit().map_err(failed(path))?;
+        prepare(&connection).map_err(failed(path))?;
+        // In one transaction: a store without its description could not be continued.
+        let made = (|| {
+            let transaction = connection.transaction()?;
+            migrate(&transaction, 0)?;
+            let put = "INSERT INTO meta (key, value) VALUES (?, ?)";
+            transaction.execute(put, (HEADER, json))?;
+            transaction.execute(put, (VOCABULARY, tokens))?;
+            transaction.commit()
+        })();
+        made.map_err(failed(path))?;
         Store::of(path, connection)
     }
 
@@ -257,6 +262,16 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
         .and_then(|()| connection.pragma_update(None, "trusted_schema", false));
     ready.map_err(failed(path))?;
     Ok(connection)
+}
+
+/// True for a file without any table: a new one, or what a harvest leaves that is killed at its beginning.
+fn is_new(path: &Path, connection: &Connection) -> Result<bool> {
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    match connection.query_row(tables, [], |row| row.get::<_, i64>(0)) {
+        Ok(tables) => Ok(tables == 0),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(false),
+        Err(error) => Err(failed(path)(error)),
+    }
 }
 
 /// Settings of a connection that writes.

@@ -1,6 +1,6 @@
 //! The tables of a store, and the steps from one version to the next.
 
-use rusqlite::Connection;
+use rusqlite::Transaction;
 
 /// Marks a SQLite file as a store: "saes".
 pub(crate) const APPLICATION_ID: i32 = 0x7361_6573;
@@ -91,13 +91,12 @@ CREATE TABLE list_features (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Makes the tables of a new file, or those that an older version lacks.
-pub(crate) fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
+/// Makes the tables of a new file, or those that an older version lacks. All of it belongs to the
+/// transaction, the version too.
+pub(crate) fn migrate(to: &Transaction, from: i32) -> rusqlite::Result<()> {
     for step in MIGRATIONS.iter().skip(from.max(0) as usize) {
-        transaction.execute_batch(step)?;
+        to.execute_batch(step)?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    to.pragma_update(None, "application_id", APPLICATION_ID)?;
+    to.pragma_update(None, "user_version", VERSION)
 }

@@ -332,6 +332,23 @@ fn parts_merged_and_interrupted_passes_equal_one_pass() {
 }
 
 #[test]
+fn a_harvest_that_is_killed_before_its_first_table_begins_anew() {
+    let subject = Subject::new();
+    let request = HarvestRequest {
+        tokens: Some(500),
+        ..subject.request()
+    };
+    let path = subject.folder.path().join("a.db");
+    let begun = Connection::open(&path).unwrap();
+    begun
+        .pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+        .unwrap();
+    drop(begun);
+    let store = subject.store("a.db", &request, &[]);
+    assert!(store.is_finished().unwrap());
+}
+
+#[test]
 fn a_store_of_another_harvest_is_not_continued() {
     let subject = Subject::new();
     let request = HarvestRequest {
@@ -456,7 +473,9 @@ fn korean_and_chinese_words_of_one_and_two_syllables_are_found_exactly() {
     let path = tempfile::tempdir().unwrap();
     let path = path.path().join("texts.db");
     let mut connection = Connection::open(path).unwrap();
-    schema::migrate(&mut connection, 0).unwrap();
+    let transaction = connection.transaction().unwrap();
+    schema::migrate(&transaction, 0).unwrap();
+    transaction.commit().unwrap();
     let texts = [
         "정말 기쁨이 넘친다",
         "분노했다. 기뻐",

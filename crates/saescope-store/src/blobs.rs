@@ -395,6 +395,10 @@ pub(crate) fn read_postings(bytes: &[u8]) -> Result<Vec<Posting>> {
     let bytes = decompressed(bytes)?;
     let mut from = Reader::new(&bytes);
     let len = from.len()?;
+    // Three numbers and a value each.
+    if len.saturating_mul(7) > bytes.len() {
+        return Err(corrupt("it counts more than it holds"));
+    }
     let mut postings: Vec<Posting> = Vec::with_capacity(len);
     let (mut feature, mut sequence, mut position) = (0_u32, 0_u32, 0_u32);
     for _ in 0..len {

@@ -2,8 +2,9 @@
 
 use saescope::{Error, Result};
 
-/// Most bytes of a blob once it is decompressed.
-const MAX_BLOB: usize = 1 << 30;
+/// Most bytes of a blob once it is decompressed: the largest, those of the index and of a large vocabulary, stay
+/// below half of it.
+const MAX_BLOB: usize = 1 << 26;
 /// Compression of blobs: level 3 of zstd is its own default.
 const LEVEL: i32 = 3;
 
@@ -133,7 +134,7 @@ pub(crate) fn decompressed(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut reader = Reader::new(bytes);
     let len = reader.int()?;
     let len = usize::try_from(len).ok().filter(|&len| len <= MAX_BLOB);
-    let len = len.ok_or_else(|| corrupt("it claims to be larger than 1 GiB"))?;
+    let len = len.ok_or_else(|| corrupt("it claims to be larger than 64 MiB"))?;
     let bytes = zstd::bulk::decompress(reader.0, len);
     let bytes = bytes.map_err(|_| corrupt("it cannot be decompressed"))?;
     if bytes.len() != len {
@@ -190,7 +191,7 @@ mod tests {
             decompressed(&writer.0)
                 .unwrap_err()
                 .to_string()
-                .contains("larger than 1 GiB")
+                .contains("larger than 64 MiB")
         );
         let mut writer = Writer::default();
         writer.int(u64::MAX);

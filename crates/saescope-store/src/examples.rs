@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use saescope::corpus::SequencePiece;
-use saescope::harvest::{Chosen, Draw, FeatureEvidence, Firing, bin};
+use saescope::harvest::{Chosen, Draw, FeatureEvidence, Firing, bin, edge};
 use saescope::{Error, Result};
 
 use crate::open::Store;
@@ -151,7 +151,8 @@ impl Shown<'_> {
             .bins
             .chunk_by(|&a, &b| bin(value(a)) == bin(value(b)))
         {
-            if of_bin.iter().any(inside) {
+            let bin = usize::from(bin(value(of_bin[0])));
+            if edge(bin) <= range.end && edge(bin + 1) > range.start {
                 below = below.min(last(of_bin, limits.per_bin).max(sampled));
             }
         }

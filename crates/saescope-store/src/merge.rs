@@ -9,8 +9,9 @@ use saescope::harvest::{CorpusEvidence, HarvestHeader, Part};
 use saescope::{Error, Result};
 
 use crate::blobs;
-use crate::open::{COUNTS, NEXT_BLOCK, Store, failed};
+use crate::open::{COUNTS, NEXT_BLOCK, Store, difference, failed};
 use crate::text::Tokens;
+use crate::user::ADD_TO_LIST;
 use crate::write::{write_evidence, write_roles, write_texts};
 
 /// Puts the stores of parts of one harvest together into a new file. With all parts the result is what one
@@ -24,10 +25,7 @@ pub fn merge(parts: &[Store], path: &Path) -> Result<Store> {
     let (first, rest) = parts.split_first().ok_or_else(|| Error::Empty {
         what: "the list of stores to merge".to_owned(),
     })?;
-    if path.exists() {
-        let reason = "it exists; a merge writes a new file";
-        return Err(Error::format(path, reason));
-    }
+    check_new(path)?;
     let mut header = first.header.clone();
     for part in rest {
         join(&mut header, part)?;
@@ -61,7 +59,7 @@ pub fn merge(parts: &[Store], path: &Path) -> Result<Store> {
         Store::open(path)
     });
     if store.is_err() {
-        std::fs::remove_file(&beside).ok();
+        remove(&beside);
     }
     store
 }
@@ -72,7 +70,7 @@ fn fill(
     evidence: &CorpusEvidence,
     path: &Path,
 ) -> Result<Store> {
-    std::fs::remove_file(path).ok();
+    remove(path);
     let mut store = Store::create(path, header, &parts[0].vocabulary)?;
     let transaction = store.connection.transaction().map_err(failed(path))?;
     for part in parts {
@@ -107,19 +105,21 @@ fn fill(
 
 /// Copies the tables that hold a part as it is.
 fn take_tables(to: &Connection, part: &Store) -> rusqlite::Result<()> {
-    const TABLES: [(&str, &str, usize); 4] = [
-        ("documents", "INSERT OR IGNORE", 4),
-        ("blocks", "INSERT", 3),
-        ("segments", "INSERT", 3),
-        ("labels", "INSERT OR REPLACE", 4),
+    const NEWER: &str =
+        "ON CONFLICT (feature) DO UPDATE SET label = excluded.label, note = excluded.note,
+        written = excluded.written WHERE excluded.written > written";
+    const TABLES: [(&str, usize, &str); 4] = [
+        ("documents", 4, "ON CONFLICT DO NOTHING"),
+        ("blocks", 3, ""),
+        ("segments", 3, ""),
+        ("labels", 4, NEWER),
     ];
-    for (table, insert, columns) in TABLES {
+    for (table, columns, conflict) in TABLES {
         let marks = vec!["?"; columns].join(", ");
-        let mut put = to.prepare(&format!("{insert} INTO {table} VALUES ({marks})"))?;
-        let order = if table == "labels" { "written" } else { "1" };
+        let mut put = to.prepare(&format!("INSERT INTO {table} VALUES ({marks}) {conflict}"))?;
         let mut get = part
             .connection
-            .prepare(&format!("SELECT * FROM {table} ORDER BY {order}"))?;
+            .prepare(&format!("SELECT * FROM {table} ORDER BY 1"))?;
         let mut rows = get.query([])?;
         while let Some(row) = rows.next()? {
             let values = (0..columns).map(|column| row.get::<_, rusqlite::types::Value>(column));
@@ -127,7 +127,12 @@ fn take_tables(to: &Connection, part: &Store) -> rusqlite::Result<()> {
             put.execute(rusqlite::params_from_iter(values))?;
         }
     }
-    let lists = "SELECT l.name, l.description, l.written, f.place, f.feature
+    take_lists(to, part)
+}
+
+/// Adds the lists of a part: the features of a list behind those that it has.
+fn take_lists(to: &Connection, part: &Store) -> rusqlite::Result<()> {
+    let lists = "SELECT l.name, l.description, l.written, f.feature
         FROM lists AS l LEFT JOIN list_features AS f USING (list) ORDER BY l.name, f.place";
     let mut get = part.connection.prepare(lists)?;
     let mut rows = get.query([])?;
@@ -135,15 +140,13 @@ fn take_tables(to: &Connection, part: &Store) -> rusqlite::Result<()> {
         let (name, description, written): (String, String, String) =
             (row.get(0)?, row.get(1)?, row.get(2)?);
         to.execute(
-            "INSERT OR IGNORE INTO lists (name, description, written) VALUES (?, ?, ?)",
+            "INSERT INTO lists (name, description, written) VALUES (?, ?, ?)
+             ON CONFLICT (name) DO UPDATE SET description = excluded.description
+             WHERE description = ''",
             params![name, description, written],
         )?;
-        if let (Some(place), Some(feature)) =
-            (row.get::<_, Option<i64>>(3)?, row.get::<_, Option<i64>>(4)?)
-        {
-            let add = "INSERT OR IGNORE INTO list_features (list, place, feature)
-                SELECT list, ?, ? FROM lists WHERE name = ?";
-            to.execute(add, params![place, feature, name])?;
+        if let Some(feature) = row.get::<_, Option<i64>>(3)? {
+            to.execute(ADD_TO_LIST, params![feature, name])?;
         }
     }
     Ok(())
@@ -154,11 +157,9 @@ fn join(header: &mut HarvestHeader, part: &Store) -> Result<()> {
     let own = part.header();
     let same = HarvestHeader {
         parts: header.parts.clone(),
-        saescope: header.saescope.clone(),
         ..own.clone()
     };
-    if same != *header {
-        let what = crate::open::difference(header, &same).unwrap_or_default();
+    if let Some(what) = difference(header, &same) {
         return Err(Error::format(
             part.path(),
             format!("it is of another harvest than the first store: {what}"),
@@ -200,11 +201,9 @@ fn joined(parts: &[Part]) -> Vec<Part> {
 /// # Errors
 /// When the file exists or cannot be written.
 pub fn copy(store: &Store, path: &Path) -> Result<()> {
-    if path.exists() {
-        return Err(Error::format(path, "it exists; a copy writes a new file"));
-    }
+    check_new(path)?;
     let beside = beside(path);
-    std::fs::remove_file(&beside).ok();
+    remove(&beside);
     let copied = (|| {
         let mut to = Connection::open(&beside)?;
         let backup = Backup::new(&store.connection, &mut to)?;
@@ -219,14 +218,48 @@ pub fn copy(store: &Store, path: &Path) -> Result<()> {
         std::fs::rename(&beside, path).map_err(|error| Error::io(path, error))
     });
     if done.is_err() {
-        std::fs::remove_file(&beside).ok();
+        remove(&beside);
     }
     done
 }
 
+/// Files that SQLite keeps beside a database. One that an earlier database left would be taken for that of a
+/// new file of the same name.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Refuses a file that exists, or of which SQLite left something.
+fn check_new(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Err(Error::format(path, "it exists; name a new file"));
+    }
+    match BESIDE
+        .map(|end| with_end(path, end))
+        .into_iter()
+        .find(|left| left.exists())
+    {
+        None => Ok(()),
+        Some(left) => Err(Error::format(
+            left,
+            "an earlier store of this name left it; remove it first",
+        )),
+    }
+}
+
+/// Removes a database with all that SQLite keeps beside it.
+fn remove(path: &Path) {
+    std::fs::remove_file(path).ok();
+    for end in BESIDE {
+        std::fs::remove_file(with_end(path, end)).ok();
+    }
+}
+
 /// The file beside `path` that becomes it.
 fn beside(path: &Path) -> std::path::PathBuf {
+    with_end(path, ".partial")
+}
+
+fn with_end(path: &Path, end: &str) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
+    name.push(end);
     name.into()
 }

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use saescope::harvest::{CorpusCounts, HarvestHeader, Vocabulary};
 use saescope::{Error, Result};
 
@@ -66,11 +66,12 @@ impl Store {
                     "it is a store of version {version}; open it once for writing, as `store label` does"
                 ),
             )),
-            // A log beside it, and a folder that cannot be written: only the file itself can be read.
-            Err(error) if !is_foreign(&error) && has_log(path) => {
+            // A folder that cannot be written, where SQLite cannot share the file: it is read as it stands.
+            Err(error) if !is_foreign(&error) && !has_log(path) => {
                 let uri = format!("file:{}?immutable=1", escaped(path));
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
                 let connection = Connection::open_with_flags(uri, flags).map_err(failed(path))?;
+                guard(&connection).map_err(failed(path))?;
                 version(path, &connection)?;
                 Store::of(path, connection)
             }
@@ -123,7 +124,8 @@ impl Store {
         prepare(&connection).map_err(failed(path))?;
         // In one transaction: a store without its description could not be continued.
         let made = (|| {
-            let transaction = connection.transaction()?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             migrate(&transaction, 0)?;
             let put = "INSERT INTO meta (key, value) VALUES (?, ?)";
             transaction.execute(put, (HEADER, json))?;
@@ -212,7 +214,8 @@ fn check_header(path: &Path, header: &HarvestHeader) -> Result<()> {
 
 /// The first thing in which two harvests differ.
 pub(crate) fn difference(left: &HarvestHeader, right: &HarvestHeader) -> Option<String> {
-    let json = |header: &HarvestHeader| serde_json::to_value(header).unwrap_or_default();
+    let json =
+        |header: &HarvestHeader| serde_json::to_value(without_paths(header)).unwrap_or_default();
     let (left, right) = (json(left), json(right));
     let keys = left.as_object()?.keys();
     let mut different = keys.filter(|key| *key != "saescope" && left[*key] != right[*key]);
@@ -236,6 +239,16 @@ pub(crate) fn difference(left: &HarvestHeader, right: &HarvestHeader) -> Option<
     })
 }
 
+/// A header in which the same files have the same names, wherever they lie: digests say what is in them.
+pub(crate) fn without_paths(header: &HarvestHeader) -> HarvestHeader {
+    let name = |path: &Path| path.file_name().map_or_else(PathBuf::new, PathBuf::from);
+    let mut header = header.clone();
+    header.corpus.files = header.corpus.files.iter().map(|file| name(file)).collect();
+    header.origin.sae = None;
+    header.origin.model = name(Path::new(&header.origin.model)).display().to_string();
+    header
+}
+
 fn short(value: &serde_json::Value) -> String {
     const SHOWN: usize = 80;
     let text = value.to_string();
@@ -256,12 +269,15 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     }
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed(path))?;
-    let ready = connection
-        .busy_timeout(Duration::from_millis(BUSY_MS))
-        // A file of a stranger may hold views and triggers that call functions.
-        .and_then(|()| connection.pragma_update(None, "trusted_schema", false));
-    ready.map_err(failed(path))?;
+    guard(&connection).map_err(failed(path))?;
     Ok(connection)
+}
+
+/// Settings of every connection.
+fn guard(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    // A file of a stranger may hold views and triggers that call functions.
+    connection.pragma_update(None, "trusted_schema", false)
 }
 
 /// True for a file without any table: a new one, or what a harvest leaves that is killed at its beginning.
@@ -319,10 +335,11 @@ fn is_foreign(error: &Error) -> bool {
     matches!(error, Error::Format { reason, .. } if reason == FOREIGN || reason == NO_DATABASE)
 }
 
+/// True if changes lie beside the file that are not in it yet.
 fn has_log(path: &Path) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    Path::new(&log).exists()
+    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
 /// A path as part of a URI.

@@ -174,7 +174,16 @@ impl Store {
     /// What all features have, as a harvest left it.
     pub(crate) fn evidence(&self) -> Result<CorpusEvidence> {
         let path = &self.path;
-        let mut features = vec![FeatureEvidence::default(); self.header.d_sae];
+        let held: usize = self
+            .connection
+            .query_row("SELECT count(*) FROM features", [], |row| row.get(0))
+            .map_err(failed(path))?;
+        let d_sae = self.header.d_sae;
+        if held != d_sae {
+            let reason = format!("it holds {held} features, and its harvest had {d_sae}");
+            return Err(Error::format(path, reason));
+        }
+        let mut features = vec![FeatureEvidence::default(); d_sae];
         let mut select = self
             .connection
             .prepare("SELECT feature, evidence FROM features")

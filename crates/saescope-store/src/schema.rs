@@ -11,7 +11,7 @@ const MIGRATIONS: [&str; 1] = [V1];
 /// Today's version.
 pub(crate) const VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// docs/formats.md describes every table and blob.
+/// docs/harvest.md describes every table and blob.
 const V1: &str = "
 CREATE TABLE meta (
   key TEXT PRIMARY KEY,

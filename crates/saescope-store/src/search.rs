@@ -206,10 +206,10 @@ impl Store {
                 TokenRole::Read => features.read,
             };
             for (feature, score) in list {
-                let known = best.entry(feature).or_insert(score);
+                let known = best.entry(feature).or_default();
                 // Forms of a word are read together; of effects on logits the strongest counts.
                 match role {
-                    TokenRole::Read if *known != score => *known += score,
+                    TokenRole::Read => *known += score,
                     _ if score.abs() > known.abs() => *known = score,
                     _ => {}
                 }
@@ -234,6 +234,11 @@ impl Store {
     /// When there is no such class, or the store is damaged.
     pub fn find_class(&self, name: &str, limit: usize) -> Result<Vec<ClassHit>> {
         let classes = &self.header.config.classes;
+        if classes.is_empty() {
+            return Err(Error::Argument(
+                "the store has no classes: its harvest read no labels".to_owned(),
+            ));
+        }
         let Some(class) = classes.iter().position(|class| class == name) else {
             return Err(Error::UnknownName {
                 kind: "class",

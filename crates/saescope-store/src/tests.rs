@@ -326,6 +326,12 @@ fn parts_merged_and_interrupted_passes_equal_one_pass() {
         .err()
         .unwrap();
     assert!(refused.to_string().contains("in two stores"), "{refused}");
+    let left = subject.folder.path().join("y.db-wal");
+    std::fs::write(&left, b"of an earlier store").unwrap();
+    let refused = merge(&parts, &subject.folder.path().join("y.db"))
+        .err()
+        .unwrap();
+    assert!(refused.to_string().contains("y.db-wal"), "{refused}");
     let refused = merge(&parts, &path).err().unwrap();
     assert!(refused.to_string().contains("exists"), "{refused}");
     assert!(!subject.folder.path().join("x.db").exists());
@@ -427,6 +433,65 @@ fn words_tokens_and_classes_find_features() {
 }
 
 #[test]
+fn labels_of_parts_are_merged_by_their_time_and_lists_one_after_another() {
+    let subject = Subject::new();
+    let mut parts: Vec<Store> = (1..=2)
+        .map(|number| {
+            let request = HarvestRequest {
+                tokens: Some(2000),
+                part: Part { number, of: 2 },
+                ..subject.request()
+            };
+            subject.store(&format!("{number}.db"), &request, &[])
+        })
+        .collect();
+    for (part, features) in parts.iter_mut().zip([[5, 6], [1, 6]]) {
+        part.set_label(3, &format!("of {features:?}"), None)
+            .unwrap();
+        part.add_to_list("both", None, &features).unwrap();
+    }
+    let older = "UPDATE labels SET written = '2000-01-01T00:00:00Z'";
+    parts[1].connection.execute(older, []).unwrap();
+    let merged = merge(&parts, &subject.folder.path().join("m.db")).unwrap();
+    assert_eq!(merged.label(3).unwrap().unwrap().label, "of [5, 6]");
+    assert_eq!(merged.list("both").unwrap().features, [5, 6, 1]);
+}
+
+#[test]
+fn equal_texts_are_chosen_one_by_one_and_a_label_that_stands_twice_counts_once() {
+    let mut subject = Subject::new();
+    let repeated =
+        serde_json::json!({"text": "Lily was very sad and cried.", "mood": ["low", "low"]});
+    let mut records = format!("{repeated}\n").repeat(150);
+    let stories = std::fs::read_to_string("../../tests/data/text/stories-en.txt").unwrap();
+    for story in stories.lines().take(100) {
+        let record = serde_json::json!({"text": story, "mood": "other"});
+        records.push_str(&format!("{record}\n"));
+    }
+    let path = subject.folder.path().join("repeated.jsonl");
+    std::fs::write(&path, records).unwrap();
+    subject.files = vec![path];
+    let request = HarvestRequest {
+        tokens: None,
+        ..subject.request()
+    };
+    let store = subject.store("a.db", &request, &[]);
+    assert_eq!(store.counts().unwrap().texts, [250, 150, 100]);
+    // A feature that fires on the repeated text and elsewhere has both in its sample.
+    let mut mixed = 0;
+    for feature in some_features(&store) {
+        let options = ReportOptions {
+            per_group: 20,
+            ..ReportOptions::default()
+        };
+        let random = store.feature(feature, &options).unwrap().random;
+        let low = random.iter().filter(|e| e.labels == ["low"]).count();
+        mixed += usize::from(low > 0 && low < random.len());
+    }
+    assert!(mixed > 2, "{mixed}");
+}
+
+#[test]
 fn labels_and_lists_are_kept_and_copied() {
     let subject = Subject::new();
     let request = HarvestRequest {
@@ -461,8 +526,9 @@ fn labels_and_lists_are_kept_and_copied() {
     let copied = subject.folder.path().join("copy.db");
     copy(&store, &copied).unwrap();
     assert_same(&store, &Store::open(&copied).unwrap());
-    store.remove_from_list("moods", &[3]).unwrap();
-    assert_eq!(store.lists().unwrap()[0].features, [feature, 4]);
+    store.remove_from_list("moods", &[feature]).unwrap();
+    store.add_to_list("moods", None, &[7]).unwrap();
+    assert_eq!(store.lists().unwrap()[0].features, [3, 4, 7]);
     store.remove_from_list("moods", &[]).unwrap();
     assert!(store.lists().unwrap().is_empty() && store.remove_from_list("moods", &[]).is_err());
     assert!(store.remove_label(feature).unwrap() && !store.remove_label(feature).unwrap());

@@ -30,10 +30,17 @@ impl Tokens<'_> {
         saescope::tokenizer::readable_pieces(ids, |id| self.piece(id), |id| self.is_special(id))
     }
 
-    /// Tokens as one text, control tokens left out.
+    /// Tokens as one text, with a line break for each control token: what stands before it and what follows
+    /// are two texts.
     pub fn join(&self, ids: &[u32]) -> String {
-        let text = ids.iter().filter(|id| !self.is_special(**id));
-        let bytes: Vec<u8> = text.flat_map(|&id| self.piece(id)).copied().collect();
+        let piece = |id: u32| {
+            if self.is_special(id) {
+                b"\n"
+            } else {
+                self.piece(id)
+            }
+        };
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| piece(id)).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -44,7 +51,9 @@ impl Tokens<'_> {
         for piece in self.readable(ids) {
             let special = piece.tokens.len() == 1 && self.is_special(ids[piece.tokens.start]);
             let before = text.len();
-            if !special {
+            if special {
+                text.push('\n');
+            } else {
                 text.extend(piece.text.chars().flat_map(char::to_lowercase));
             }
             // Tokens of one character share its place.
@@ -150,7 +159,7 @@ mod tests {
     #[test]
     fn words_are_found_over_tokens_and_not_within_words() {
         let pieces = ["un", "happ", "y", " Happy", ",", " 기", "쁨", "은"];
-        let mut vocabulary = Vocabulary::default();
+        let mut vocabulary = Vocabulary::default(); // no control token
         pieces
             .iter()
             .for_each(|piece| vocabulary.push(piece.as_bytes(), false));

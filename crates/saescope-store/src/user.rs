@@ -33,6 +33,10 @@ pub struct FeatureList {
     pub written: String,
 }
 
+/// Adds a feature to the end of a list, unless it is there: the feature, the name of the list.
+pub(crate) const ADD_TO_LIST: &str = "INSERT OR IGNORE INTO list_features (list, place, feature)
+    SELECT list, (SELECT coalesce(max(place) + 1, 0) FROM list_features AS f WHERE f.list = lists.list), ?
+    FROM lists WHERE name = ?";
 /// The present time as SQL, UTC.
 const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')";
 /// Most bytes of a label, a name, a note or a description.
@@ -165,11 +169,8 @@ impl Store {
                    written = excluded.written"
             );
             transaction.execute(&put, params![name, description])?;
-            let add = "INSERT OR IGNORE INTO list_features (list, place, feature)
-                SELECT list, (SELECT count(*) FROM list_features AS f WHERE f.list = lists.list), ?
-                FROM lists WHERE name = ?";
             for feature in features {
-                transaction.execute(add, params![feature, name])?;
+                transaction.execute(ADD_TO_LIST, params![feature, name])?;
             }
             Ok(())
         })();

@@ -5,6 +5,7 @@ pub(crate) mod output;
 pub(crate) mod pooling;
 pub(crate) mod stdin;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod value;
 
 pub(crate) mod model;

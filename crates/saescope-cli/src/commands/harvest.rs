@@ -156,7 +156,11 @@ fn watched(job: &HarvestJob, path: &Path) -> anyhow::Result<Outcome> {
             }
             bar_of_tokens.set_position(tokens);
         }
-        HarvestProgress::Roles(features) => bar_of_roles.set_position(features as u64),
+        HarvestProgress::Roles(features) => {
+            // The texts are read and saved; the roles alone would be made again.
+            signals.end_at_once();
+            bar_of_roles.set_position(features as u64);
+        }
     });
     bar_of_tokens.finish_and_clear();
     bar_of_roles.finish_and_clear();

@@ -1,6 +1,6 @@
 //! `saescope search`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -11,10 +11,11 @@ use saescope::tokenizer::Text;
 use saescope_store::{FeatureFilter, FeatureRow, Store, TokenRole, WordHits, WordPlace};
 use serde::Serialize;
 
+use crate::args;
 use crate::args::model::{LoadArgs, prompt};
 use crate::args::sae::{encode, slices};
 use crate::print::{self, Align, Table, cut, token_list, visible};
-use crate::usage::usage;
+use crate::usage::{ensure_usage, usage};
 
 /// Search a store for features: by a text, by words, by tokens, by classes of texts
 ///
@@ -83,13 +84,14 @@ struct Found {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(&args.store)?;
+    let store = args::store::open(&args.store)?;
     let top = args.top as usize;
     let conditions = args.conditions(&store)?;
     if let ([], Some(words)) = (conditions.as_slice(), &args.words) {
-        let hits = store.find_words(words, top)?;
+        let mut hits = store.find_words(words, top)?;
+        args.keep_filtered(&store, &mut hits)?;
         return match args.json {
-            true => print::json(&hits.places),
+            true => print::json(&listed(&store, &hits)?),
             false => print_places(&store, &hits),
         };
     }
@@ -158,7 +160,38 @@ impl Condition {
     }
 }
 
+/// The places of words, and after them the features whose label or note has the words.
+fn listed(store: &Store, hits: &WordHits) -> anyhow::Result<Vec<serde_json::Value>> {
+    let places = hits.places.iter().map(serde_json::to_value);
+    let mut list: Vec<serde_json::Value> = places.collect::<Result<_, _>>()?;
+    for &feature in &hits.labelled {
+        list.extend(
+            store
+                .label(feature)?
+                .map(serde_json::to_value)
+                .transpose()?,
+        );
+    }
+    Ok(list)
+}
+
 impl Args {
+    /// Takes the features that do not fulfil the filters off what words found.
+    fn keep_filtered(&self, store: &Store, hits: &mut WordHits) -> anyhow::Result<()> {
+        if self.filter.is_empty() {
+            return Ok(());
+        }
+        let all = hits.features.iter().map(|hit| hit.0);
+        let all = all.chain(hits.labelled.iter().copied()).collect();
+        let kept: BTreeSet<u32> = store.only(all, &self.filter)?.into_iter().collect();
+        hits.features.retain(|hit| kept.contains(&hit.0));
+        hits.labelled.retain(|feature| kept.contains(feature));
+        for place in &mut hits.places {
+            place.features.retain(|feature| kept.contains(feature));
+        }
+        Ok(())
+    }
+
     /// The conditions besides words, in the order in which they rank.
     fn conditions(&self, store: &Store) -> anyhow::Result<Vec<Condition>> {
         let mut conditions = Vec::new();
@@ -198,6 +231,12 @@ impl Args {
         };
         let (lm, sae, warnings) = self.load.session()?.open(&selection)?.into_pair()?;
         print::warnings(&warnings);
+        let digest = saescope::jobs::harvest::weights_digest(&sae.sae);
+        ensure_usage!(
+            digest == store.header().sae_digest,
+            "{} has other weights than the autoencoder that was harvested; harvest it anew",
+            sae.reference
+        );
         let encoded = encode(&lm, Some(&sae), &[Text::from(text.to_owned())])?;
         let reading = Reading {
             position: Position::All,
@@ -276,20 +315,21 @@ fn print(found: &[Found], score: &'static str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The text around the words, from a little before them.
+fn excerpt(place: &WordPlace) -> String {
+    const BEFORE: usize = 40;
+    let at = place.text.find(&place.words).unwrap_or(0);
+    let before = place.text[..at].chars().count().saturating_sub(BEFORE);
+    let text: String = place.text.chars().skip(before).collect();
+    let dots = if before > 0 { "…" } else { "" };
+    cut(&format!("{dots}{}", visible(&text)), TEXT_WIDTH)
+}
+
 fn print_places(store: &Store, hits: &WordHits) -> anyhow::Result<()> {
     let mut out = print::styled_stdout();
     for place in &hits.places {
-        let WordPlace {
-            text,
-            source,
-            number,
-            ..
-        } = place;
-        writeln!(
-            out,
-            "{source} {number}: {}",
-            cut(&visible(text), TEXT_WIDTH)
-        )?;
+        let (source, number) = (&place.source, place.number);
+        writeln!(out, "{source} {number}: {}", excerpt(place))?;
     }
     let sequences = hits.sequences;
     writeln!(

@@ -86,15 +86,16 @@ fn labels(field: &str, value: &Value) -> Result<Vec<String>, String> {
             "the field `{field}` holds {value}, which is no label: a text, a number, or a list of them"
         )),
     };
-    let labels: Vec<String> = match value {
+    let mut labels: Vec<String> = match value {
         Value::Null => Vec::new(),
         Value::Array(items) => items.iter().map(label).collect::<Result<_, _>>()?,
         one => vec![label(one)?],
     };
-    Ok(labels
-        .into_iter()
-        .filter(|label| !label.is_empty())
-        .collect())
+    labels.retain(|label| !label.is_empty());
+    // A label that stands twice counts once.
+    labels.sort_unstable();
+    labels.dedup();
+    Ok(labels)
 }
 
 /// The document of a record.

@@ -219,7 +219,7 @@ impl BlockReader<'_> {
             })
         });
         let texts = texts.collect();
-        let key = sequence_key(&tokens);
+        let key = sequence_key(number, &tokens);
         let number_of = Draw::of_sequences(config.limits.seed).at(key, 0);
         HarvestedSequence {
             number,
@@ -253,5 +253,12 @@ pub fn norm_limit(model: &Model, site: Site, corpus: &Corpus, bos: Option<u32>) 
     let median = norms.get(norms.len() / 2).ok_or_else(|| Error::Empty {
         what: "the text of the corpus besides its beginnings of sequences".to_owned(),
     })?;
-    Ok(LONG * median)
+    Ok(rounded(LONG * median))
+}
+
+/// A number above 0 to three digits: those that the last bits of a product decide are the same on every
+/// machine.
+fn rounded(value: f64) -> f64 {
+    let unit = 10.0_f64.powi(value.log10().floor() as i32 - 2);
+    (value / unit).round() * unit
 }

@@ -48,7 +48,7 @@ impl TokenCounts {
             own.resize(own.len().max(other.len()), 0);
             own.iter_mut()
                 .zip(other)
-                .for_each(|(own, other)| *own += other);
+                .for_each(|(own, other)| *own = own.saturating_add(*other));
         }
     }
 }
@@ -69,12 +69,12 @@ pub struct CorpusCounts {
 impl CorpusCounts {
     /// Adds the counts of another part of the corpus.
     pub fn merge(&mut self, other: &CorpusCounts) {
-        self.counted += other.counted;
-        self.left_out += other.left_out;
+        self.counted = self.counted.saturating_add(other.counted);
+        self.left_out = self.left_out.saturating_add(other.left_out);
         self.texts
             .resize(self.texts.len().max(other.texts.len()), 0);
         let texts = self.texts.iter_mut().zip(&other.texts);
-        texts.for_each(|(own, other)| *own += other);
+        texts.for_each(|(own, other)| *own = own.saturating_add(*other));
         self.tokens.merge(&other.tokens);
     }
 }

@@ -1,13 +1,15 @@
 //! Random choices that depend on no order: each place has a random number of its own, and the smallest win.
 //!
-//! The number is a hash of the seed, the purpose, the content of the sequence and the position in it. Passes
+//! The number is a hash of the seed, the purpose, the number and content of the sequence, and the position in it. Passes
 //! over parts of a corpus, put together in any order, choose what one pass over the whole chooses.
 
 use crate::digest::Digest;
 
-/// The identity of a sequence by its content: the beginning of the SHA-256 of its ids.
-pub fn sequence_key(tokens: &[u32]) -> u64 {
+/// The identity of a sequence by its number in the corpus and its content: the beginning of the SHA-256 of
+/// both. Without the number, equal sequences would be chosen all together or not at all.
+pub fn sequence_key(number: u32, tokens: &[u32]) -> u64 {
     let mut digest = Digest::new();
+    digest.add(&number.to_le_bytes());
     for &id in tokens {
         digest.add(&id.to_le_bytes());
     }
@@ -55,7 +57,7 @@ mod tests {
         for feature in 0..20 {
             let draw = Draw::of_feature(3, feature);
             for sequence in 0..20_u32 {
-                let key = sequence_key(&[sequence, 1]);
+                let key = sequence_key(sequence, &[1]);
                 for position in 0..100 {
                     bins[(draw.at(key, position) >> 60) as usize] += 1;
                 }

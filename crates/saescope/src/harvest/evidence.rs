@@ -235,8 +235,8 @@ impl FeatureEvidence {
 
 /// The AUROC of the texts of a class against the others, of their histograms and numbers of texts.
 fn auroc(own: &Histogram, own_texts: u64, all: &Histogram, all_texts: u64) -> f64 {
-    let silent_own = (own_texts - own.count()) as f64;
-    let silent_rest = (all_texts - all.count()) as f64 - silent_own;
+    let silent_own = own_texts.saturating_sub(own.count()) as f64;
+    let silent_rest = all_texts.saturating_sub(all.count()) as f64 - silent_own;
     let mut below = silent_rest;
     let mut wins = 0.5 * silent_own * silent_rest;
     let mut own = own.0.iter().copied().peekable();

@@ -52,7 +52,7 @@ impl Moments {
 
     /// Adds those of another part of the corpus.
     pub fn merge(&mut self, other: &Moments) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.sum.merge(other.sum);
         self.squares.merge(other.squares);
         self.max = self.max.max(other.max);

@@ -196,7 +196,7 @@ fn check_chosen(
     let draw = Draw::of_feature(config.limits.seed, feature);
     let number = |f: &Firing| {
         draw.at(
-            sequence_key(&subject.corpus.sequence(f.sequence as usize)),
+            sequence_key(f.sequence, &subject.corpus.sequence(f.sequence as usize)),
             f.position,
         )
     };

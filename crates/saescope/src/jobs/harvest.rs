@@ -149,7 +149,7 @@ impl<'a> HarvestJob<'a> {
         let header = HarvestHeader {
             saescope: env!("CARGO_PKG_VERSION").to_owned(),
             origin,
-            sae_digest: digest(sae),
+            sae_digest: weights_digest(sae),
             d_sae: sae.d_sae(),
             corpus: request.corpus.clone(),
             corpus_digest: corpus.digest().to_owned(),
@@ -290,6 +290,7 @@ impl<'a> HarvestJob<'a> {
         sink: &mut dyn Sink,
         on_progress: &mut dyn FnMut(HarvestProgress),
     ) -> Result<()> {
+        on_progress(HarvestProgress::Roles(0));
         let mut report = |features| on_progress(HarvestProgress::Roles(features));
         let model = &self.lm.model;
         let roles = roles(model, self.sae, ROLE_TOKENS, ROLE_NEIGHBOURS, &mut report)?;
@@ -397,7 +398,7 @@ fn sequences_of(corpus: &Corpus, tokens: Option<u64>) -> (u32, u64) {
 }
 
 /// SHA-256 of an autoencoder's weights.
-fn digest(sae: &Sae) -> String {
+pub fn weights_digest(sae: &Sae) -> String {
     let ((w_enc, b_enc), (w_dec, b_dec)) = (sae.encoder(), sae.decoder());
     let mut digest = Digest::new();
     for numbers in [w_enc.data(), b_enc, w_dec.data(), b_dec] {
@@ -418,12 +419,15 @@ fn plan(
     /// Bytes in memory of a firing, before the next trim twice as many as are kept.
     const FIRING: u64 = 2 * 12;
     /// Bytes of a feature without its firings: in memory, and in the file with its role.
-    const FEATURE: u64 = 400;
-    const FEATURE_ON_DISK: u64 = 700;
+    const FEATURE: u64 = 1200;
+    const FEATURE_ON_DISK: u64 = 1600;
     /// Bytes of a firing, of a token and of an indexed activation in the file.
     const FIRING_ON_DISK: u64 = 7;
-    const TOKEN_ON_DISK: u64 = 8;
-    const INDEXED: f64 = 5.0;
+    const TOKEN_ON_DISK: u64 = 16;
+    const INDEXED: f64 = 6.0;
+    /// Bytes of a token in memory at the end of the pass, and of an empty file.
+    const TOKEN: u64 = 12;
+    const EMPTY: u64 = 300_000;
 
     let config = &header.config;
     let blocks = config.sequences.div_ceil(config.block);
@@ -443,8 +447,10 @@ fn plan(
         memory: header.d_sae as u64 * FEATURE
             + firings * FIRING
             + 24 * d_vocab
+            + tokens * TOKEN
             + (block as f64 * l0 * 20.0) as u64,
-        disk: header.d_sae as u64 * FEATURE_ON_DISK
+        disk: EMPTY
+            + header.d_sae as u64 * FEATURE_ON_DISK
             + firings * FIRING_ON_DISK
             + tokens * TOKEN_ON_DISK
             + 8 * d_vocab,

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use saescope::checkpoint::save_whole;
 use saescope_store::{
-    ReportOptions, SortBy, Store, Written, dashboard_batches, feature_page, neuronpedia_batches,
+    ReportOptions, SortBy, Written, dashboard_batches, feature_page, neuronpedia_batches,
 };
 
 use super::StoreArg;
 use crate::args::output::{self, check_output};
+use crate::args::store;
 use crate::print;
 use crate::usage::ensure_usage;
 
@@ -48,7 +49,7 @@ pub(super) struct Args {
 const MAX_PAGE: usize = 500;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(args.store.path())?;
+    let store = store::open(args.store.path())?;
     let mut features = match &args.list {
         Some(name) => store.list(name)?.features,
         None => args.features.clone(),

@@ -3,10 +3,11 @@
 use std::io::Write as _;
 
 use saescope::show::number::percent;
-use saescope_store::{FeatureFilter, FeatureRow, SortBy, Store};
+use saescope_store::{FeatureFilter, FeatureRow, SortBy};
 use serde::Serialize;
 
 use super::StoreArg;
+use crate::args::store;
 use crate::args::value::one_of;
 use crate::print::{self, Align, Table, token_list};
 
@@ -45,7 +46,7 @@ struct Report {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(args.store.path())?;
+    let store = store::open(args.store.path())?;
     let (skip, top) = (args.skip as usize, args.top as usize);
     let report = Report {
         found: store.count_features(&args.filter)?,

@@ -3,11 +3,10 @@
 use std::io::Write;
 
 use saescope::show::number::percent;
-use saescope_store::{
-    ContextToken, Example, FeatureReport, ReportOptions, RoleToken, Store, Window,
-};
+use saescope_store::{ContextToken, Example, FeatureReport, ReportOptions, RoleToken, Window};
 
 use super::StoreArg;
+use crate::args::store;
 use crate::print::{self, Align, Cell, Table, Terminal, cut, visible};
 
 /// Show the evidence of a feature: how often it fires, on what, and what it does
@@ -38,7 +37,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let store = Store::open(args.store.path())?;
+    let store = store::open(args.store.path())?;
     let options = ReportOptions {
         top: args.top as usize,
         per_group: args.per_group as usize,
@@ -51,11 +50,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let report = store.feature(args.feature, &options)?;
     if args.json {
         return print::json(&report);
-    }
-    if !store.is_finished()? {
-        print::note!(
-            "warning: the harvest is not complete; the same call of `harvest` continues it"
-        );
     }
     print(&report, &mut print::styled_stdout())
 }

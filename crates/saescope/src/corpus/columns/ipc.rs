@@ -97,17 +97,16 @@ fn check(message: &Message, body: &[u8], dictionaries: &mut u64) -> Result<(), S
     Ok(())
 }
 
-/// Bytes that the buffers of a batch claim to expand to.
+/// Bytes that the buffers of a batch claim to expand to; each has to lie within the body.
 fn claimed(batch: &RecordBatch, body: &[u8]) -> Result<u64, String> {
-    if batch.compression().is_none() {
-        return Ok(0);
-    }
     let mut claimed = 0_u64;
     for buffer in batch.buffers().iter().flatten() {
-        let start = usize::try_from(buffer.offset()).ok();
-        let bytes = start.and_then(|start| body.get(start..));
+        let range = usize::try_from(buffer.offset())
+            .ok()
+            .zip(usize::try_from(buffer.length()).ok());
+        let bytes = range.and_then(|(start, len)| body.get(start..)?.get(..len));
         let bytes = bytes.ok_or("a buffer lies outside its message")?;
-        if buffer.length() == 0 {
+        if batch.compression().is_none() || bytes.is_empty() {
             continue;
         }
         let len = bytes

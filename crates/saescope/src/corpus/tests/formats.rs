@@ -103,6 +103,16 @@ fn parquet_and_arrow_files_of_pyarrow_are_read() {
     );
 }
 
+/// Found by fuzzing: a stream of pyarrow with one length changed, at which the decoder panics.
+#[test]
+fn a_buffer_outside_its_message_is_refused_before_it_is_decoded() {
+    let refused = refusal(&golden("outside.arrow"), Some("input_ids"));
+    assert!(
+        refused.contains("a buffer lies outside its message"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn chats_and_ids_of_pyarrow_are_read() {
     for name in ["chats.parquet", "chats.arrow"] {

@@ -12,19 +12,19 @@ use crate::bytes::{Reader, Writer, corrupt, decompressed};
 
 /// A sequence as the store holds it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct StoredSequence {
+pub(crate) struct StoredSequence {
     /// Its number.
-    pub number: u32,
+    pub(crate) number: u32,
     /// The hash of its content.
-    pub key: u64,
+    pub(crate) key: u64,
     /// Its tokens.
-    pub tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
     /// Its stretches of documents.
-    pub pieces: Vec<SequencePiece>,
+    pub(crate) pieces: Vec<SequencePiece>,
     /// Positions that are left out, ascending.
-    pub left_out: Vec<u32>,
+    pub(crate) left_out: Vec<u32>,
     /// True if its activations are indexed.
-    pub indexed: bool,
+    pub(crate) indexed: bool,
 }
 
 /// Ascending numbers as the differences between them.

@@ -183,9 +183,8 @@ pub(crate) fn derive(store: &Store) -> Result<Derived> {
     for first in (0..d_sae).step_by(CHUNK) {
         let mut read = Vec::with_capacity(CHUNK);
         for feature in first..d_sae.min(first + CHUNK as u32) {
-            if let Ok(evidence) = store.feature_evidence(feature) {
-                read.push((feature, evidence, store.feature_role(feature)?));
-            }
+            let evidence = store.feature_evidence(feature)?;
+            read.push((feature, evidence, store.feature_role(feature)?));
         }
         for (feature, evidence, _) in &read {
             derived.add_classes(*feature, evidence, texts);
@@ -451,37 +450,27 @@ impl Store {
 
     /// The contexts of a feature; none while the harvest is not complete.
     pub(crate) fn context(&self, feature: u32) -> Result<Option<FeatureContext>> {
-        let bytes = self.blob(feature, "SELECT context FROM features WHERE feature = ?")?;
-        let context = bytes.map(|bytes| FeatureContext::read(&bytes)).transpose();
-        context.map_err(|error| self.at(&error))
+        let get = "SELECT context FROM features WHERE feature = ?";
+        self.decoded(feature, get, FeatureContext::read)
     }
 
     /// The features that separate a class best, with their AUROC.
     pub(crate) fn class_features(&self, class: u32) -> Result<Vec<(u32, f32)>> {
-        let bytes = self.blob(class, "SELECT features FROM class_features WHERE class = ?")?;
-        let scores = bytes.map(|bytes| read_scores(&mut Reader::new(&bytes)));
-        Ok(scores
-            .transpose()
-            .map_err(|error| self.at(&error))?
-            .unwrap_or_default())
+        let get = "SELECT features FROM class_features WHERE class = ?";
+        let scores = self.decoded(class, get, |bytes| read_scores(&mut Reader::new(bytes)))?;
+        Ok(scores.unwrap_or_default())
     }
 
     /// The features that have a token at the top of a list.
     pub(crate) fn token_features(&self, token: u32) -> Result<TokenFeatures> {
-        let bytes = self.blob(token, "SELECT features FROM token_features WHERE token = ?")?;
-        let features = bytes
-            .map(|bytes| TokenFeatures::from_bytes(&bytes))
-            .transpose();
-        Ok(features
-            .map_err(|error| self.at(&error))?
-            .unwrap_or_default())
+        let get = "SELECT features FROM token_features WHERE token = ?";
+        let features = self.decoded(token, get, TokenFeatures::from_bytes)?;
+        Ok(features.unwrap_or_default())
     }
 
     /// The features whose strongest texts include a sequence, each with its position there.
     pub(crate) fn peaks(&self, sequence: u32) -> Result<Vec<(u32, u32)>> {
         let get = "SELECT features FROM sequence_features WHERE sequence = ?";
-        let bytes = self.blob(sequence, get)?;
-        let peaks = bytes.map(|bytes| read_peaks(&bytes)).transpose();
-        Ok(peaks.map_err(|error| self.at(&error))?.unwrap_or_default())
+        Ok(self.decoded(sequence, get, read_peaks)?.unwrap_or_default())
     }
 }

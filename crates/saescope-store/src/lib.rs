@@ -41,7 +41,6 @@ mod export;
 #[cfg(test)]
 mod tests;
 
-pub use blobs::StoredSequence;
 pub use export::{Written, dashboard_batches, feature_page, neuronpedia_batches};
 pub use list::{FeatureFilter, FeatureRow, SortBy};
 pub use merge::{copy, merge};

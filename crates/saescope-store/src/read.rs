@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension as _, params};
-use saescope::harvest::{CorpusCounts, CorpusEvidence, FeatureEvidence, FeatureRole};
+use rusqlite::{OptionalExtension as _, Params};
+use saescope::harvest::{CorpusCounts, CorpusEvidence, Draw, FeatureEvidence, FeatureRole};
 use saescope::{Error, Result};
 
 use crate::blobs::{self, Posting, SEGMENT_FEATURES, StoredSequence};
-use crate::open::{COUNTS, Store, failed};
+use crate::open::{COUNTS, INDEXED, Store, failed};
 use crate::text::Tokens;
 
 /// The place where a document comes from, and its labels.
@@ -50,17 +50,26 @@ impl Store {
         &self,
         each: &mut dyn FnMut(Vec<StoredSequence>) -> Result<()>,
     ) -> Result<()> {
-        let path = &self.path;
-        let mut select = self
-            .connection
-            .prepare("SELECT first, data FROM blocks ORDER BY first")
-            .map_err(failed(path))?;
-        let mut rows = select.query([]).map_err(failed(path))?;
-        while let Some(row) = rows.next().map_err(failed(path))? {
-            let first: u32 = row.get(0).map_err(failed(path))?;
+        let get = "SELECT first, data FROM blocks ORDER BY first";
+        self.each_blob(get, [], &mut |first, data| {
+            each(blobs::read_sequences(data, first)?)
+        })
+    }
+
+    /// Calls `each` with the number and the blob of every row that `get` selects.
+    fn each_blob(
+        &self,
+        get: &str,
+        values: impl Params,
+        each: &mut dyn FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let failed = failed(&self.path);
+        let mut select = self.connection.prepare_cached(get).map_err(&failed)?;
+        let mut rows = select.query(values).map_err(&failed)?;
+        while let Some(row) = rows.next().map_err(&failed)? {
+            let number: u32 = row.get(0).map_err(&failed)?;
             let data = row.get_ref(1).and_then(|data| Ok(data.as_blob()?));
-            let data = data.map_err(failed(path))?;
-            each(blobs::read_sequences(data, first).map_err(|error| self.at(&error))?)?;
+            each(number, data.map_err(&failed)?).map_err(|error| self.at(&error))?;
         }
         Ok(())
     }
@@ -142,9 +151,9 @@ impl Store {
     /// # Errors
     /// When there is no such feature, or its evidence is damaged.
     pub fn feature_evidence(&self, feature: u32) -> Result<FeatureEvidence> {
-        let bytes = self.blob(feature, "SELECT evidence FROM features WHERE feature = ?")?;
-        let bytes = bytes.ok_or_else(|| self.no_feature(feature))?;
-        blobs::read_evidence(&bytes).map_err(|error| self.at(&error))
+        let get = "SELECT evidence FROM features WHERE feature = ?";
+        let evidence = self.decoded(feature, get, blobs::read_evidence)?;
+        evidence.ok_or_else(|| self.no_feature(feature))
     }
 
     /// The role of a feature by its weights; none while the harvest is not complete.
@@ -152,18 +161,24 @@ impl Store {
     /// # Errors
     /// When it is damaged.
     pub fn feature_role(&self, feature: u32) -> Result<Option<FeatureRole>> {
-        let bytes = self.blob(feature, "SELECT role FROM features WHERE feature = ?")?;
-        let role = bytes.map(|bytes| blobs::read_role(&bytes)).transpose();
-        role.map_err(|error| self.at(&error))
+        let get = "SELECT role FROM features WHERE feature = ?";
+        self.decoded(feature, get, blobs::read_role)
     }
 
-    /// A blob of a feature; none if there is no such feature, or it is null.
-    pub(crate) fn blob(&self, feature: u32, get: &str) -> Result<Option<Vec<u8>>> {
+    /// What the blob says that `get` selects by a number; none if there is no such row, or it is null.
+    pub(crate) fn decoded<T>(
+        &self,
+        number: u32,
+        get: &str,
+        read: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<Option<T>> {
         let found = self.connection.prepare_cached(get).and_then(|mut get| {
-            let row = get.query_row([feature], |row| row.get::<_, Option<Vec<u8>>>(0));
+            let row = get.query_row([number], |row| row.get::<_, Option<Vec<u8>>>(0));
             row.optional()
         });
-        Ok(found.map_err(failed(&self.path))?.flatten())
+        let bytes = found.map_err(failed(&self.path))?.flatten();
+        let decoded = bytes.map(|bytes| read(&bytes)).transpose();
+        decoded.map_err(|error| self.at(&error))
     }
 
     pub(crate) fn no_feature(&self, feature: u32) -> Error {
@@ -184,20 +199,14 @@ impl Store {
             return Err(Error::format(path, reason));
         }
         let mut features = vec![FeatureEvidence::default(); d_sae];
-        let mut select = self
-            .connection
-            .prepare("SELECT feature, evidence FROM features")
-            .map_err(failed(path))?;
-        let mut rows = select.query([]).map_err(failed(path))?;
-        while let Some(row) = rows.next().map_err(failed(path))? {
-            let feature: u32 = row.get(0).map_err(failed(path))?;
-            let bytes = row.get_ref(1).and_then(|bytes| Ok(bytes.as_blob()?));
-            let bytes = bytes.map_err(failed(path))?;
+        let get = "SELECT feature, evidence FROM features";
+        self.each_blob(get, [], &mut |feature, bytes| {
             let slot = features
                 .get_mut(feature as usize)
                 .ok_or_else(|| self.no_feature(feature))?;
-            *slot = blobs::read_evidence(bytes).map_err(|error| self.at(&error))?;
-        }
+            *slot = blobs::read_evidence(bytes)?;
+            Ok(())
+        })?;
         let mut keys = Vec::new();
         self.each_block(&mut |sequences| {
             keys.extend(sequences.iter().map(|s| (s.number, s.key)));
@@ -211,60 +220,37 @@ impl Store {
         ))
     }
 
-    /// The indexed activations of one feature, block by block: the first sequence of each, and the
-    /// activations with sequences by their numbers.
+    /// The indexed activations of one feature, by sequence and position. Sequences have their numbers in
+    /// the corpus.
     pub(crate) fn postings(&self, feature: u32) -> Result<Vec<Posting>> {
-        let path = &self.path;
         let get = "SELECT first, data FROM segments WHERE features = ? ORDER BY first";
-        let mut select = self.connection.prepare_cached(get).map_err(failed(path))?;
-        let mut rows = select
-            .query([feature / SEGMENT_FEATURES])
-            .map_err(failed(path))?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(failed(path))? {
-            let first: u32 = row.get(0).map_err(failed(path))?;
-            let data = row.get_ref(1).and_then(|data| Ok(data.as_blob()?));
-            let data = data.map_err(failed(path))?;
-            let postings = blobs::read_postings(data).map_err(|error| self.at(&error))?;
-            let own = postings
-                .into_iter()
-                .filter(|posting| posting.feature == feature);
-            found.extend(own.map(|posting| Posting {
-                sequence: first.saturating_add(posting.sequence),
-                ..posting
-            }));
-        }
+        let mut found = self.selected_postings(get, feature / SEGMENT_FEATURES)?;
+        found.retain(|posting| posting.feature == feature);
         Ok(found)
     }
 
     /// All indexed activations of the block that begins with the sequence `first`, by feature.
     pub(crate) fn postings_of_block(&self, first: u32) -> Result<Vec<Posting>> {
-        let path = &self.path;
-        let get = "SELECT data FROM segments WHERE first = ? ORDER BY features";
-        let mut select = self.connection.prepare_cached(get).map_err(failed(path))?;
-        let mut rows = select.query(params![first]).map_err(failed(path))?;
+        let get = "SELECT first, data FROM segments WHERE first = ? ORDER BY features";
+        self.selected_postings(get, first)
+    }
+
+    fn selected_postings(&self, get: &str, value: u32) -> Result<Vec<Posting>> {
         let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(failed(path))? {
-            let data = row.get_ref(0).and_then(|data| Ok(data.as_blob()?));
-            let data = data.map_err(failed(path))?;
-            let postings = blobs::read_postings(data).map_err(|error| self.at(&error))?;
-            found.extend(postings.into_iter().map(|posting| Posting {
+        self.each_blob(get, [value], &mut |first, data| {
+            let postings = blobs::read_postings(data)?.into_iter();
+            found.extend(postings.map(|posting| Posting {
                 sequence: first.saturating_add(posting.sequence),
                 ..posting
             }));
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
-}
 
-impl Store {
     /// The first `most` indexed sequences in a random order of `draw`, with their keys.
-    pub(crate) fn some_indexed(
-        &self,
-        draw: saescope::harvest::Draw,
-        most: usize,
-    ) -> Result<Vec<(u32, u64)>> {
-        let bytes: Option<Vec<u8>> = self.meta(crate::open::INDEXED)?;
+    pub(crate) fn some_indexed(&self, draw: Draw, most: usize) -> Result<Vec<(u32, u64)>> {
+        let bytes: Option<Vec<u8>> = self.meta(INDEXED)?;
         let indexed = bytes.map(|bytes| blobs::read_indexed(&bytes)).transpose();
         let mut indexed = indexed
             .map_err(|error| self.at(&error))?
